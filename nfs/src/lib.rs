@@ -1,0 +1,9 @@
+//! ONC RPC (RFC 5531), MOUNT v3 and NFSv3 (RFC 1813): the wire format, a
+//! server engine over the [`vfs::Vfs`] trait, and a client.
+//!
+//! `nfsserve` supplies the vocabulary ([`proto`]): its NFSv3 types and their
+//! XDR encoding. Decoding what comes from the network is our own, because a
+//! length from the wire must never allocate.
+
+pub mod proto;
+pub mod vfs;

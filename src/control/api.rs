@@ -1,0 +1,211 @@
+//! What goes over the control socket: JSON shapes of `/v1`. Both the daemon
+//! and its clients use these types, so the wire has one definition.
+//!
+//! Digests are 64 lower-case hexadecimal digits. Times are seconds since the
+//! epoch. Paths on this host are UTF-8 here: `pocker` refuses others on its command line.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    pub store: String,
+    /// Started by another command; leaves when idle.
+    pub auto: bool,
+    /// The unix socket that speaks NFS to local helpers.
+    pub nfs_socket: String,
+    /// The TCP address other hosts' clients use, when asked for.
+    pub listen: Option<String>,
+    /// Where local kernel clients reach the server: a pinned network
+    /// namespace and the address inside it (Linux).
+    pub kernel: Option<KernelListener>,
+    pub trees: u64,
+    pub runs: u64,
+    pub mounts: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KernelListener {
+    pub netns: Option<String>,
+    pub addr: String,
+}
+
+/// An export and how to mount it. `path` holds the export's secret where it is
+/// writable, so it belongs in no log.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Export {
+    pub path: String,
+    pub read_only: bool,
+}
+
+/// A finished step.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct StepInfo {
+    pub key: String,
+    pub snapshot: String,
+    pub parent: Option<String>,
+    /// The instruction in canonical form, for `history` and `--explain`.
+    pub instruction: String,
+    pub created: i64,
+    /// Nodes and bytes of the whole tree, by name.
+    pub nodes: u64,
+    pub bytes: u64,
+    /// What identifies outside inputs that may age, e.g. the mirror's release
+    /// file digests of PROOT and PKG: `--pull` compares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+}
+
+/// `POST /v1/steps/{key}/claim`: the right to build a step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClaimRequest {
+    pub pid: u32,
+    /// Ignore a finished step of this key (`--no-cache`).
+    #[serde(default)]
+    pub rebuild: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimReply {
+    /// Somebody finished it: here it is.
+    Done(StepInfo),
+    /// Build it; release by sealing, or by `DELETE /v1/claims/{id}`.
+    Yours { claim: u64 },
+    /// Another process builds it; ask again (the reply took up to a second).
+    Busy { pid: u32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Build,
+    Run,
+    /// `pocker mount --rw`, `pocker debug`.
+    Mount,
+}
+
+/// `POST /v1/trees`: a writable clone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewTree {
+    /// A snapshot's digest; none = an empty tree.
+    pub base: Option<String>,
+    pub purpose: Purpose,
+    /// Shown by `ls` and in errors: "nginx step 2".
+    pub label: String,
+    /// The process that holds the tree; when it is gone, the tree may be dropped.
+    pub pid: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TreeInfo {
+    pub id: u64,
+    pub export: Export,
+}
+
+/// `POST /v1/trees/{id}/seal`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SealRequest {
+    pub key: String,
+    pub claim: Option<u64>,
+    pub parent: Option<String>,
+    pub instruction: String,
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// Clamp every mtime to at most this (`--source-date-epoch`).
+    #[serde(default)]
+    pub source_date_epoch: Option<i64>,
+}
+
+/// `PUT /v1/steps/{key}`: a step whose tree is known (RUN, FROM another pocker).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PutStep {
+    pub snapshot: String,
+    #[serde(flatten)]
+    pub seal: SealRequest,
+}
+
+/// `PUT /v1/archive` (body: a tar stream): a new snapshot from an archive, and
+/// `PUT /v1/trees/{id}/archive?dest=PATH` (the same onto a work tree).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ArchiveDone {
+    /// The sealed tree; none for an archive applied to a work tree.
+    pub snapshot: Option<String>,
+    pub entries: u64,
+    pub bytes: u64,
+    /// SHA-256 of the stream as received.
+    pub sha256: String,
+}
+
+/// How a pocker starts and what its tree wants: from RUN, ENV, USER, WORKDIR, VOLUME.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// RUN's text, given to `/bin/sh -c`.
+    pub command: String,
+    /// In order; later entries win.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub workdir: Option<String>,
+    #[serde(default)]
+    pub volumes: Vec<String>,
+}
+
+/// A named pocker: its steps in order, the last one RUN's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PockerInfo {
+    pub name: String,
+    pub steps: Vec<StepInfo>,
+    pub config: RunConfig,
+    pub created: i64,
+    /// Ids of its live runs.
+    #[serde(default)]
+    pub running: Vec<u64>,
+}
+
+/// `PUT /v1/pockers/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PutPocker {
+    pub steps: Vec<String>,
+    pub config: RunConfig,
+}
+
+/// One `-d HOSTDIR:PATH[:ro]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graft {
+    pub host: String,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// `POST /v1/runs`: a fresh work tree from NAME's run step and an export for each graft.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewRun {
+    pub name: String,
+    pub pid: u32,
+    pub grafts: Vec<Graft>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RunInfo {
+    pub id: u64,
+    pub name: String,
+    pub key: String,
+    pub tree: TreeInfo,
+    /// In the order of the request.
+    pub grafts: Vec<Export>,
+    pub config: RunConfig,
+}
+
+/// Every error of the API: what was tried, on what, why, and what to do.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}

@@ -1,0 +1,3 @@
+//! Clients and daemon speak HTTP and JSON over a unix socket.
+
+pub mod api;

@@ -1,0 +1,4 @@
+//! The program: command line, builder, runner, daemon.
+
+pub mod control;
+pub mod sandbox;
