@@ -1,4 +1,5 @@
 //! The program: command line, builder, runner, daemon.
 
+pub mod cli;
 pub mod control;
 pub mod sandbox;

@@ -209,3 +209,33 @@ pub struct ApiError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
+
+/// A mount that a command left in place: `POST /v1/mounts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRecord {
+    pub target: String,
+    /// What is mounted, as a person would name it: "nginx@run", "browse view".
+    pub what: String,
+    /// The work tree to drop when it is unmounted (`--rw`).
+    #[serde(default)]
+    pub tree: Option<u64>,
+}
+
+/// `POST /v1/gc`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct GcDone {
+    pub steps: u64,
+    pub objects: u64,
+    pub blobs: u64,
+    pub bytes: u64,
+}
+
+/// `POST /v1/stop`: what it ended before it left.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Stopped {
+    pub pid: u32,
+    pub runs: Vec<String>,
+    pub mounts: Vec<String>,
+    /// Mounts that would not go, with the reason.
+    pub left: Vec<String>,
+}

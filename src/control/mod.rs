@@ -1,3 +1,9 @@
 //! Clients and daemon speak HTTP and JSON over a unix socket.
 
 pub mod api;
+mod client;
+pub mod connect;
+pub mod sys;
+
+pub use client::{Client, ClientError};
+pub use connect::Endpoint;

@@ -1,0 +1,21 @@
+//! Every default a user can see, in one place; the README's table lists these.
+
+use std::path::PathBuf;
+
+/// Where `pocker serve` keeps everything.
+pub const STORE: &str = "/var/pocker/store";
+/// Where `create` mounts the browse view.
+pub const BROWSE: &str = "/var/pocker/chroot";
+/// Host directories behind `EXEC --cache`.
+pub const CACHE: &str = "/var/pocker/cache";
+pub const CONFIG: &str = "/etc/pocker.conf";
+pub const NFS_PORT: u16 = 2049;
+pub const CONTROL_PORT: u16 = 2050;
+/// Seconds a command waits for a server that is away.
+pub const SERVER_TIMEOUT: u64 = 30;
+/// Seconds without mount, run, build or client after which an auto-started server leaves.
+pub const IDLE_TIMEOUT: u64 = 600;
+
+pub fn socket_dir() -> PathBuf {
+    PathBuf::from(crate::control::sys::RUN_DIR).join("pocker")
+}

@@ -1,0 +1,95 @@
+//! One error for every command, and the one place that renders it.
+
+use crate::control::api::ApiError;
+use std::fmt::Write as _;
+
+/// What was tried and why it failed, and what to do about it.
+#[derive(Debug)]
+pub struct CliError {
+    pub message: String,
+    /// The causes, outermost first.
+    pub causes: Vec<String>,
+    pub hint: Option<String>,
+    /// The process's exit status.
+    pub status: i32,
+}
+
+/// An operation failed.
+pub const FAILED: i32 = 1;
+/// The command line itself was wrong (as clap has it).
+pub const USAGE: i32 = 2;
+
+impl CliError {
+    pub fn new(message: impl Into<String>) -> CliError {
+        CliError {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            status: FAILED,
+        }
+    }
+
+    pub fn usage(message: impl Into<String>) -> CliError {
+        CliError {
+            status: USAGE,
+            ..CliError::new(message)
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> CliError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// An error and all its sources under a sentence that says what was tried.
+    pub fn from_error(tried: impl Into<String>, error: &dyn std::error::Error) -> CliError {
+        let mut out = CliError::new(tried);
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if out.causes.last() != Some(&text) {
+                out.causes.push(text);
+            }
+            next = cause.source();
+        }
+        out
+    }
+
+    /// "error: …", a line a cause, and the hint on a line of its own.
+    pub fn render(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        for cause in &self.causes {
+            let _ = write!(text, "\n  because: {}", cause.replace('\n', "\n    "));
+        }
+        if let Some(hint) = &self.hint {
+            let _ = write!(text, "\nhint: {hint}");
+        }
+        text.push('\n');
+        text
+    }
+}
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> CliError {
+        CliError {
+            hint: error.hint,
+            ..CliError::new(error.message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_its_causes_and_its_hint() {
+        let io = std::io::Error::other("disk on fire");
+        let error = CliError::from_error("cannot open the store /s", &io).hint("put it out");
+        insta::assert_snapshot!(error.render(), @r"
+        error: cannot open the store /s
+          because: disk on fire
+        hint: put it out
+        ");
+    }
+}
