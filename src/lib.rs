@@ -2,4 +2,5 @@
 
 pub mod cli;
 pub mod control;
+pub mod daemon;
 pub mod sandbox;

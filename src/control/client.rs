@@ -464,7 +464,7 @@ impl Client {
                 .collect()
                 .await
                 .map_err(|e| self.garbled(e.to_string()))?;
-            Ok((status, body.to_bytes()))
+            Ok::<_, ClientError>((status, body.to_bytes()))
         });
         drop(slot);
         if let Some(e) = failed {

@@ -1,0 +1,198 @@
+//! Calls that leave a graft as it is.
+
+use super::super::handle::HostFile;
+use super::{Graft, Grafts, Node, host_status, sys};
+use nix::fcntl::OFlag;
+use nix::unistd::AccessFlags;
+use pocker_nfs::proto::*;
+use pocker_nfs::vfs::*;
+use std::os::fd::AsFd;
+
+impl Grafts {
+    pub fn getattr(&self, graft: u64, file: &HostFile) -> Result<fattr3> {
+        let (graft, node) = self.open(graft, file)?;
+        Ok(graft.attr(&node.stat))
+    }
+
+    pub fn lookup(&self, cx: &Cx, graft: u64, dir: &HostFile, name: &[u8]) -> Result<Found> {
+        let (graft, dir) = self.open(graft, dir)?;
+        let node = match name {
+            b"." => graft.child(cx, &dir, b".")?,
+            b".." => graft.parent(cx, &dir)?,
+            name => graft.child(cx, &dir, name)?,
+        };
+        Ok(Found {
+            fh: self.handle(&graft, node.fd.as_fd())?,
+            attr: graft.attr(&node.stat),
+            dir: graft.attr(&dir.stat),
+        })
+    }
+
+    pub fn access(&self, cx: &Cx, graft: u64, file: &HostFile, want: u32) -> Result<(u32, fattr3)> {
+        let (graft, node) = self.open(graft, file)?;
+        let mut granted = 0;
+        if graft.may(cx, &node, AccessFlags::R_OK)? {
+            granted |= access::READ;
+        }
+        if !graft.read_only && graft.may(cx, &node, AccessFlags::W_OK)? {
+            granted |= access::MODIFY | access::EXTEND;
+            if node.is(libc::S_IFDIR) {
+                granted |= access::DELETE;
+            }
+        }
+        if graft.may(cx, &node, AccessFlags::X_OK)? {
+            granted |= if node.is(libc::S_IFDIR) {
+                access::LOOKUP
+            } else {
+                access::EXECUTE
+            };
+        }
+        Ok((granted & want, graft.attr(&node.stat)))
+    }
+
+    pub fn readlink(&self, graft: u64, file: &HostFile) -> Result<(Vec<u8>, fattr3)> {
+        use std::os::unix::ffi::OsStringExt;
+        let (graft, node) = self.open(graft, file)?;
+        if !node.is(libc::S_IFLNK) {
+            return Err(nfsstat3::NFS3ERR_INVAL);
+        }
+        let target = nix::fcntl::readlinkat(&node.fd, "").map_err(host_status)?;
+        Ok((target.into_vec(), graft.attr(&node.stat)))
+    }
+
+    pub fn read(
+        &self,
+        cx: &Cx,
+        graft: u64,
+        file: &HostFile,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<ReadDone> {
+        let (graft, mut node) = self.open(graft, file)?;
+        regular(&node)?;
+        let readable = Graft::owns(cx, &node)
+            || graft.may(cx, &node, AccessFlags::R_OK)?
+            || graft.may(cx, &node, AccessFlags::X_OK)?;
+        if !readable {
+            return Err(nfsstat3::NFS3ERR_ACCES);
+        }
+        let data = sys::open(graft.root.as_fd(), file, libc::O_RDONLY).map_err(host_status)?;
+        let start = out.len();
+        let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_INVAL)?;
+        out.resize(start + count as usize, 0);
+        let mut got = 0;
+        while got < count as usize {
+            match nix::sys::uio::pread(&data, &mut out[start + got..], at + got as i64) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(e) => return Err(host_status(e)),
+            }
+        }
+        out.truncate(start + got);
+        node.refresh()?;
+        let attr = graft.attr(&node.stat);
+        Ok(ReadDone {
+            attr,
+            eof: offset + got as u64 >= attr.size,
+        })
+    }
+
+    pub fn readdir(
+        &self,
+        cx: &Cx,
+        graft: u64,
+        dir: &HostFile,
+        cookie: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<DirDone> {
+        let (graft, node) = self.open(graft, dir)?;
+        if !node.is(libc::S_IFDIR) {
+            return Err(nfsstat3::NFS3ERR_NOTDIR);
+        }
+        if !graft.may(cx, &node, AccessFlags::R_OK)? {
+            return Err(nfsstat3::NFS3ERR_ACCES);
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let open = nix::fcntl::openat(&node.fd, ".", flags, nix::sys::stat::Mode::empty())
+            .map_err(host_status)?;
+        let eof = sys::names(open.as_fd(), cookie, &mut |ino, next, name| {
+            // The root's ".." is the root: what is outside has no number in here.
+            let outside = name == b".." && node.stat.st_ino == graft.root_ino;
+            let fileid = if outside { graft.root_ino } else { ino };
+            let found = if plus && name != b".." {
+                self.entry(cx, &graft, &node, name)
+            } else {
+                None
+            };
+            Ok(emit(Entry {
+                fileid,
+                name,
+                cookie: next,
+                plus: found,
+            }))
+        })
+        .map_err(host_status)?;
+        Ok(DirDone {
+            attr: graft.attr(&node.stat),
+            eof,
+        })
+    }
+
+    /// An entry's handle and attributes; a name that went away meanwhile has none.
+    fn entry(&self, cx: &Cx, graft: &Graft, dir: &Node, name: &[u8]) -> Option<(Fh, fattr3)> {
+        let node = graft.child(cx, dir, name).ok()?;
+        let fh = self.handle(graft, node.fd.as_fd()).ok()?;
+        Some((fh, graft.attr(&node.stat)))
+    }
+
+    pub fn fsstat(&self, graft: u64, file: &HostFile) -> Result<(FsStat, fattr3)> {
+        let (graft, node) = self.open(graft, file)?;
+        let fs = nix::sys::statvfs::fstatvfs(&graft.root).map_err(host_status)?;
+        let unit = fs.fragment_size();
+        let stat = FsStat {
+            total_bytes: fs.blocks() * unit,
+            free_bytes: fs.blocks_free() * unit,
+            avail_bytes: fs.blocks_available() * unit,
+            total_files: fs.files(),
+            free_files: fs.files_free(),
+            avail_files: fs.files_available(),
+        };
+        Ok((stat, graft.attr(&node.stat)))
+    }
+
+    pub fn getxattr(&self, graft: u64, file: &HostFile, name: &[u8]) -> Result<Vec<u8>> {
+        use std::os::unix::ffi::OsStrExt;
+        let (_graft, node) = self.open(graft, file)?;
+        xattr::get_deref(node.path(), std::ffi::OsStr::from_bytes(name))
+            .map_err(io_status)?
+            .ok_or(nfsstat3::NFS3ERR_NOENT)
+    }
+
+    pub fn listxattr(&self, graft: u64, file: &HostFile) -> Result<Vec<Vec<u8>>> {
+        use std::os::unix::ffi::OsStringExt;
+        let (_graft, node) = self.open(graft, file)?;
+        let names = xattr::list_deref(node.path()).map_err(io_status)?;
+        Ok(names.map(OsStringExt::into_vec).collect())
+    }
+}
+
+pub(super) fn regular(node: &Node) -> Result<()> {
+    match node.stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => Ok(()),
+        libc::S_IFDIR => Err(nfsstat3::NFS3ERR_ISDIR),
+        _ => Err(nfsstat3::NFS3ERR_INVAL),
+    }
+}
+
+pub(super) fn io_status(e: std::io::Error) -> nfsstat3 {
+    let errno = e
+        .raw_os_error()
+        .map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
+    match errno {
+        nix::errno::Errno::ENODATA => nfsstat3::NFS3ERR_NOENT,
+        other => host_status(other),
+    }
+}

@@ -1,0 +1,3 @@
+//! The server process.
+
+pub mod export;
