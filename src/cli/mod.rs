@@ -1,5 +1,56 @@
 //! The command line: one file a command. Only this module prints.
 
 pub mod args;
+mod config;
 pub mod defaults;
-pub mod error;
+mod doctor;
+mod error;
+mod ls;
+mod manage;
+mod open;
+mod serve;
+mod text;
+mod transfer;
+
+use args::{Cli, Command};
+use clap::Parser;
+use config::Settings;
+use error::CliError;
+use std::ffi::OsString;
+
+/// Runs one command; returns the exit status.
+pub fn main(argv: Vec<OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(args::expand_short_form(argv)) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return e.exit_code();
+        }
+    };
+    match run(cli) {
+        Ok(status) => status,
+        Err(error) => {
+            eprint!("{}", error.render());
+            error.status
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<i32, CliError> {
+    let settings = Settings::load(&cli.global)?;
+    let done = |result: Result<(), CliError>| result.map(|()| 0);
+    match cli.command {
+        Command::Ls(args) => done(ls::run(&settings, &args)),
+        Command::Rm(args) => done(manage::rm(&settings, &args)),
+        Command::Reset(args) => done(manage::reset(&settings, &args)),
+        Command::Gc(args) => done(manage::gc(&settings, &args)),
+        Command::Export(args) => done(transfer::export(&settings, &args)),
+        Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Serve(args) => serve::run(&settings, &args),
+        Command::Doctor(args) => doctor::run(&settings, &args),
+        Command::Version(args) => done(text::version(&args)),
+        Command::Completions { shell } => done(text::completions(shell)),
+        Command::Man { dir } => done(text::man(&dir)),
+        _ => Err(CliError::new("not wired")),
+    }
+}

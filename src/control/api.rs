@@ -239,3 +239,6 @@ pub struct Stopped {
     /// Mounts that would not go, with the reason.
     pub left: Vec<String>,
 }
+
+/// `MountRecord::what` of the browse view, which alone keeps no server alive.
+pub const BROWSE_VIEW: &str = "browse view";

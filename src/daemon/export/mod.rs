@@ -1,5 +1,158 @@
-//! The store, and grafted host directories, as an NFS file system.
+//! The store, and grafted host directories, as one NFS file system.
+//!
+//! `/chroot` is the browse view; `/run/<id>/<secret>`, `/build/<id>/<secret>` and
+//! `/graft/<id>/<secret>` are writable and mounted only by who knows the secret.
 
+mod browse;
 pub mod convert;
-pub mod handle;
-pub mod host;
+mod handle;
+mod host;
+mod synthetic;
+mod vfs;
+
+use crate::daemon::clock;
+use crate::daemon::fail::{Fail, Outcome};
+use browse::{ROOT_ID, ROW_SHIFT, Table};
+use handle::{Codec, Name};
+use parking_lot::RwLock;
+use pocker_nfs::vfs::Fh;
+use pocker_store::types::{Digest, Node, ROOT};
+use pocker_store::work::Works;
+use pocker_store::{SealedTree, Store, StoreError};
+use std::sync::Arc;
+
+/// fsid of an export: its kind above, its id below. The browse view is one export.
+const FSID_BROWSE: u64 = 1 << 60;
+const FSID_WORK: u64 = 2 << 60;
+/// Where the browse view's table is kept.
+const TABLE: (&str, &[u8]) = ("browse", b"table");
+
+/// Everything that can be mounted.
+pub struct Exports {
+    store: Arc<Store>,
+    works: Arc<Works>,
+    codec: Codec,
+    browse: RwLock<Table>,
+    pub grafts: host::Grafts,
+}
+
+impl Exports {
+    pub fn open(store: Arc<Store>, works: Arc<Works>) -> Result<Exports, StoreError> {
+        let table = match store.record(TABLE.0, TABLE.1)? {
+            Some(bytes) => Table::load(&bytes).unwrap_or_else(|e| {
+                tracing::error!("the browse view's table cannot be read and is made anew: {e}");
+                Table::default()
+            }),
+            None => Table::default(),
+        };
+        let codec = Codec::new(&store.secret());
+        let grafts = host::Grafts::new(codec.clone());
+        Ok(Exports { store, works, codec, browse: RwLock::new(table), grafts })
+    }
+
+    /// The export path of a run's, build's or mount's work tree.
+    pub fn tree_path(&self, kind: &str, tree: u64) -> String {
+        format!("/{kind}/{tree}/{}", self.codec.export_secret("tree", tree))
+    }
+
+    pub fn graft_path(&self, graft: u64) -> String {
+        format!("/graft/{graft}/{}", self.codec.export_secret("graft", graft))
+    }
+
+    /// The export path of a step in the browse view; none where the view does not show it.
+    pub fn step_path(&self, name: &str, key: &str) -> Option<String> {
+        let table = self.browse.read();
+        let row = table.names.get(name)?.rows.iter().rev().find(|r| r.dir.ends_with(key))?;
+        Some(format!("/chroot/{name}/{}", row.dir))
+    }
+
+    /// Shows a pocker's steps.
+    pub fn browse_set(&self, name: &str, steps: &[(String, Digest)]) -> Outcome<()> {
+        let mut table = self.browse.write();
+        let mut next = table.clone();
+        next.set(name, steps, clock::now()).map_err(|_| {
+            Fail::bad("the browse view has shown 4 million steps and has no numbers left")
+        })?;
+        self.save(&next)?;
+        *table = next;
+        Ok(())
+    }
+
+    pub fn browse_remove(&self, name: &str) -> Outcome<()> {
+        let mut table = self.browse.write();
+        let mut next = table.clone();
+        next.remove(name, clock::now());
+        self.save(&next)?;
+        *table = next;
+        Ok(())
+    }
+
+    fn save(&self, table: &Table) -> Outcome<()> {
+        let fail = |e: &dyn std::error::Error| Fail::internal("cannot save the browse view", e);
+        let bytes = table.save().map_err(|e| fail(&e))?;
+        self.store.put_record(TABLE.0, TABLE.1, &bytes).map_err(|e| fail(&e))
+    }
+
+    fn row_tree(&self, row: u64) -> Option<(Arc<SealedTree>, String)> {
+        let place = self.browse.read().place(row).cloned();
+        match place? {
+            browse::Place::Step { name, snapshot } => {
+                let tree = self.store.sealed(&snapshot).ok()?;
+                Some((tree, name))
+            }
+            _ => None,
+        }
+    }
+
+    fn browse_fileid(row: u64, node: Node) -> u64 {
+        row << ROW_SHIFT | node
+    }
+
+    fn root_handle(&self) -> Fh {
+        self.codec.encode(&Name::Synthetic { id: ROOT_ID })
+    }
+
+    /// Resolves an export path to its root handle.
+    fn resolve(&self, path: &[u8]) -> Option<Fh> {
+        let text = std::str::from_utf8(path).ok()?;
+        let mut parts = text.trim_matches('/').split('/');
+        let kind = parts.next()?;
+        match kind {
+            "chroot" => self.resolve_browse(&mut parts),
+            "run" | "build" | "graft" => {
+                let id: u64 = parts.next()?.parse().ok()?;
+                let secret = parts.next()?;
+                let class = if kind == "graft" { "graft" } else { "tree" };
+                if parts.next().is_some() || !same(secret, &self.codec.export_secret(class, id)) {
+                    return None;
+                }
+                if kind == "graft" {
+                    return self.grafts.root(id);
+                }
+                self.works.get(id)?;
+                Some(self.codec.encode(&Name::Work { tree: id, node: ROOT }))
+            }
+            _ => None,
+        }
+    }
+
+    fn resolve_browse(&self, parts: &mut dyn Iterator<Item = &str>) -> Option<Fh> {
+        let Some(name) = parts.next() else { return Some(self.root_handle()) };
+        let table = self.browse.read();
+        let row = table.names.get(name)?;
+        let Some(step) = parts.next() else {
+            return Some(self.codec.encode(&Name::Synthetic { id: row.id }));
+        };
+        let dir = if step == "run" { row.run() } else { step };
+        let step = row.rows.iter().find(|r| r.dir == dir)?;
+        if parts.next().is_some() {
+            return None;
+        }
+        Some(self.codec.encode(&Name::Browse { row: step.id, node: ROOT }))
+    }
+}
+
+/// Compares secrets without telling by time how far they agree.
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}

@@ -1,0 +1,98 @@
+//! Settings: flag, else environment, else `/etc/pocker.conf`, else the default.
+
+use super::args::Global;
+use super::defaults;
+use super::error::CliError;
+use crate::control::Endpoint;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Largest settings file that is read.
+const CONFIG_MAX: u64 = 64 << 10;
+
+/// `/etc/pocker.conf`: TOML, every key optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub store: Option<PathBuf>,
+    pub socket_dir: Option<PathBuf>,
+    pub browse: Option<PathBuf>,
+    pub mount_helper: Option<String>,
+    pub server_timeout: Option<u64>,
+    pub listen: Option<String>,
+}
+
+/// What every command knows.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub store: PathBuf,
+    pub socket_dir: PathBuf,
+    pub browse: PathBuf,
+    pub mount_helper: Option<String>,
+    pub server_timeout: Duration,
+    pub listen: Option<String>,
+    pub quiet: bool,
+}
+
+impl Settings {
+    pub fn load(global: &Global) -> Result<Settings, CliError> {
+        let file = match &global.config {
+            Some(path) => read(path)?.ok_or_else(|| {
+                CliError::usage(format!("the settings file {} does not exist", path.display()))
+            })?,
+            None => read(Path::new(defaults::CONFIG))?.unwrap_or_default(),
+        };
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        Ok(Settings {
+            store: absolute(global.store.clone().or(file.store).unwrap_or(defaults::STORE.into())),
+            socket_dir: absolute(
+                global.socket_dir.clone().or(file.socket_dir).unwrap_or_else(defaults::socket_dir),
+            ),
+            browse: file.browse.unwrap_or(defaults::BROWSE.into()),
+            mount_helper: global.mount_helper.clone().or(file.mount_helper),
+            server_timeout: Duration::from_secs(
+                global.server_timeout.or(file.server_timeout).unwrap_or(defaults::SERVER_TIMEOUT),
+            ),
+            listen: file.listen,
+            quiet: global.quiet,
+        })
+    }
+
+    /// Where this command's server is; `start` = one may be started.
+    pub fn endpoint(&self, start: bool) -> Endpoint {
+        Endpoint {
+            socket_dir: self.socket_dir.clone(),
+            store: self.store.clone(),
+            start,
+            timeout: self.server_timeout,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<File>, CliError> {
+    use std::io::Read;
+    let fail = |e: &dyn std::error::Error| {
+        CliError::from_error(format!("cannot read the settings in {}", path.display()), e)
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(fail(&e)),
+    };
+    let mut text = String::new();
+    file.take(CONFIG_MAX).read_to_string(&mut text).map_err(|e| fail(&e))?;
+    toml::from_str(&text).map(Some).map_err(|e| fail(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_an_error_not_a_default() {
+        assert!(toml::from_str::<File>("stroe = '/x'").is_err());
+        let file: File = toml::from_str("store = '/x'\nlisten = '10.0.0.1'").expect("valid");
+        assert_eq!(file.store, Some(PathBuf::from("/x")));
+    }
+}

@@ -1,0 +1,49 @@
+//! `pocker rm`, `reset` and `gc`.
+
+use super::args::{Gc, Name, Rm};
+use super::config::Settings;
+use super::error::CliError;
+use super::{ls, open, text};
+use crate::control::ClientError;
+
+pub fn rm(settings: &Settings, args: &Rm) -> Result<(), CliError> {
+    let client = open::server(settings)?;
+    match client.remove_pocker(&args.name, args.force) {
+        Err(ClientError::NotFound(_)) => Err(ls::unknown(&args.name)),
+        other => Ok(other?),
+    }
+}
+
+pub fn reset(settings: &Settings, args: &Name) -> Result<(), CliError> {
+    let client = open::server(settings)?;
+    let dropped = match client.reset(&args.name) {
+        Err(ClientError::NotFound(_)) => return Err(ls::unknown(&args.name)),
+        other => other?,
+    };
+    if !settings.quiet {
+        match dropped {
+            0 => eprintln!("{}: nothing to reset", args.name),
+            1 => eprintln!("{}: dropped 1 tree", args.name),
+            n => eprintln!("{}: dropped {n} trees", args.name),
+        }
+    }
+    Ok(())
+}
+
+pub fn gc(settings: &Settings, args: &Gc) -> Result<(), CliError> {
+    let client = open::server(settings)?;
+    let done = client.gc(args.dry_run)?;
+    if args.json {
+        print!("{}", text::json(&done)?);
+    } else {
+        println!(
+            "{} {} steps, {} objects, {} blobs: {}",
+            if args.dry_run { "would free" } else { "freed" },
+            done.steps,
+            done.objects,
+            done.blobs,
+            text::bytes(done.bytes)
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! `pocker mount`, `umount` and the browse view that `create` mounts.
+
+use super::args::{Mount, Umount};
+use super::config::Settings;
+use super::error::CliError;
+use super::transfer::{find_step, split_step};
+use super::{ls, open};
+use crate::control::Client;
+use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
+use pocker_mount_helpers::{Cache, MountError, MountHelper, Request, Server, Session};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+impl From<MountError> for CliError {
+    fn from(error: MountError) -> CliError {
+        CliError::from_error("cannot mount", &error)
+            .hint("`pocker doctor` says what this host can mount and what is missing")
+    }
+}
+
+/// The server as a mount helper reaches it.
+pub fn nfs_server(helper: &dyn MountHelper, status: &Status) -> Result<Server, CliError> {
+    if helper.name() == "fuse" {
+        return Ok(Server::Unix(PathBuf::from(&status.nfs_socket)));
+    }
+    let kernel = status.kernel.as_ref().ok_or_else(|| {
+        CliError::new(format!("the server has no listener for {}", helper.name()))
+            .hint("its log says why; --mount-helper fuse mounts without one")
+    })?;
+    let addr = kernel.addr.parse().map_err(|_| {
+        CliError::new(format!("the server names an address that is none: {}", kernel.addr))
+    })?;
+    Ok(Server::Tcp { addr, netns: kernel.netns.as_ref().map(PathBuf::from) })
+}
+
+/// The helper that was asked for, or the first that works on this host.
+pub fn helper(settings: &Settings) -> Result<Box<dyn MountHelper>, CliError> {
+    Ok(pocker_mount_helpers::choose(settings.mount_helper.as_deref())?)
+}
+
+/// A session with the mount helper; it restarts a server that was started for a command.
+pub fn session(settings: &Settings, client: &Client) -> Result<Box<dyn Session>, CliError> {
+    let helper = helper(settings)?;
+    let status = client.status()?;
+    let restart = status.auto.then(|| client.endpoint().restart_command());
+    Ok(helper.session(&nfs_server(&*helper, &status)?, restart)?)
+}
+
+fn mount_at(
+    settings: &Settings,
+    client: &Client,
+    export: &Export,
+    target: &Path,
+    cache: Cache,
+) -> Result<(), CliError> {
+    let mut session = session(settings, client)?;
+    let mounted = session.mount(&Request {
+        export: export.path.as_bytes(),
+        target,
+        read_only: export.read_only,
+        nosuid: true,
+        nodev: true,
+        noexec: false,
+        cache,
+    })?;
+    mounted.leak();
+    Ok(())
+}
+
+/// Mounts the browse view at its place unless it is there.
+pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), CliError> {
+    if is_mounted(dir)? {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(|e| {
+        CliError::from_error(format!("cannot make {} for the browse view", dir.display()), &e)
+    })?;
+    let export = Export { path: "/chroot".to_string(), read_only: true };
+    mount_at(settings, client, &export, dir, Cache::Shared)?;
+    record(client, dir, BROWSE_VIEW, None)
+}
+
+fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<(), CliError> {
+    let target = text(dir)?.to_string();
+    Ok(client.add_mount(&MountRecord { target, what: what.to_string(), tree })?)
+}
+
+fn text(dir: &Path) -> Result<&str, CliError> {
+    dir.to_str().ok_or_else(|| {
+        CliError::usage(format!("{}: a mount point's path has to be UTF-8", dir.display()))
+    })
+}
+
+fn is_mounted(dir: &Path) -> Result<bool, CliError> {
+    let mounted = crate::daemon::mounted()
+        .map_err(|e| CliError::from_error("cannot list what is mounted", &e))?;
+    Ok(mounted.iter().any(|m| m == dir.as_os_str().as_bytes()))
+}
+
+pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
+    let client = open::server(settings)?;
+    let (name, step) = split_step(&args.what);
+    let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
+    let step = find_step(&pocker, step)?;
+    let mut tree = None;
+    let export = if args.rw {
+        let label = format!("mount of {}", args.what);
+        let pid = std::process::id();
+        let new = NewTree {
+            base: Some(step.snapshot.clone()),
+            purpose: Purpose::Mount,
+            label,
+            pid,
+        };
+        let made = client.new_tree(&new)?;
+        tree = Some(made.id);
+        made.export
+    } else {
+        client.export_of(name, &step.key)?
+    };
+    if args.print {
+        print!("{}", instructions(&client.status()?, &export));
+        return Ok(());
+    }
+    let Some(dir) = &args.dir else {
+        return Err(CliError::usage("say where to mount it"));
+    };
+    let done = mount_there(settings, &client, args, &export, dir, tree);
+    if let (Err(_), Some(tree)) = (&done, tree) {
+        client.drop_tree(tree)?;
+    }
+    done
+}
+
+fn mount_there(
+    settings: &Settings,
+    client: &Client,
+    args: &Mount,
+    export: &Export,
+    dir: &Path,
+    tree: Option<u64>,
+) -> Result<(), CliError> {
+    let dir = std::fs::canonicalize(dir).map_err(|e| {
+        CliError::from_error(format!("cannot mount on {}", dir.display()), &e)
+            .hint(format!("make it first: mkdir -p {}", dir.display()))
+    })?;
+    if is_mounted(&dir)? {
+        return Err(CliError::new(format!("something is mounted on {} already", dir.display()))
+            .hint(format!("pocker umount {}", dir.display())));
+    }
+    text(&dir)?;
+    let cache = if args.rw { Cache::Exclusive } else { Cache::Sealed };
+    mount_at(settings, client, export, &dir, cache)?;
+    record(client, &dir, &args.what, tree)
+}
+
+pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
+    let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    let target = text(&dir)?.trim_end_matches('/');
+    let client = open::server(settings)?;
+    let known = client.mounts()?.into_iter().any(|m| m.target == target);
+    if !known {
+        return Err(CliError::new(format!("pocker mounted nothing on {target}"))
+            .hint("umount(8) unmounts what others mounted"));
+    }
+    crate::daemon::unmount(target)
+        .map_err(|e| CliError::from_error(format!("cannot unmount {target}"), &e))?;
+    Ok(client.remove_mount(target)?)
+}
+
+/// The mount command on each system, for who mounts by hand.
+fn instructions(status: &Status, export: &Export) -> String {
+    let addr = status.listen.clone().unwrap_or_else(|| "SERVER:2049".to_string());
+    let (host, port) = addr.rsplit_once(':').unwrap_or((&addr, "2049"));
+    let path = &export.path;
+    let mode = if export.read_only { "ro" } else { "rw" };
+    let linux = if export.read_only { ",nocto,actimeo=3600" } else { "" };
+    let bsd = if export.read_only { "ro" } else { "rw,sync" };
+    let note = if status.listen.is_none() {
+        "# this server listens on no address: start it with `pocker serve --listen ADDR`\n"
+    } else {
+        ""
+    };
+    format!(
+        "{note}export   {path}\n\
+         linux    mount -t nfs -o {mode},vers=3,proto=tcp,port={port},mountproto=tcp,mountport={port},nolock,noacl,hard,nosuid,nodev{linux} {host}:{path} DIR\n\
+         openbsd  mount_nfs -3 -T -i -R 1 -r 65536 -w 65536 -o {bsd},nodev,nosuid,port={port} {host}:{path} DIR\n\
+         freebsd  mount_nfs -o {mode},nfsv3,tcp,port={port},nolockd,retrycnt=1,nosuid {host}:{path} DIR\n\
+         macos    mount_nfs -o {mode},vers=3,tcp,port={port},mountport={port},locallocks,nodev,nosuid {host}:{path} DIR\n"
+    )
+}

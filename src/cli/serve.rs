@@ -1,0 +1,142 @@
+//! `pocker serve`, and `pocker serve --stop`.
+
+use super::args::{LogFormat, Serve};
+use super::config::Settings;
+use super::error::CliError;
+use super::{defaults, open};
+use crate::control::connect::make_socket_dir;
+use crate::control::sys::process_start;
+use crate::daemon::{ServeOptions, serve};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// How long `--stop` waits for the server to be gone after it has answered.
+const GONE_WITHIN: Duration = Duration::from_secs(15);
+
+pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
+    if args.stop {
+        return stop(settings).map(|()| 0);
+    }
+    open::must_be_root()?;
+    let outcome = start(settings, args);
+    if args.auto
+        && let Err(error) = &outcome
+    {
+        // The command that started this server shows it.
+        let mut said = error.message.clone();
+        for cause in &error.causes {
+            said = format!("{said}: {cause}");
+        }
+        if let Some(hint) = &error.hint {
+            said = format!("{said}\nhint: {hint}");
+        }
+        println!("error: {said}");
+        return Ok(error.status);
+    }
+    outcome.map(|()| 0)
+}
+
+fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
+    let listen = args.listen.as_ref().or(settings.listen.as_ref());
+    let options = ServeOptions {
+        store: settings.store.clone(),
+        socket_dir: settings.socket_dir.clone(),
+        listen: listen.map(|text| address(text)).transpose()?,
+        auto: args.auto,
+        idle_timeout: Duration::from_secs(args.idle_timeout),
+    };
+    make_socket_dir(&settings.endpoint(false))?;
+    log_to_stderr(args.log);
+    if args.auto {
+        // Ctrl-C in the terminal of the command that started it is not for the server.
+        let _ = nix::unistd::setsid();
+    }
+    let auto = args.auto;
+    let served = serve(options, || {
+        if auto {
+            println!("ready");
+            let _ = std::io::stdout().flush();
+            super::sys::close_stdout();
+        }
+    });
+    served.map_err(|e| {
+        let hint = e.hint();
+        let mut error = CliError::from_error("the server cannot run", &e);
+        error.message = error.causes.remove(0);
+        error.hint = hint;
+        error
+    })
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("POCKER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(false).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+/// ADDR, ADDR:PORT, [V6] or [V6]:PORT; the port is 2049 unless said.
+fn address(text: &str) -> Result<SocketAddr, CliError> {
+    let bare = text.trim_matches(['[', ']']);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, defaults::NFS_PORT));
+    }
+    if text == "localhost" {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), defaults::NFS_PORT));
+    }
+    text.parse().map_err(|_| {
+        CliError::usage(format!("--listen {text}: not an address"))
+            .hint("an address and perhaps a port, e.g. 192.0.2.1 or [2001:db8::1]:2049")
+    })
+}
+
+fn stop(settings: &Settings) -> Result<(), CliError> {
+    let client = match open::running_server(settings) {
+        Ok(client) => client,
+        Err(_) => {
+            if !settings.quiet {
+                eprintln!("no server runs at {}", settings.socket_dir.display());
+            }
+            return Ok(());
+        }
+    };
+    let stopped = client.stop()?;
+    if !settings.quiet {
+        for name in &stopped.runs {
+            eprintln!("stopped a run of {name}");
+        }
+        for target in &stopped.mounts {
+            eprintln!("unmounted {target}");
+        }
+    }
+    let deadline = Instant::now() + GONE_WITHIN;
+    while process_start(stopped.pid).is_some() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if process_start(stopped.pid).is_some() {
+        return Err(CliError::new(format!("the server (pid {}) is still there", stopped.pid)));
+    }
+    if !stopped.left.is_empty() {
+        return Err(CliError::new(format!("still mounted: {}", stopped.left.join(", "))));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_leave_out_its_port() {
+        let text = |a: &str| address(a).map(|a| a.to_string()).map_err(|e| e.message);
+        assert_eq!(text("127.0.0.1"), Ok("127.0.0.1:2049".into()));
+        assert_eq!(text("127.0.0.1:3049"), Ok("127.0.0.1:3049".into()));
+        assert_eq!(text("[::1]"), Ok("[::1]:2049".into()));
+        assert_eq!(text("[::1]:9"), Ok("[::1]:9".into()));
+        assert!(text("here").is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! Signals and descriptors of the command's own process.
+#![allow(unsafe_code)]
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(_signal: libc::c_int) {
+    // A second one means it: the default action takes this process away.
+    if INTERRUPTED.swap(true, Ordering::SeqCst) {
+        // SAFETY: _exit is async-signal-safe (signal-safety(7)).
+        unsafe { libc::_exit(130) };
+    }
+}
+
+/// From here on Ctrl-C, SIGTERM and SIGHUP set this flag instead of ending the process.
+pub fn interrupts() -> &'static AtomicBool {
+    let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler touches one atomic and may call _exit, both async-signal-safe.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+    &INTERRUPTED
+}
+
+/// Whoever reads this process's standard output sees its end.
+pub fn close_stdout() {
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(&null);
+    }
+}

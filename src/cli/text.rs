@@ -1,0 +1,75 @@
+//! Shared output: sizes, ages, JSON, and the pages generated from the command line itself.
+
+use super::args::{Cli, Json};
+use super::error::CliError;
+use clap::CommandFactory;
+use std::path::Path;
+
+/// Bytes in decimal units.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A span in its largest unit.
+pub fn age(secs: i64) -> String {
+    match secs {
+        ..60 => format!("{} s", secs.max(0)),
+        60..3600 => format!("{} min", secs / 60),
+        3600..172_800 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
+pub fn json<T: serde::Serialize>(value: &T) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value)
+        .map(|mut text| {
+            text.push('\n');
+            text
+        })
+        .map_err(|e| CliError::from_error("cannot write JSON", &e))
+}
+
+pub fn version(args: &Json) -> Result<(), CliError> {
+    let version = env!("CARGO_PKG_VERSION");
+    if args.json {
+        print!("{}", json(&serde_json::json!({ "version": version }))?);
+    } else {
+        println!("pocker {version}");
+    }
+    Ok(())
+}
+
+pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
+    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut std::io::stdout());
+    Ok(())
+}
+
+pub fn man(dir: &Path) -> Result<(), CliError> {
+    clap_mangen::generate_to(Cli::command(), dir).map_err(|e| {
+        CliError::from_error(format!("cannot write manual pages to {}", dir.display()), &e)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_read_well() {
+        let sizes: Vec<String> =
+            [0, 999, 1000, 999_949, 999_950, 217_400_000].iter().map(|n| bytes(*n)).collect();
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "217.4 MB"]);
+        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000].iter().map(|s| age(*s)).collect();
+        assert_eq!(ages, ["0 s", "59 s", "1 min", "2 h", "2 d"]);
+    }
+}

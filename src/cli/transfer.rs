@@ -1,0 +1,123 @@
+//! `pocker export` and `import`: a tree as a tar archive.
+
+use super::args::{Export, Import};
+use super::config::Settings;
+use super::error::CliError;
+use super::{ls, open, text};
+use crate::control::api::{PockerInfo, PutPocker, PutStep, RunConfig, SealRequest, StepInfo};
+use sha2::{Digest, Sha256};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+/// NAME, NAME@2, NAME@step2, NAME@run or NAME@<key or its beginning>.
+pub fn find_step<'a>(pocker: &'a PockerInfo, step: Option<&str>) -> Result<&'a StepInfo, CliError> {
+    let last = pocker.steps.last();
+    let found = match step {
+        None | Some("run") => last,
+        Some(text) => {
+            let number = text.strip_prefix("step").unwrap_or(text).parse::<usize>().ok();
+            let by_number = number
+                .filter(|_| text.len() < 8)
+                .and_then(|n| pocker.steps.get(n.checked_sub(1)?));
+            by_number.or_else(|| {
+                let key = text.rsplit('-').next().unwrap_or(text);
+                let mut matching = pocker.steps.iter().filter(|s| s.key.starts_with(key));
+                match (key.len() >= 6, matching.next(), matching.next()) {
+                    (true, found, None) => found,
+                    _ => None,
+                }
+            })
+        }
+    };
+    found.ok_or_else(|| {
+        CliError::new(format!("{} has no step {}", pocker.name, step.unwrap_or("run")))
+            .hint(format!("`pocker ls {}` lists its steps", pocker.name))
+    })
+}
+
+/// Splits NAME[@STEP].
+pub fn split_step(what: &str) -> (&str, Option<&str>) {
+    match what.split_once('@') {
+        Some((name, step)) => (name, Some(step)),
+        None => (what, None),
+    }
+}
+
+pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
+    let (name, step) = split_step(&args.what);
+    let client = open::server(settings)?;
+    let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
+    let step = find_step(&pocker, step)?;
+    let Some(path) = &args.output else {
+        let mut out = std::io::stdout().lock();
+        if out.is_terminal() {
+            return Err(CliError::usage("an archive would garble the terminal")
+                .hint("name a file with -o, or redirect the output"));
+        }
+        client.export_tar(&step.snapshot, &mut out)?;
+        return out.flush().map_err(|e| CliError::from_error("cannot write the archive", &e));
+    };
+    let written = to_file(path, |out| Ok(client.export_tar(&step.snapshot, out)?))?;
+    if !settings.quiet {
+        eprintln!("{}: {} written", path.display(), text::bytes(written));
+    }
+    Ok(())
+}
+
+/// The file appears whole or not at all.
+fn to_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
+) -> Result<u64, CliError> {
+    let fail = |e: &dyn std::error::Error| {
+        CliError::from_error(format!("cannot write {}", path.display()), e)
+    };
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&e))?;
+    let written = write(&mut file)?;
+    file.as_file().sync_all().map_err(|e| fail(&e))?;
+    file.persist(path).map_err(|e| fail(&e))?;
+    Ok(written)
+}
+
+pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
+    crate::build::check_name(&args.name)?;
+    let fail = |e: &dyn std::error::Error| {
+        CliError::from_error(format!("cannot read {}", args.archive.display()), e)
+    };
+    let mut input: Box<dyn std::io::Read> = if args.archive.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(&args.archive).map_err(|e| fail(&e))?)
+    };
+    let client = open::server(settings)?;
+    let done = client.ingest(&mut *input, None)?;
+    let snapshot = done.snapshot.clone().unwrap_or_default();
+    // The base's key is the tree itself: the same archive makes the same step.
+    let base_text = format!("IMPORT {snapshot}");
+    let run_text = format!("RUN {}", args.run);
+    let base_key = hex::encode(Sha256::digest(base_text.as_bytes()));
+    let run_key = hex::encode(Sha256::digest(format!("{base_key}\0{run_text}").as_bytes()));
+    let put = |key: &str, parent: Option<&str>, instruction: &str| {
+        let seal = SealRequest {
+            key: key.to_string(),
+            claim: None,
+            parent: parent.map(str::to_string),
+            instruction: instruction.to_string(),
+            upstream: None,
+            source_date_epoch: None,
+        };
+        client.put_step(key, &PutStep { snapshot: snapshot.clone(), seal })
+    };
+    put(&base_key, None, &base_text)?;
+    put(&run_key, Some(&base_key), &run_text)?;
+    let config = RunConfig { command: args.run.clone(), ..RunConfig::default() };
+    client.put_pocker(&args.name, &PutPocker { steps: vec![base_key, run_key], config })?;
+    if !settings.quiet {
+        eprintln!("{}: {} entries, {}", args.name, done.entries, text::bytes(done.bytes));
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Tar archives in and out of trees. Reading makes store objects, never host
+//! paths, so nothing in an archive can reach the host.
+
+pub mod entry;
+pub mod out;
+pub mod work;
+
+use entry::{Kind, TarEntry};
+use pocker_store::object::Meta;
+use sha2::{Digest as _, Sha256};
+use std::io::Read;
+
+/// Most entries an archive may hold: a large distribution has a tenth.
+pub const ENTRIES_MAX: u64 = 10_000_000;
+/// Longest path in an archive (PATH_MAX).
+pub const PATH_MAX: usize = 4096;
+
+/// Why an archive was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("the archive cannot be read")]
+    Read(#[source] std::io::Error),
+    #[error("entry {path}: {why}")]
+    Entry { path: String, why: String },
+    #[error("the archive holds more than {ENTRIES_MAX} entries")]
+    TooMany,
+    #[error("the archive cannot be stored: {path}")]
+    Store {
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Where an archive's entries go. Paths are relative, without "." and "..".
+pub trait Sink {
+    fn dir(&mut self, path: &[u8], meta: Meta) -> Result<(), ArchiveError>;
+    fn file(
+        &mut self,
+        path: &[u8],
+        meta: Meta,
+        size: u64,
+        data: &mut dyn Read,
+    ) -> Result<(), ArchiveError>;
+    fn symlink(&mut self, path: &[u8], meta: Meta, target: &[u8]) -> Result<(), ArchiveError>;
+    fn special(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<(), ArchiveError>;
+    fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError>;
+}
+
+/// What went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub entries: u64,
+    pub bytes: u64,
+    pub sha256: [u8; 32],
+}
+
+/// Reads a whole tar stream into `sink`; gzip is told by its first bytes.
+pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, ArchiveError> {
+    let mut hashed = Hashed { inner: stream, hasher: Sha256::new(), bytes: 0 };
+    let mut head = [0; 2];
+    let got = fill(&mut hashed, &mut head).map_err(ArchiveError::Read)?;
+    let joined = std::io::Read::chain(&head[..got], &mut hashed);
+    let entries = if head == [0x1f, 0x8b] {
+        let mut plain = flate2::read::MultiGzDecoder::new(joined);
+        let entries = entries(&mut plain, sink)?;
+        std::io::copy(&mut plain, &mut std::io::sink()).map_err(ArchiveError::Read)?;
+        entries
+    } else {
+        let mut plain = joined;
+        let entries = entries(&mut plain, sink)?;
+        std::io::copy(&mut plain, &mut std::io::sink()).map_err(ArchiveError::Read)?;
+        entries
+    };
+    // What follows the end marker belongs to the digest as well.
+    std::io::copy(&mut hashed, &mut std::io::sink()).map_err(ArchiveError::Read)?;
+    Ok(Counted { entries, bytes: hashed.bytes, sha256: hashed.hasher.finalize().into() })
+}
+
+fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
+    let mut archive = tar::Archive::new(stream);
+    let mut count = 0;
+    for entry in archive.entries().map_err(ArchiveError::Read)? {
+        let mut entry = entry.map_err(ArchiveError::Read)?;
+        count += 1;
+        if count > ENTRIES_MAX {
+            return Err(ArchiveError::TooMany);
+        }
+        let Some(found) = entry::parse(&mut entry)? else { continue };
+        let TarEntry { path, meta, kind } = found;
+        match kind {
+            Kind::Dir => sink.dir(&path, meta)?,
+            Kind::File => {
+                let size = entry.size();
+                sink.file(&path, meta, size, &mut entry)?;
+            }
+            Kind::Symlink(target) => sink.symlink(&path, meta, &target)?,
+            Kind::HardLink(target) => sink.hardlink(&path, &target)?,
+            special => sink.special(&path, meta, special)?,
+        }
+    }
+    Ok(count)
+}
+
+fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match from.read(&mut buffer[got..])? {
+            0 => break,
+            n => got += n,
+        }
+    }
+    Ok(got)
+}
+
+/// Hashes and counts what passes.
+struct Hashed<'a> {
+    inner: &'a mut dyn Read,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+}

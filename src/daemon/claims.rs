@@ -1,0 +1,89 @@
+//! Who builds which step: one builder a key, the others wait and take its result.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+
+/// A right to build a step, held by a process.
+#[derive(Clone, Debug)]
+struct Claim {
+    id: u64,
+    pid: u32,
+    start: Option<u64>,
+}
+
+/// All claims; in memory only, as builders claim again after a restart.
+#[derive(Default)]
+pub struct Claims {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    by_key: HashMap<String, Claim>,
+}
+
+/// What asking for a claim gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    Yours(u64),
+    /// The process that has it.
+    Taken(u32),
+}
+
+impl Claims {
+    /// `start` is when process `pid` started, `alive` says whether a process still is the same.
+    pub fn ask(
+        &self,
+        key: &str,
+        pid: u32,
+        start: Option<u64>,
+        alive: impl Fn(u32, Option<u64>) -> bool,
+    ) -> Asked {
+        let mut inner = self.inner.lock();
+        if let Some(held) = inner.by_key.get(key)
+            && alive(held.pid, held.start)
+        {
+            return Asked::Taken(held.pid);
+        }
+        inner.next += 1;
+        let id = inner.next;
+        inner.by_key.insert(key.to_string(), Claim { id, pid, start });
+        Asked::Yours(id)
+    }
+
+    pub fn release(&self, id: u64) {
+        self.inner.lock().by_key.retain(|_, claim| claim.id != id);
+    }
+
+    /// The step is finished, whoever had the claim.
+    pub fn finished(&self, key: &str) {
+        self.inner.lock().by_key.remove(key);
+    }
+
+    /// Claims of living processes.
+    pub fn live(&self, alive: impl Fn(u32, Option<u64>) -> bool) -> usize {
+        let mut inner = self.inner.lock();
+        inner.by_key.retain(|_, c| alive(c.pid, c.start));
+        inner.by_key.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_builder_a_step_until_it_ends_or_dies() {
+        let claims = Claims::default();
+        let Asked::Yours(first) = claims.ask("k", 10, None, |_, _| true) else {
+            panic!("nobody had it")
+        };
+        assert_eq!(claims.ask("k", 11, None, |_, _| true), Asked::Taken(10));
+        assert!(matches!(claims.ask("other", 11, None, |_, _| true), Asked::Yours(_)));
+        claims.release(first);
+        assert!(matches!(claims.ask("k", 11, None, |_, _| true), Asked::Yours(_)));
+        assert!(matches!(claims.ask("k", 12, None, |pid, _| pid != 11), Asked::Yours(_)));
+        assert_eq!(claims.live(|_, _| true), 2);
+    }
+}

@@ -1,0 +1,112 @@
+//! What the daemon remembers beside the trees, as JSON documents in the store.
+
+use crate::control::api::{MountRecord, Purpose};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use pocker_store::{Store, StoreError};
+
+/// A process, named so that a pid used again is not mistaken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub pid: u32,
+    pub start: Option<u64>,
+}
+
+impl Owner {
+    pub fn of(pid: u32) -> Owner {
+        Owner { pid, start: crate::control::sys::process_start(pid) }
+    }
+
+    pub fn lives(&self) -> bool {
+        self.start.is_some() && crate::control::sys::process_start(self.pid) == self.start
+    }
+}
+
+/// A work tree and who holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TreeDoc {
+    pub id: u64,
+    pub purpose: Purpose,
+    pub label: String,
+    pub owner: Owner,
+    /// Kept for `pocker debug` of this name, whoever made it.
+    pub kept_for: Option<String>,
+}
+
+/// One graft of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GraftDoc {
+    pub id: u64,
+    pub host: String,
+    pub read_only: bool,
+}
+
+/// A run, live or ended; an ended one keeps its tree until the next start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunDoc {
+    /// Its work tree's id too.
+    pub id: u64,
+    pub name: String,
+    pub key: String,
+    pub owner: Owner,
+    pub grafts: Vec<GraftDoc>,
+    pub ended: bool,
+}
+
+impl RunDoc {
+    pub fn live(&self) -> bool {
+        !self.ended && self.owner.lives()
+    }
+}
+
+/// A kind of document: where it is kept and under which id.
+pub trait Doc: Serialize + DeserializeOwned {
+    const KIND: &'static str;
+    fn key(&self) -> Vec<u8>;
+}
+
+impl Doc for TreeDoc {
+    const KIND: &'static str = "tree";
+    fn key(&self) -> Vec<u8> {
+        self.id.to_be_bytes().to_vec()
+    }
+}
+
+impl Doc for RunDoc {
+    const KIND: &'static str = "run";
+    fn key(&self) -> Vec<u8> {
+        self.id.to_be_bytes().to_vec()
+    }
+}
+
+impl Doc for MountRecord {
+    const KIND: &'static str = "mount";
+    fn key(&self) -> Vec<u8> {
+        self.target.as_bytes().to_vec()
+    }
+}
+
+pub fn save<D: Doc>(store: &Store, doc: &D) -> Result<(), StoreError> {
+    // These types have nothing that JSON cannot say.
+    let bytes = serde_json::to_vec(doc).unwrap_or_default();
+    store.put_record(D::KIND, &doc.key(), &bytes)
+}
+
+pub fn delete<D: Doc>(store: &Store, doc: &D) -> Result<(), StoreError> {
+    store.delete_record(D::KIND, &doc.key())
+}
+
+pub fn get<D: Doc>(store: &Store, key: &[u8]) -> Result<Option<D>, StoreError> {
+    Ok(store.record(D::KIND, key)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Every document of a kind; one that cannot be read is left out and logged.
+pub fn all<D: Doc>(store: &Store) -> Result<Vec<D>, StoreError> {
+    let mut out = Vec::new();
+    for (id, bytes) in store.records(D::KIND)? {
+        match serde_json::from_slice(&bytes) {
+            Ok(doc) => out.push(doc),
+            Err(e) => tracing::error!("{} {}: {e}", D::KIND, id.escape_ascii()),
+        }
+    }
+    Ok(out)
+}

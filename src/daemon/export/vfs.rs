@@ -1,0 +1,463 @@
+//! The NFS file system: each call goes to the tree its handle names.
+
+use super::handle::{HostFile, Name};
+use super::{Exports, FSID_BROWSE, FSID_WORK, convert};
+use crate::daemon::clock;
+use pocker_nfs::proto::*;
+use pocker_nfs::vfs::*;
+use pocker_store::SealedTree;
+use pocker_store::tree::Tree;
+use pocker_store::types::{self as st, Node, OpCx, ROOT};
+use pocker_store::work::WorkTree;
+use std::sync::Arc;
+
+const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
+const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
+/// Largest READ and WRITE: a power of two, as some clients need.
+const IO_MAX: u32 = 1 << 20;
+/// Largest file: what a signed 64-bit offset reaches.
+const FILE_MAX: u64 = i64::MAX as u64;
+
+/// What a handle leads to.
+enum At {
+    Sealed { tree: Arc<SealedTree>, row: u64, node: Node, name: String },
+    Work { tree: Arc<WorkTree>, id: u64, node: Node },
+    Synthetic(u64),
+    Host(u64, HostFile),
+}
+
+impl Exports {
+    fn at(&self, fh: &Fh) -> Result<At> {
+        match self.codec.decode(fh)? {
+            Name::Work { tree: id, node } => {
+                let tree = self.works.get(id).ok_or(STALE)?;
+                Ok(At::Work { tree, id, node })
+            }
+            Name::Browse { row, node } => {
+                let (tree, name) = self.row_tree(row).ok_or(STALE)?;
+                Ok(At::Sealed { tree, row, node, name })
+            }
+            Name::Synthetic { id } => Ok(At::Synthetic(id)),
+            Name::Host { graft, file } => Ok(At::Host(graft, file)),
+        }
+    }
+
+    fn work(&self, fh: &Fh) -> Result<(Arc<WorkTree>, u64, Node)> {
+        match self.at(fh)? {
+            At::Work { tree, id, node } => Ok((tree, id, node)),
+            _ => Err(ROFS),
+        }
+    }
+
+    fn row_attr(row: u64, attr: &st::Attr) -> fattr3 {
+        convert::attr(attr, FSID_BROWSE, Exports::browse_fileid(row, attr.node))
+    }
+
+    fn row_handle(&self, row: u64, node: Node) -> Fh {
+        self.codec.encode(&Name::Browse { row, node })
+    }
+
+    fn work_handle(&self, tree: u64, node: Node) -> Fh {
+        self.codec.encode(&Name::Work { tree, node })
+    }
+
+    fn made(&self, id: u64, changed: &st::Changed) -> Made {
+        Made {
+            fh: self.work_handle(id, changed.node.node),
+            attr: work_attr(id, &changed.node),
+            dir: wcc(id, &changed.wcc),
+        }
+    }
+}
+
+fn work_attr(id: u64, attr: &st::Attr) -> fattr3 {
+    convert::attr(attr, FSID_WORK | id, attr.node)
+}
+
+fn wcc(id: u64, wcc: &st::Wcc) -> Wcc {
+    Wcc { before: convert::wcc_before(&wcc.before), after: work_attr(id, &wcc.after) }
+}
+
+/// Runs a change of a work tree with the call's credentials, clock and once key.
+fn change<T>(
+    cx: &Cx,
+    op: impl FnOnce(&OpCx) -> std::result::Result<T, st::Errno>,
+) -> Result<T> {
+    let creds = convert::creds(cx.caller);
+    let op_cx = OpCx { creds: &creds, now: clock::now(), once: cx.once.map(|key| key.0) };
+    op(&op_cx).map_err(convert::status)
+}
+
+impl Vfs for Exports {
+    fn mount(&self, _cx: &Cx, path: &[u8]) -> Result<Fh> {
+        // An unknown path and a wrong secret look the same.
+        self.resolve(path).ok_or(nfsstat3::NFS3ERR_NOENT)
+    }
+
+    fn umount(&self, _cx: &Cx, _path: &[u8]) {}
+
+    fn exports(&self) -> Vec<ExportLine> {
+        // Writable exports are reached by their secret only and are not told.
+        vec![ExportLine { path: b"/chroot".to_vec(), hosts: Vec::new() }]
+    }
+
+    fn getattr(&self, _cx: &Cx, fh: &Fh) -> Result<fattr3> {
+        match self.at(fh)? {
+            At::Sealed { tree, row, node, .. } => {
+                let attr = tree.getattr(node).map_err(convert::status)?;
+                Ok(Exports::row_attr(row, &attr))
+            }
+            At::Work { tree, id, node } => {
+                Ok(work_attr(id, &tree.getattr(node).map_err(convert::status)?))
+            }
+            At::Synthetic(id) => self.synthetic_attr(id),
+            At::Host(graft, file) => self.grafts.getattr(graft, &file),
+        }
+    }
+
+    fn setattr(&self, cx: &Cx, fh: &Fh, new: &sattr3, guard: Option<nfstime3>) -> Result<Wcc> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.setattr(cx, graft, &file, new, guard);
+        }
+        let (tree, id, node) = self.work(fh)?;
+        let new = convert::set_attr(new);
+        let guard = guard.map(convert::guard_time);
+        let changed = change(cx, |op| tree.setattr(op, node, &new, guard))?;
+        Ok(wcc(id, &changed.wcc))
+    }
+
+    fn lookup(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Found> {
+        let creds = convert::creds(cx.caller);
+        match self.at(dir)? {
+            At::Sealed { row, node: ROOT, name: owner, tree } if name == b".." => {
+                // Above a step's root is its pocker's directory in the view.
+                let attr = tree.getattr(ROOT).map_err(convert::status)?;
+                let id = self.browse.read().names.get(&owner).map(|r| r.id).ok_or(STALE)?;
+                let fh = self.codec.encode(&Name::Synthetic { id });
+                let dir = Exports::row_attr(row, &attr);
+                Ok(Found { fh, attr: self.synthetic_attr(id)?, dir })
+            }
+            At::Sealed { tree, row, node, .. } => {
+                let found = tree.lookup(&creds, node, name).map_err(convert::status)?;
+                Ok(Found {
+                    fh: self.row_handle(row, found.node.node),
+                    attr: Exports::row_attr(row, &found.node),
+                    dir: Exports::row_attr(row, &found.dir),
+                })
+            }
+            At::Work { tree, id, node } => {
+                let found = tree.lookup(&creds, node, name).map_err(convert::status)?;
+                Ok(Found {
+                    fh: self.work_handle(id, found.node.node),
+                    attr: work_attr(id, &found.node),
+                    dir: work_attr(id, &found.dir),
+                })
+            }
+            At::Synthetic(id) => self.synthetic_lookup(id, name),
+            At::Host(graft, file) => self.grafts.lookup(cx, graft, &file, name),
+        }
+    }
+
+    fn access(&self, cx: &Cx, fh: &Fh, want: u32) -> Result<(u32, fattr3)> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.access(cx, graft, &file, want);
+        }
+        let attr = self.getattr(cx, fh)?;
+        let writable = matches!(self.at(fh)?, At::Work { .. });
+        Ok((granted(cx.caller, &attr, writable) & want, attr))
+    }
+
+    fn readlink(&self, _cx: &Cx, fh: &Fh) -> Result<(Vec<u8>, fattr3)> {
+        match self.at(fh)? {
+            At::Sealed { tree, row, node, .. } => {
+                let (target, attr) = tree.readlink(node).map_err(convert::status)?;
+                Ok((target, Exports::row_attr(row, &attr)))
+            }
+            At::Work { tree, id, node } => {
+                let (target, attr) = tree.readlink(node).map_err(convert::status)?;
+                Ok((target, work_attr(id, &attr)))
+            }
+            At::Synthetic(id) => self.synthetic_readlink(id),
+            At::Host(graft, file) => self.grafts.readlink(graft, &file),
+        }
+    }
+
+    fn read(&self, cx: &Cx, fh: &Fh, offset: u64, count: u32, out: &mut Vec<u8>) -> Result<ReadDone> {
+        let creds = convert::creds(cx.caller);
+        match self.at(fh)? {
+            At::Sealed { tree, row, node, .. } => {
+                let done =
+                    tree.read(&creds, node, offset, count, out).map_err(convert::status)?;
+                Ok(ReadDone { attr: Exports::row_attr(row, &done.attr), eof: done.eof })
+            }
+            At::Work { tree, id, node } => {
+                let done =
+                    tree.read(&creds, node, offset, count, out).map_err(convert::status)?;
+                Ok(ReadDone { attr: work_attr(id, &done.attr), eof: done.eof })
+            }
+            At::Synthetic(_) => Err(nfsstat3::NFS3ERR_ISDIR),
+            At::Host(graft, file) => self.grafts.read(cx, graft, &file, offset, count, out),
+        }
+    }
+
+    fn write(&self, cx: &Cx, fh: &Fh, offset: u64, data: &[u8], stable: Stable) -> Result<Written> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            let done = self.grafts.write(cx, graft, &file, offset, data, stable);
+            return self.noted(done);
+        }
+        let (tree, id, node) = self.work(fh)?;
+        let done = self.noted(change(cx, |op| tree.write(op, node, offset, data)))?;
+        // A work tree is thrown away with the machine, so its writes are as stable
+        // as it will ever be: what NFS calls FILE_SYNC (design: Durability).
+        Ok(Written { count: done.count, committed: Stable::FileSync, wcc: wcc(id, &done.wcc) })
+    }
+
+    fn create(&self, cx: &Cx, dir: &Fh, name: &[u8], how: &CreateHow) -> Result<Made> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            return self.grafts.create(cx, graft, &file, name, how);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        let (how, attr) = match how {
+            CreateHow::Unchecked(attr) => (st::Create::Unchecked, convert::set_attr(attr)),
+            CreateHow::Guarded(attr) => (st::Create::Guarded, convert::set_attr(attr)),
+            CreateHow::Exclusive(v) => (st::Create::Exclusive(*v), st::SetAttr::default()),
+        };
+        let changed = change(cx, |op| tree.create(op, node, name, how, &attr))?;
+        Ok(self.made(id, &changed))
+    }
+
+    fn mkdir(&self, cx: &Cx, dir: &Fh, name: &[u8], attr: &sattr3) -> Result<Made> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            return self.grafts.mkdir(cx, graft, &file, name, attr);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        let attr = convert::set_attr(attr);
+        let changed = change(cx, |op| tree.mkdir(op, node, name, &attr))?;
+        Ok(self.made(id, &changed))
+    }
+
+    fn symlink(&self, cx: &Cx, dir: &Fh, name: &[u8], target: &[u8], attr: &sattr3) -> Result<Made> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            return self.grafts.symlink(cx, graft, &file, name, target, attr);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        let attr = convert::set_attr(attr);
+        let changed = change(cx, |op| tree.symlink(op, node, name, target, &attr))?;
+        Ok(self.made(id, &changed))
+    }
+
+    fn mknod(&self, cx: &Cx, dir: &Fh, name: &[u8], kind: NodeKind, attr: &sattr3) -> Result<Made> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            return self.grafts.mknod(cx, graft, &file, name, kind, attr);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        let rdev = |d: specdata3| st::Rdev { major: d.specdata1, minor: d.specdata2 };
+        let (kind, rdev) = match kind {
+            NodeKind::Fifo => (st::Kind::Fifo, st::Rdev::default()),
+            NodeKind::Socket => (st::Kind::Socket, st::Rdev::default()),
+            // Devices come from bases and builds; a running pocker makes none.
+            NodeKind::Char(_) | NodeKind::Block(_) if !tree.allows_devices() => {
+                return Err(nfsstat3::NFS3ERR_PERM);
+            }
+            NodeKind::Char(d) => (st::Kind::Char, rdev(d)),
+            NodeKind::Block(d) => (st::Kind::Block, rdev(d)),
+        };
+        let attr = convert::set_attr(attr);
+        let changed = change(cx, |op| tree.mknod(op, node, name, kind, rdev, &attr))?;
+        Ok(self.made(id, &changed))
+    }
+
+    fn remove(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Wcc> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            let what = nix::unistd::UnlinkatFlags::NoRemoveDir;
+            return self.grafts.unlink(cx, graft, &file, name, what);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        Ok(wcc(id, &change(cx, |op| tree.remove(op, node, name))?.wcc))
+    }
+
+    fn rmdir(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Wcc> {
+        if let At::Host(graft, file) = self.at(dir)? {
+            let what = nix::unistd::UnlinkatFlags::RemoveDir;
+            return self.grafts.unlink(cx, graft, &file, name, what);
+        }
+        let (tree, id, node) = self.work(dir)?;
+        Ok(wcc(id, &change(cx, |op| tree.rmdir(op, node, name))?.wcc))
+    }
+
+    fn rename(&self, cx: &Cx, from: &Fh, name: &[u8], to: &Fh, new: &[u8]) -> Result<(Wcc, Wcc)> {
+        match (self.at(from)?, self.at(to)?) {
+            (At::Host(a, from), At::Host(b, to)) if a == b => {
+                self.grafts.rename(cx, a, &from, name, &to, new)
+            }
+            (At::Work { tree, id, node }, At::Work { id: other, node: target, .. }) if id == other => {
+                let changed = change(cx, |op| tree.rename(op, node, name, target, new))?;
+                let from = wcc(id, &changed.wcc);
+                Ok((from, changed.to.as_ref().map_or(from, |to| wcc(id, to))))
+            }
+            (At::Sealed { .. } | At::Synthetic(_), _) => Err(ROFS),
+            _ => Err(nfsstat3::NFS3ERR_XDEV),
+        }
+    }
+
+    fn link(&self, cx: &Cx, fh: &Fh, dir: &Fh, name: &[u8]) -> Result<(fattr3, Wcc)> {
+        match (self.at(fh)?, self.at(dir)?) {
+            (At::Host(a, file), At::Host(b, dir)) if a == b => {
+                self.grafts.link(cx, a, &file, &dir, name)
+            }
+            (At::Work { tree, id, node }, At::Work { id: other, node: target, .. }) if id == other => {
+                let changed = change(cx, |op| tree.link(op, node, target, name))?;
+                Ok((work_attr(id, &changed.node), wcc(id, &changed.wcc)))
+            }
+            (_, At::Sealed { .. } | At::Synthetic(_)) => Err(ROFS),
+            _ => Err(nfsstat3::NFS3ERR_XDEV),
+        }
+    }
+
+    fn readdir(
+        &self,
+        cx: &Cx,
+        dir: &Fh,
+        cookie: u64,
+        plus: bool,
+        emit: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result<DirDone> {
+        let creds = convert::creds(cx.caller);
+        match self.at(dir)? {
+            At::Sealed { tree, row, node, .. } => {
+                let done = tree.readdir(&creds, node, cookie, plus, &mut |e| {
+                    let found = e.attr.map(|a| (self.row_handle(row, e.node), Exports::row_attr(row, &a)));
+                    let fileid = Exports::browse_fileid(row, e.node);
+                    emit(Entry { fileid, name: e.name, cookie: e.cookie, plus: found })
+                });
+                let done = done.map_err(convert::status)?;
+                Ok(DirDone { attr: Exports::row_attr(row, &done.attr), eof: done.eof })
+            }
+            At::Work { tree, id, node } => {
+                let done = tree.readdir(&creds, node, cookie, plus, &mut |e| {
+                    let found = e.attr.map(|a| (self.work_handle(id, e.node), work_attr(id, &a)));
+                    emit(Entry { fileid: e.node, name: e.name, cookie: e.cookie, plus: found })
+                });
+                let done = done.map_err(convert::status)?;
+                Ok(DirDone { attr: work_attr(id, &done.attr), eof: done.eof })
+            }
+            At::Synthetic(id) => self.synthetic_readdir(id, cookie, plus, emit),
+            At::Host(graft, file) => self.grafts.readdir(cx, graft, &file, cookie, plus, emit),
+        }
+    }
+
+    fn fsstat(&self, cx: &Cx, fh: &Fh) -> Result<(FsStat, fattr3)> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.fsstat(graft, &file);
+        }
+        let attr = self.getattr(cx, fh)?;
+        let space = self.store.statfs().map_err(|_| nfsstat3::NFS3ERR_IO)?;
+        let stat = FsStat {
+            total_bytes: space.total_bytes,
+            free_bytes: space.free_bytes,
+            avail_bytes: space.avail_bytes,
+            total_files: space.total_files,
+            free_files: space.free_files,
+            avail_files: space.free_files,
+        };
+        Ok((stat, attr))
+    }
+
+    fn fsinfo(&self, cx: &Cx, fh: &Fh) -> Result<(FsInfo, fattr3)> {
+        let attr = self.getattr(cx, fh)?;
+        Ok((FsInfo { io_max: IO_MAX, max_file_size: FILE_MAX, link_max: 65_000 }, attr))
+    }
+
+    fn commit(&self, cx: &Cx, fh: &Fh, _offset: u64, _count: u32) -> Result<Wcc> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.noted(self.grafts.commit(graft, &file));
+        }
+        // Every WRITE was answered FILE_SYNC: there is nothing unstable.
+        let attr = self.getattr(cx, fh)?;
+        let before = wcc_attr { size: attr.size, mtime: attr.mtime, ctime: attr.ctime };
+        Ok(Wcc { before, after: attr })
+    }
+
+    fn write_verifier(&self) -> [u8; 8] {
+        self.store.write_verifier()
+    }
+
+    fn getxattr(&self, _cx: &Cx, fh: &Fh, name: &[u8]) -> Result<Vec<u8>> {
+        match self.at(fh)? {
+            At::Sealed { tree, node, .. } => tree.getxattr(node, name).map_err(convert::status),
+            At::Work { tree, node, .. } => tree.getxattr(node, name).map_err(convert::status),
+            At::Synthetic(_) => Err(nfsstat3::NFS3ERR_NOENT),
+            At::Host(graft, file) => self.grafts.getxattr(graft, &file, name),
+        }
+    }
+
+    fn listxattr(&self, _cx: &Cx, fh: &Fh) -> Result<Vec<Vec<u8>>> {
+        match self.at(fh)? {
+            At::Sealed { tree, node, .. } => tree.listxattr(node).map_err(convert::status),
+            At::Work { tree, node, .. } => tree.listxattr(node).map_err(convert::status),
+            At::Synthetic(_) => Ok(Vec::new()),
+            At::Host(graft, file) => self.grafts.listxattr(graft, &file),
+        }
+    }
+
+    fn setxattr(&self, cx: &Cx, fh: &Fh, name: &[u8], value: &[u8], how: XattrHow) -> Result<()> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.setxattr(cx, graft, &file, name, value, how);
+        }
+        let (tree, _, node) = self.work(fh)?;
+        let how = match how {
+            XattrHow::Either => pocker_store::work::XattrHow::Either,
+            XattrHow::Create => pocker_store::work::XattrHow::Create,
+            XattrHow::Replace => pocker_store::work::XattrHow::Replace,
+        };
+        change(cx, |op| tree.setxattr(op, node, name, value, how)).map(drop)
+    }
+
+    fn removexattr(&self, cx: &Cx, fh: &Fh, name: &[u8]) -> Result<()> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.removexattr(cx, graft, &file, name);
+        }
+        let (tree, _, node) = self.work(fh)?;
+        change(cx, |op| tree.removexattr(op, node, name)).map(drop)
+    }
+}
+
+impl Exports {
+    /// A failed write or fsync moves the write verifier: clients send again what may be gone.
+    fn noted<T>(&self, done: Result<T>) -> Result<T> {
+        if matches!(done, Err(nfsstat3::NFS3ERR_IO | nfsstat3::NFS3ERR_NOSPC | nfsstat3::NFS3ERR_DQUOT))
+            && let Err(e) = self.store.bump_error_epoch()
+        {
+            tracing::error!("cannot move the write verifier after a failed write: {e}");
+        }
+        done
+    }
+}
+
+/// ACCESS from the mode bits (RFC 1813 §3.3.4): what the same call would be allowed.
+fn granted(caller: &Caller, attr: &fattr3, writable: bool) -> u32 {
+    let dir = matches!(attr.ftype, ftype3::NF3DIR);
+    let class = if caller.uid == attr.uid {
+        attr.mode >> 6
+    } else if caller.gid == attr.gid || caller.gids.contains(&attr.gid) {
+        attr.mode >> 3
+    } else {
+        attr.mode
+    };
+    let root = caller.uid == 0;
+    let mut granted = 0;
+    if root || class & 4 != 0 {
+        granted |= access::READ;
+    }
+    if writable && (root || class & 2 != 0) {
+        granted |= access::MODIFY | access::EXTEND;
+        if dir {
+            granted |= access::DELETE;
+        }
+    }
+    let executable = if dir { root || class & 1 != 0 } else if root { attr.mode & 0o111 != 0 } else { class & 1 != 0 };
+    if executable {
+        granted |= if dir { access::LOOKUP } else { access::EXECUTE };
+    }
+    granted
+}

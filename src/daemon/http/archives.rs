@@ -1,0 +1,191 @@
+//! Archives over the control socket: the only bodies that are not JSON.
+
+use super::Counted;
+use crate::control::api::ArchiveDone;
+use crate::daemon::archive::{self, ArchiveError, Sink, out, work::WorkSink};
+use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::ingest::IngestSink;
+use crate::daemon::state::{Daemon, digest};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Chunks in flight between the socket and the blocking side.
+const QUEUE: usize = 8;
+
+type Chunks = mpsc::Receiver<std::io::Result<Bytes>>;
+
+/// A request body, read from a blocking thread.
+struct BodyReader {
+    chunks: Chunks,
+    current: Bytes,
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(chunk) => self.current = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let n = out.len().min(self.current.len());
+        out[..n].copy_from_slice(&self.current.split_to(n));
+        Ok(n)
+    }
+}
+
+fn reader(body: Body) -> BodyReader {
+    let (send, chunks) = mpsc::channel(QUEUE);
+    tokio::spawn(async move {
+        let mut stream = body.into_data_stream();
+        while let Some(chunk) = stream.next().await {
+            if send.send(chunk.map_err(std::io::Error::other)).await.is_err() {
+                break;
+            }
+        }
+    });
+    BodyReader { chunks, current: Bytes::new() }
+}
+
+fn refused(e: ArchiveError) -> Fail {
+    match &e {
+        ArchiveError::Store { .. } => Fail::internal("cannot take the archive", &e),
+        ArchiveError::Read(io) => Fail::bad(format!("the archive cannot be read: {io}"))
+            .hint("it has to be a tar archive, plain or gzip, and complete"),
+        other => Fail::bad(format!("cannot take the archive: {other}")),
+    }
+}
+
+async fn on_blocking<T: Send + 'static>(
+    daemon: Arc<Daemon>,
+    call: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    let counted = Counted::new(daemon.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let _counted = counted;
+        call(&daemon)
+    });
+    done.await.map_err(|e| Fail::internal("the call ended in the middle", &e))?
+}
+
+#[derive(Deserialize)]
+pub struct Clamp {
+    clamp: Option<i64>,
+}
+
+/// `PUT /v1/archive`: a new sealed tree.
+pub async fn ingest(
+    State(d): State<Arc<Daemon>>,
+    Query(q): Query<Clamp>,
+    body: Body,
+) -> Outcome<Json<ArchiveDone>> {
+    let mut stream = reader(body);
+    let done = on_blocking(d, move |d| {
+        let mut sink = IngestSink::new(&d.store).map_err(refused)?;
+        let counted = archive::read(&mut stream, &mut sink).map_err(refused)?;
+        let snapshot = sink.finish(q.clamp).map_err(refused)?;
+        Ok(ArchiveDone {
+            snapshot: Some(snapshot.to_string()),
+            entries: counted.entries,
+            bytes: counted.bytes,
+            sha256: hex::encode(counted.sha256),
+        })
+    });
+    done.await.map(Json)
+}
+
+#[derive(Deserialize)]
+pub struct Dest {
+    /// The directory, hexadecimal: a path is bytes.
+    dest: String,
+}
+
+/// `PUT /v1/trees/{id}/archive?dest=HEX`: onto a work tree.
+pub async fn apply(
+    State(d): State<Arc<Daemon>>,
+    Path(id): Path<u64>,
+    Query(q): Query<Dest>,
+    body: Body,
+) -> Outcome<Json<ArchiveDone>> {
+    let mut stream = reader(body);
+    let done = on_blocking(d, move |d| {
+        let dest = hex::decode(&q.dest).map_err(|_| Fail::bad("dest is not hexadecimal"))?;
+        let tree = d.works.get(id);
+        let tree = tree.ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
+        let mut sink = WorkSink::new(tree, &dest).map_err(refused)?;
+        let sink: &mut dyn Sink = &mut sink;
+        let counted = archive::read(&mut stream, sink).map_err(refused)?;
+        Ok(ArchiveDone {
+            snapshot: None,
+            entries: counted.entries,
+            bytes: counted.bytes,
+            sha256: hex::encode(counted.sha256),
+        })
+    });
+    done.await.map(Json)
+}
+
+/// What a blocking writer puts into a response body.
+struct BodyWriter {
+    chunks: mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+/// Bytes gathered before they go out.
+const CHUNK: usize = 256 << 10;
+
+impl BodyWriter {
+    fn send(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::take(&mut self.buffer).into();
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        self.chunks.blocking_send(Ok(chunk)).map_err(gone)
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.send()
+    }
+}
+
+/// `GET /v1/snapshots/{digest}/tar`.
+pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> Outcome<Body> {
+    let tree = on_blocking(d.clone(), move |d| {
+        let digest = digest(&snapshot)?;
+        d.store.sealed(&digest).map_err(|e| Fail::internal("cannot open the tree", &e))
+    })
+    .await?;
+    let (send, mut chunks) = mpsc::channel(QUEUE);
+    let counted = Counted::new(d);
+    tokio::task::spawn_blocking(move || {
+        let _counted = counted;
+        let mut writer = BodyWriter { chunks: send.clone(), buffer: Vec::with_capacity(CHUNK) };
+        let written = out::write(&*tree, &mut writer)
+            .and_then(|()| writer.flush().map_err(ArchiveError::Read));
+        if let Err(e) = written {
+            tracing::warn!("an export ended early: {e}");
+            // The reader sees a broken body, not a short archive.
+            let _ = send.blocking_send(Err(std::io::Error::other(e.to_string())));
+        }
+    });
+    let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+    Ok(Body::from_stream(stream))
+}

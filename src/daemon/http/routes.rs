@@ -1,0 +1,231 @@
+//! `/v1`: one line a route, each a typed call of the daemon.
+
+use super::{BODY_MAX, archives, blocking};
+use crate::control::api::*;
+use crate::daemon::claims::Asked;
+use crate::daemon::docs::{self, Owner};
+use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::state::{Daemon, digest};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Shared = State<Arc<Daemon>>;
+
+/// How long a claim call waits for another builder before it answers "busy".
+const CLAIM_WAIT: Duration = Duration::from_secs(1);
+
+pub fn router(daemon: Arc<Daemon>) -> Router {
+    let archives = Router::new()
+        .route("/v1/archive", put(archives::ingest))
+        .route("/v1/trees/{id}/archive", put(archives::apply))
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/steps/{key}", get(step).put(put_step))
+        .route("/v1/steps/{key}/claim", post(claim))
+        .route("/v1/claims/{id}", delete(release))
+        .route("/v1/trees", post(new_tree))
+        .route("/v1/trees/{id}", delete(drop_tree))
+        .route("/v1/trees/{id}/seal", post(seal))
+        .route("/v1/trees/{id}/keep/{name}", post(keep))
+        .route("/v1/pockers", get(pockers))
+        .route("/v1/pockers/{name}", get(pocker).put(put_pocker).delete(remove_pocker))
+        .route("/v1/pockers/{name}/debug", get(debug_tree))
+        .route("/v1/pockers/{name}/reset", post(reset))
+        .route("/v1/pockers/{name}/steps/{key}/export", get(step_export))
+        .route("/v1/runs", post(new_run))
+        .route("/v1/runs/{id}", delete(end_run))
+        .route("/v1/mounts", get(mounts).post(add_mount))
+        .route("/v1/mounts/remove", post(remove_mount))
+        .route("/v1/snapshots/{digest}/tar", get(archives::tar))
+        .route("/v1/snapshots/{digest}/file", post(file_of))
+        .route("/v1/snapshots/{digest}/is-dir", post(is_dir))
+        .route("/v1/gc", post(gc))
+        .route("/v1/stop", post(stop))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .merge(archives)
+        .with_state(daemon)
+}
+
+async fn status(State(d): Shared) -> Outcome<Json<Status>> {
+    blocking(d, |d| d.status()).await
+}
+
+async fn step(State(d): Shared, Path(key): Path<String>) -> Outcome<Json<StepInfo>> {
+    blocking(d, move |d| d.step(&key)).await
+}
+
+async fn put_step(
+    State(d): Shared,
+    Path(key): Path<String>,
+    Json(put): Json<PutStep>,
+) -> Outcome<Json<StepInfo>> {
+    blocking(d, move |d| d.put_step(&key, &put)).await
+}
+
+async fn claim(
+    State(d): Shared,
+    Path(key): Path<String>,
+    Json(request): Json<ClaimRequest>,
+) -> Outcome<Json<ClaimReply>> {
+    blocking(d, move |d| {
+        let owner = Owner::of(request.pid);
+        let deadline = Instant::now() + CLAIM_WAIT;
+        loop {
+            if !request.rebuild
+                && let Ok(done) = d.step(&key)
+            {
+                return Ok(ClaimReply::Done(done));
+            }
+            digest(&key)?;
+            let lives = |pid, start| Owner { pid, start }.lives();
+            match d.claims.ask(&key, owner.pid, owner.start, lives) {
+                Asked::Yours(claim) => return Ok(ClaimReply::Yours { claim }),
+                Asked::Taken(pid) if Instant::now() >= deadline => {
+                    return Ok(ClaimReply::Busy { pid });
+                }
+                Asked::Taken(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    })
+    .await
+}
+
+async fn release(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        d.claims.release(id);
+        Ok(())
+    })
+    .await
+}
+
+async fn new_tree(State(d): Shared, Json(new): Json<NewTree>) -> Outcome<Json<TreeInfo>> {
+    blocking(d, move |d| d.new_tree(&new)).await
+}
+
+async fn drop_tree(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.drop_tree(id)).await
+}
+
+async fn seal(
+    State(d): Shared,
+    Path(id): Path<u64>,
+    Json(request): Json<SealRequest>,
+) -> Outcome<Json<StepInfo>> {
+    blocking(d, move |d| d.seal(id, &request)).await
+}
+
+async fn keep(State(d): Shared, Path((id, name)): Path<(u64, String)>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.keep_tree(id, &name)).await
+}
+
+async fn pockers(State(d): Shared) -> Outcome<Json<Vec<PockerInfo>>> {
+    blocking(d, |d| d.pockers()).await
+}
+
+async fn pocker(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<PockerInfo>> {
+    blocking(d, move |d| d.known_pocker(&name)).await
+}
+
+async fn put_pocker(
+    State(d): Shared,
+    Path(name): Path<String>,
+    Json(put): Json<PutPocker>,
+) -> Outcome<Json<PockerInfo>> {
+    blocking(d, move |d| d.put_pocker(&name, &put)).await
+}
+
+#[derive(Deserialize)]
+struct Force {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn remove_pocker(
+    State(d): Shared,
+    Path(name): Path<String>,
+    Query(q): Query<Force>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.remove_pocker(&name, q.force)).await
+}
+
+async fn debug_tree(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<TreeInfo>> {
+    blocking(d, move |d| d.debug_tree(&name)).await
+}
+
+async fn reset(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<u64>> {
+    blocking(d, move |d| d.reset(&name)).await
+}
+
+async fn step_export(
+    State(d): Shared,
+    Path((name, key)): Path<(String, String)>,
+) -> Outcome<Json<Export>> {
+    blocking(d, move |d| {
+        let path = d.exports.step_path(&name, &key);
+        let path =
+            path.ok_or_else(|| Fail::not_found(format!("{name} has no step {key} to show")))?;
+        Ok(Export { path, read_only: true })
+    })
+    .await
+}
+
+async fn new_run(State(d): Shared, Json(new): Json<NewRun>) -> Outcome<Json<RunInfo>> {
+    blocking(d, move |d| d.start_run(&new)).await
+}
+
+async fn end_run(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.end_run(id)).await
+}
+
+async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
+    blocking(d, |d| {
+        docs::all(&d.store).map_err(|e| Fail::internal("cannot list mounts", &e))
+    })
+    .await
+}
+
+async fn add_mount(State(d): Shared, Json(mount): Json<MountRecord>) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        docs::save(&d.store, &mount).map_err(|e| Fail::internal("cannot record the mount", &e))
+    })
+    .await
+}
+
+async fn remove_mount(State(d): Shared, Json(target): Json<String>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.forget_mount(&target)).await
+}
+
+async fn file_of(
+    State(d): Shared,
+    Path(snapshot): Path<String>,
+    Json(path): Json<String>,
+) -> Outcome<Json<Option<Vec<u8>>>> {
+    blocking(d, move |d| d.file_of(&snapshot, path.as_bytes())).await
+}
+
+async fn is_dir(
+    State(d): Shared,
+    Path(snapshot): Path<String>,
+    Json(path): Json<String>,
+) -> Outcome<Json<bool>> {
+    blocking(d, move |d| d.is_dir(&snapshot, path.as_bytes())).await
+}
+
+#[derive(Deserialize)]
+struct DryRun {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn gc(State(d): Shared, Query(q): Query<DryRun>) -> Outcome<Json<GcDone>> {
+    blocking(d, move |d| d.gc(q.dry_run)).await
+}
+
+async fn stop(State(d): Shared) -> Outcome<Json<Stopped>> {
+    blocking(d, |d| d.stop_everything()).await
+}

@@ -1,0 +1,176 @@
+//! Start-up, the main loop and the way out.
+
+use super::docs::{self, RunDoc};
+use super::export::Exports;
+use super::state::Daemon;
+use super::{ServeOptions, clock, http, listen};
+use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
+use parking_lot::Mutex;
+use pocker_store::work::Works;
+use pocker_store::{OpenOptions, Store, StoreError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the server looks for what others left behind.
+const REAP_EVERY: Duration = Duration::from_secs(5);
+/// How long replies in hand may take on the way out.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the server could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot open the store {path}")]
+    Store {
+        path: String,
+        #[source]
+        source: StoreError,
+    },
+    #[error("cannot listen on {what}")]
+    Listen {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot start the server's threads")]
+    Runtime(#[source] std::io::Error),
+}
+
+impl ServeError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ServeError::Store { source, .. } => source.hint(),
+            ServeError::Listen { source, what } => match source.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    Some(format!("another program has {what}; stop it, or choose another with --listen"))
+                }
+                _ => None,
+            },
+            ServeError::Runtime(_) => None,
+        }
+    }
+}
+
+/// Serves until it is told to stop. `ready` is called once clients are answered.
+pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    // A tree's modes are its own, not this process's habit.
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    super::sys::become_io_flusher();
+    let daemon = open(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::Runtime)?;
+    runtime.block_on(main_loop(daemon, ready))
+}
+
+fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
+    let fail = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| ServeError::Store { path, source }
+    };
+    let boot_id = crate::control::sys::boot_id();
+    let store = Store::open(&options.store, OpenOptions { create: true, boot_id })
+        .map_err(fail(&options.store))?;
+    let works = Works::open(store.clone()).map_err(fail(&options.store))?;
+    let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
+    let daemon = Arc::new(Daemon {
+        store,
+        works,
+        exports: Arc::new(exports),
+        claims: Default::default(),
+        change: Mutex::new(()),
+        kernel: std::sync::OnceLock::new(),
+        active: AtomicI64::new(clock::now().secs),
+        calls: AtomicU64::new(0),
+        stop: tokio::sync::watch::Sender::new(false),
+        options,
+    });
+    reopen_grafts(&daemon);
+    Ok(daemon)
+}
+
+/// Grafts of live runs are served again after a restart: their handles hold.
+fn reopen_grafts(daemon: &Daemon) {
+    for run in docs::all::<RunDoc>(&daemon.store).unwrap_or_default() {
+        if !run.live() {
+            continue;
+        }
+        for graft in &run.grafts {
+            let added = daemon.exports.grafts.add(graft.id, Path::new(&graft.host), graft.read_only);
+            if let Err(e) = added {
+                tracing::error!(run = run.id, host = graft.host, "cannot serve the graft again: {e}");
+            }
+        }
+    }
+}
+
+async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), ServeError> {
+    let nfs = listen::nfs(&daemon).await?;
+    let control = listen::control(&daemon)?;
+    let router = http::router(daemon.clone());
+    let serving = tokio::spawn(listen::serve_control(control, router, daemon.stop.subscribe()));
+    tracing::info!(
+        store = %daemon.store.dir().display(),
+        pid = std::process::id(),
+        trees = daemon.works.list().len(),
+        "serving"
+    );
+    ready();
+    let why = until_told(&daemon).await;
+    tracing::info!("leaving: {why}");
+    daemon.stop.send_replace(true);
+    let left = daemon.runs().map_or(0, |runs| runs.iter().filter(|r| r.live()).count());
+    let mounts = docs::all::<MountRecord>(&daemon.store).map_or(0, |m| m.len());
+    if left + mounts > 0 {
+        tracing::warn!("{left} runs and {mounts} mounts wait for this store's server to come back");
+    }
+    let _ = tokio::time::timeout(DRAIN, serving).await;
+    nfs.shutdown(DRAIN).await;
+    let _ = std::fs::remove_file(daemon.options.control_socket());
+    let _ = std::fs::remove_file(daemon.options.nfs_socket());
+    Ok(())
+}
+
+/// Waits for a signal, `serve --stop`, or idleness; reaps meanwhile.
+async fn until_told(daemon: &Arc<Daemon>) -> String {
+    let (Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return "signals cannot be received".to_string();
+    };
+    let mut stop = daemon.stop.subscribe();
+    let mut tick = tokio::time::interval(REAP_EVERY);
+    loop {
+        tokio::select! {
+            _ = term.recv() => return "SIGTERM".to_string(),
+            _ = int.recv() => return "SIGINT".to_string(),
+            _ = stop.changed() => return "told to stop".to_string(),
+            _ = tick.tick() => {
+                let d = daemon.clone();
+                let idle = tokio::task::spawn_blocking(move || upkeep(&d)).await;
+                if let Ok(Some(secs)) = idle {
+                    return format!("idle for {secs} s");
+                }
+            }
+        }
+    }
+}
+
+/// Reaps; returns for how long an auto-started server was idle when that is long enough.
+fn upkeep(daemon: &Daemon) -> Option<i64> {
+    daemon.reap();
+    let since = daemon.idle_since()?;
+    let idle = clock::now().secs - since;
+    let limit = i64::try_from(daemon.options.idle_timeout.as_secs()).unwrap_or(i64::MAX);
+    if !daemon.options.auto || idle < limit {
+        return None;
+    }
+    // The browse view would wait for ever for a server that left.
+    let mut stopped = Stopped::default();
+    daemon.unmount_all(|m| m.what == BROWSE_VIEW, &mut stopped);
+    Some(idle)
+}

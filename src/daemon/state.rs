@@ -1,0 +1,260 @@
+//! The daemon's shared state: the store, its trees and who holds them.
+
+use super::claims::Claims;
+use super::clock;
+use super::docs::{self, Owner, RunDoc, TreeDoc};
+use super::export::Exports;
+use super::fail::{Fail, Outcome};
+use crate::control::api::*;
+use parking_lot::Mutex;
+use pocker_store::work::{WorkClass, Works};
+use pocker_store::{PockerRecord, SealOptions, StepRecord, Store};
+use pocker_store::types::Digest;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+pub struct Daemon {
+    pub store: Arc<Store>,
+    pub works: Arc<Works>,
+    pub exports: Arc<Exports>,
+    pub claims: Claims,
+    /// Held by calls that change which trees there are, one at a time.
+    pub change: Mutex<()>,
+    pub options: super::ServeOptions,
+    /// When something last happened, in seconds.
+    pub active: AtomicI64,
+    /// Control calls under way.
+    pub calls: AtomicU64,
+    pub stop: tokio::sync::watch::Sender<bool>,
+}
+
+fn internal<E: std::error::Error>(tried: &str) -> impl Fn(E) -> Fail {
+    let tried = tried.to_string();
+    move |e| Fail::internal(tried.clone(), &e)
+}
+
+/// A digest from a path or body.
+pub fn digest(text: &str) -> Outcome<Digest> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(80).collect();
+        Fail::bad(format!("{shown:?} is no digest: 64 hexadecimal digits are"))
+    })
+}
+
+impl Daemon {
+    pub fn touch(&self) {
+        self.active.store(clock::now().secs, Ordering::Relaxed);
+    }
+
+    pub fn step_info(&self, key: &Digest, step: &StepRecord) -> StepInfo {
+        StepInfo {
+            key: key.to_string(),
+            snapshot: step.snapshot.to_string(),
+            parent: step.parent.map(|p| p.to_string()),
+            instruction: step.instruction.clone(),
+            created: step.created,
+            nodes: step.nodes,
+            bytes: step.bytes,
+            upstream: step.upstream.clone(),
+        }
+    }
+
+    pub fn step(&self, key: &str) -> Outcome<StepInfo> {
+        let key = digest(key)?;
+        let step = self.store.step(&key).map_err(internal("cannot read the step"))?;
+        let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
+        Ok(self.step_info(&key, &step))
+    }
+
+    pub fn put_step(&self, key: &str, put: &PutStep) -> Outcome<StepInfo> {
+        let snapshot = digest(&put.snapshot)?;
+        self.store
+            .sealed(&snapshot)
+            .map_err(internal("cannot open the snapshot"))?;
+        let key = digest(key)?;
+        let step = self.record(snapshot, &put.seal)?;
+        let kept = self.store.put_step(&key, &step).map_err(internal("cannot keep the step"))?;
+        self.claims.finished(&key.to_string());
+        Ok(self.step_info(&key, &kept))
+    }
+
+    fn record(&self, snapshot: Digest, seal: &SealRequest) -> Outcome<StepRecord> {
+        let tree = self.store.sealed(&snapshot).map_err(internal("cannot open the snapshot"))?;
+        let counts = tree.counts();
+        Ok(StepRecord {
+            snapshot,
+            parent: seal.parent.as_deref().map(digest).transpose()?,
+            instruction: seal.instruction.clone(),
+            created: clock::now().secs,
+            upstream: seal.upstream.clone(),
+            nodes: counts.nodes + 1,
+            bytes: counts.bytes,
+        })
+    }
+
+    /// A writable clone, recorded with its owner.
+    pub fn new_tree(&self, new: &NewTree) -> Outcome<TreeInfo> {
+        let _one = self.change.lock();
+        let id = self.clone_tree(new.base.as_deref(), new.purpose, &new.label)?;
+        let doc = TreeDoc {
+            id,
+            purpose: new.purpose,
+            label: new.label.clone(),
+            owner: Owner::of(new.pid),
+            kept_for: None,
+        };
+        docs::save(&self.store, &doc).map_err(internal("cannot record the tree"))?;
+        Ok(TreeInfo {
+            id,
+            export: Export { path: self.exports.tree_path("build", id), read_only: false },
+        })
+    }
+
+    pub fn clone_tree(&self, base: Option<&str>, purpose: Purpose, label: &str) -> Outcome<u64> {
+        let base = base.map(digest).transpose()?;
+        let class = match purpose {
+            Purpose::Build => WorkClass::Build,
+            Purpose::Run => WorkClass::Run,
+            Purpose::Mount => WorkClass::Mount,
+        };
+        let tree = self
+            .works
+            .create(base, class, label.as_bytes(), clock::now())
+            .map_err(internal("cannot clone the tree"))?;
+        Ok(tree.id())
+    }
+
+    pub fn seal(&self, id: u64, request: &SealRequest) -> Outcome<StepInfo> {
+        let key = digest(&request.key)?;
+        if self.works.get(id).is_none() {
+            // Sealed by a call whose answer was lost.
+            if let Ok(done) = self.step(&request.key) {
+                return Ok(done);
+            }
+            return Err(Fail::not_found(format!("work tree {id} is gone"))
+                .hint("the machine restarted while it was built; build again"));
+        }
+        let options = SealOptions { clamp_mtime: request.source_date_epoch };
+        let sealed = self.works.seal(id, &options).map_err(internal("cannot seal the tree"))?;
+        let step = self.record(sealed.snapshot, request)?;
+        let kept = self.store.put_step(&key, &step).map_err(internal("cannot keep the step"))?;
+        self.forget_tree(id);
+        if let Some(claim) = request.claim {
+            self.claims.release(claim);
+        }
+        self.claims.finished(&key.to_string());
+        Ok(self.step_info(&key, &kept))
+    }
+
+    /// Drops a work tree and what is recorded of it.
+    pub fn forget_tree(&self, id: u64) {
+        if let Err(e) = self.works.drop_tree(id) {
+            tracing::warn!(tree = id, "cannot drop a tree: {e}");
+        }
+        if let Err(e) = self.store.delete_record("tree", &id.to_be_bytes()) {
+            tracing::warn!(tree = id, "cannot forget a tree: {e}");
+        }
+    }
+
+    pub fn drop_tree(&self, id: u64) -> Outcome<()> {
+        if self.works.get(id).is_none() {
+            return Err(Fail::not_found(format!("there is no work tree {id}")));
+        }
+        self.forget_tree(id);
+        Ok(())
+    }
+
+    /// Keeps a failed build's tree for `pocker debug NAME` in place of an earlier one.
+    pub fn keep_tree(&self, id: u64, name: &str) -> Outcome<()> {
+        let _one = self.change.lock();
+        if let Some(old) = self.kept_tree(name)?
+            && old.id != id
+        {
+            self.forget_tree(old.id);
+        }
+        let doc = docs::get::<TreeDoc>(&self.store, &id.to_be_bytes())
+            .map_err(internal("cannot read the tree"))?
+            .ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
+        docs::save(&self.store, &TreeDoc { kept_for: Some(name.to_string()), ..doc })
+            .map_err(internal("cannot record the tree"))
+    }
+
+    pub fn known_pocker(&self, name: &str) -> Outcome<PockerInfo> {
+        let record = self.store.pocker(name).map_err(internal("cannot read the pocker"))?;
+        let record = record.ok_or_else(|| {
+            Fail::not_found(format!("there is no pocker named {name}"))
+                .hint("`pocker ls` lists them; `pocker create` makes one")
+        })?;
+        self.pocker_info(name, &record)
+    }
+
+    fn pocker_info(&self, name: &str, record: &PockerRecord) -> Outcome<PockerInfo> {
+        let mut steps = Vec::with_capacity(record.steps.len());
+        for key in &record.steps {
+            if let Some(step) = self.store.step(key).map_err(internal("cannot read a step"))? {
+                steps.push(self.step_info(key, &step));
+            }
+        }
+        let config = serde_json::from_slice(&record.config)
+            .map_err(internal("cannot read how the pocker starts"))?;
+        let running = self
+            .runs()?
+            .iter()
+            .filter(|r: &&RunDoc| r.name == name && r.live())
+            .map(|r| r.id)
+            .collect();
+        Ok(PockerInfo { name: name.to_string(), steps, config, created: record.created, running })
+    }
+
+    pub fn pockers(&self) -> Outcome<Vec<PockerInfo>> {
+        let all = self.store.pockers().map_err(internal("cannot list pockers"))?;
+        all.iter().map(|(name, record)| self.pocker_info(name, record)).collect()
+    }
+
+    /// Points NAME at these steps; what only its old ones used becomes garbage.
+    pub fn put_pocker(&self, name: &str, put: &PutPocker) -> Outcome<PockerInfo> {
+        let _one = self.change.lock();
+        crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
+        let mut steps = Vec::new();
+        let mut shown = Vec::new();
+        for (i, text) in put.steps.iter().enumerate() {
+            let key = digest(text)?;
+            let step = self.store.step(&key).map_err(internal("cannot read a step"))?;
+            let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
+            let last = i + 1 == put.steps.len();
+            let dir = if last { format!("run-{key}") } else { format!("step{}-{key}", i + 1) };
+            shown.push((dir, step.snapshot));
+            steps.push(key);
+        }
+        if steps.is_empty() {
+            return Err(Fail::bad("a pocker has at least one step"));
+        }
+        let config = serde_json::to_vec(&put.config).map_err(internal("cannot write the settings"))?;
+        let record = PockerRecord { steps, config, created: clock::now().secs };
+        self.store.put_pocker(name, &record).map_err(internal("cannot keep the pocker"))?;
+        self.exports.browse_set(name, &shown)?;
+        self.known_pocker(name)
+    }
+
+    pub fn remove_pocker(&self, name: &str, force: bool) -> Outcome<()> {
+        let pocker = self.known_pocker(name)?;
+        if !pocker.running.is_empty() && !force {
+            return Err(Fail::busy(format!(
+                "{name} is running ({} {})",
+                pocker.running.len(),
+                if pocker.running.len() == 1 { "run" } else { "runs" }
+            ))
+            .hint(format!("stop it first, or `pocker rm --force {name}`")));
+        }
+        if force {
+            self.stop_runs(Some(name));
+        }
+        let _one = self.change.lock();
+        self.drop_ended_runs(name)?;
+        if let Some(kept) = self.kept_tree(name)? {
+            self.forget_tree(kept.id);
+        }
+        self.store.remove_pocker(name).map_err(internal("cannot remove the pocker"))?;
+        self.exports.browse_remove(name)
+    }
+}

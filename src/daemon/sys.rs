@@ -1,0 +1,191 @@
+//! Processes, mounts and network namespaces, as the daemon meets them.
+#![allow(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+
+/// Sends a signal; a process that is gone is no error.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(pid)
+        && pid > 1
+    {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod imp {
+    use super::*;
+    use nix::mount::MntFlags;
+    use nix::sched::{CloneFlags, setns, unshare};
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    /// Every mount point of this mount namespace (proc(5), mountinfo).
+    pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
+        let text = std::fs::read("/proc/self/mountinfo")?;
+        Ok(text
+            .split(|b| *b == b'\n')
+            .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+            .map(unescape)
+            .collect())
+    }
+
+    /// mountinfo writes space, tab, newline and backslash as three octal digits.
+    fn unescape(text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(text.len());
+        let mut at = 0;
+        while at < text.len() {
+            let code = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\').and_then(|digits| {
+                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+            });
+            match code {
+                Some(byte) => {
+                    out.push(byte);
+                    at += 4;
+                }
+                None => {
+                    out.push(text[at]);
+                    at += 1;
+                }
+            }
+        }
+        out
+    }
+
+    /// Unmounts; a busy mount is detached, so that it goes with its last user.
+    pub fn unmount(target: &str) -> Result<(), Errno> {
+        let nofollow = MntFlags::UMOUNT_NOFOLLOW;
+        match nix::mount::umount2(target, nofollow) {
+            Err(Errno::EBUSY) => nix::mount::umount2(target, nofollow | MntFlags::MNT_DETACH),
+            // Nothing is mounted there any more.
+            Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether PR_SET_IO_FLUSHER is allowed (prctl(2)); asked for, as there is no other way to know.
+    pub fn io_flusher() -> bool {
+        // SAFETY: the call takes plain numbers and changes a flag of this thread alone.
+        let set = |on: libc::c_ulong| unsafe { libc::prctl(libc::PR_SET_IO_FLUSHER, on, 0, 0, 0) };
+        set(1) == 0 && set(0) == 0
+    }
+
+    /// The serving threads' writes are not throttled behind their own clients' (prctl(2)).
+    pub fn become_io_flusher() {
+        // SAFETY: as above.
+        unsafe { libc::prctl(libc::PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
+    }
+
+    /// Whether this kernel has an NFS client.
+    pub fn kernel_nfs() -> bool {
+        std::fs::read_to_string("/proc/filesystems")
+            .is_ok_and(|all| all.lines().any(|l| l.trim_start_matches("nodev").trim() == "nfs"))
+    }
+
+    /// A listener in a network namespace of its own, pinned at `pin` so that the mount
+    /// helper can enter it and a restarted server finds it again: no process of the
+    /// host, nor of a pocker, can connect to it.
+    pub fn private_listener(pin: &Path, port: u16) -> std::io::Result<TcpListener> {
+        let pin = pin.to_path_buf();
+        // Namespaces belong to threads: this one is left to end in the namespace.
+        std::thread::spawn(move || {
+            enter(&pin)?;
+            loopback_up()?;
+            TcpListener::bind(("0.0.0.0", port))
+        })
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("the namespace thread ended early")))
+    }
+
+    fn enter(pin: &Path) -> std::io::Result<()> {
+        if let Ok(old) = std::fs::File::open(pin)
+            && setns(&old, CloneFlags::CLONE_NEWNET).is_ok()
+        {
+            return Ok(());
+        }
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        let _ = nix::mount::umount2(pin, MntFlags::MNT_DETACH);
+        std::fs::write(pin, b"")?;
+        nix::mount::mount(
+            Some("/proc/thread-self/ns/net"),
+            pin,
+            None::<&str>,
+            nix::mount::MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
+        Ok(())
+    }
+
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
+
+    fn loopback_up() -> std::io::Result<()> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+        use std::os::fd::AsRawFd;
+        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        // SAFETY: ifreq is plain data, valid when all zero.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        // SAFETY: the kernel reads one ifreq from a live reference.
+        unsafe { set_flags(fd.as_raw_fd(), &raw const request)? };
+        Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn mount_points_are_unescaped() {
+            assert_eq!(super::unescape(br"/a\040b\134c"), b"/a b\\c");
+            assert_eq!(super::unescape(br"/end\04"), br"/end\04");
+            assert!(super::mounted().expect("mountinfo").contains(&b"/".to_vec()));
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod imp {
+    use super::*;
+    use std::net::TcpListener;
+    use std::path::Path;
+
+    pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
+        let out = std::process::Command::new("/sbin/mount").output()?;
+        Ok(out
+            .stdout
+            .split(|b| *b == b'\n')
+            .filter_map(|line| {
+                let text = std::str::from_utf8(line).ok()?;
+                let (_, rest) = text.split_once(" on ")?;
+                Some(rest.split_once(" type ")?.0.as_bytes().to_vec())
+            })
+            .collect())
+    }
+
+    pub fn unmount(target: &str) -> Result<(), Errno> {
+        let done = std::process::Command::new("/sbin/umount").args(["-f", target]).status();
+        match done {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(Errno::EBUSY),
+        }
+    }
+
+    pub fn kernel_nfs() -> bool {
+        true
+    }
+
+    /// Linux alone has it.
+    pub fn io_flusher() -> bool {
+        false
+    }
+
+    pub fn become_io_flusher() {}
+
+    /// Only Linux has network namespaces: elsewhere the listener is on the loopback.
+    pub fn private_listener(_pin: &Path, port: u16) -> std::io::Result<TcpListener> {
+        TcpListener::bind(("127.0.0.1", port))
+    }
+}
+
+pub use imp::*;

@@ -1,0 +1,146 @@
+//! What keeps the server honest about itself: status, garbage, idleness, stopping.
+
+use super::clock;
+use super::docs::{self, RunDoc, TreeDoc};
+use super::fail::{Fail, Outcome};
+use super::state::Daemon;
+use super::sys;
+use crate::control::api::*;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a run may take to end after SIGTERM before it is killed.
+const RUN_GRACE: Duration = Duration::from_secs(10);
+
+impl Daemon {
+    pub fn status(&self) -> Outcome<Status> {
+        let runs = self.runs()?.iter().filter(|r| r.live()).count() as u64;
+        let mounts: Vec<MountRecord> =
+            docs::all(&self.store).map_err(|e| Fail::internal("cannot list mounts", &e))?;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            pid: std::process::id(),
+            store: self.store.dir().display().to_string(),
+            auto: self.options.auto,
+            nfs_socket: self.options.nfs_socket().display().to_string(),
+            listen: self.options.listen.map(|a| a.to_string()),
+            kernel: self.kernel.get().cloned(),
+            trees: self.works.list().len() as u64,
+            runs,
+            mounts: mounts.len() as u64,
+        })
+    }
+
+    /// Drops what no pocker, work tree or build refers to.
+    pub fn gc(&self, dry_run: bool) -> Outcome<GcDone> {
+        let _one = self.change.lock();
+        let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        let report = self
+            .store
+            .gc(&pocker_store::GcOptions { dry_run, now: clock::now().secs }, &bases)
+            .map_err(|e| Fail::internal("cannot collect garbage", &e))?;
+        Ok(GcDone {
+            steps: report.steps,
+            objects: report.objects,
+            blobs: report.blobs,
+            bytes: report.bytes,
+        })
+    }
+
+    /// A mount is gone: forgets it, and drops the clone it showed.
+    pub fn forget_mount(&self, target: &str) -> Outcome<()> {
+        let fail = |e: &dyn std::error::Error| Fail::internal("cannot forget the mount", e);
+        let found = docs::get::<MountRecord>(&self.store, target.as_bytes()).map_err(|e| fail(&e))?;
+        let Some(mount) = found else { return Ok(()) };
+        if let Some(tree) = mount.tree {
+            self.forget_tree(tree);
+        }
+        docs::delete(&self.store, &mount).map_err(|e| fail(&e))
+    }
+
+    /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
+    pub fn reap(&self) {
+        self.reap_runs();
+        for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
+            let held = tree.kept_for.is_some() || tree.purpose == Purpose::Mount || tree.owner.lives();
+            if !held {
+                tracing::info!(tree = tree.id, label = tree.label, "its builder is gone: dropped");
+                self.forget_tree(tree.id);
+            }
+        }
+        let Ok(mounted) = sys::mounted() else { return };
+        for mount in docs::all::<MountRecord>(&self.store).unwrap_or_default() {
+            if !mounted.iter().any(|m| m == mount.target.as_bytes()) {
+                let _ = self.forget_mount(&mount.target);
+            }
+        }
+    }
+
+    /// Whether nothing needs this server: no mount but the browse view, no run, no
+    /// build, no call under way.
+    pub fn idle_since(&self) -> Option<i64> {
+        let busy = self.calls.load(Ordering::Relaxed) > 0
+            || self.claims.live(|pid, start| super::docs::Owner { pid, start }.lives()) > 0
+            || self.runs().is_ok_and(|runs| runs.iter().any(RunDoc::live))
+            || docs::all::<TreeDoc>(&self.store)
+                .is_ok_and(|trees| trees.iter().any(|t| t.kept_for.is_none() && t.owner.lives()))
+            || docs::all::<MountRecord>(&self.store)
+                .is_ok_and(|mounts| mounts.iter().any(|m| m.what != BROWSE_VIEW));
+        if busy {
+            self.touch();
+            return None;
+        }
+        Some(self.active.load(Ordering::Relaxed))
+    }
+
+    /// Ends live runs, of one name or all; returns whose they were.
+    pub fn stop_runs(&self, name: Option<&str>) -> Vec<String> {
+        let wanted = |run: &RunDoc| run.live() && name.is_none_or(|n| run.name == n);
+        let live: Vec<RunDoc> = self.runs().unwrap_or_default().into_iter().filter(wanted).collect();
+        for run in &live {
+            sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGTERM);
+        }
+        let deadline = Instant::now() + RUN_GRACE;
+        for run in &live {
+            while run.owner.lives() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if run.owner.lives() {
+                sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            let _ = self.end_run(run.id);
+        }
+        live.into_iter().map(|run| run.name).collect()
+    }
+
+    /// `pocker serve --stop`: runs first, then mounts, then the server itself.
+    pub fn stop_everything(&self) -> Outcome<Stopped> {
+        let mut stopped = Stopped {
+            pid: std::process::id(),
+            runs: self.stop_runs(None),
+            ..Stopped::default()
+        };
+        self.unmount_all(|_| true, &mut stopped);
+        self.stop.send_replace(true);
+        Ok(stopped)
+    }
+
+    /// Unmounts what commands left mounted. A mount inside another goes first: Linux
+    /// refuses the other order.
+    pub fn unmount_all(&self, which: impl Fn(&MountRecord) -> bool, stopped: &mut Stopped) {
+        let mut mounts: Vec<MountRecord> =
+            docs::all(&self.store).unwrap_or_default().into_iter().filter(which).collect();
+        mounts.sort_by(|a, b| b.target.len().cmp(&a.target.len()));
+        let mounted = sys::mounted().unwrap_or_default();
+        for mount in mounts {
+            let there = mounted.iter().any(|m| m == mount.target.as_bytes());
+            match if there { sys::unmount(&mount.target) } else { Ok(()) } {
+                Ok(()) => {
+                    stopped.mounts.push(mount.target.clone());
+                    let _ = self.forget_mount(&mount.target);
+                }
+                Err(e) => stopped.left.push(format!("{}: {}", mount.target, e.desc())),
+            }
+        }
+    }
+}

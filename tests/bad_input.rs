@@ -1,0 +1,158 @@
+//! Every mistake a person can make gets one clear error with a hint; nothing is
+//! lost and nothing half-made is left.
+
+mod support;
+
+use support::{Done, World, until};
+
+#[track_caller]
+fn refused(w: &World, name: &str, text: &str) -> Done {
+    w.write("P", text);
+    let done = w.pocker(&["create", "-f", "P", name]);
+    assert_ne!(done.status, 0, "{text:?} was taken");
+    assert!(done.err.contains("error: "), "{}", done.err);
+    let listed = w.pocker(&["ls", "--json"]).ok();
+    assert!(!listed.out.contains(&format!("\"{name}\"")), "half-made: {}", listed.out);
+    done
+}
+
+#[test]
+fn pockerfiles_that_cannot_be_right_name_the_line() {
+    let w = World::new();
+    refused(&w, "a", "").fails(&["empty", "hint:"]);
+    refused(&w, "a", "FROM scratch\nPKGS nginx\nRUN x\n").fails(&["line 2", "PKGS", "hint:", "PKG"]);
+    refused(&w, "a", "FROM scratch\n").fails(&["RUN", "hint:"]);
+    refused(&w, "a", "FROM scratch\nRUN a\nRUN b\n").fails(&["line 3", "RUN"]);
+    refused(&w, "a", "FROM scratch\nRUN a\nENV k=v\n").fails(&["RUN", "last"]);
+    refused(&w, "a", "FROM scratch\nPKG\nRUN a\n").fails(&["line 2", "PKG"]);
+}
+
+#[test]
+fn names_that_cannot_be_used_are_refused_with_a_reason() {
+    let w = World::new();
+    refused(&w, "a/b", "FROM scratch\nRUN x\n").fails(&["a/b"]);
+    refused(&w, "..", "FROM scratch\nRUN x\n").fails(&[".."]);
+    refused(&w, "run", "FROM scratch\nRUN x\n").fails(&["command of pocker", "hint:"]);
+}
+
+#[test]
+fn grafts_that_cannot_be_right_are_refused_before_anything_starts() {
+    let w = World::new();
+    w.create("box", "EXEC touch /file\nRUN true\n").ok();
+    std::fs::create_dir(w.path("g")).expect("mkdir");
+    let g = w.path("g").display().to_string();
+    let run = |grafts: &[&str]| {
+        let mut args = vec!["run"];
+        for graft in grafts {
+            args.extend(["-d", graft]);
+        }
+        args.push("box");
+        w.pocker(&args)
+    };
+    run(&["box2"]).fails(&["hint:", "--detach"]);
+    run(&["rel:/x"]).fails(&["rel", "absolute"]);
+    run(&[&format!("{g}:rel")]).fails(&["rel", "absolute"]);
+    run(&["/no/such/dir:/x"]).fails(&["/no/such/dir", "hint:", "mkdir"]);
+    run(&[&format!("{g}:/x"), &format!("{g}:/x/")]).fails(&["/x", "twice"]);
+    run(&[&format!("{g}:/file")]).fails(&["/file"]);
+    run(&[&format!("{}:/x", w.path("busybox.tar").display())]).fails(&["not a directory"]);
+    assert_eq!(run(&[&format!("{g}:/fine")]).status, 0);
+}
+
+#[test]
+fn an_archive_that_differs_from_its_pin_leaves_nothing() {
+    let w = World::new();
+    let (root, _) = w.busybox();
+    let wrong = "0".repeat(64);
+    refused(&w, "a", &format!("FROM {} sha256:{wrong}\nRUN x\n", root.display()))
+        .fails(&["SHA-256", &wrong, "hint:"]);
+    assert_eq!(w.pocker(&["gc", "--json"]).ok().out.matches("\"steps\": 0").count(), 1);
+}
+
+#[test]
+fn a_package_that_does_not_exist_shows_what_the_package_manager_said() {
+    let w = World::new();
+    // A stand-in for apt that fails as apt does.
+    let fake = "EXEC printf '#!/bin/sh\\ncase \"$*\" in *update*) exit 0;; esac\\necho E: Unable to locate package nosuch >&2\\nexit 100\\n' >/bin/apt-get && chmod 755 /bin/apt-get && ln -s apt-get /bin/apt && mkdir -p /usr/bin && ln -s /bin/apt-get /usr/bin/apt-get\nPKG nosuch\nRUN true\n";
+    let done = w.create("a", fake).fails(&["Unable to locate package nosuch", "hint:", "pocker debug a"]);
+    assert!(done.err.contains("PKG nosuch"), "{}", done.err);
+}
+
+#[test]
+fn a_failed_step_keeps_its_tree_for_debug_until_the_next_build() {
+    let w = World::new();
+    w.create("a", "EXEC echo half >/work; exit 4\nRUN true\n").fails(&["EXEC", "4", "pocker debug a"]);
+    let seen = w.pocker(&["debug", "a", "--", "/bin/cat", "/work"]).ok();
+    assert_eq!(seen.out, "half\n");
+    w.pocker(&["reset", "a"]).ok();
+    w.pocker(&["debug", "a", "--", "/bin/cat", "/work"]).fails(&["nothing is kept"]);
+}
+
+#[test]
+fn one_store_has_one_server() {
+    let w = World::new();
+    w.pocker(&["ls"]).ok();
+    let mut second = w.command(&["--socket-dir", "other", "serve"]);
+    let out = second.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let done = support::wait(out.spawn().expect("start"));
+    done.fails(&["store", "in use", "hint:"]);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_named() {
+    let w = World::new();
+    let file = w.write("plain", "a file");
+    let done = w.pocker(&["--store", &file.display().to_string(), "ls"]);
+    done.fails(&["plain"]);
+}
+
+#[test]
+fn ctrl_c_drops_the_work_tree_and_the_next_build_works() {
+    let w = World::new();
+    w.pockerfile("a", "EXEC echo up; sleep 60\nRUN true\n");
+    let mut child = w.start(&["create", "-f", "a.pockerfile", "a"]);
+    use std::io::{BufRead, BufReader};
+    let mut err = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    while !line.contains("| up") {
+        line.clear();
+        assert!(err.read_line(&mut line).expect("read") > 0, "ended early");
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
+    let done = support::wait(child);
+    assert_eq!(done.status, 130);
+    until("the work tree is dropped", || {
+        let trees = std::fs::read_dir(w.path("store/staging")).map(|d| d.count()).unwrap_or(0);
+        trees == 0 || w.pocker(&["debug", "a", "--", "/bin/true"]).status != 0
+    });
+    w.create("a", "EXEC echo fine\nRUN true\n").ok();
+}
+
+#[test]
+fn what_is_not_there_is_said_plainly() {
+    let w = World::new();
+    w.pocker(&["run", "nope"]).fails(&["no pocker named nope", "hint:"]);
+    w.pocker(&["rm", "nope"]).fails(&["no pocker named nope"]);
+    w.pocker(&["export", "nope"]).fails(&["no pocker named nope"]);
+    w.pocker(&["mount", "nope", "."]).fails(&["no pocker named nope"]);
+    w.pocker(&["umount", "."]).fails(&["mounted nothing"]);
+    w.pocker(&["create", "-f", "missing", "a"]).fails(&["missing"]);
+}
+
+#[test]
+fn another_user_is_told_to_be_root() {
+    let w = World::new();
+    let mut command = w.command(&["ls"]);
+    use std::os::unix::process::CommandExt;
+    std::fs::set_permissions(w.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    command.uid(65534).gid(65534).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    // The program has to be reachable by that user.
+    let copy = w.path("pocker");
+    std::fs::copy(env!("CARGO_BIN_EXE_pocker"), &copy).expect("copy");
+    let mut own = std::process::Command::new(&copy);
+    own.arg("ls").uid(65534).gid(65534).current_dir("/");
+    own.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let done = support::wait(own.spawn().expect("start"));
+    done.fails(&["root", "hint:"]);
+}

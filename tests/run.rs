@@ -1,0 +1,140 @@
+//! `pocker run`: what a person sees of a running pocker.
+
+mod support;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader};
+use support::{World, until, wait};
+
+fn world() -> World {
+    let world = World::new();
+    world.create("box", "RUN echo started by RUN\n").ok();
+    world
+}
+
+#[test]
+fn run_starts_what_the_pockerfile_says_and_passes_on_its_status() {
+    let w = world();
+    assert_eq!(w.pocker(&["run", "box"]).ok().out, "started by RUN\n");
+    assert_eq!(w.pocker(&["box"]).ok().out, "started by RUN\n");
+    let status = |cmd: &str| w.pocker(&["run", "box", "--", "/bin/sh", "-c", cmd]).status;
+    assert_eq!(status("exit 3"), 3);
+    assert_eq!(status("kill -9 $$"), 137);
+    assert_eq!(w.pocker(&["run", "box", "--", "/no/such"]).status, 127);
+    assert_eq!(w.pocker(&["run", "box", "--", "/etc/passwd"]).status, 126);
+}
+
+#[test]
+fn each_start_finds_a_clean_tree_and_grafts_stay() {
+    let w = world();
+    std::fs::create_dir(w.path("www")).expect("mkdir");
+    let graft = format!("{}:/var/www", w.path("www").display());
+    let script = "test ! -e /etc/mark || exit 9; echo x >/etc/mark; echo y >/var/www/kept; cat /var/www/given";
+    std::fs::write(w.path("www/given"), "from the host\n").expect("write");
+    for _ in 0..2 {
+        let done = w.pocker(&["-d", &graft, "box", "--", "/bin/sh", "-c", script]).ok();
+        assert_eq!(done.out, "from the host\n");
+    }
+    assert_eq!(std::fs::read_to_string(w.path("www/kept")).expect("kept"), "y\n");
+}
+
+#[test]
+fn a_read_only_graft_cannot_be_written_and_a_symlink_leads_nowhere_outside() {
+    let w = World::new();
+    w.create("box", "EXEC ln -s /etc /var/lead && ln -s ../../../../../etc /var/up\nRUN true\n").ok();
+    std::fs::create_dir(w.path("g")).expect("mkdir");
+    let host = w.path("g").display().to_string();
+    let done = w.pocker(&["-d", &format!("{host}:/mnt/x:ro"), "box", "--", "/bin/sh", "-c", "echo >/mnt/x/f"]);
+    assert_ne!(done.status, 0);
+    assert!(done.err.contains("Read-only"), "{}", done.err);
+    for target in ["/var/lead/sub", "/var/up/sub"] {
+        let graft = format!("{host}:{target}");
+        w.pocker(&["-d", &graft, "box", "--", "/bin/sh", "-c", "echo in >/etc/sub/f"]).ok();
+    }
+    assert_eq!(std::fs::read_to_string(w.path("g/f")).expect("in the graft"), "in\n");
+    assert!(!std::path::Path::new("/etc/sub").exists(), "the host's /etc got a directory");
+}
+
+#[test]
+fn a_file_opened_by_root_is_written_by_www_and_groups_count() {
+    let w = world();
+    let script = "
+        exec 3>/tmp/log
+        chmod 700 /tmp/log
+        su www -c 'echo written >&3' || exit 1
+        grep -q written /tmp/log || exit 2
+        mkdir /var/shared && chgrp shared /var/shared && chmod 2770 /var/shared || exit 3
+        su www -c 'echo x >/var/shared/f' || exit 4
+        test \"$(stat -c %g /var/shared/f)\" = 500 || exit 5
+        su mail -c 'cat /var/shared/f' 2>/dev/null && exit 6
+        exit 0";
+    let done = w.pocker(&["run", "box", "--", "/bin/sh", "-c", script]);
+    assert_eq!(done.status, 0, "{}", done.err);
+}
+
+#[test]
+fn a_program_may_unlink_its_open_file() {
+    let w = world();
+    let script = "
+        exec 3<>/var/open; echo hello >&3; rm /var/open; test ! -e /var/open || exit 1
+        echo more >&3; cat </proc/self/fd/3 | tr '\\n' ' '; ls -A /var";
+    let done = w.pocker(&["run", "box", "--", "/bin/sh", "-c", script]).ok();
+    assert!(done.out.starts_with("hello more"), "{}", done.out);
+    assert!(!done.out.contains("hidden"), "{}", done.out);
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_nothing_is_left() {
+    let w = world();
+    let mut child = w.start(&["run", "box", "--", "/bin/sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 1; done"]);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+    assert_eq!(line, "up\n");
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("kill");
+    assert_eq!(wait(child).status, 7);
+}
+
+#[test]
+fn one_pocker_runs_twice_at_once_and_rm_refuses_meanwhile() {
+    let w = world();
+    let script = "echo up; read x; test -e /etc/mark && exit 9; echo >/etc/mark; exit 0";
+    let mut runs: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = w.command(&["run", "box", "--", "/bin/sh", "-c", script]);
+            command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            let mut child = command.spawn().expect("start");
+            let mut line = String::new();
+            BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+            child
+        })
+        .collect();
+    w.pocker(&["rm", "box"]).fails(&["running", "--force"]);
+    for child in &mut runs {
+        drop(child.stdin.take());
+    }
+    for child in runs {
+        // `read` ends at the end of input; both trees were clean.
+        assert_eq!(wait(child).status, 0);
+    }
+    w.pocker(&["rm", "box"]).ok();
+    w.pocker(&["run", "box"]).fails(&["no pocker named box"]);
+}
+
+#[test]
+fn a_run_outlives_its_killed_server() {
+    let w = world();
+    let script = "echo one >/var/f; echo up; read x; cat /var/f; echo two >>/var/f; cat /var/f";
+    let mut command = w.command(&["run", "box", "--", "/bin/sh", "-c", script]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("start");
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+    let pid = w.server_pid();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+    until("the server is gone", || kill(Pid::from_raw(pid), None).is_err());
+    drop(child.stdin.take());
+    let done = wait(child).ok();
+    assert_eq!(done.out, "one\none\ntwo\n");
+}
