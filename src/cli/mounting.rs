@@ -7,7 +7,9 @@ use super::transfer::{find_step, split_step};
 use super::{ls, open};
 use crate::control::Client;
 use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
-use pocker_mount_helpers::{Cache, MountError, MountHelper, Request, Server, Session};
+use pocker_mount_helpers::{
+    Cache, ChooseError, MountError, Request, RestartCommand, Server, Session,
+};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -18,32 +20,33 @@ impl From<MountError> for CliError {
     }
 }
 
-/// The server as a mount helper reaches it.
-pub fn nfs_server(helper: &dyn MountHelper, status: &Status) -> Result<Server, CliError> {
-    if helper.name() == "fuse" {
-        return Ok(Server::Unix(PathBuf::from(&status.nfs_socket)));
+impl From<ChooseError> for CliError {
+    fn from(error: ChooseError) -> CliError {
+        CliError::from_error("cannot mount here", &error)
+            .hint("`pocker doctor` says what this host can mount and what is missing")
     }
-    let kernel = status.kernel.as_ref().ok_or_else(|| {
-        CliError::new(format!("the server has no listener for {}", helper.name()))
-            .hint("its log says why; --mount-helper fuse mounts without one")
-    })?;
-    let addr = kernel.addr.parse().map_err(|_| {
-        CliError::new(format!("the server names an address that is none: {}", kernel.addr))
-    })?;
-    Ok(Server::Tcp { addr, netns: kernel.netns.as_ref().map(PathBuf::from) })
 }
 
-/// The helper that was asked for, or the first that works on this host.
-pub fn helper(settings: &Settings) -> Result<Box<dyn MountHelper>, CliError> {
-    Ok(pocker_mount_helpers::choose(settings.mount_helper.as_deref())?)
+/// The server's listeners, as mount helpers reach them.
+pub fn listeners(status: &Status) -> Vec<Server> {
+    let mut out = vec![Server::Unix(PathBuf::from(&status.nfs_socket))];
+    if let Some(kernel) = &status.kernel
+        && let Ok(addr) = kernel.addr.parse()
+    {
+        out.push(Server::Tcp { addr, netns: kernel.netns.as_ref().map(PathBuf::from) });
+    }
+    out
 }
 
-/// A session with the mount helper; it restarts a server that was started for a command.
+/// A session with the mount helper that was asked for, or the first that works here; it
+/// restarts a server that was started for a command.
 pub fn session(settings: &Settings, client: &Client) -> Result<Box<dyn Session>, CliError> {
-    let helper = helper(settings)?;
     let status = client.status()?;
-    let restart = status.auto.then(|| client.endpoint().restart_command());
-    Ok(helper.session(&nfs_server(&*helper, &status)?, restart)?)
+    let (helper, server) =
+        pocker_mount_helpers::choose(settings.mount_helper.as_deref(), &listeners(&status))?;
+    let restart =
+        status.auto.then(|| RestartCommand { argv: client.endpoint().restart_command() });
+    Ok(helper.session(&server, restart)?)
 }
 
 fn mount_at(

@@ -9,6 +9,7 @@ struct Claim {
     id: u64,
     pid: u32,
     start: Option<u64>,
+    rebuild: bool,
 }
 
 /// All claims; in memory only, as builders claim again after a restart.
@@ -38,6 +39,7 @@ impl Claims {
         key: &str,
         pid: u32,
         start: Option<u64>,
+        rebuild: bool,
         alive: impl Fn(u32, Option<u64>) -> bool,
     ) -> Asked {
         let mut inner = self.inner.lock();
@@ -48,12 +50,17 @@ impl Claims {
         }
         inner.next += 1;
         let id = inner.next;
-        inner.by_key.insert(key.to_string(), Claim { id, pid, start });
+        inner.by_key.insert(key.to_string(), Claim { id, pid, start, rebuild });
         Asked::Yours(id)
     }
 
     pub fn release(&self, id: u64) {
         self.inner.lock().by_key.retain(|_, claim| claim.id != id);
+    }
+
+    /// Whether the claim was made to build a finished step again.
+    pub fn is_rebuild(&self, id: u64) -> bool {
+        self.inner.lock().by_key.values().any(|claim| claim.id == id && claim.rebuild)
     }
 
     /// The step is finished, whoever had the claim.
@@ -76,14 +83,14 @@ mod tests {
     #[test]
     fn one_builder_a_step_until_it_ends_or_dies() {
         let claims = Claims::default();
-        let Asked::Yours(first) = claims.ask("k", 10, None, |_, _| true) else {
+        let Asked::Yours(first) = claims.ask("k", 10, None, false, |_, _| true) else {
             panic!("nobody had it")
         };
-        assert_eq!(claims.ask("k", 11, None, |_, _| true), Asked::Taken(10));
-        assert!(matches!(claims.ask("other", 11, None, |_, _| true), Asked::Yours(_)));
+        assert_eq!(claims.ask("k", 11, None, false, |_, _| true), Asked::Taken(10));
+        assert!(matches!(claims.ask("other", 11, None, false, |_, _| true), Asked::Yours(_)));
         claims.release(first);
-        assert!(matches!(claims.ask("k", 11, None, |_, _| true), Asked::Yours(_)));
-        assert!(matches!(claims.ask("k", 12, None, |pid, _| pid != 11), Asked::Yours(_)));
+        assert!(matches!(claims.ask("k", 11, None, false, |_, _| true), Asked::Yours(_)));
+        assert!(matches!(claims.ask("k", 12, None, false, |pid, _| pid != 11), Asked::Yours(_)));
         assert_eq!(claims.live(|_, _| true), 2);
     }
 }

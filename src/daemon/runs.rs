@@ -121,7 +121,7 @@ impl Daemon {
             let ended = self.runs()?.into_iter().filter(|r| r.name == name && !r.live());
             id = ended.map(|r| ("run", r.id)).max();
         }
-        match id.filter(|(_, id)| self.works.get(*id).is_some()) {
+        match id.filter(|(_, id)| self.works.get(*id).is_ok()) {
             Some((kind, id)) => Ok(TreeInfo {
                 id,
                 export: Export { path: self.exports.tree_path(kind, id), read_only: false },

@@ -28,6 +28,12 @@ pub enum ServeError {
         #[source]
         source: StoreError,
     },
+    #[error("cannot open the work trees in {path}")]
+    Works {
+        path: String,
+        #[source]
+        source: pocker_store::types::Errno,
+    },
     #[error("cannot listen on {what}")]
     Listen {
         what: String,
@@ -42,16 +48,33 @@ impl ServeError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            ServeError::Store { source, .. } => source.hint(),
+            ServeError::Store { source, .. } => store_hint(source),
             ServeError::Listen { source, what } => match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     Some(format!("another program has {what}; stop it, or choose another with --listen"))
                 }
                 _ => None,
             },
-            ServeError::Runtime(_) => None,
+            ServeError::Works { .. } | ServeError::Runtime(_) => None,
         }
     }
+}
+
+fn store_hint(error: &StoreError) -> Option<String> {
+    let hint = match error {
+        StoreError::InUse { .. } => {
+            "one server serves a store: commands find it by its sockets, so give them its --socket-dir, or stop it"
+        }
+        StoreError::OnNfs { .. } => "put the store on a local disk; other hosts mount from its server",
+        StoreError::ReadOnly { .. } => "choose a place that can be written with --store",
+        StoreError::Full { .. } => "free space on that file system, or choose another place with --store",
+        StoreError::Newer { .. } | StoreError::Feature { .. } => {
+            "a newer pocker wrote it: use that one, or another store with --store"
+        }
+        StoreError::NotAStore { .. } => "choose another place with --store",
+        _ => return None,
+    };
+    Some(hint.to_string())
 }
 
 /// Serves until it is told to stop. `ready` is called once clients are answered.
@@ -75,7 +98,9 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     let boot_id = crate::control::sys::boot_id();
     let store = Store::open(&options.store, OpenOptions { create: true, boot_id })
         .map_err(fail(&options.store))?;
-    let works = Works::open(store.clone()).map_err(fail(&options.store))?;
+    let works = Works::open_or_create(store.clone())
+        .map_err(|source| ServeError::Works { path: options.store.display().to_string(), source })?;
+    let works = Arc::new(works);
     let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
     let daemon = Arc::new(Daemon {
         store,

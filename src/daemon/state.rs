@@ -8,7 +8,8 @@ use super::fail::{Fail, Outcome};
 use crate::control::api::*;
 use parking_lot::Mutex;
 use pocker_store::work::{WorkClass, Works};
-use pocker_store::{PockerRecord, SealOptions, StepRecord, Store};
+use pocker_store::work::SealOptions;
+use pocker_store::{Pocker, Step, Store};
 use pocker_store::types::Digest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,6 +26,8 @@ pub struct Daemon {
     pub active: AtomicI64,
     /// Control calls under way.
     pub calls: AtomicU64,
+    /// Where kernel clients reach the server, once it listens for them.
+    pub kernel: std::sync::OnceLock<KernelListener>,
     pub stop: tokio::sync::watch::Sender<bool>,
 }
 
@@ -46,50 +49,57 @@ impl Daemon {
         self.active.store(clock::now().secs, Ordering::Relaxed);
     }
 
-    pub fn step_info(&self, key: &Digest, step: &StepRecord) -> StepInfo {
-        StepInfo {
-            key: key.to_string(),
+    pub fn step_info(&self, step: &Step) -> Outcome<StepInfo> {
+        let tree = self.store.sealed(&step.snapshot).map_err(internal("cannot open a step's tree"))?;
+        let counts = tree.counts();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(StepInfo {
+            key: step.key.to_string(),
             snapshot: step.snapshot.to_string(),
             parent: step.parent.map(|p| p.to_string()),
-            instruction: step.instruction.clone(),
+            instruction: text(&step.instruction),
             created: step.created,
-            nodes: step.nodes,
-            bytes: step.bytes,
-            upstream: step.upstream.clone(),
-        }
+            nodes: counts.nodes + 1,
+            bytes: counts.bytes,
+            upstream: step.upstream.as_deref().map(text),
+        })
+    }
+
+    /// The step of a key, if it is finished.
+    pub fn finished(&self, key: &Digest) -> Outcome<Option<Step>> {
+        self.store.step(key).map_err(internal("cannot read the step"))
     }
 
     pub fn step(&self, key: &str) -> Outcome<StepInfo> {
         let key = digest(key)?;
-        let step = self.store.step(&key).map_err(internal("cannot read the step"))?;
+        let step = self.finished(&key)?;
         let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
-        Ok(self.step_info(&key, &step))
+        self.step_info(&step)
     }
 
     pub fn put_step(&self, key: &str, put: &PutStep) -> Outcome<StepInfo> {
         let snapshot = digest(&put.snapshot)?;
-        self.store
-            .sealed(&snapshot)
-            .map_err(internal("cannot open the snapshot"))?;
-        let key = digest(key)?;
-        let step = self.record(snapshot, &put.seal)?;
-        let kept = self.store.put_step(&key, &step).map_err(internal("cannot keep the step"))?;
-        self.claims.finished(&key.to_string());
-        Ok(self.step_info(&key, &kept))
+        self.store.sealed(&snapshot).map_err(internal("cannot open the snapshot"))?;
+        self.keep_step(digest(key)?, snapshot, &put.seal)
     }
 
-    fn record(&self, snapshot: Digest, seal: &SealRequest) -> Outcome<StepRecord> {
-        let tree = self.store.sealed(&snapshot).map_err(internal("cannot open the snapshot"))?;
-        let counts = tree.counts();
-        Ok(StepRecord {
+    /// Records a finished step. The first tree of a key wins, unless the builder claimed
+    /// the step in order to build it again.
+    fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
+        let step = Step {
+            key,
             snapshot,
             parent: seal.parent.as_deref().map(digest).transpose()?,
-            instruction: seal.instruction.clone(),
+            instruction: seal.instruction.clone().into_bytes(),
+            inputs: Vec::new(),
+            upstream: seal.upstream.clone().map(String::into_bytes),
             created: clock::now().secs,
-            upstream: seal.upstream.clone(),
-            nodes: counts.nodes + 1,
-            bytes: counts.bytes,
-        })
+        };
+        let again = seal.claim.is_some_and(|claim| self.claims.is_rebuild(claim));
+        let kept = if again { self.store.replace_step(&step) } else { self.store.put_step(&step) };
+        let kept = kept.map_err(internal("cannot keep the step"))?;
+        self.claims.finished(&key.to_string());
+        self.step_info(&kept)
     }
 
     /// A writable clone, recorded with its owner.
@@ -126,7 +136,7 @@ impl Daemon {
 
     pub fn seal(&self, id: u64, request: &SealRequest) -> Outcome<StepInfo> {
         let key = digest(&request.key)?;
-        if self.works.get(id).is_none() {
+        if self.works.get(id).is_err() {
             // Sealed by a call whose answer was lost.
             if let Ok(done) = self.step(&request.key) {
                 return Ok(done);
@@ -134,16 +144,11 @@ impl Daemon {
             return Err(Fail::not_found(format!("work tree {id} is gone"))
                 .hint("the machine restarted while it was built; build again"));
         }
-        let options = SealOptions { clamp_mtime: request.source_date_epoch };
+        let options = SealOptions { clamp_mtime: request.source_date_epoch, ..SealOptions::default() };
         let sealed = self.works.seal(id, &options).map_err(internal("cannot seal the tree"))?;
-        let step = self.record(sealed.snapshot, request)?;
-        let kept = self.store.put_step(&key, &step).map_err(internal("cannot keep the step"))?;
+        let info = self.keep_step(key, sealed.snapshot, request)?;
         self.forget_tree(id);
-        if let Some(claim) = request.claim {
-            self.claims.release(claim);
-        }
-        self.claims.finished(&key.to_string());
-        Ok(self.step_info(&key, &kept))
+        Ok(info)
     }
 
     /// Drops a work tree and what is recorded of it.
@@ -157,7 +162,7 @@ impl Daemon {
     }
 
     pub fn drop_tree(&self, id: u64) -> Outcome<()> {
-        if self.works.get(id).is_none() {
+        if self.works.get(id).is_err() {
             return Err(Fail::not_found(format!("there is no work tree {id}")));
         }
         self.forget_tree(id);
@@ -180,19 +185,20 @@ impl Daemon {
     }
 
     pub fn known_pocker(&self, name: &str) -> Outcome<PockerInfo> {
-        let record = self.store.pocker(name).map_err(internal("cannot read the pocker"))?;
+        let record = self.store.pocker(name.as_bytes()).map_err(internal("cannot read the pocker"))?;
         let record = record.ok_or_else(|| {
             Fail::not_found(format!("there is no pocker named {name}"))
                 .hint("`pocker ls` lists them; `pocker create` makes one")
         })?;
-        self.pocker_info(name, &record)
+        self.pocker_info(&record)
     }
 
-    fn pocker_info(&self, name: &str, record: &PockerRecord) -> Outcome<PockerInfo> {
+    fn pocker_info(&self, record: &Pocker) -> Outcome<PockerInfo> {
+        let name = String::from_utf8_lossy(&record.name).into_owned();
         let mut steps = Vec::with_capacity(record.steps.len());
         for key in &record.steps {
-            if let Some(step) = self.store.step(key).map_err(internal("cannot read a step"))? {
-                steps.push(self.step_info(key, &step));
+            if let Some(step) = self.finished(key)? {
+                steps.push(self.step_info(&step)?);
             }
         }
         let config = serde_json::from_slice(&record.config)
@@ -203,12 +209,12 @@ impl Daemon {
             .filter(|r: &&RunDoc| r.name == name && r.live())
             .map(|r| r.id)
             .collect();
-        Ok(PockerInfo { name: name.to_string(), steps, config, created: record.created, running })
+        Ok(PockerInfo { name, steps, config, created: record.created, running })
     }
 
     pub fn pockers(&self) -> Outcome<Vec<PockerInfo>> {
         let all = self.store.pockers().map_err(internal("cannot list pockers"))?;
-        all.iter().map(|(name, record)| self.pocker_info(name, record)).collect()
+        all.iter().map(|record| self.pocker_info(record)).collect()
     }
 
     /// Points NAME at these steps; what only its old ones used becomes garbage.
@@ -219,7 +225,7 @@ impl Daemon {
         let mut shown = Vec::new();
         for (i, text) in put.steps.iter().enumerate() {
             let key = digest(text)?;
-            let step = self.store.step(&key).map_err(internal("cannot read a step"))?;
+            let step = self.finished(&key)?;
             let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
             let last = i + 1 == put.steps.len();
             let dir = if last { format!("run-{key}") } else { format!("step{}-{key}", i + 1) };
@@ -230,8 +236,9 @@ impl Daemon {
             return Err(Fail::bad("a pocker has at least one step"));
         }
         let config = serde_json::to_vec(&put.config).map_err(internal("cannot write the settings"))?;
-        let record = PockerRecord { steps, config, created: clock::now().secs };
-        self.store.put_pocker(name, &record).map_err(internal("cannot keep the pocker"))?;
+        let record =
+            Pocker { name: name.as_bytes().to_vec(), steps, config, created: clock::now().secs };
+        self.store.put_pocker(&record).map_err(internal("cannot keep the pocker"))?;
         self.exports.browse_set(name, &shown)?;
         self.known_pocker(name)
     }
@@ -254,7 +261,7 @@ impl Daemon {
         if let Some(kept) = self.kept_tree(name)? {
             self.forget_tree(kept.id);
         }
-        self.store.remove_pocker(name).map_err(internal("cannot remove the pocker"))?;
+        self.store.remove_pocker(name.as_bytes()).map_err(internal("cannot remove the pocker"))?;
         self.exports.browse_remove(name)
     }
 }

@@ -37,7 +37,7 @@ impl Daemon {
         let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
         let report = self
             .store
-            .gc(&pocker_store::GcOptions { dry_run, now: clock::now().secs }, &bases)
+            .gc(&pocker_store::GcOptions { dry_run }, &bases)
             .map_err(|e| Fail::internal("cannot collect garbage", &e))?;
         Ok(GcDone {
             steps: report.steps,

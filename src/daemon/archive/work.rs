@@ -118,16 +118,10 @@ impl WorkSink {
             if got == 0 {
                 return Ok(Ok(node));
             }
-            let mut put = 0;
-            while put < got {
-                match self.tree.write(&cx(), node.node, at, &buffer[put..got]) {
-                    Ok(written) => {
-                        put += written.count as usize;
-                        at += u64::from(written.count);
-                    }
-                    Err(e) => return Ok(Err(e)),
-                }
+            if let Err(e) = self.tree.write(&cx(), node.node, at, &buffer[..got]) {
+                return Ok(Err(e));
             }
+            at += got as u64;
         }
     }
 }

@@ -129,7 +129,7 @@ impl Exports {
                 if kind == "graft" {
                     return self.grafts.root(id);
                 }
-                self.works.get(id)?;
+                self.works.get(id).ok()?;
                 Some(self.codec.encode(&Name::Work { tree: id, node: ROOT }))
             }
             _ => None,

@@ -30,7 +30,7 @@ impl Exports {
     fn at(&self, fh: &Fh) -> Result<At> {
         match self.codec.decode(fh)? {
             Name::Work { tree: id, node } => {
-                let tree = self.works.get(id).ok_or(STALE)?;
+                let tree = self.works.get(id).map_err(convert::status)?;
                 Ok(At::Work { tree, id, node })
             }
             Name::Browse { row, node } => {
@@ -209,7 +209,7 @@ impl Vfs for Exports {
         let done = self.noted(change(cx, |op| tree.write(op, node, offset, data)))?;
         // A work tree is thrown away with the machine, so its writes are as stable
         // as it will ever be: what NFS calls FILE_SYNC (design: Durability).
-        Ok(Written { count: done.count, committed: Stable::FileSync, wcc: wcc(id, &done.wcc) })
+        Ok(Written { count: data.len() as u32, committed: Stable::FileSync, wcc: wcc(id, &done.wcc) })
     }
 
     fn create(&self, cx: &Cx, dir: &Fh, name: &[u8], how: &CreateHow) -> Result<Made> {

@@ -118,7 +118,7 @@ pub async fn apply(
     let done = on_blocking(d, move |d| {
         let dest = hex::decode(&q.dest).map_err(|_| Fail::bad("dest is not hexadecimal"))?;
         let tree = d.works.get(id);
-        let tree = tree.ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
+        let tree = tree.map_err(|_| Fail::not_found(format!("there is no work tree {id}")))?;
         let mut sink = WorkSink::new(tree, &dest).map_err(refused)?;
         let sink: &mut dyn Sink = &mut sink;
         let counted = archive::read(&mut stream, sink).map_err(refused)?;

@@ -77,13 +77,12 @@ async fn claim(
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
             if !request.rebuild
-                && let Ok(done) = d.step(&key)
+                && let Some(done) = d.finished(&digest(&key)?)?
             {
-                return Ok(ClaimReply::Done(done));
+                return Ok(ClaimReply::Done(d.step_info(&done)?));
             }
-            digest(&key)?;
             let lives = |pid, start| Owner { pid, start }.lives();
-            match d.claims.ask(&key, owner.pid, owner.start, lives) {
+            match d.claims.ask(&key, owner.pid, owner.start, request.rebuild, lives) {
                 Asked::Yours(claim) => return Ok(ClaimReply::Yours { claim }),
                 Asked::Taken(pid) if Instant::now() >= deadline => {
                     return Ok(ClaimReply::Busy { pid });
