@@ -6,4 +6,7 @@
 //! length from the wire must never allocate.
 
 pub mod proto;
+mod rpc;
+pub mod server;
 pub mod vfs;
+mod xdr;
