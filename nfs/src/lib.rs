@@ -5,6 +5,7 @@
 //! XDR encoding. Decoding what comes from the network is our own, because a
 //! length from the wire must never allocate.
 
+pub mod client;
 pub mod proto;
 mod rpc;
 pub mod server;

@@ -89,7 +89,6 @@ pub struct Call<'a> {
 pub enum AuthError {
     BadCred = 1,
     RejectedCred = 2,
-    TooWeak = 5,
 }
 
 /// Why a record is no call that can be answered normally.
@@ -183,7 +182,6 @@ pub enum Accept {
     ProgMismatch { low: u32, high: u32 },
     ProcUnavail,
     GarbageArgs,
-    SystemErr,
 }
 
 /// The header of an accepted reply; results follow a success.
@@ -201,7 +199,6 @@ pub fn put_accepted(out: &mut Vec<u8>, xid: u32, accept: Accept) {
         }
         Accept::ProcUnavail => out.u32(3),
         Accept::GarbageArgs => out.u32(4),
-        Accept::SystemErr => out.u32(5),
     }
 }
 
