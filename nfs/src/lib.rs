@@ -5,5 +5,9 @@
 //! XDR encoding. Decoding what comes from the network is our own, because a
 //! length from the wire must never allocate.
 
+pub mod client;
 pub mod proto;
+mod rpc;
+pub mod server;
 pub mod vfs;
+mod xdr;

@@ -1,0 +1,71 @@
+//! How a client reaches its server.
+
+use async_trait::async_trait;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+/// A connection's two directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Makes one connection; called again after each that broke.
+#[async_trait]
+pub trait Connect: Send + Sync + 'static {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>>;
+}
+
+/// A unix socket of this host.
+#[derive(Clone, Debug)]
+pub struct UnixConnect(pub PathBuf);
+
+#[async_trait]
+impl Connect for UnixConnect {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(UnixStream::connect(&self.0).await?))
+    }
+}
+
+/// TCP; servers that trust only root's ports want a reserved one.
+#[derive(Clone, Debug)]
+pub struct TcpConnect {
+    pub addr: SocketAddr,
+    pub reserved_port: bool,
+}
+
+/// The ports that rresvport(3) hands out.
+const RESERVED: std::ops::RangeInclusive<u16> = 600..=1023;
+
+#[async_trait]
+impl Connect for TcpConnect {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let stream = if self.reserved_port {
+            self.reserved().await?
+        } else {
+            TcpStream::connect(self.addr).await?
+        };
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl TcpConnect {
+    async fn reserved(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+        for port in RESERVED.clone().rev() {
+            let (socket, any) = match self.addr {
+                SocketAddr::V4(_) => (TcpSocket::new_v4()?, SocketAddr::from(([0, 0, 0, 0], port))),
+                SocketAddr::V6(_) => (TcpSocket::new_v6()?, SocketAddr::from(([0u16; 8], port))),
+            };
+            match socket.bind(any) {
+                Ok(()) => return socket.connect(self.addr).await,
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = e,
+                Err(e) => return Err(e),
+            }
+        }
+        Err(last)
+    }
+}

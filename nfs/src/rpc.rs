@@ -1,0 +1,217 @@
+//! ONC RPC version 2 (RFC 5531): record marks, call headers, credentials, replies.
+
+use crate::vfs::Caller;
+use crate::xdr::{Decoded, Garbage, Put, Reader};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Largest WRITE and READ, in bytes.
+pub const IO_MAX: u32 = 1 << 20;
+/// Longest record taken: a WRITE of [`IO_MAX`] with the longest header, handle and credentials.
+pub const RECORD_MAX: usize = IO_MAX as usize + 4096;
+/// Most fragments in one record: a client that sends more is at play.
+const FRAGMENTS_MAX: usize = 4096;
+/// Longest credential or verifier body (RFC 5531 §8.2).
+const AUTH_MAX: usize = 400;
+/// Most supplementary groups in AUTH_SYS (RFC 5531 appendix A).
+const GIDS_MAX: u32 = 16;
+/// Who AUTH_NONE is.
+const NOBODY: u32 = 65534;
+
+const LAST_FRAGMENT: u32 = 1 << 31;
+const AUTH_NONE: u32 = 0;
+const AUTH_SYS: u32 = 1;
+
+/// Reads one record into `record`; false at the end of the stream between records.
+pub async fn read_record(
+    stream: &mut (impl AsyncRead + Unpin),
+    record: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<bool> {
+    record.clear();
+    for fragment in 0..FRAGMENTS_MAX {
+        let mark = match stream.read_u32().await {
+            Ok(mark) => mark,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && fragment == 0 => {
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        };
+        let len = (mark & !LAST_FRAGMENT) as usize;
+        if record.len() + len > max {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a record longer than allowed",
+            ));
+        }
+        let mut part = stream.take(len as u64);
+        let before = record.len();
+        // Grows with what arrives, not with what was announced.
+        while record.len() < before + len {
+            if part.read_buf(record).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if mark & LAST_FRAGMENT != 0 {
+            return Ok(true);
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a record of too many fragments",
+    ))
+}
+
+/// Starts a record in `out`; [`finish_record`] writes its mark.
+pub fn start_record(out: &mut Vec<u8>) -> usize {
+    out.u32(0);
+    out.len()
+}
+
+/// Ends the record that began at `start`: one fragment, as some clients need.
+pub fn finish_record(out: &mut [u8], start: usize) {
+    let len = (out.len() - start) as u32;
+    out[start - 4..start].copy_from_slice(&(len | LAST_FRAGMENT).to_be_bytes());
+}
+
+/// A call's header, and where its arguments are.
+pub struct Call<'a> {
+    pub xid: u32,
+    pub program: u32,
+    pub version: u32,
+    pub procedure: u32,
+    pub caller: Result<Caller, AuthError>,
+    pub args: Reader<'a>,
+}
+
+/// auth_stat (RFC 5531 §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthError {
+    BadCred = 1,
+    RejectedCred = 2,
+}
+
+/// Why a record is no call that can be answered normally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadCall {
+    /// Not even an xid, or a reply: nothing can be answered.
+    Unanswerable,
+    /// Another RPC version: RPC_MISMATCH.
+    Version { xid: u32 },
+    /// The header does not decode.
+    Header { xid: u32 },
+}
+
+pub fn parse_call(record: &[u8]) -> Result<Call<'_>, BadCall> {
+    let mut r = Reader::new(record);
+    let xid = r.u32().map_err(|_| BadCall::Unanswerable)?;
+    if r.u32() != Ok(0) {
+        return Err(BadCall::Unanswerable);
+    }
+    let header = |_: Garbage| BadCall::Header { xid };
+    if r.u32().map_err(header)? != 2 {
+        return Err(BadCall::Version { xid });
+    }
+    let program = r.u32().map_err(header)?;
+    let version = r.u32().map_err(header)?;
+    let procedure = r.u32().map_err(header)?;
+    let flavor = r.u32().map_err(header)?;
+    let body = r.opaque(AUTH_MAX).map_err(header)?;
+    r.u32().and_then(|_| r.opaque(AUTH_MAX)).map_err(header)?;
+    let caller = match flavor {
+        AUTH_NONE => Ok(Caller {
+            uid: NOBODY,
+            gid: NOBODY,
+            gids: Vec::new(),
+        }),
+        AUTH_SYS => auth_sys(body).map_err(|_| AuthError::BadCred),
+        _ => Err(AuthError::RejectedCred),
+    };
+    Ok(Call {
+        xid,
+        program,
+        version,
+        procedure,
+        caller,
+        args: r,
+    })
+}
+
+fn auth_sys(body: &[u8]) -> Decoded<Caller> {
+    let mut r = Reader::new(body);
+    r.u32()?;
+    r.opaque(255)?;
+    let (uid, gid) = (r.u32()?, r.u32()?);
+    let count = r.u32()?;
+    if count > GIDS_MAX {
+        return Err(Garbage);
+    }
+    let gids = (0..count).map(|_| r.u32()).collect::<Decoded<Vec<u32>>>()?;
+    Ok(Caller { uid, gid, gids })
+}
+
+/// A call's header, as the client writes it.
+pub fn put_call(
+    out: &mut Vec<u8>,
+    xid: u32,
+    program: u32,
+    version: u32,
+    procedure: u32,
+    who: &Caller,
+) {
+    for word in [xid, 0, 2, program, version, procedure, AUTH_SYS] {
+        out.u32(word);
+    }
+    let gids = &who.gids[..who.gids.len().min(GIDS_MAX as usize)];
+    out.u32(4 + 4 + 4 + 4 + 4 + 4 * gids.len() as u32);
+    for word in [0, 0, who.uid, who.gid, gids.len() as u32] {
+        out.u32(word);
+    }
+    for gid in gids {
+        out.u32(*gid);
+    }
+    out.u32(AUTH_NONE);
+    out.u32(0);
+}
+
+/// accept_stat of a reply (RFC 5531 §9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    Success,
+    ProgUnavail,
+    ProgMismatch { low: u32, high: u32 },
+    ProcUnavail,
+    GarbageArgs,
+}
+
+/// The header of an accepted reply; results follow a success.
+pub fn put_accepted(out: &mut Vec<u8>, xid: u32, accept: Accept) {
+    for word in [xid, 1, 0, AUTH_NONE, 0] {
+        out.u32(word);
+    }
+    match accept {
+        Accept::Success => out.u32(0),
+        Accept::ProgUnavail => out.u32(1),
+        Accept::ProgMismatch { low, high } => {
+            out.u32(2);
+            out.u32(low);
+            out.u32(high);
+        }
+        Accept::ProcUnavail => out.u32(3),
+        Accept::GarbageArgs => out.u32(4),
+    }
+}
+
+/// MSG_DENIED with RPC_MISMATCH: only version 2 is spoken.
+pub fn put_rpc_mismatch(out: &mut Vec<u8>, xid: u32) {
+    for word in [xid, 1, 1, 0, 2, 2] {
+        out.u32(word);
+    }
+}
+
+/// MSG_DENIED with AUTH_ERROR.
+pub fn put_auth_error(out: &mut Vec<u8>, xid: u32, error: AuthError) {
+    for word in [xid, 1, 1, 1, error as u32] {
+        out.u32(word);
+    }
+}

@@ -1,0 +1,477 @@
+//! The 22 procedures of NFSv3 (RFC 1813 §3.3): decode, ask the file system, encode.
+
+use super::readdir;
+use crate::proto::*;
+use crate::rpc::IO_MAX;
+use crate::vfs::*;
+use crate::xdr::{Decoded, Garbage, Put, Reader};
+
+/// What a procedure's arguments led to: results were written, or they did not decode.
+pub type Answered = Decoded<()>;
+
+const OK: u32 = 0;
+
+/// Refuses what no file system may see as a name (RFC 1813 §3.2, filename3).
+fn check_name(name: &[u8], dots: bool) -> Result<()> {
+    if name.len() > NAME_MAX {
+        return Err(nfsstat3::NFS3ERR_NAMETOOLONG);
+    }
+    if name.is_empty() || name.iter().any(|b| *b == b'/' || *b == 0) {
+        return Err(nfsstat3::NFS3ERR_ACCES);
+    }
+    if !dots && name == b"." {
+        return Err(nfsstat3::NFS3ERR_INVAL);
+    }
+    if !dots && name == b".." {
+        return Err(nfsstat3::NFS3ERR_EXIST);
+    }
+    Ok(())
+}
+
+/// One call under way: the file system, who calls, and the reply.
+pub struct Proc<'a> {
+    pub vfs: &'a dyn Vfs,
+    pub cx: Cx<'a>,
+    pub out: &'a mut Vec<u8>,
+}
+
+impl Proc<'_> {
+    /// Runs procedure `number`; `None` where there is no such procedure.
+    pub fn run(&mut self, number: u32, args: &mut Reader<'_>) -> Option<Answered> {
+        Some(match number {
+            0 => Ok(()),
+            1 => self.getattr(args),
+            2 => self.setattr(args),
+            3 => self.lookup(args),
+            4 => self.access(args),
+            5 => self.readlink(args),
+            6 => self.read(args),
+            7 => self.write(args),
+            8 => self.create(args),
+            9 => self.mkdir(args),
+            10 => self.symlink(args),
+            11 => self.mknod(args),
+            12 => self.remove(args, false),
+            13 => self.remove(args, true),
+            14 => self.rename(args),
+            15 => self.link(args),
+            16 => readdir::readdir(self, args),
+            17 => readdir::readdirplus(self, args),
+            18 => self.fsstat(args),
+            19 => self.fsinfo(args),
+            20 => self.pathconf(args),
+            21 => self.commit(args),
+            _ => return None,
+        })
+    }
+
+    pub fn status(&mut self, status: nfsstat3) {
+        self.out.u32(status as u32);
+    }
+
+    /// Attributes for a failed reply: what can be had.
+    fn attr_of(&self, fh: &Fh) -> Option<fattr3> {
+        self.vfs.getattr(&self.cx, fh).ok()
+    }
+
+    fn put_wcc(&mut self, wcc: &Wcc) {
+        self.out.xdr(&wcc_data {
+            before: pre_op_attr::attributes(wcc.before),
+            after: post_op_attr::attributes(wcc.after),
+        });
+    }
+
+    /// A failure that carries wcc_data: nothing changed, so there is nothing before.
+    fn fail_wcc(&mut self, status: nfsstat3, fh: &Fh) {
+        self.status(status);
+        self.out.bool(false);
+        let attr = self.attr_of(fh);
+        self.out.attr(attr.as_ref());
+    }
+
+    pub fn fail_attr(&mut self, status: nfsstat3, fh: &Fh) {
+        self.status(status);
+        let attr = self.attr_of(fh);
+        self.out.attr(attr.as_ref());
+    }
+
+    /// §3.3.1
+    fn getattr(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        match self.vfs.getattr(&self.cx, &fh) {
+            Ok(attr) => {
+                self.out.u32(OK);
+                self.out.xdr(&attr);
+            }
+            Err(status) => self.status(status),
+        }
+        Ok(())
+    }
+
+    /// §3.3.2
+    fn setattr(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let new = args.sattr()?;
+        let guard = if args.bool()? {
+            Some(args.time()?)
+        } else {
+            None
+        };
+        match self.vfs.setattr(&self.cx, &fh, &new, guard) {
+            Ok(wcc) => {
+                self.out.u32(OK);
+                self.put_wcc(&wcc);
+            }
+            Err(status) => self.fail_wcc(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.3
+    fn lookup(&mut self, args: &mut Reader<'_>) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let found = check_name(name, true).and_then(|()| self.vfs.lookup(&self.cx, &dir, name));
+        match found {
+            Ok(found) => {
+                self.out.u32(OK);
+                self.out.fh(&found.fh);
+                self.out.attr(Some(&found.attr));
+                self.out.attr(Some(&found.dir));
+            }
+            Err(status) => self.fail_attr(status, &dir),
+        }
+        Ok(())
+    }
+
+    /// §3.3.4
+    fn access(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let want = args.u32()?;
+        match self.vfs.access(&self.cx, &fh, want) {
+            Ok((granted, attr)) => {
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                self.out.u32(granted & want);
+            }
+            Err(status) => self.fail_attr(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.5
+    fn readlink(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        match self.vfs.readlink(&self.cx, &fh) {
+            Ok((target, attr)) => {
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                self.out.opaque(&target);
+            }
+            Err(status) => self.fail_attr(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.6. The data goes straight into the reply; its lengths are filled in afterwards.
+    fn read(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let offset = args.u64()?;
+        let count = args.u32()?.min(IO_MAX);
+        let start = self.out.len();
+        self.out.u32(OK);
+        let attr_at = self.out.len();
+        // post_op_attr, count, eof and the opaque's length, written once they are known.
+        self.out.resize(attr_at + 4 + 84 + 4 + 4 + 4, 0);
+        let data_at = self.out.len();
+        match self.vfs.read(&self.cx, &fh, offset, count, self.out) {
+            Ok(done) => {
+                let got = self.out.len() - data_at;
+                let mut head = Vec::with_capacity(100);
+                head.attr(Some(&done.attr));
+                head.u32(got as u32);
+                head.bool(done.eof);
+                head.u32(got as u32);
+                self.out[attr_at..data_at].copy_from_slice(&head);
+                let pad = got.wrapping_neg() & 3;
+                self.out.extend_from_slice(&[0; 3][..pad]);
+            }
+            Err(status) => {
+                self.out.truncate(start);
+                self.fail_attr(status, &fh);
+            }
+        }
+        Ok(())
+    }
+
+    /// §3.3.7
+    fn write(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let offset = args.u64()?;
+        let count = args.u32()? as usize;
+        let stable = match args.u32()? {
+            0 => Stable::Unstable,
+            1 => Stable::DataSync,
+            2 => Stable::FileSync,
+            _ => return Err(Garbage),
+        };
+        let data = args.opaque(IO_MAX as usize)?;
+        let data = data.get(..count).ok_or(Garbage)?;
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|end| *end <= i64::MAX as u64);
+        let written = match end {
+            Some(_) => self.vfs.write(&self.cx, &fh, offset, data, stable),
+            None => Err(nfsstat3::NFS3ERR_FBIG),
+        };
+        match written {
+            Ok(done) => {
+                self.out.u32(OK);
+                self.put_wcc(&done.wcc);
+                self.out.u32(done.count);
+                self.out.u32(done.committed as u32);
+                self.out.extend_from_slice(&self.vfs.write_verifier());
+            }
+            Err(status) => self.fail_wcc(status, &fh),
+        }
+        Ok(())
+    }
+
+    fn made(&mut self, dir: &Fh, made: Result<Made>) -> Answered {
+        match made {
+            Ok(made) => {
+                self.out.u32(OK);
+                self.out.bool(true);
+                self.out.fh(&made.fh);
+                self.out.attr(Some(&made.attr));
+                self.put_wcc(&made.dir);
+            }
+            Err(status) => self.fail_wcc(status, dir),
+        }
+        Ok(())
+    }
+
+    /// §3.3.8
+    fn create(&mut self, args: &mut Reader<'_>) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let how = match args.u32()? {
+            0 => CreateHow::Unchecked(args.sattr()?),
+            1 => CreateHow::Guarded(args.sattr()?),
+            2 => CreateHow::Exclusive(args.array()?),
+            _ => return Err(Garbage),
+        };
+        let made =
+            check_name(name, false).and_then(|()| self.vfs.create(&self.cx, &dir, name, &how));
+        self.made(&dir, made)
+    }
+
+    /// §3.3.9
+    fn mkdir(&mut self, args: &mut Reader<'_>) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let attr = args.sattr()?;
+        let made =
+            check_name(name, false).and_then(|()| self.vfs.mkdir(&self.cx, &dir, name, &attr));
+        self.made(&dir, made)
+    }
+
+    /// §3.3.10
+    fn symlink(&mut self, args: &mut Reader<'_>) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let attr = args.sattr()?;
+        let target = args.opaque(PATH_MAX)?;
+        let made = check_name(name, false).and_then(|()| {
+            if target.is_empty() || target.contains(&0) {
+                return Err(nfsstat3::NFS3ERR_INVAL);
+            }
+            self.vfs.symlink(&self.cx, &dir, name, target, &attr)
+        });
+        self.made(&dir, made)
+    }
+
+    /// §3.3.11
+    fn mknod(&mut self, args: &mut Reader<'_>) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let kind = args.u32()?;
+        let (attr, kind) = match kind {
+            3 | 4 => {
+                let attr = args.sattr()?;
+                let device = specdata3 {
+                    specdata1: args.u32()?,
+                    specdata2: args.u32()?,
+                };
+                let kind = if kind == 3 {
+                    NodeKind::Block(device)
+                } else {
+                    NodeKind::Char(device)
+                };
+                (attr, Ok(kind))
+            }
+            6 => (args.sattr()?, Ok(NodeKind::Socket)),
+            7 => (args.sattr()?, Ok(NodeKind::Fifo)),
+            1 | 2 | 5 => (sattr3::default(), Err(nfsstat3::NFS3ERR_BADTYPE)),
+            _ => return Err(Garbage),
+        };
+        let made = check_name(name, false)
+            .and(kind)
+            .and_then(|kind| self.vfs.mknod(&self.cx, &dir, name, kind, &attr));
+        self.made(&dir, made)
+    }
+
+    /// §3.3.12, §3.3.13
+    fn remove(&mut self, args: &mut Reader<'_>, directory: bool) -> Answered {
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let done = check_name(name, false).and_then(|()| {
+            if directory {
+                self.vfs.rmdir(&self.cx, &dir, name)
+            } else {
+                self.vfs.remove(&self.cx, &dir, name)
+            }
+        });
+        match done {
+            Ok(wcc) => {
+                self.out.u32(OK);
+                self.put_wcc(&wcc);
+            }
+            Err(status) => self.fail_wcc(status, &dir),
+        }
+        Ok(())
+    }
+
+    /// §3.3.14
+    fn rename(&mut self, args: &mut Reader<'_>) -> Answered {
+        let from = args.fh()?;
+        let name = args.name()?;
+        let to = args.fh()?;
+        let new = args.name()?;
+        let done = check_name(name, false)
+            .and_then(|()| check_name(new, false))
+            .and_then(|()| self.vfs.rename(&self.cx, &from, name, &to, new));
+        match done {
+            Ok((a, b)) => {
+                self.out.u32(OK);
+                self.put_wcc(&a);
+                self.put_wcc(&b);
+            }
+            Err(status) => {
+                self.fail_wcc(status, &from);
+                self.out.bool(false);
+                let attr = self.attr_of(&to);
+                self.out.attr(attr.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// §3.3.15
+    fn link(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let dir = args.fh()?;
+        let name = args.name()?;
+        let done = check_name(name, false).and_then(|()| self.vfs.link(&self.cx, &fh, &dir, name));
+        match done {
+            Ok((attr, wcc)) => {
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                self.put_wcc(&wcc);
+            }
+            Err(status) => {
+                self.fail_attr(status, &fh);
+                self.out.bool(false);
+                let attr = self.attr_of(&dir);
+                self.out.attr(attr.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    /// §3.3.18
+    fn fsstat(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        match self.vfs.fsstat(&self.cx, &fh) {
+            Ok((fs, attr)) => {
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                for word in [
+                    fs.total_bytes,
+                    fs.free_bytes,
+                    fs.avail_bytes,
+                    fs.total_files,
+                    fs.free_files,
+                    fs.avail_files,
+                ] {
+                    self.out.u64(word);
+                }
+                // invarsec: it may change at any moment.
+                self.out.u32(0);
+            }
+            Err(status) => self.fail_attr(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.19
+    fn fsinfo(&mut self, args: &mut Reader<'_>) -> Answered {
+        /// FSF3_LINK, FSF3_SYMLINK, FSF3_HOMOGENEOUS, FSF3_CANSETTIME.
+        const PROPERTIES: u32 = 0x1b;
+        /// Preferred READDIR size, as most clients ask.
+        const DTPREF: u32 = 32 << 10;
+        let fh = args.fh()?;
+        match self.vfs.fsinfo(&self.cx, &fh) {
+            Ok((info, attr)) => {
+                let io = info.io_max.min(IO_MAX);
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                for word in [io, io, 4096, io, io, 4096, DTPREF] {
+                    self.out.u32(word);
+                }
+                self.out.u64(info.max_file_size);
+                // time_delta: one nanosecond.
+                self.out.u32(0);
+                self.out.u32(1);
+                self.out.u32(PROPERTIES);
+            }
+            Err(status) => self.fail_attr(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.20
+    fn pathconf(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        match self.vfs.fsinfo(&self.cx, &fh) {
+            Ok((info, attr)) => {
+                self.out.u32(OK);
+                self.out.attr(Some(&attr));
+                self.out.u32(info.link_max);
+                self.out.u32(NAME_MAX as u32);
+                // no_trunc, chown_restricted, case_insensitive, case_preserving.
+                for flag in [true, true, false, true] {
+                    self.out.bool(flag);
+                }
+            }
+            Err(status) => self.fail_attr(status, &fh),
+        }
+        Ok(())
+    }
+
+    /// §3.3.21
+    fn commit(&mut self, args: &mut Reader<'_>) -> Answered {
+        let fh = args.fh()?;
+        let offset = args.u64()?;
+        let count = args.u32()?;
+        match self.vfs.commit(&self.cx, &fh, offset, count) {
+            Ok(wcc) => {
+                self.out.u32(OK);
+                self.put_wcc(&wcc);
+                self.out.extend_from_slice(&self.vfs.write_verifier());
+            }
+            Err(status) => self.fail_wcc(status, &fh),
+        }
+        Ok(())
+    }
+}
