@@ -27,3 +27,6 @@ pub use index::{Pocker, Step};
 pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use sealed::SealedTree;
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
+
+#[cfg(test)]
+mod tests;
