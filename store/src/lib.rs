@@ -1,5 +1,25 @@
 //! Content-addressed trees: blobs, directories, snapshots, work trees, steps.
+//! [`store`] says what is on disk.
 
+mod batch;
+pub mod blob;
+mod cache;
+mod error;
+mod index;
+mod lock;
 pub mod object;
+mod objects;
+mod pins;
+mod sealed;
+mod store;
+mod sys;
 pub mod tree;
+mod trees;
 pub mod types;
+
+pub use batch::{Batch, Committed};
+pub use blob::BlobStore;
+pub use error::StoreError;
+pub use index::{Pocker, Step};
+pub use sealed::SealedTree;
+pub use store::{FsSpace, ORDINALS, OpenOptions, Store};

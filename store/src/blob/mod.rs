@@ -1,0 +1,150 @@
+//! The bytes of regular files, by their SHA-256: rows up to [`SMALL`], files beyond.
+
+mod files;
+mod stage;
+
+pub use stage::Staged;
+
+use crate::cache::Cache;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::types::Digest;
+pub(crate) use files::Area;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Largest blob that is a row: SQLite reads one of this size faster than a file opens.
+pub const SMALL: u64 = 16 * 1024;
+/// Bytes of small blobs in memory.
+const HOT_BYTES: usize = 16 << 20;
+/// Descriptors of large blobs kept open, a quarter of the usual limit of 1024 a process.
+const OPEN_FILES: usize = 256;
+/// Large blobs whose space in use is remembered, with about 100 bytes each.
+const USED_KNOWN: usize = 32_768;
+
+/// Reads blobs, and stages new ones; a [`crate::Batch`] makes those part of the store.
+pub struct BlobStore {
+    index: Arc<Index>,
+    pub(crate) area: Area,
+    hot: Cache<Digest, Arc<[u8]>>,
+    open: Cache<Digest, Arc<File>>,
+    used: Cache<Digest, u64>,
+}
+
+impl BlobStore {
+    pub(crate) fn new(index: Arc<Index>, area: Area) -> BlobStore {
+        BlobStore {
+            index,
+            area,
+            hot: Cache::new(HOT_BYTES),
+            open: Cache::new(OPEN_FILES),
+            used: Cache::new(USED_KNOWN),
+        }
+    }
+
+    /// True where the blob is in the store.
+    pub fn has(&self, digest: &Digest) -> Result<bool, StoreError> {
+        Ok(self.index.has_small(digest)? || self.index.large(digest)?.is_some())
+    }
+
+    /// All of a small blob.
+    pub fn small(&self, digest: &Digest) -> Result<Arc<[u8]>, StoreError> {
+        if let Some(bytes) = self.hot.get(digest) {
+            return Ok(bytes);
+        }
+        let missing = StoreError::Missing {
+            kind: "blob",
+            digest: *digest,
+        };
+        let bytes: Arc<[u8]> = self.index.small(digest)?.ok_or(missing)?.into();
+        self.hot.put(*digest, bytes.clone(), bytes.len() + 128);
+        Ok(bytes)
+    }
+
+    /// A shared descriptor of a large blob.
+    pub fn shared(&self, digest: &Digest) -> Result<Arc<File>, StoreError> {
+        if let Some(file) = self.open.get(digest) {
+            return Ok(file);
+        }
+        let file = Arc::new(self.open(digest)?);
+        self.open.put(*digest, file.clone(), 1);
+        Ok(file)
+    }
+
+    /// A descriptor of a large blob, for reading only, the caller's own.
+    pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.area.path(digest);
+        File::open(&path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing {
+                kind: "blob",
+                digest: *digest,
+            },
+            _ => StoreError::io("open blob", &path, e),
+        })
+    }
+
+    /// Appends up to `count` bytes from `offset` of a blob of `size` bytes to `out`.
+    /// Less than that only at its end.
+    pub fn read_at(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let count = u64::from(count).min(size.saturating_sub(offset)) as usize;
+        if count == 0 {
+            return Ok(());
+        }
+        let short = |found| StoreError::BlobSize {
+            digest: *digest,
+            expected: size,
+            found,
+        };
+        if size <= SMALL {
+            let bytes = self.small(digest)?;
+            let at = offset as usize;
+            out.extend_from_slice(bytes.get(at..at + count).ok_or(short(bytes.len() as u64))?);
+            return Ok(());
+        }
+        let file = self.shared(digest)?;
+        let start = out.len();
+        out.resize(start + count, 0);
+        file.read_exact_at(&mut out[start..], offset).map_err(|e| {
+            out.truncate(start);
+            match (e.kind(), file.metadata()) {
+                (io::ErrorKind::UnexpectedEof, Ok(meta)) => short(meta.len()),
+                _ => StoreError::io("read blob", &self.area.path(digest), e),
+            }
+        })
+    }
+
+    /// Bytes on disk without holes, as stat(2)'s blocks have it.
+    pub fn used(&self, digest: &Digest, size: u64) -> Result<u64, StoreError> {
+        if size <= SMALL {
+            return Ok(size);
+        }
+        if let Some(used) = self.used.get(digest) {
+            return Ok(used);
+        }
+        let used = self.index.large(digest)?.map_or(size, |l| l.used);
+        self.used.put(*digest, used, 1);
+        Ok(used)
+    }
+
+    /// Writes `reader`'s bytes to a staged file, hashing them on the way, at most `limit`
+    /// of them. Runs of zeros become holes.
+    pub fn stage(&self, reader: &mut dyn io::Read, limit: u64) -> Result<Staged, StoreError> {
+        stage::stage(&self.area, reader, limit)
+    }
+
+    /// The blob is going: nothing in memory may outlive it.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        self.hot.remove(digest);
+        self.open.remove(digest);
+        self.used.remove(digest);
+    }
+}

@@ -1,0 +1,90 @@
+//! A bounded cache, weighed by what its values cost, split so that threads rarely meet.
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+const SHARDS: usize = 8;
+
+pub(crate) struct Cache<K, V> {
+    shards: Vec<Mutex<Shard<K, V>>>,
+    hasher: RandomState,
+    /// Of one shard.
+    capacity: usize,
+}
+
+struct Shard<K, V> {
+    map: LruCache<K, (V, usize)>,
+    weight: usize,
+}
+
+impl<K: Hash + Eq, V: Clone> Cache<K, V> {
+    /// Values weighing `capacity` together.
+    pub fn new(capacity: usize) -> Cache<K, V> {
+        let shard = || {
+            Mutex::new(Shard {
+                map: LruCache::unbounded(),
+                weight: 0,
+            })
+        };
+        Cache {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            capacity: capacity / SHARDS,
+        }
+    }
+
+    fn shard(&self, key: &K) -> &Mutex<Shard<K, V>> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    pub fn get(&self, key: &K) -> Option<V> {
+        self.shard(key).lock().map.get(key).map(|(v, _)| v.clone())
+    }
+
+    /// Keeps `value`, and lets the least used go; what outweighs a shard is not kept.
+    pub fn put(&self, key: K, value: V, weight: usize) {
+        if weight > self.capacity {
+            return;
+        }
+        let mut shard = self.shard(&key).lock();
+        if let Some((_, old)) = shard.map.put(key, (value, weight)) {
+            shard.weight -= old;
+        }
+        shard.weight += weight;
+        while shard.weight > self.capacity {
+            let Some((_, (_, gone))) = shard.map.pop_lru() else {
+                break;
+            };
+            shard.weight -= gone;
+        }
+    }
+
+    pub fn remove(&self, key: &K) {
+        let mut shard = self.shard(key).lock();
+        if let Some((_, weight)) = shard.map.pop(key) {
+            shard.weight -= weight;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_within_its_weight() {
+        let cache: Cache<u64, u64> = Cache::new(800);
+        for i in 0..10_000 {
+            cache.put(i, i, 10);
+        }
+        let held = (0..10_000).filter(|i| cache.get(i).is_some()).count();
+        assert!(held <= 80, "{held} values of weight 10 in 800");
+        cache.put(1, 1, 10);
+        assert_eq!(cache.get(&1), Some(1));
+        cache.remove(&1);
+        assert_eq!(cache.get(&1), None);
+        cache.put(2, 2, 101);
+        assert_eq!(cache.get(&2), None);
+    }
+}

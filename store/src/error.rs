@@ -1,0 +1,106 @@
+//! Why the store could not do something.
+
+use crate::object::Malformed;
+use crate::types::{Digest, Errno};
+use std::io;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried: "create", "read" …
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{what} {path}: the file system is read-only", path = .path.display())]
+    ReadOnly { what: &'static str, path: PathBuf },
+    #[error("{what} {path}: no space left", path = .path.display())]
+    Full { what: &'static str, path: PathBuf },
+    #[error("{what} in {path}: {source}", path = .path.display())]
+    Db {
+        what: &'static str,
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
+    #[error("store {path} is in use by {}", holder(.pid), path = .path.display())]
+    InUse { path: PathBuf, pid: Option<u32> },
+    #[error("store {path} is on NFS, where neither its lock nor its database is safe", path = .path.display())]
+    OnNfs { path: PathBuf },
+    #[error("{path} is not a store: {why}", path = .path.display())]
+    NotAStore { path: PathBuf, why: &'static str },
+    #[error("store {path} has format {found}; this program knows up to {known}", path = .path.display())]
+    Newer {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error("store {path} uses the feature {feature:?}, which this program does not know", path = .path.display())]
+    Feature { path: PathBuf, feature: String },
+    #[error("object {digest} is damaged: {why}")]
+    Corrupt { digest: Digest, why: Malformed },
+    #[error("cannot encode an object: {0}")]
+    Encode(#[from] Malformed),
+    #[error("{kind} {digest} is not in the store")]
+    Missing { kind: &'static str, digest: Digest },
+    #[error("blob {digest} has {found} bytes where {expected} were expected")]
+    BlobSize {
+        digest: Digest,
+        expected: u64,
+        found: u64,
+    },
+    #[error("the store has used up all 2^22 snapshot numbers")]
+    Ordinals,
+    #[error("no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+impl StoreError {
+    pub(crate) fn io(what: &'static str, path: &Path, source: io::Error) -> StoreError {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { what, path },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StoreError::Full { what, path }
+            }
+            _ => StoreError::Io { what, path, source },
+        }
+    }
+
+    pub(crate) fn db(what: &'static str, path: &Path, source: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode;
+        let path = path.to_path_buf();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { what, path },
+            Some(ErrorCode::DiskFull) => StoreError::Full { what, path },
+            _ => StoreError::Db { what, path, source },
+        }
+    }
+
+    pub(crate) fn corrupt(digest: Digest, why: Malformed) -> StoreError {
+        StoreError::Corrupt { digest, why }
+    }
+
+    /// What a system call would say. The caller logs the error itself: this loses the details.
+    pub fn errno(&self) -> Errno {
+        match self {
+            StoreError::ReadOnly { .. } => Errno::RoFs,
+            StoreError::Full { .. } => Errno::NoSpc,
+            _ => Errno::Io,
+        }
+    }
+
+    /// Logs the error and answers what a system call would say.
+    pub(crate) fn log(self) -> Errno {
+        tracing::error!("{self}");
+        self.errno()
+    }
+}

@@ -1,0 +1,103 @@
+//! The store's folder, and the lock that makes it one process's.
+
+use crate::error::StoreError;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Longest content of the lock file that is a pid.
+const PID_DIGITS: u64 = 16;
+
+/// Held as long as the index is open.
+pub(crate) struct StoreLock {
+    file: Flock<File>,
+    unclean: bool,
+}
+
+impl StoreLock {
+    /// The last holder did not close the store.
+    pub fn unclean(&self) -> bool {
+        self.unclean
+    }
+}
+
+impl Drop for StoreLock {
+    fn drop(&mut self) {
+        // Empty says that the store was closed; if this fails, the next start sweeps for nothing.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Makes or checks the folder, and locks it.
+pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
+    if create {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| StoreError::io("create", dir, e))?;
+    }
+    let meta = fs::metadata(dir).map_err(|e| StoreError::io("open store", dir, e))?;
+    let not = |why| StoreError::NotAStore {
+        path: dir.to_path_buf(),
+        why,
+    };
+    if !meta.is_dir() {
+        return Err(not("it is no directory"));
+    }
+    if crate::sys::on_nfs(dir).map_err(|e| StoreError::io("statfs", dir, e))? {
+        return Err(StoreError::OnNfs {
+            path: dir.to_path_buf(),
+        });
+    }
+    let fresh = !dir.join("index.db").exists();
+    if fresh && !create {
+        return Err(not("it has no index.db"));
+    }
+    let lock = take(dir.join("lock"), dir)?;
+    if meta.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .map_err(|e| StoreError::io("make private", dir, e))?;
+    }
+    Ok(lock)
+}
+
+fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
+    let fail = |what| {
+        let path = path.clone();
+        move |e| StoreError::io(what, &path, e)
+    };
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(fail("open"))?;
+    let mut holder = String::new();
+    // What is no text is no pid either.
+    let _ = Read::by_ref(&mut file)
+        .take(PID_DIGITS)
+        .read_to_string(&mut holder);
+    let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => file,
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+            return Err(StoreError::InUse {
+                path: dir.to_path_buf(),
+                pid: holder.trim().parse().ok(),
+            });
+        }
+        Err((_, e)) => return Err(fail("lock")(io::Error::from(e))),
+    };
+    let unclean = !holder.is_empty();
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        io::Seek::rewind(file)?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(fail("write"))?;
+    Ok(StoreLock { file, unclean })
+}

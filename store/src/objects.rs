@@ -1,0 +1,84 @@
+//! Directory objects, decoded once and shared by all trees of a store.
+
+use crate::cache::Cache;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::object::{DirObject, Malformed, Page, SnapshotData, digest_of};
+use crate::types::{Digest, Node};
+use std::sync::Arc;
+
+/// Bytes of decoded pages and indexes in memory.
+const OBJECT_BYTES: usize = 24 << 20;
+/// Nodes whose place is remembered, with about 120 bytes each.
+const PLACES: usize = 65_536;
+
+/// Where the entry of a node stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub page: Digest,
+    pub slot: u32,
+    pub parent: Node,
+    /// Among all entries of the directory.
+    pub index: u64,
+}
+
+pub(crate) struct Objects {
+    index: Arc<Index>,
+    dirs: Cache<Digest, DirObject>,
+    /// By snapshot ordinal and node.
+    pub places: Cache<(u32, Node), Place>,
+}
+
+impl Objects {
+    pub fn new(index: Arc<Index>) -> Objects {
+        Objects {
+            index,
+            dirs: Cache::new(OBJECT_BYTES),
+            places: Cache::new(PLACES),
+        }
+    }
+
+    /// An object's bytes, checked against its name.
+    pub fn bytes(&self, kind: &'static str, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let missing = StoreError::Missing {
+            kind,
+            digest: *digest,
+        };
+        let bytes = self.index.object(digest)?.ok_or(missing)?;
+        if digest_of(&bytes) != *digest {
+            let why = Malformed::new(kind, 0, "the bytes do not have this digest");
+            return Err(StoreError::corrupt(*digest, why));
+        }
+        Ok(bytes)
+    }
+
+    pub fn dir(&self, digest: &Digest) -> Result<DirObject, StoreError> {
+        if let Some(dir) = self.dirs.get(digest) {
+            return Ok(dir);
+        }
+        let bytes = self.bytes("directory", digest)?;
+        let dir = DirObject::parse(bytes).map_err(|e| StoreError::corrupt(*digest, e))?;
+        self.dirs.put(*digest, dir.clone(), dir.weight() + 256);
+        Ok(dir)
+    }
+
+    /// A directory object that must be a page.
+    pub fn page(&self, digest: &Digest) -> Result<Arc<Page>, StoreError> {
+        match self.dir(digest)? {
+            DirObject::Page(page) => Ok(page),
+            DirObject::Index(_) => {
+                let why = Malformed::new("directory page", 5, "an index where a page belongs");
+                Err(StoreError::corrupt(*digest, why))
+            }
+        }
+    }
+
+    pub fn snapshot(&self, digest: &Digest) -> Result<SnapshotData, StoreError> {
+        let bytes = self.bytes("snapshot", digest)?;
+        SnapshotData::parse(&bytes).map_err(|e| StoreError::corrupt(*digest, e))
+    }
+
+    pub fn forget(&self, digest: &Digest) {
+        self.dirs.remove(digest);
+    }
+}

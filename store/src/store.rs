@@ -1,0 +1,311 @@
+//! The store: one folder, one process.
+//!
+//! # On disk
+//! ```text
+//! DIR/                 mode 0700
+//!   lock               flock(2) held for the life of the store; holds the pid, empty after a clean end
+//!   index.db           SQLite, WAL, synchronous=FULL: everything that sealed trees consist of
+//!   work.db            work trees (their module's own)
+//!   blobs/aa/aabb…     large blobs, named by the SHA-256 of their bytes, sparse where they have zeros
+//!   staging/in/        blobs in the making
+//!   staging/N/         staged files of work tree N (their module's own)
+//! ```
+//! `index.db` has the format in user_version and named features in a table; a newer format or an
+//! unknown incompatible feature is refused by name. Objects are described in [`crate::object`].
+//!
+//! # Visible only when durable
+//! A blob's row says that it is there. Small ones are rows themselves. A large one: written in
+//! `staging/`, hashed on the way, synced (one syncfs(2) for a batch), renamed, its folder synced, then
+//! the row, in a transaction that is durable when it returns. Removal goes the other way round: row,
+//! then file. So after a crash there may be files without rows, never rows without
+//! files; opening a store that was not closed sweeps those, and all of `staging/in/`.
+//!
+//! # Locking
+//! One process: the lock. Inside it: one writer connection behind a mutex; readers have
+//! their own and never wait. Nothing holds a read transaction over more than one call.
+//!
+//! # Garbage collection
+//! Live is what the pockers' steps, the caller's extra roots and the trees that are open reach. What a batch in
+//! progress wrote or found is pinned ([`crate::pins`]), so collection runs beside builds.
+
+use crate::batch::Batch;
+use crate::blob::{Area, BlobStore};
+use crate::error::StoreError;
+use crate::index::{Index, Pocker, Step};
+use crate::objects::Objects;
+use crate::pins::Pins;
+use crate::sealed::SealedTree;
+use crate::trees::Trees;
+use crate::types::Digest;
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Snapshot ordinals are below this: they have 22 bits of a browse view's fileid.
+pub const ORDINALS: u32 = 1 << 22;
+/// Ids taken from the index at once, so that a new tree does not wait for a disk.
+/// Those not used when the process ends are never used.
+const ID_BLOCK: u64 = 256;
+
+/// How to open a store.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Make the store where there is none.
+    pub create: bool,
+    /// What names this boot of the machine: work trees of another one are gone.
+    pub boot_id: Vec<u8>,
+}
+
+/// Space of the file system that the store is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FsSpace {
+    pub total_bytes: u64,
+    pub free_bytes: u64,
+    /// What a process without privileges may use.
+    pub avail_bytes: u64,
+    pub total_files: u64,
+    pub free_files: u64,
+    pub avail_files: u64,
+}
+
+pub struct Store {
+    dir: PathBuf,
+    boot_id: Vec<u8>,
+    id: [u8; 16],
+    secret: [u8; 32],
+    epoch: Mutex<u64>,
+    /// The next id, and the end of those taken.
+    ids: Mutex<(u64, u64)>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) blobs: Arc<BlobStore>,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) pins: Pins,
+    pub(crate) trees: Trees,
+}
+
+impl Store {
+    /// Opens the store in `dir` for this process alone.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<Arc<Store>, StoreError> {
+        let lock = crate::lock::prepare(dir, options.create)?;
+        let unclean = lock.unclean();
+        let index = Arc::new(Index::open(&dir.join("index.db"), options.create, lock)?);
+        let area = Area::open(dir)?;
+        if unclean {
+            sweep(&area, &index)?;
+        }
+        let field = |key| index.meta(key).map(Option::unwrap_or_default);
+        let damaged = |why| StoreError::NotAStore {
+            path: dir.to_path_buf(),
+            why,
+        };
+        let id = field("store_id")?
+            .try_into()
+            .map_err(|_| damaged("its id is damaged"))?;
+        let secret = field("secret")?
+            .try_into()
+            .map_err(|_| damaged("its secret is damaged"))?;
+        let epoch = field("error_epoch")?
+            .try_into()
+            .map_err(|_| damaged("its epoch is damaged"))?;
+        let blobs = Arc::new(BlobStore::new(index.clone(), area));
+        Ok(Arc::new(Store {
+            dir: dir.to_path_buf(),
+            boot_id: options.boot_id,
+            id,
+            secret,
+            epoch: Mutex::new(u64::from_le_bytes(epoch)),
+            ids: Mutex::new((0, 0)),
+            objects: Arc::new(Objects::new(index.clone())),
+            blobs,
+            index,
+            pins: Pins::default(),
+            trees: Trees::default(),
+        }))
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn boot_id(&self) -> &[u8] {
+        &self.boot_id
+    }
+
+    pub fn blobs(&self) -> &Arc<BlobStore> {
+        &self.blobs
+    }
+
+    /// Names this store among all.
+    pub fn store_id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// The key of the handles' MACs; never shown, never logged.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// A number for a tree or a run; never the same twice.
+    pub fn next_id(&self) -> Result<u64, StoreError> {
+        let mut ids = self.ids.lock();
+        if ids.0 == ids.1 {
+            let first = self.index.advance("next_id", ID_BLOCK)?;
+            *ids = (first, first + ID_BLOCK);
+        }
+        ids.0 += 1;
+        Ok(ids.0 - 1)
+    }
+
+    /// RFC 1813 §3.3.7: one value for WRITE and COMMIT; it changes when unstable data may be gone.
+    pub fn write_verifier(&self) -> [u8; 8] {
+        let epoch = *self.epoch.lock();
+        let mut hash = Sha256::new();
+        hash.update((self.boot_id.len() as u64).to_le_bytes());
+        hash.update(&self.boot_id);
+        hash.update(self.id);
+        hash.update(epoch.to_le_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut verifier = [0; 8];
+        verifier.copy_from_slice(&digest[..8]);
+        verifier
+    }
+
+    /// A write or an fsync failed: what was unstable may be gone. The verifier changes even where
+    /// the disk does not take the new epoch; the error then says that it is not durable.
+    pub fn bump_error_epoch(&self) -> Result<(), StoreError> {
+        let mut epoch = self.epoch.lock();
+        *epoch += 1;
+        self.index.advance("error_epoch", 1)?;
+        Ok(())
+    }
+
+    pub fn statfs(&self) -> Result<FsSpace, StoreError> {
+        crate::sys::space(&self.dir).map_err(|e| StoreError::io("statvfs", &self.dir, e))
+    }
+
+    /// Puts that become visible together.
+    pub fn write_batch(self: &Arc<Store>) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// The tree of a snapshot.
+    pub fn sealed(&self, snapshot: &Digest) -> Result<Arc<SealedTree>, StoreError> {
+        // A collection in progress must know before the rows are read.
+        self.pins.touch(*snapshot);
+        if let Some(tree) = self.trees.get(snapshot) {
+            return Ok(tree);
+        }
+        let missing = StoreError::Missing {
+            kind: "snapshot",
+            digest: *snapshot,
+        };
+        let ordinal = self.index.ordinal(snapshot)?.ok_or(missing)?;
+        let (objects, blobs) = (self.objects.clone(), self.blobs.clone());
+        let tree = Arc::new(SealedTree::open(*snapshot, ordinal, objects, blobs)?);
+        Ok(self.trees.keep(tree))
+    }
+
+    /// `None` where no snapshot has this ordinal.
+    pub fn sealed_by_ordinal(&self, ordinal: u32) -> Result<Option<Arc<SealedTree>>, StoreError> {
+        self.index
+            .snapshot_of(ordinal)?
+            .map(|digest| self.sealed(&digest))
+            .transpose()
+    }
+
+    /// Digest and ordinal of every snapshot.
+    pub fn snapshots(&self) -> Result<Vec<(Digest, u32)>, StoreError> {
+        self.index.snapshots()
+    }
+
+    pub fn step(&self, key: &Digest) -> Result<Option<Step>, StoreError> {
+        let step = self.index.step(key)?;
+        match step {
+            // Who asks is about to use it: a collection in progress leaves it. It may have just gone.
+            Some(step) if self.pins.touch_step(*key, step.snapshot) => self.index.step(key),
+            step => Ok(step),
+        }
+    }
+
+    /// Oldest first.
+    pub fn steps(&self) -> Result<Vec<Step>, StoreError> {
+        self.index.steps()
+    }
+
+    /// Keeps the step unless its key has one: the first wins. The one that holds.
+    pub fn put_step(self: &Arc<Store>, step: Step) -> Result<Step, StoreError> {
+        let mut batch = self.write_batch();
+        let key = step.key;
+        batch.put_step(step)?;
+        let missing = StoreError::Missing {
+            kind: "step",
+            digest: key,
+        };
+        batch.commit()?.steps.pop().ok_or(missing)
+    }
+
+    pub fn pocker(&self, name: &[u8]) -> Result<Option<Pocker>, StoreError> {
+        self.index.pocker(name)
+    }
+
+    /// By name.
+    pub fn pockers(&self) -> Result<Vec<Pocker>, StoreError> {
+        self.index.pockers()
+    }
+
+    /// Makes or replaces the pocker of that name; its steps must be there.
+    pub fn put_pocker(&self, pocker: &Pocker) -> Result<(), StoreError> {
+        for key in &pocker.steps {
+            self.step(key)?.ok_or(StoreError::Missing {
+                kind: "step",
+                digest: *key,
+            })?;
+        }
+        self.index.put_pocker(pocker)
+    }
+
+    /// False where there was none. Its steps stay until [`Store::gc`].
+    pub fn remove_pocker(&self, name: &[u8]) -> Result<bool, StoreError> {
+        self.index.remove_pocker(name)
+    }
+
+    /// A document of the daemon's.
+    pub fn record(&self, kind: &str, id: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.index.record(kind, id)
+    }
+
+    pub fn put_record(&self, kind: &str, id: &[u8], bytes: &[u8]) -> Result<(), StoreError> {
+        self.index.put_record(kind, id, bytes)
+    }
+
+    /// False where there was none.
+    pub fn delete_record(&self, kind: &str, id: &[u8]) -> Result<bool, StoreError> {
+        self.index.delete_record(kind, id)
+    }
+
+    /// Id and bytes of each, by id.
+    pub fn records(&self, kind: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.index.records(kind)
+    }
+}
+
+/// Removes what a killed process left: blobs in the making, and files without a row.
+fn sweep(area: &Area, index: &Index) -> Result<(), StoreError> {
+    let staged = area.sweep_incoming()?;
+    let mut orphans = Vec::new();
+    area.each(&mut |digest| {
+        if index.large(&digest)?.is_none() {
+            orphans.push(digest);
+        }
+        Ok(())
+    })?;
+    for digest in &orphans {
+        area.unlink(digest)?;
+    }
+    tracing::info!(
+        "the store was not closed: swept {staged} staged and {} blob files",
+        orphans.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What differs between operating systems.
+
+use nix::sys::statfs::Statfs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// True where `path` lies on NFS.
+pub(crate) fn on_nfs(path: &Path) -> io::Result<bool> {
+    Ok(is_nfs(&nix::sys::statfs::statfs(path)?))
+}
+
+#[cfg(target_os = "linux")]
+fn is_nfs(fs: &Statfs) -> bool {
+    fs.filesystem_type() == nix::sys::statfs::NFS_SUPER_MAGIC
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_nfs(fs: &Statfs) -> bool {
+    fs.filesystem_type_name() == "nfs"
+}
+
+/// Makes durable what was written to `files`, which lie on the file system of `dir`: with one
+/// syncfs(2), whose errors are checked, where there is one.
+#[cfg(target_os = "linux")]
+pub(crate) fn sync_files(
+    dir: &File,
+    files: &mut dyn Iterator<Item = io::Result<File>>,
+) -> io::Result<()> {
+    if files.next().is_none() {
+        return Ok(());
+    }
+    Ok(nix::unistd::syncfs(dir)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn sync_files(
+    _dir: &File,
+    files: &mut dyn Iterator<Item = io::Result<File>>,
+) -> io::Result<()> {
+    for file in files {
+        file?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Makes renames into `dirs` durable: as [`sync_files`], but a few fsync(2) are cheaper than
+/// one syncfs.
+pub(crate) fn sync_dirs(store: &File, dirs: &[File]) -> io::Result<()> {
+    /// Above this many, one syncfs beats them.
+    const FEW: usize = 8;
+    if dirs.len() > FEW && cfg!(target_os = "linux") {
+        return sync_files(store, &mut std::iter::once(store.try_clone()));
+    }
+    for dir in dirs {
+        dir.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What statvfs(3) says of the file system of `path`.
+pub(crate) fn space(path: &Path) -> io::Result<crate::FsSpace> {
+    let fs = nix::sys::statvfs::statvfs(path)?;
+    let unit = wide(fs.fragment_size());
+    Ok(crate::FsSpace {
+        total_bytes: wide(fs.blocks()).saturating_mul(unit),
+        free_bytes: wide(fs.blocks_free()).saturating_mul(unit),
+        avail_bytes: wide(fs.blocks_available()).saturating_mul(unit),
+        total_files: wide(fs.files()),
+        free_files: wide(fs.files_free()),
+        avail_files: wide(fs.files_available()),
+    })
+}
+
+/// The fields' types differ between systems.
+fn wide(n: impl TryInto<u64>) -> u64 {
+    n.try_into().unwrap_or(u64::MAX)
+}
