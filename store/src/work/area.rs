@@ -1,0 +1,162 @@
+//! What all staged files of a store share: their folder, a bounded cache of open
+//! descriptors, and the way to base blobs.
+
+use crate::types::{Digest, Errno, Node};
+use lru::LruCache;
+use parking_lot::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Descriptors kept open for staged files: well under the usual limit of 1024
+/// a process, as sockets and blobs want theirs.
+const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// Names a staged file: its tree and its node.
+pub(super) type Key = (u64, Node);
+
+pub(super) struct Area {
+    /// `staging/` of the store.
+    dir: PathBuf,
+    store: Arc<crate::Store>,
+    open: Mutex<LruCache<Key, Arc<File>>>,
+    /// The file system has refused once to share blocks; it would each time.
+    no_reflink: AtomicBool,
+}
+
+impl Area {
+    pub fn new(dir: PathBuf, store: Arc<crate::Store>) -> Area {
+        Area {
+            dir,
+            store,
+            open: Mutex::new(LruCache::new(OPEN_FILES)),
+            no_reflink: AtomicBool::new(false),
+        }
+    }
+
+    pub fn tree_dir(&self, tree: u64) -> PathBuf {
+        self.dir.join(tree.to_string())
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn path(&self, key: Key) -> PathBuf {
+        self.tree_dir(key.0).join(key.1.to_string())
+    }
+
+    /// A new, empty file under `key`. What an earlier use left there is unlinked, not
+    /// written over: a seal may have shared it with the blob area.
+    pub fn create(&self, key: Key) -> Result<Arc<File>, Errno> {
+        let path = self.path(key);
+        self.unlink(key);
+        let make = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+        };
+        let file = match make() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(self.tree_dir(key.0))
+                    .and_then(|()| make())
+                    .map_err(|e| failed("create staged file", &path, &e))?
+            }
+            other => other.map_err(|e| failed("create staged file", &path, &e))?,
+        };
+        let file = Arc::new(file);
+        self.open.lock().put(key, Arc::clone(&file));
+        Ok(file)
+    }
+
+    pub fn file(&self, key: Key) -> Result<Arc<File>, Errno> {
+        if let Some(file) = self.open.lock().get(&key) {
+            return Ok(Arc::clone(file));
+        }
+        let path = self.path(key);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| match e.kind() {
+                // Removed since the caller looked at its node.
+                io::ErrorKind::NotFound => Errno::Stale,
+                _ => failed("open staged file", &path, &e),
+            })?;
+        let file = Arc::new(file);
+        self.open.lock().put(key, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Closes the cached descriptor; reads in progress keep theirs.
+    pub fn forget(&self, key: Key) {
+        self.open.lock().pop(&key);
+    }
+
+    pub fn forget_tree(&self, tree: u64) {
+        let mut open = self.open.lock();
+        let keys: Vec<Key> = open
+            .iter()
+            .map(|(k, _)| *k)
+            .filter(|k| k.0 == tree)
+            .collect();
+        for key in keys {
+            open.pop(&key);
+        }
+    }
+
+    pub fn unlink(&self, key: Key) {
+        self.forget(key);
+        let path = self.path(key);
+        if let Err(e) = std::fs::remove_file(&path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), error = %e, "unlink staged file");
+        }
+    }
+
+    /// Makes `to` share the blob's blocks; false where that cannot be done.
+    pub fn reflink(&self, digest: &Digest, to: &File) -> Result<bool, Errno> {
+        if self.no_reflink.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let from = self.store.blobs().open(digest)?;
+        match super::sys::reflink(&from, to) {
+            Ok(()) => Ok(true),
+            Err(e) => {
+                tracing::debug!(error = %e, "no reflinks here; large files are copied up by block");
+                self.no_reflink.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Appends `count` bytes of a blob at `offset`, fewer at its end.
+    pub fn read_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
+        self.store.blobs().read_at(digest, size, offset, count, out)
+    }
+}
+
+/// Logs what failed, on what and why; the caller learns what a system call would say.
+pub(super) fn failed(what: &str, path: &Path, e: &io::Error) -> Errno {
+    let errno = match nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(0)) {
+        nix::errno::Errno::ENOSPC => Errno::NoSpc,
+        nix::errno::Errno::EDQUOT => Errno::DQuot,
+        nix::errno::Errno::EFBIG => Errno::FBig,
+        _ => Errno::Io,
+    };
+    tracing::error!(path = %path.display(), error = %e, "{what}");
+    errno
+}

@@ -1,0 +1,52 @@
+//! A node of the base as the delta would hold it.
+
+use super::node::{Content, Node as Inode, What};
+use crate::object::Body;
+use crate::sealed::{BaseChild, SealedTree};
+use crate::types::{Attr, Errno, Node};
+
+/// A copy of the base's node; `attr` is its attributes there.
+pub(super) fn load(base: &SealedTree, n: Node, attr: &Attr) -> Result<Inode, Errno> {
+    let found = base.base(n)?;
+    let what = match &found.entry.body {
+        Body::File { blob, size } => What::File(Content::Blob {
+            digest: *blob,
+            size: *size,
+        }),
+        Body::Dir { counts, .. } => What::Dir {
+            parent: found.parent,
+            next_seq: 0,
+            entries: counts.entries,
+        },
+        Body::Symlink(target) => What::Symlink(target.clone()),
+        Body::Fifo => What::Fifo,
+        Body::Socket => What::Socket,
+        Body::Char(r) => What::Char(*r),
+        Body::Block(r) => What::Block(*r),
+    };
+    Ok(Inode {
+        mode: attr.mode,
+        uid: attr.uid,
+        gid: attr.gid,
+        nlink: attr.nlink,
+        atime: attr.atime,
+        mtime: attr.mtime,
+        ctime: attr.ctime,
+        xattrs: found.entry.meta.xattrs.clone(),
+        verifier: None,
+        what,
+    })
+}
+
+pub(super) fn parent(base: &SealedTree, dir: Node) -> Result<Node, Errno> {
+    let found = base.base(dir)?;
+    match found.entry.body {
+        Body::Dir { .. } => Ok(found.parent),
+        _ => Err(Errno::NotDir),
+    }
+}
+
+/// Attributes of an unchanged entry.
+pub(super) fn child_attr(base: &SealedTree, child: &BaseChild) -> Result<Attr, Errno> {
+    base.attr(child.node)
+}

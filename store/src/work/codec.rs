@@ -1,0 +1,287 @@
+//! Rows of `work.db` as bytes: little-endian, fixed order, lengths before
+//! variable parts. The database is private to one boot, so a row that does not
+//! decode is damage, answered with `Errno::Io`.
+
+use super::node::{Content, Node as Inode, What};
+use super::staged::Base;
+use crate::object::Xattrs;
+use crate::types::{Attr, Changed, Digest, Errno, Kind, Rdev, Time, Wcc};
+
+#[derive(Default)]
+struct Enc(Vec<u8>);
+
+impl Enc {
+    fn u8(&mut self, v: u8) {
+        self.0.push(v);
+    }
+    fn u32(&mut self, v: u32) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+    fn u64(&mut self, v: u64) {
+        self.0.extend_from_slice(&v.to_le_bytes());
+    }
+    fn time(&mut self, t: Time) {
+        self.u64(t.secs as u64);
+        self.u32(t.nanos);
+    }
+    fn rdev(&mut self, r: Rdev) {
+        self.u32(r.major);
+        self.u32(r.minor);
+    }
+    fn bytes(&mut self, b: &[u8]) {
+        self.u32(b.len() as u32);
+        self.0.extend_from_slice(b);
+    }
+}
+
+struct Dec<'a>(&'a [u8]);
+
+impl<'a> Dec<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Errno> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or(Errno::Io)?;
+        self.0 = rest;
+        Ok(head)
+    }
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Errno> {
+        self.take(N)?.try_into().map_err(|_| Errno::Io)
+    }
+    fn u8(&mut self) -> Result<u8, Errno> {
+        Ok(self.array::<1>()?[0])
+    }
+    fn u32(&mut self) -> Result<u32, Errno> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+    fn u64(&mut self) -> Result<u64, Errno> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+    fn time(&mut self) -> Result<Time, Errno> {
+        Ok(Time {
+            secs: self.u64()? as i64,
+            nanos: self.u32()?,
+        })
+    }
+    fn rdev(&mut self) -> Result<Rdev, Errno> {
+        Ok(Rdev {
+            major: self.u32()?,
+            minor: self.u32()?,
+        })
+    }
+    fn bytes(&mut self) -> Result<&'a [u8], Errno> {
+        let n = self.u32()? as usize;
+        self.take(n)
+    }
+}
+
+/// A node's row, its file data left out. What the data is, the row says.
+pub(super) fn encode_node(n: &Inode) -> Vec<u8> {
+    let mut e = Enc(Vec::with_capacity(128));
+    let (mtime, ctime) = n.times();
+    e.u8(n.what.kind() as u8);
+    e.u32(n.mode);
+    e.u32(n.uid);
+    e.u32(n.gid);
+    e.u32(n.nlink);
+    e.time(n.atime);
+    e.time(mtime);
+    e.time(ctime);
+    match n.verifier {
+        None => e.u8(0),
+        Some(v) => {
+            e.u8(1);
+            e.0.extend_from_slice(&v);
+        }
+    }
+    e.u32(n.xattrs.len() as u32);
+    for (name, value) in &n.xattrs {
+        e.bytes(name);
+        e.bytes(value);
+    }
+    match &n.what {
+        What::Dir {
+            parent,
+            next_seq,
+            entries,
+        } => {
+            e.u64(*parent);
+            e.u64(*next_seq);
+            e.u64(*entries);
+        }
+        What::File(content) => encode_content(&mut e, content),
+        What::Symlink(target) => e.bytes(target),
+        What::Fifo | What::Socket => {}
+        What::Char(r) | What::Block(r) => e.rdev(*r),
+    }
+    e.0
+}
+
+fn encode_content(e: &mut Enc, content: &Content) {
+    match content {
+        Content::Blob { digest, size } => {
+            e.u8(0);
+            e.0.extend_from_slice(&digest.0);
+            e.u64(*size);
+        }
+        Content::Inline(_) => e.u8(1),
+        Content::Staged(staged) => {
+            e.u8(2);
+            let limit = staged.state().limit;
+            match staged.base {
+                None => e.u8(0),
+                Some(base) => {
+                    e.u8(1);
+                    e.0.extend_from_slice(&base.digest.0);
+                    e.u64(base.size);
+                    e.u64(limit);
+                }
+            }
+        }
+    }
+}
+
+/// What a row says of a regular file's data.
+pub(super) enum ContentRow {
+    Blob { digest: Digest, size: u64 },
+    Inline,
+    /// The base, and how much of it is still seen.
+    Staged { base: Option<(Base, u64)> },
+}
+
+/// A decoded row: a file's data is for the loader to attach.
+pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Errno> {
+    let d = &mut Dec(row);
+    let kind = d.u8()?;
+    let mut n = Inode {
+        mode: d.u32()?,
+        uid: d.u32()?,
+        gid: d.u32()?,
+        nlink: d.u32()?,
+        atime: d.time()?,
+        mtime: d.time()?,
+        ctime: d.time()?,
+        verifier: match d.u8()? {
+            0 => None,
+            _ => Some(d.array()?),
+        },
+        xattrs: Xattrs::new(),
+        what: What::Fifo,
+    };
+    for _ in 0..d.u32()? {
+        n.xattrs.push((d.bytes()?.to_vec(), d.bytes()?.to_vec()));
+    }
+    let mut content = None;
+    n.what = match kind {
+        k if k == Kind::Dir as u8 => What::Dir {
+            parent: d.u64()?,
+            next_seq: d.u64()?,
+            entries: d.u64()?,
+        },
+        k if k == Kind::File as u8 => {
+            content = Some(decode_content(d)?);
+            What::File(Content::Inline(Vec::new()))
+        }
+        k if k == Kind::Symlink as u8 => What::Symlink(d.bytes()?.to_vec()),
+        k if k == Kind::Fifo as u8 => What::Fifo,
+        k if k == Kind::Socket as u8 => What::Socket,
+        k if k == Kind::Char as u8 => What::Char(d.rdev()?),
+        k if k == Kind::Block as u8 => What::Block(d.rdev()?),
+        _ => return Err(Errno::Io),
+    };
+    Ok((n, content))
+}
+
+fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
+    Ok(match d.u8()? {
+        0 => ContentRow::Blob {
+            digest: Digest(d.array()?),
+            size: d.u64()?,
+        },
+        1 => ContentRow::Inline,
+        2 => ContentRow::Staged {
+            base: match d.u8()? {
+                0 => None,
+                _ => Some((
+                    Base {
+                        digest: Digest(d.array()?),
+                        size: d.u64()?,
+                    },
+                    d.u64()?,
+                )),
+            },
+        },
+        _ => return Err(Errno::Io),
+    })
+}
+
+/// A recorded outcome, for the reply cache.
+pub(super) fn encode_changed(c: &Changed) -> Vec<u8> {
+    let mut e = Enc(Vec::with_capacity(560));
+    encode_attr(&mut e, &c.node);
+    for wcc in [Some(&c.wcc), c.to.as_ref()] {
+        match wcc {
+            None => e.u8(0),
+            Some(w) => {
+                e.u8(1);
+                encode_attr(&mut e, &w.before);
+                encode_attr(&mut e, &w.after);
+            }
+        }
+    }
+    e.0
+}
+
+pub(super) fn decode_changed(row: &[u8]) -> Result<Changed, Errno> {
+    let d = &mut Dec(row);
+    let node = decode_attr(d)?;
+    let wcc = decode_wcc(d)?.ok_or(Errno::Io)?;
+    let to = decode_wcc(d)?;
+    Ok(Changed { node, wcc, to })
+}
+
+fn decode_wcc(d: &mut Dec) -> Result<Option<Wcc>, Errno> {
+    Ok(match d.u8()? {
+        0 => None,
+        _ => Some(Wcc {
+            before: decode_attr(d)?,
+            after: decode_attr(d)?,
+        }),
+    })
+}
+
+fn encode_attr(e: &mut Enc, a: &Attr) {
+    e.u64(a.node);
+    e.u8(a.kind as u8);
+    for v in [a.mode, a.nlink, a.uid, a.gid] {
+        e.u32(v);
+    }
+    e.u64(a.size);
+    e.u64(a.used);
+    e.rdev(a.rdev);
+    for t in [a.atime, a.mtime, a.ctime] {
+        e.time(t);
+    }
+}
+
+fn decode_attr(d: &mut Dec) -> Result<Attr, Errno> {
+    Ok(Attr {
+        node: d.u64()?,
+        kind: decode_kind(d.u8()?)?,
+        mode: d.u32()?,
+        nlink: d.u32()?,
+        uid: d.u32()?,
+        gid: d.u32()?,
+        size: d.u64()?,
+        used: d.u64()?,
+        rdev: d.rdev()?,
+        atime: d.time()?,
+        mtime: d.time()?,
+        ctime: d.time()?,
+    })
+}
+
+fn decode_kind(k: u8) -> Result<Kind, Errno> {
+    use Kind::*;
+    [File, Dir, Symlink, Fifo, Socket, Char, Block]
+        .into_iter()
+        .find(|kind| *kind as u8 == k)
+        .ok_or(Errno::Io)
+}

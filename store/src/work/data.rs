@@ -1,0 +1,182 @@
+//! WRITE (RFC 1813 §3.3.7) and the ways a file's content grows: in its row up to
+//! the size of a small blob, then in a staged file.
+
+use super::attrs::{CAPABILITY, loses_privilege};
+use super::clock::bump;
+use super::node::{Content, Node as Inode};
+use super::perm;
+use super::rows::Row;
+use super::staged::{Base, MAX_FILE, Staged};
+use super::state::State;
+use super::tree::{ROUNDS, WorkTree};
+use super::tx::Tx;
+use crate::SMALL_BLOB;
+use crate::types::{Attr, Changed, Errno, Kind, Node, OpCx, Time, Wcc};
+use std::sync::Arc;
+
+impl WorkTree {
+    /// All of `data`, or an error; the bytes are then safe from a killed server. Writing
+    /// again does no harm, so `cx.once` is not looked at.
+    pub fn write(&self, cx: &OpCx, node: Node, offset: u64, data: &[u8]) -> Result<Changed, Errno> {
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|end| *end <= MAX_FILE)
+            .ok_or(Errno::FBig)?;
+        let cx = OpCx { once: None, ..*cx };
+        let _running = self.freeze.read();
+        for _ in 0..ROUNDS {
+            let staged = {
+                let st = self.view()?;
+                let attr = writable(&st, &cx, node)?;
+                if data.is_empty() {
+                    return Ok(changed(attr, attr));
+                }
+                st.nodes
+                    .get(&node)
+                    .filter(|n| !loses_privilege(cx.creds, n))
+                    .and_then(Inode::staged)
+                    .cloned()
+            };
+            let done = match staged {
+                Some(staged) => self.write_staged(&cx, node, &staged, offset, data)?,
+                None => self.mutate_running(&cx, |tx| write_row(tx, &cx, node, offset, end, data))?,
+            };
+            if let Some(changed) = done {
+                return Ok(changed);
+            }
+        }
+        Err(Errno::Io)
+    }
+
+    /// `None` where the file stopped being this staged file.
+    fn write_staged(&self, cx: &OpCx, node: Node, staged: &Arc<Staged>, offset: u64, data: &[u8]) -> Result<Option<Changed>, Errno> {
+        let _io = staged.io.lock();
+        let before = {
+            let st = self.view()?;
+            if !is(&st, node, staged) {
+                return Ok(None);
+            }
+            writable(&st, cx, node)?
+        };
+        let time = bump(cx.now, before.ctime);
+        let wrote = staged.write(&self.area, offset, data, time)?;
+        let (after, fate) = {
+            let st = self.view()?;
+            if !is(&st, node, staged) {
+                return Ok(None);
+            }
+            let chunks = staged.wrote(&wrote, time);
+            let fate = (!chunks.is_empty()).then(|| self.enqueue(&st, self.present(staged, &chunks)));
+            (st.attr(node)?, fate)
+        };
+        if let Some(fate) = fate {
+            self.writer.wait(&fate)?;
+        }
+        Ok(Some(changed(before, after)))
+    }
+
+    fn present(&self, staged: &Staged, chunks: &[usize]) -> Vec<Row> {
+        let st = staged.state();
+        chunks
+            .iter()
+            .map(|chunk| Row::Present {
+                tree: self.info.id,
+                node: staged.key.1,
+                chunk: *chunk,
+                bits: st.present.chunk(*chunk),
+            })
+            .collect()
+    }
+}
+
+fn changed(before: Attr, after: Attr) -> Changed {
+    Changed {
+        node: after,
+        wcc: Wcc { before, after },
+        to: None,
+    }
+}
+
+fn is(st: &State, node: Node, staged: &Arc<Staged>) -> bool {
+    st.nodes
+        .get(&node)
+        .and_then(|n| n.staged())
+        .is_some_and(|s| Arc::ptr_eq(s, staged))
+}
+
+fn writable(st: &State, cx: &OpCx, node: Node) -> Result<Attr, Errno> {
+    let attr = st.attr(node)?;
+    match attr.kind {
+        Kind::File => perm::need_write(cx.creds, &attr)?,
+        Kind::Dir => return Err(Errno::IsDir),
+        _ => return Err(Errno::Inval),
+    }
+    Ok(attr)
+}
+
+/// A write that changes rows: into small content, or before the first one into a
+/// staged file, which is then made (`None`: the caller writes to it).
+fn write_row(tx: &mut Tx, cx: &OpCx, node: Node, offset: u64, end: u64, data: &[u8]) -> Result<Option<Changed>, Errno> {
+    let before = writable(tx.st, cx, node)?;
+    let content = tx.st.content(node)?;
+    let time = bump(tx.now, before.ctime);
+    let key = (tx.tree, node);
+    let small = match &content {
+        Content::Staged(_) => None,
+        Content::Inline(bytes) => Some(bytes.clone()),
+        Content::Blob { digest, size } if *size <= SMALL_BLOB => {
+            let mut bytes = Vec::with_capacity(SMALL_BLOB as usize);
+            tx.area.read_blob(digest, *size, 0, *size as u32, &mut bytes)?;
+            Some(bytes)
+        }
+        Content::Blob { .. } => None,
+    };
+    let (content, done) = match (small, content) {
+        (Some(mut bytes), _) if end <= SMALL_BLOB => {
+            if bytes.len() < end as usize {
+                bytes.resize(end as usize, 0);
+            }
+            bytes[offset as usize..end as usize].copy_from_slice(data);
+            (Some(Content::Inline(bytes)), true)
+        }
+        (Some(bytes), _) => {
+            let staged = Staged::with_bytes(tx.area, key, &bytes, before.mtime, before.ctime)?;
+            (Some(Content::Staged(staged.into())), false)
+        }
+        (None, Content::Blob { digest, size }) => {
+            let base = Base { digest, size };
+            let staged = Staged::over_blob(tx.area, key, base, before.mtime, before.ctime)?;
+            (Some(Content::Staged(staged.into())), false)
+        }
+        (None, _) => (None, false),
+    };
+    strip(tx, cx, node)?;
+    if let Some(content) = content {
+        tx.set_content(node, content)?;
+    }
+    if done {
+        set_times(tx.touch(node)?, time);
+    }
+    tx.put(node);
+    if !done {
+        return Ok(None);
+    }
+    Ok(Some(changed(before, tx.st.attr(node)?)))
+}
+
+/// Takes setuid, setgid and capabilities from a file that is about to change.
+fn strip(tx: &mut Tx, cx: &OpCx, node: Node) -> Result<(), Errno> {
+    let file = tx.touch(node)?;
+    if loses_privilege(cx.creds, file) {
+        if cx.creds.uid != 0 {
+            file.mode = perm::without_set_ids(cx.creds, file.mode, file.gid);
+        }
+        file.xattrs.retain(|(name, _)| name != CAPABILITY);
+    }
+    Ok(())
+}
+
+fn set_times(node: &mut Inode, time: Time) {
+    node.set_mtime(time);
+    node.set_ctime(time);
+}

@@ -1,0 +1,210 @@
+//! A work tree's state from its rows: after a restart, or after a failed commit.
+
+use super::WorkInfo;
+use super::area::{Area, failed};
+use super::codec::{self, ContentRow};
+use super::node::{Content, What};
+use super::staged::Staged;
+use super::state::State;
+use super::writer::{Link, Writer};
+use crate::sealed::SealedTree;
+use crate::types::{Errno, Node};
+use rusqlite::Connection;
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Everything committed for the tree. Queued rows are committed or refused first.
+pub(super) fn state(
+    info: &WorkInfo,
+    area: &Area,
+    writer: &Writer,
+    link: &Link,
+    base: Option<Arc<SealedTree>>,
+) -> Result<State, Errno> {
+    let mut st = State::new(base, info.created);
+    let mut staged = Vec::new();
+    writer
+        .with(|conn| {
+            st.epoch = link.epoch.load(Ordering::Acquire);
+            staged = rows(conn, info.id, &mut st)?;
+            Ok(())
+        })
+        .map_err(|e: Bad| {
+            tracing::error!(tree = info.id, error = %e.0, "load work tree");
+            Errno::Io
+        })?;
+    attach(area, info.id, &mut st, staged)?;
+    sweep(area, info.id, &st);
+    Ok(st)
+}
+
+/// Why rows could not be read; only ever logged.
+struct Bad(String);
+
+impl From<rusqlite::Error> for Bad {
+    fn from(e: rusqlite::Error) -> Bad {
+        Bad(e.to_string())
+    }
+}
+
+impl From<Errno> for Bad {
+    fn from(_: Errno) -> Bad {
+        Bad("a row of work.db is damaged".into())
+    }
+}
+
+type Chunks = Vec<(usize, Vec<u8>)>;
+
+/// A staged node: its base and the blocks recorded as present.
+struct StagedRow {
+    node: Node,
+    base: Option<(super::staged::Base, u64)>,
+    chunks: Chunks,
+}
+
+fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, Bad> {
+    let id = tree as i64;
+    st.reserved = conn.query_row("SELECT reserved FROM tree WHERE id = ?1", [id], |r| {
+        r.get::<_, i64>(0)
+    })? as u64;
+    st.next = st.reserved.max(st.last_base + 1);
+    let mut content: HashMap<Node, Vec<u8>> = HashMap::new();
+    each(conn, "SELECT node, data FROM content WHERE tree = ?1", id, |r| {
+        content.insert(r.get::<_, i64>(0)? as u64, r.get(1)?);
+        Ok(())
+    })?;
+    let mut chunks: HashMap<Node, Chunks> = HashMap::new();
+    each(conn, "SELECT node, chunk, bits FROM present WHERE tree = ?1", id, |r| {
+        let chunk = (r.get::<_, i64>(1)? as usize, r.get(2)?);
+        chunks.entry(r.get::<_, i64>(0)? as u64).or_default().push(chunk);
+        Ok(())
+    })?;
+    let mut staged = Vec::new();
+    each(conn, "SELECT node, data FROM node WHERE tree = ?1", id, |r| {
+        let n = r.get::<_, i64>(0)? as u64;
+        let data = r.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        if data.is_empty() {
+            st.gone.insert(n);
+            return Ok(());
+        }
+        let (mut node, row) = codec::decode_node(data)?;
+        match row {
+            None => {}
+            Some(ContentRow::Blob { digest, size }) => node.what = What::File(Content::Blob { digest, size }),
+            Some(ContentRow::Inline) => {
+                node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
+            }
+            Some(ContentRow::Staged { base }) => staged.push(StagedRow {
+                node: n,
+                base,
+                chunks: chunks.remove(&n).unwrap_or_default(),
+            }),
+        }
+        st.nodes.insert(n, node);
+        Ok(())
+    })?;
+    names(conn, id, st)?;
+    replies(conn, id, st)?;
+    Ok(staged)
+}
+
+fn names(conn: &Connection, id: i64, st: &mut State) -> Result<(), Bad> {
+    each(conn, "SELECT dir, seq, name, node FROM added WHERE tree = ?1", id, |r| {
+        let name: Arc<[u8]> = r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?.into();
+        let (dir, seq, node): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(3)?);
+        let names = st.names.entry(dir as u64).or_default();
+        names.by_name.insert(Arc::clone(&name), seq as u64);
+        names.added.insert(seq as u64, (name, node as u64));
+        Ok(())
+    })?;
+    each(conn, "SELECT dir, name FROM whiteout WHERE tree = ?1", id, |r| {
+        let name = r.get::<_, Vec<u8>>(1)?.into_boxed_slice();
+        let dir = r.get::<_, i64>(0)? as u64;
+        st.names.entry(dir).or_default().whiteouts.insert(name);
+        Ok(())
+    })
+}
+
+fn replies(conn: &Connection, id: i64, st: &mut State) -> Result<(), Bad> {
+    each(conn, "SELECT seq, key, data FROM reply WHERE tree = ?1 ORDER BY seq", id, |r| {
+        let outcome = codec::decode_changed(r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+        st.replies.restore(r.get::<_, i64>(0)? as u64, r.get(1)?, outcome);
+        Ok(())
+    })
+}
+
+fn each(
+    conn: &Connection,
+    sql: &str,
+    tree: i64,
+    mut f: impl FnMut(&rusqlite::Row) -> Result<(), Bad>,
+) -> Result<(), Bad> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([tree])?;
+    while let Some(row) = rows.next()? {
+        f(row)?;
+    }
+    Ok(())
+}
+
+/// Gives staged nodes their files.
+fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Result<(), Errno> {
+    for row in rows {
+        let key = (tree, row.node);
+        let node = st.nodes.get_mut(&row.node).ok_or(Errno::Io)?;
+        unshare(area, key)?;
+        let times = (node.mtime, node.ctime);
+        let staged = Staged::reopen(area, key, row.base, times, &row.chunks).map_err(|e| {
+            tracing::error!(tree, node = row.node, "a staged file is gone");
+            if e == Errno::Stale { Errno::Io } else { e }
+        })?;
+        node.what = What::File(Content::Staged(Arc::new(staged)));
+    }
+    Ok(())
+}
+
+/// A seal that a kill cut short may have left the file linked into the blob area,
+/// where nothing may change it: the tree gets a copy of its own.
+fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
+    let path = area.path(key);
+    let copy = path.with_extension("copy");
+    let run = || -> io::Result<()> {
+        let meta = std::fs::metadata(&path)?;
+        if meta.nlink() < 2 {
+            return Ok(());
+        }
+        std::fs::copy(&path, &copy)?;
+        let file = std::fs::OpenOptions::new().write(true).open(&copy)?;
+        file.set_modified(meta.modified()?)?;
+        std::fs::rename(&copy, &path)
+    };
+    area.forget(key);
+    run().map_err(|e| failed("unshare staged file", &path, &e))
+}
+
+/// Unlinks files that no row speaks of: made by a transaction that never was, or
+/// kept by one that removed them just before a kill.
+fn sweep(area: &Area, tree: u64, st: &State) {
+    let Ok(dir) = std::fs::read_dir(area.tree_dir(tree)) else {
+        return;
+    };
+    for file in dir.flatten() {
+        let name = file.file_name();
+        let number = name.to_str().and_then(|n| n.parse::<Node>().ok());
+        let used = number
+            .and_then(|n| st.nodes.get(&n))
+            .is_some_and(|n| n.staged().is_some());
+        if used {
+            continue;
+        }
+        match number {
+            Some(n) => area.unlink((tree, n)),
+            None => {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+}

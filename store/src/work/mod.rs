@@ -1,0 +1,48 @@
+//! Work trees: writable clones of snapshots.
+//!
+//! What changed lives in memory ([`state`]) and, written through before any answer, as
+//! rows of `work.db` ([`rows`], [`writer`]); large files are under `staging/` ([`staged`]).
+//! The database and its trees are good for one boot of the machine. A seal
+//! ([`seal`]) turns a work tree into a snapshot.
+
+mod area;
+mod attrs;
+mod base;
+mod blocks;
+mod clock;
+mod codec;
+mod data;
+mod load;
+mod names;
+mod node;
+mod numbers;
+mod perm;
+mod read;
+mod rename;
+mod replies;
+mod rows;
+mod seal;
+mod staged;
+mod state;
+mod sweep;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod tx;
+mod works;
+mod writer;
+mod xattrs;
+
+pub use names::{LINK_MAX, NAME_MAX, TARGET_MAX};
+pub use perm::allowed;
+pub use replies::REPLIES;
+pub use seal::{SealOptions, Sealed};
+pub use staged::MAX_FILE;
+pub use tree::WorkTree;
+pub use works::{WorkClass, WorkInfo, Works};
+pub use xattrs::{XATTR_NAME_MAX, XATTR_TOTAL_MAX, XattrHow};
+
+/// At a tree's root: where the FUSE helper keeps unlinked files that are still open. Looked
+/// up like any name, but never listed and never sealed.
+pub const HIDDEN: &[u8] = b".pocker-hidden";

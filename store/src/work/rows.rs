@@ -1,0 +1,174 @@
+//! `work.db`: its schema and its rows.
+
+use super::codec;
+use super::node::Node as Inode;
+use super::replies::REPLIES;
+use crate::types::{Changed, Node, OnceKey};
+use rusqlite::{Connection, params};
+use std::path::Path;
+
+/// Moves with each change of schema or row; another one is thrown away like another boot's.
+const FORMAT: u32 = 1;
+/// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
+/// is a copy in memory, so neither long nor often.
+const CHECKPOINT_PAGES: u32 = 2000;
+/// One for each statement below, and some for the manager.
+const STATEMENTS: usize = 32;
+
+const SCHEMA: &str = "
+CREATE TABLE about(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE tree(id INTEGER PRIMARY KEY, base BLOB, class INTEGER NOT NULL, label BLOB NOT NULL,
+    secs INTEGER NOT NULL, nanos INTEGER NOT NULL, reserved INTEGER NOT NULL);
+CREATE TABLE node(tree INTEGER, node INTEGER, data BLOB, PRIMARY KEY(tree, node)) WITHOUT ROWID;
+CREATE TABLE content(tree INTEGER, node INTEGER, data BLOB NOT NULL, PRIMARY KEY(tree, node));
+CREATE TABLE present(tree INTEGER, node INTEGER, chunk INTEGER, bits BLOB NOT NULL,
+    PRIMARY KEY(tree, node, chunk)) WITHOUT ROWID;
+CREATE TABLE added(tree INTEGER, dir INTEGER, seq INTEGER, name BLOB NOT NULL, node INTEGER NOT NULL,
+    PRIMARY KEY(tree, dir, seq)) WITHOUT ROWID;
+CREATE TABLE whiteout(tree INTEGER, dir INTEGER, name BLOB, PRIMARY KEY(tree, dir, name)) WITHOUT ROWID;
+CREATE TABLE reply(tree INTEGER, slot INTEGER, seq INTEGER NOT NULL, key BLOB NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY(tree, slot)) WITHOUT ROWID;
+";
+
+/// The tables whose rows belong to a tree, and the rest of their keys.
+pub(super) const TREE_TABLES: [(&str, &str); 6] = [
+    ("node", "node"),
+    ("content", "node"),
+    ("present", "node, chunk"),
+    ("added", "dir, seq"),
+    ("whiteout", "dir, name"),
+    ("reply", "slot"),
+];
+
+/// One change of one row. Data is a node's row (no bytes: a base node that is gone).
+pub(super) enum Row {
+    Node { tree: u64, node: Node, data: Vec<u8> },
+    NodeGone { tree: u64, node: Node },
+    Content { tree: u64, node: Node, data: Vec<u8> },
+    ContentGone { tree: u64, node: Node },
+    Present { tree: u64, node: Node, chunk: usize, bits: Vec<u8> },
+    PresentGone { tree: u64, node: Node },
+    Added { tree: u64, dir: Node, seq: u64, name: std::sync::Arc<[u8]>, node: Node },
+    AddedGone { tree: u64, dir: Node, seq: u64 },
+    Whiteout { tree: u64, dir: Node, name: Vec<u8> },
+    WhiteoutsGone { tree: u64, dir: Node },
+    Reserved { tree: u64, reserved: Node },
+    Reply { tree: u64, seq: u64, key: OnceKey, data: Vec<u8> },
+}
+
+impl Row {
+    pub fn node(tree: u64, number: Node, node: &Inode) -> Row {
+        Row::Node {
+            tree,
+            node: number,
+            data: codec::encode_node(node),
+        }
+    }
+
+    pub fn reply(tree: u64, seq: u64, key: OnceKey, outcome: &Changed) -> Row {
+        Row::Reply {
+            tree,
+            seq,
+            key,
+            data: codec::encode_changed(outcome),
+        }
+    }
+
+    pub fn write(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let n = |v: &u64| *v as i64;
+        let run = |sql: &str, p: &[&dyn rusqlite::ToSql]| {
+            conn.prepare_cached(sql)?.execute(p).map(|_| ())
+        };
+        match self {
+            Row::Node { tree, node, data } => run(
+                "INSERT OR REPLACE INTO node VALUES(?1, ?2, ?3)",
+                params![n(tree), n(node), data],
+            ),
+            Row::NodeGone { tree, node } => run(
+                "DELETE FROM node WHERE tree = ?1 AND node = ?2",
+                params![n(tree), n(node)],
+            ),
+            Row::Content { tree, node, data } => run(
+                "INSERT OR REPLACE INTO content VALUES(?1, ?2, ?3)",
+                params![n(tree), n(node), data],
+            ),
+            Row::ContentGone { tree, node } => run(
+                "DELETE FROM content WHERE tree = ?1 AND node = ?2",
+                params![n(tree), n(node)],
+            ),
+            Row::Present { tree, node, chunk, bits } => run(
+                "INSERT OR REPLACE INTO present VALUES(?1, ?2, ?3, ?4)",
+                params![n(tree), n(node), *chunk as i64, bits],
+            ),
+            Row::PresentGone { tree, node } => run(
+                "DELETE FROM present WHERE tree = ?1 AND node = ?2",
+                params![n(tree), n(node)],
+            ),
+            Row::Added { tree, dir, seq, name, node } => run(
+                "INSERT OR REPLACE INTO added VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![n(tree), n(dir), n(seq), &name[..], n(node)],
+            ),
+            Row::AddedGone { tree, dir, seq } => run(
+                "DELETE FROM added WHERE tree = ?1 AND dir = ?2 AND seq = ?3",
+                params![n(tree), n(dir), n(seq)],
+            ),
+            Row::Whiteout { tree, dir, name } => run(
+                "INSERT OR REPLACE INTO whiteout VALUES(?1, ?2, ?3)",
+                params![n(tree), n(dir), name],
+            ),
+            Row::WhiteoutsGone { tree, dir } => run(
+                "DELETE FROM whiteout WHERE tree = ?1 AND dir = ?2",
+                params![n(tree), n(dir)],
+            ),
+            Row::Reserved { tree, reserved } => run(
+                "UPDATE tree SET reserved = ?2 WHERE id = ?1",
+                params![n(tree), n(reserved)],
+            ),
+            Row::Reply { tree, seq, key, data } => run(
+                "INSERT OR REPLACE INTO reply VALUES(?1, ?2, ?3, ?4, ?5)",
+                params![n(tree), n(&(seq % REPLIES as u64)), n(seq), &key[..], data],
+            ),
+        }
+    }
+}
+
+/// The database of this boot, and whether it is a new one: one of another boot or
+/// format is removed, as a machine that went down may have kept any part of it.
+pub(super) fn open(path: &Path, boot: &[u8]) -> rusqlite::Result<(Connection, bool)> {
+    if path.exists() {
+        match connect(path).and_then(|conn| Ok((about(&conn)? == Some(boot.to_vec()), conn))) {
+            Ok((true, conn)) => return Ok((conn, false)),
+            Ok((false, _)) => tracing::info!("work.db is of another boot: its trees are gone"),
+            Err(e) => tracing::warn!(error = %e, "work.db cannot be read: its trees are gone"),
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            let _ = std::fs::remove_file(name);
+        }
+    }
+    let conn = connect(path)?;
+    conn.execute_batch(SCHEMA)?;
+    conn.execute("INSERT INTO about VALUES('boot', ?1)", [boot])?;
+    conn.pragma_update(None, "user_version", FORMAT)?;
+    Ok((conn, true))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "OFF")?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+/// The boot the database is of, if its format is ours.
+fn about(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
+    let format: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    if format != FORMAT {
+        return Ok(None);
+    }
+    conn.query_row("SELECT value FROM about WHERE key = 'boot'", [], |r| r.get(0))
+        .map(Some)
+}

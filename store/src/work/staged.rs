@@ -1,0 +1,351 @@
+//! A large file of a work tree: one file under `staging/`, whose fstat alone
+//! gives size and mtime, perhaps over a base blob whose blocks are copied as writes touch
+//! them. Never a whole copy inside one call.
+//!
+//! Order, so that a kill loses nothing acknowledged: the rest of a block that a write
+//! covers in part comes from the base first, then the data, then the row that says the
+//! block is here. A block without a row is read from the base.
+
+use super::area::{Area, Key, failed};
+use super::blocks::{BLOCK, Blocks};
+use super::clock::bump;
+use crate::types::{Digest, Errno, Time};
+use parking_lot::{Mutex, MutexGuard};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// Largest file: what every common file system takes, and far below where offsets overflow.
+pub const MAX_FILE: u64 = 1 << 43;
+/// Read and hashed at once by seal.
+const SEAL_BUFFER: usize = 1 << 20;
+/// st_blocks counts these (POSIX leaves the unit open; all our systems agree).
+const STAT_BLOCK: u64 = 512;
+
+/// The blob below a staged file.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// What WRITE moves.
+#[derive(Clone)]
+pub(super) struct State {
+    pub size: u64,
+    pub used: u64,
+    pub mtime: Time,
+    pub ctime: Time,
+    /// Bytes of the base still seen; a truncation lowers it for good.
+    pub limit: u64,
+    pub present: Blocks,
+}
+
+pub(super) struct Staged {
+    pub key: Key,
+    pub base: Option<Base>,
+    /// Held over a change of the file's bytes. Taken before the tree's lock.
+    pub io: Mutex<()>,
+    /// Taken last, held for no call.
+    state: Mutex<State>,
+}
+
+/// What a write did, to be put into [`State`] under the tree's lock.
+pub(super) struct Wrote {
+    size: u64,
+    disk: u64,
+    /// Blocks the file now holds itself.
+    blocks: (u64, u64),
+}
+
+impl Staged {
+    /// A new staged file that holds `bytes`.
+    pub fn with_bytes(area: &Area, key: Key, bytes: &[u8], mtime: Time, ctime: Time) -> Result<Staged, Errno> {
+        let file = area.create(key)?;
+        file.write_all_at(bytes, 0)
+            .map_err(|e| failed("write staged file", &area.path(key), &e))?;
+        Staged::begin(area, key, &file, None, bytes.len() as u64, mtime, ctime)
+    }
+
+    /// A new staged file over `base`: its blocks shared where the file system can.
+    pub fn over_blob(area: &Area, key: Key, base: Base, mtime: Time, ctime: Time) -> Result<Staged, Errno> {
+        let file = area.create(key)?;
+        let base_left = if area.reflink(&base.digest, &file)? {
+            None
+        } else {
+            file.set_len(base.size)
+                .map_err(|e| failed("size staged file", &area.path(key), &e))?;
+            Some(base)
+        };
+        Staged::begin(area, key, &file, base_left, base.size, mtime, ctime)
+    }
+
+    fn begin(
+        area: &Area,
+        key: Key,
+        file: &File,
+        base: Option<Base>,
+        size: u64,
+        mtime: Time,
+        ctime: Time,
+    ) -> Result<Staged, Errno> {
+        set_mtime(area, key, file, mtime)?;
+        let limit = base.map_or(0, |b| b.size);
+        let staged = Staged {
+            key,
+            base,
+            io: Mutex::new(()),
+            state: Mutex::new(State {
+                size,
+                used: 0,
+                mtime,
+                ctime,
+                limit,
+                present: Blocks::new(limit),
+            }),
+        };
+        let (_, disk) = staged.stat(area, file)?;
+        let mut st = staged.state();
+        st.used = disk + st.present.absent_bytes(limit);
+        drop(st);
+        Ok(staged)
+    }
+
+    /// As its row and its file say, after a restart. `row_times` are the node's.
+    pub fn reopen(
+        area: &Area,
+        key: Key,
+        base: Option<(Base, u64)>,
+        row_times: (Time, Time),
+        chunks: &[(usize, Vec<u8>)],
+    ) -> Result<Staged, Errno> {
+        let file = area.file(key)?;
+        let path = area.path(key);
+        let meta = file
+            .metadata()
+            .map_err(|e| failed("stat staged file", &path, &e))?;
+        let found = Time {
+            secs: meta.mtime(),
+            nanos: meta.mtime_nsec() as u32,
+        };
+        let (mut mtime, mut ctime) = row_times;
+        if found != mtime {
+            // Written to since the row was: WRITE sets both times to the file's.
+            mtime = found;
+            ctime = bump(found, ctime);
+        }
+        // A kill between ftruncate and its row leaves the row's limit too high.
+        let limit = base.map_or(0, |(_, limit)| limit.min(meta.len()));
+        let mut present = Blocks::new(base.map_or(0, |(b, _)| b.size));
+        for (chunk, bytes) in chunks {
+            present.load_chunk(*chunk, bytes)?;
+        }
+        Ok(Staged {
+            key,
+            base: base.map(|(b, _)| b),
+            io: Mutex::new(()),
+            state: Mutex::new(State {
+                size: meta.len(),
+                used: meta.blocks() * STAT_BLOCK + present.absent_bytes(limit),
+                mtime,
+                ctime,
+                limit,
+                present,
+            }),
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Appends what is at `offset`, at most `count` bytes; true at the end of the file.
+    pub fn read(&self, area: &Area, offset: u64, count: u32, out: &mut Vec<u8>) -> Result<bool, Errno> {
+        let (end, eof, parts) = {
+            let st = self.state();
+            let end = st.size.min(offset.saturating_add(u64::from(count)));
+            (end, end == st.size || offset >= st.size, parts(&st, offset, end))
+        };
+        if offset >= end {
+            return Ok(eof);
+        }
+        let file = area.file(self.key)?;
+        for part in parts {
+            let want = part.to - part.from;
+            let start = out.len();
+            match (part.base, self.base) {
+                (true, Some(b)) => area.read_blob(&b.digest, b.size, part.from, want as u32, out)?,
+                _ => self.read_file(area, &file, part.from, want as usize, out)?,
+            }
+            if ((out.len() - start) as u64) < want {
+                // Truncated by another caller in between.
+                return Ok(true);
+            }
+        }
+        Ok(eof)
+    }
+
+    fn read_file(&self, area: &Area, file: &File, at: u64, want: usize, out: &mut Vec<u8>) -> Result<(), Errno> {
+        let start = out.len();
+        out.resize(start + want, 0);
+        let mut got = 0;
+        while got < want {
+            match file.read_at(&mut out[start + got..], at + got as u64) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    out.truncate(start);
+                    return Err(failed("read staged file", &area.path(self.key), &e));
+                }
+            }
+        }
+        out.truncate(start + got);
+        Ok(())
+    }
+
+    /// The bytes of a write, `io` held. [`Staged::wrote`] makes them seen.
+    pub fn write(&self, area: &Area, offset: u64, data: &[u8], mtime: Time) -> Result<Wrote, Errno> {
+        let end = offset + data.len() as u64;
+        let file = area.file(self.key)?;
+        let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
+        self.copy_edge(area, &file, first, offset, end)?;
+        if last - 1 != first {
+            self.copy_edge(area, &file, last - 1, offset, end)?;
+        }
+        file.write_all_at(data, offset)
+            .map_err(|e| failed("write staged file", &area.path(self.key), &e))?;
+        set_mtime(area, self.key, &file, mtime)?;
+        let (size, disk) = self.stat(area, &file)?;
+        Ok(Wrote {
+            size,
+            disk,
+            blocks: (first, last),
+        })
+    }
+
+    /// Fills what `block` has of the base outside `from..to`, which is about to be written.
+    fn copy_edge(&self, area: &Area, file: &File, block: u64, from: u64, to: u64) -> Result<(), Errno> {
+        let Some(base) = self.base else { return Ok(()) };
+        let (absent, limit) = {
+            let st = self.state();
+            (!st.present.has(block), st.limit)
+        };
+        if !absent {
+            return Ok(());
+        }
+        let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(limit));
+        for (a, b) in [(start, end.min(from)), (start.max(to), end)] {
+            if a < b {
+                let mut bytes = Vec::with_capacity((b - a) as usize);
+                area.read_blob(&base.digest, base.size, a, (b - a) as u32, &mut bytes)?;
+                file.write_all_at(&bytes, a)
+                    .map_err(|e| failed("copy up", &area.path(self.key), &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a write seen; the chunks of the block map to record.
+    pub fn wrote(&self, wrote: &Wrote, time: Time) -> Vec<usize> {
+        let mut st = self.state();
+        let chunks = st.present.mark(wrote.blocks.0, wrote.blocks.1);
+        st.size = wrote.size;
+        st.used = wrote.disk + st.present.absent_bytes(st.limit);
+        st.mtime = time;
+        st.ctime = bump(time, st.ctime).max(time);
+        chunks
+    }
+
+    /// Sets the size, `io` held; the caller then writes the node's row.
+    pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
+        let file = area.file(self.key)?;
+        file.set_len(size)
+            .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
+        set_mtime(area, self.key, &file, mtime)?;
+        let (_, disk) = self.stat(area, &file)?;
+        let mut st = self.state();
+        st.size = size;
+        st.limit = st.limit.min(size);
+        st.used = disk + st.present.absent_bytes(st.limit);
+        (st.mtime, st.ctime) = (mtime, ctime);
+        Ok(())
+    }
+
+    /// utimes: the file's own mtime is what a restart finds.
+    pub fn set_mtime(&self, area: &Area, mtime: Time) -> Result<(), Errno> {
+        set_mtime(area, self.key, &*area.file(self.key)?, mtime)
+    }
+
+    fn stat(&self, area: &Area, file: &File) -> Result<(u64, u64), Errno> {
+        let meta = file
+            .metadata()
+            .map_err(|e| failed("stat staged file", &area.path(self.key), &e))?;
+        Ok((meta.len(), meta.blocks() * STAT_BLOCK))
+    }
+
+    /// Completes the file from its base and hashes it, for a seal: nothing writes meanwhile.
+    pub fn complete(&self, area: &Area) -> Result<(Digest, u64), Errno> {
+        let (size, parts) = {
+            let st = self.state();
+            (st.size, parts(&st, 0, st.size))
+        };
+        let file = area.file(self.key)?;
+        let mut hash = Sha256::new();
+        let mut buffer = Vec::with_capacity(SEAL_BUFFER);
+        for part in parts {
+            let mut at = part.from;
+            while at < part.to {
+                let count = (part.to - at).min(SEAL_BUFFER as u64);
+                buffer.clear();
+                match (part.base, self.base) {
+                    (true, Some(b)) => {
+                        area.read_blob(&b.digest, b.size, at, count as u32, &mut buffer)?;
+                        file.write_all_at(&buffer, at)
+                            .map_err(|e| failed("complete staged file", &area.path(self.key), &e))?;
+                    }
+                    _ => self.read_file(area, &file, at, count as usize, &mut buffer)?,
+                }
+                if buffer.len() as u64 != count {
+                    tracing::error!(path = %area.path(self.key).display(), at, "short read while sealing");
+                    return Err(Errno::Io);
+                }
+                hash.update(&buffer);
+                at += count;
+            }
+        }
+        Ok((Digest(hash.finalize().into()), size))
+    }
+}
+
+struct Part {
+    base: bool,
+    from: u64,
+    to: u64,
+}
+
+/// `from..to` in runs that come from one place.
+fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut at = from;
+    while at < to {
+        let base = at < st.limit && !st.present.has(at / BLOCK);
+        let mut end = to;
+        if at < st.limit {
+            end = end.min((at / BLOCK + 1) * BLOCK).min(st.limit);
+        }
+        match parts.last_mut() {
+            Some(last) if last.base == base => last.to = end,
+            _ => parts.push(Part { base, from: at, to: end }),
+        }
+        at = end;
+    }
+    parts
+}
+
+fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
+    use nix::sys::time::TimeSpec;
+    let mtime = TimeSpec::new(t.secs as _, t.nanos as _);
+    nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &mtime)
+        .map_err(|e| failed("set time of staged file", &area.path(key), &e.into()))
+}

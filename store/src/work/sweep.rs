@@ -1,0 +1,131 @@
+//! Removes what dropped trees leave behind: rows in small transactions, so that no
+//! mutation waits long, and staged files.
+
+use super::area::Area;
+use super::rows::TREE_TABLES;
+use super::writer::Writer;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// Rows removed in one transaction: a few milliseconds.
+const CHUNK: usize = 500;
+
+pub(super) struct Sweeper {
+    /// One message a dropped tree.
+    ids: Option<Sender<u64>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sweeper {
+    /// `known` are the trees that live; anything else found is removed first.
+    pub fn start(writer: Arc<Writer>, area: Arc<Area>, known: HashSet<u64>) -> io::Result<Sweeper> {
+        let (ids, rx) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        // Listed now: a tree made after this is not yet known.
+        let dead = strangers(&writer, &area, &known);
+        let work = Work {
+            writer,
+            area,
+            stop: Arc::clone(&stop),
+        };
+        let thread = std::thread::Builder::new()
+            .name("pocker-sweep".into())
+            .spawn(move || work.run(dead, &rx))?;
+        Ok(Sweeper {
+            ids: Some(ids),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    pub fn remove(&self, id: u64) {
+        if let Some(ids) = &self.ids {
+            // A thread that died leaves the tree to the next start.
+            let _ = ids.send(id);
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.ids = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    writer: Arc<Writer>,
+    area: Arc<Area>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Work {
+    fn run(&self, dead: BTreeSet<u64>, rx: &Receiver<u64>) {
+        for id in dead.into_iter().chain(rx.iter()) {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            self.rows(id);
+            self.files(id);
+        }
+    }
+
+    fn rows(&self, id: u64) {
+        for (table, key) in TREE_TABLES {
+            let sql = format!(
+                "DELETE FROM {table} WHERE tree = ?1 AND ({key}) IN \
+                 (SELECT {key} FROM {table} WHERE tree = ?1 LIMIT {CHUNK})"
+            );
+            while !self.stop.load(Ordering::Relaxed) {
+                match self.writer.with(|conn| conn.prepare_cached(&sql)?.execute([id as i64])) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(e) => {
+                        tracing::warn!(tree = id, table, error = %e, "remove rows of a dropped tree");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn files(&self, id: u64) {
+        let dir = self.area.tree_dir(id);
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %dir.display(), error = %e, "remove staged files of a dropped tree");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Trees that rows or files speak of, but that are no more.
+fn strangers(writer: &Writer, area: &Area, known: &HashSet<u64>) -> BTreeSet<u64> {
+    let mut dead = BTreeSet::new();
+    for (table, _) in TREE_TABLES {
+        // By skipping from tree to tree in the index.
+        let sql = format!("SELECT min(tree) FROM {table} WHERE tree > ?1");
+        let mut at = 0;
+        while let Ok(Some(id)) =
+            writer.with(|conn| conn.query_row(&sql, [at], |r| r.get::<_, Option<i64>>(0)))
+        {
+            dead.insert(id as u64);
+            at = id;
+        }
+    }
+    if let Ok(dir) = std::fs::read_dir(area.dir()) {
+        let ids = dir.flatten().filter_map(|f| f.file_name().to_str()?.parse::<u64>().ok());
+        dead.extend(ids);
+    }
+    dead.retain(|id| !known.contains(id));
+    dead
+}

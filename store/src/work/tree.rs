@@ -1,0 +1,194 @@
+//! [`WorkTree`]: the locks and the way a mutation takes.
+//!
+//! Lock order: freeze, then a staged file's `io`, then the tree's state, then
+//! a staged file's state or the writer's queue. The writer's connection is waited for
+//! with no tree's lock held, save to load a tree.
+
+use super::area::Area;
+use super::load;
+use super::state::State;
+use super::tx::Tx;
+use super::writer::{Fate, Link, Writer};
+use super::{WorkClass, WorkInfo};
+use crate::types::{Attr, Changed, Creds, Errno, Node, OpCx, Perm, Wcc};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How often an operation looks again when what it found has changed under it
+/// before it had its locks. Each round means another caller's progress.
+pub(super) const ROUNDS: usize = 64;
+
+/// A writable clone of a snapshot, or of the empty tree.
+///
+/// Every mutation is one transaction, committed before it returns: a killed
+/// process loses nothing that was answered. Methods block on the disk at most.
+pub struct WorkTree {
+    pub(super) info: WorkInfo,
+    pub(super) area: Arc<Area>,
+    pub(super) writer: Arc<Writer>,
+    pub(super) link: Arc<Link>,
+    /// Held for reading by each mutation, for writing by seal and drop.
+    pub(super) freeze: RwLock<()>,
+    state: RwLock<State>,
+}
+
+impl WorkTree {
+    pub(super) fn new(
+        info: WorkInfo,
+        area: Arc<Area>,
+        writer: Arc<Writer>,
+        link: Arc<Link>,
+        state: State,
+    ) -> WorkTree {
+        WorkTree {
+            info,
+            area,
+            writer,
+            link,
+            freeze: RwLock::new(()),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// Never given to another tree of this store.
+    pub fn id(&self) -> u64 {
+        self.info.id
+    }
+
+    pub fn class(&self) -> WorkClass {
+        self.info.class
+    }
+
+    pub fn info(&self) -> &WorkInfo {
+        &self.info
+    }
+
+    /// What `who` may do with a node by its mode bits, for ACCESS.
+    pub fn access(&self, who: &Creds, node: Node) -> Result<(Perm, Attr), Errno> {
+        let attr = self.view()?.attr(node)?;
+        Ok((super::perm::allowed(who, &attr), attr))
+    }
+
+    /// COMMIT (RFC 1813 §3.3.21): nothing to do, as these trees promise nothing over a
+    /// crash of the machine and a crash of the server leaves the page cache.
+    pub fn commit(&self, node: Node) -> Result<Changed, Errno> {
+        let attr = self.view()?.attr(node)?;
+        Ok(Changed {
+            node: attr,
+            wcc: Wcc {
+                before: attr,
+                after: attr,
+            },
+            to: None,
+        })
+    }
+
+    pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, State>, Errno> {
+        for _ in 0..ROUNDS {
+            let st = self.state.read();
+            if st.dropped {
+                return Err(Errno::Stale);
+            }
+            if st.epoch == self.link.epoch.load(Ordering::Acquire) {
+                return Ok(st);
+            }
+            drop(st);
+            drop(self.change()?);
+        }
+        Err(Errno::Io)
+    }
+
+    /// The state to be changed; loaded again where a commit failed meanwhile.
+    pub(super) fn change(&self) -> Result<RwLockWriteGuard<'_, State>, Errno> {
+        let mut st = self.state.write();
+        if st.dropped {
+            return Err(Errno::Stale);
+        }
+        if st.epoch != self.link.epoch.load(Ordering::Acquire) {
+            *st = load::state(&self.info, &self.area, &self.writer, &self.link, st.base.clone())?;
+        }
+        Ok(st)
+    }
+
+    /// Frozen by the caller.
+    pub(super) fn mark_dropped(&self) {
+        let mut st = self.state.write();
+        st.dropped = true;
+        st.nodes.clear();
+        st.names.clear();
+        st.gone.clear();
+        st.base = None;
+        st.replies = Default::default();
+    }
+
+    /// Runs `f` as one transaction, unless its reply is known. `f` checks before it
+    /// changes; where it fails after all, what it changed is taken back.
+    pub(super) fn mutate(
+        &self,
+        cx: &OpCx,
+        f: impl FnOnce(&mut Tx) -> Result<Changed, Errno>,
+    ) -> Result<Changed, Errno> {
+        let _running = self.freeze.read();
+        self.mutate_running(cx, |tx| f(tx).map(Some))?
+            .ok_or(Errno::Io)
+    }
+
+    /// As [`WorkTree::mutate`], with `freeze` held by the caller. `None` from `f`
+    /// commits what it changed but records no reply: the caller goes on.
+    pub(super) fn mutate_running(
+        &self,
+        cx: &OpCx,
+        f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
+    ) -> Result<Option<Changed>, Errno> {
+        let mut st = self.change()?;
+        if let Some(known) = cx.once.and_then(|key| st.replies.get(&key)).copied() {
+            let fate = self.enqueue(&st, Vec::new());
+            drop(st);
+            // The recorded transaction may still be on its way to the disk.
+            self.writer.wait(&fate)?;
+            return Ok(Some(known));
+        }
+        let mut tx = Tx::new(&mut st, &self.info, &self.area, cx.now);
+        let outcome = f(&mut tx);
+        if let (Ok(Some(changed)), Some(key)) = (&outcome, cx.once) {
+            tx.reply(key, changed);
+        }
+        let (rows, unlink) = tx.finish();
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(e) => {
+                if !rows.is_empty() {
+                    self.take_back(&st);
+                }
+                return Err(e);
+            }
+        };
+        if rows.is_empty() {
+            return Ok(outcome);
+        }
+        let fate = self.enqueue(&st, rows);
+        drop(st);
+        self.writer.wait(&fate)?;
+        for node in unlink {
+            self.area.unlink((self.info.id, node));
+        }
+        Ok(outcome)
+    }
+
+    pub(super) fn enqueue(&self, st: &State, rows: Vec<super::rows::Row>) -> Arc<Fate> {
+        self.writer.enqueue(&self.link, st.epoch, rows)
+    }
+
+    /// A half-made change: what is queued is committed, then the next operation
+    /// loads the tree from that.
+    fn take_back(&self, st: &State) {
+        self.writer.with(|_| ());
+        let _ = self.link.epoch.compare_exchange(
+            st.epoch,
+            st.epoch + 1,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! One mutation's changes: made in memory, and as the rows that say the same.
+
+use super::area::Area;
+use super::clock::bump;
+use super::node::{Content, Node as Inode, What};
+use super::rows::Row;
+use super::state::{At, State, Target};
+use super::WorkInfo;
+use crate::types::{Attr, Changed, Errno, Node, OnceKey, Time, Wcc};
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+/// Numbers reserved at once, so that few creations write the tree's row.
+const RESERVE: u64 = 1024;
+
+pub(super) struct Tx<'a> {
+    pub st: &'a mut State,
+    pub area: &'a Area,
+    pub tree: u64,
+    pub now: Time,
+    rows: Vec<Row>,
+    unlink: Vec<Node>,
+}
+
+impl<'a> Tx<'a> {
+    pub fn new(st: &'a mut State, info: &WorkInfo, area: &'a Area, now: Time) -> Tx<'a> {
+        Tx {
+            st,
+            area,
+            tree: info.id,
+            now,
+            rows: Vec::with_capacity(6),
+            unlink: Vec::new(),
+        }
+    }
+
+    /// The rows to commit, and the staged files to unlink after.
+    pub fn finish(self) -> (Vec<Row>, Vec<Node>) {
+        (self.rows, self.unlink)
+    }
+
+    pub fn reply(&mut self, key: OnceKey, outcome: &Changed) {
+        let seq = self.st.replies.record(key, *outcome);
+        self.rows.push(Row::reply(self.tree, seq, key, outcome));
+    }
+
+    /// The node in the delta, copied there if it was not. Nothing is changed yet.
+    pub fn touch(&mut self, n: Node) -> Result<&mut Inode, Errno> {
+        if !self.st.nodes.contains_key(&n) {
+            let node = self.st.load(n)?;
+            self.st.nodes.insert(n, node);
+        }
+        self.st.nodes.get_mut(&n).ok_or(Errno::Io)
+    }
+
+    /// Writes the node's row, its data left out.
+    pub fn put(&mut self, n: Node) {
+        if let Some(node) = self.st.nodes.get(&n) {
+            self.rows.push(Row::node(self.tree, n, node));
+        }
+    }
+
+    /// Replaces a file's content; the node's own row is for the caller to put.
+    pub fn set_content(&mut self, n: Node, content: Content) -> Result<(), Errno> {
+        let tree = self.tree;
+        let node = self.touch(n)?;
+        let (mtime, ctime) = node.times();
+        let was_inline = matches!(node.what, What::File(Content::Inline(_)));
+        (node.mtime, node.ctime) = (mtime, ctime);
+        let row = match &content {
+            Content::Inline(data) if !data.is_empty() => Some(Row::Content {
+                tree,
+                node: n,
+                data: data.clone(),
+            }),
+            _ if was_inline => Some(Row::ContentGone { tree, node: n }),
+            _ => None,
+        };
+        node.what = What::File(content);
+        self.rows.extend(row);
+        Ok(())
+    }
+
+    /// A number no node of this tree ever had.
+    pub fn number(&mut self) -> Node {
+        let n = self.st.next;
+        if n >= self.st.reserved {
+            self.st.reserved = n + RESERVE;
+            self.rows.push(Row::Reserved {
+                tree: self.tree,
+                reserved: self.st.reserved,
+            });
+        }
+        self.st.next = n + 1;
+        n
+    }
+
+    pub fn insert(&mut self, n: Node, node: Inode) {
+        self.st.nodes.insert(n, node);
+        self.put(n);
+    }
+
+    /// `dir` was touched; [`Tx::dir_changed`] writes its row.
+    pub fn add_name(&mut self, dir: Node, name: &[u8], node: Node) -> Result<(), Errno> {
+        let What::Dir {
+            next_seq, entries, ..
+        } = &mut self.touch(dir)?.what
+        else {
+            return Err(Errno::NotDir);
+        };
+        let seq = *next_seq;
+        *next_seq += 1;
+        *entries += 1;
+        let name: Arc<[u8]> = name.into();
+        let names = self.st.names.entry(dir).or_default();
+        names.added.insert(seq, (Arc::clone(&name), node));
+        names.by_name.insert(Arc::clone(&name), seq);
+        self.rows.push(Row::Added {
+            tree: self.tree,
+            dir,
+            seq,
+            name,
+            node,
+        });
+        Ok(())
+    }
+
+    pub fn drop_name(&mut self, dir: Node, name: &[u8], target: &Target) -> Result<(), Errno> {
+        let tree = self.tree;
+        let What::Dir { entries, .. } = &mut self.touch(dir)?.what else {
+            return Err(Errno::NotDir);
+        };
+        *entries = entries.saturating_sub(1);
+        let names = self.st.names.entry(dir).or_default();
+        match target.at {
+            At::Added(seq) => {
+                names.added.remove(&seq);
+                names.by_name.remove(name);
+                self.rows.push(Row::AddedGone { tree, dir, seq });
+            }
+            At::Base => {
+                names.whiteouts.insert(name.into());
+                self.rows.push(Row::Whiteout {
+                    tree,
+                    dir,
+                    name: name.to_vec(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a directory's times, for a change of its names, and writes its row.
+    pub fn dir_changed(&mut self, dir: Node) -> Result<(), Errno> {
+        let now = self.now;
+        let node = self.touch(dir)?;
+        node.mtime = bump(now, node.mtime);
+        node.ctime = bump(now, node.ctime);
+        self.put(dir);
+        Ok(())
+    }
+
+    /// Adds to a directory's link count what its subdirectories changed by.
+    pub fn add_subdirs(&mut self, dir: Node, by: i32) -> Result<(), Errno> {
+        let node = self.touch(dir)?;
+        node.nlink = node.nlink.saturating_add_signed(by);
+        Ok(())
+    }
+
+    /// One name fewer. The node as it is after; without a name left it is gone.
+    pub fn unname(&mut self, n: Node) -> Result<Attr, Errno> {
+        let now = self.now;
+        let node = self.touch(n)?;
+        node.set_ctime(bump(now, node.times().1));
+        let is_dir = matches!(node.what, What::Dir { .. });
+        node.nlink = if is_dir { 0 } else { node.nlink.saturating_sub(1) };
+        let attr = node.attr(n);
+        if attr.nlink > 0 {
+            self.put(n);
+        } else {
+            self.forget(n);
+        }
+        Ok(attr)
+    }
+
+    fn forget(&mut self, n: Node) {
+        let tree = self.tree;
+        if let Entry::Occupied(old) = self.st.nodes.entry(n) {
+            match &old.remove().what {
+                What::File(Content::Staged(staged)) => {
+                    self.unlink.push(n);
+                    if staged.base.is_some() {
+                        self.rows.push(Row::PresentGone { tree, node: n });
+                    }
+                }
+                What::File(Content::Inline(_)) => self.rows.push(Row::ContentGone { tree, node: n }),
+                What::Dir { .. } => {
+                    if self.st.names.remove(&n).is_some_and(|d| !d.whiteouts.is_empty()) {
+                        self.rows.push(Row::WhiteoutsGone { tree, dir: n });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if self.st.in_base(n) {
+            self.st.gone.insert(n);
+            self.rows.push(Row::Node {
+                tree,
+                node: n,
+                data: Vec::new(),
+            });
+        } else {
+            self.rows.push(Row::NodeGone { tree, node: n });
+        }
+    }
+
+    /// `dir` as it is now, beside what it was.
+    pub fn wcc(&self, before: Attr) -> Result<Wcc, Errno> {
+        Ok(Wcc {
+            before,
+            after: self.st.attr(before.node)?,
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! All work trees of a store: created, found again, dropped.
+
+use super::area::{Area, failed};
+use super::load;
+use super::rows;
+use super::state::State;
+use super::sweep::Sweeper;
+use super::tree::WorkTree;
+use super::writer::{Link, Writer};
+use crate::Store;
+use crate::types::{Digest, Errno, Time};
+use parking_lot::Mutex;
+use rusqlite::params;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+/// What a work tree is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WorkClass {
+    Build = 1,
+    Run = 2,
+    Mount = 3,
+}
+
+impl WorkClass {
+    fn from_row(v: i64) -> Option<WorkClass> {
+        [WorkClass::Build, WorkClass::Run, WorkClass::Mount]
+            .into_iter()
+            .find(|c| *c as i64 == v)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkInfo {
+    pub id: u64,
+    /// The snapshot it was cloned from; none: the empty tree.
+    pub base: Option<Digest>,
+    pub class: WorkClass,
+    /// The creator's own words, not looked at here.
+    pub label: Vec<u8>,
+    pub created: Time,
+}
+
+/// Loaded on first use; whoever loads it holds the lock.
+type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
+
+pub struct Works {
+    pub(super) store: Arc<Store>,
+    pub(super) area: Arc<Area>,
+    pub(super) writer: Arc<Writer>,
+    trees: Mutex<BTreeMap<u64, (WorkInfo, Slot)>>,
+    sweeper: Sweeper,
+}
+
+impl Works {
+    /// `work.db` and `staging/` of the store: created, or opened where they are of this
+    /// boot. What a tree that is gone left behind is removed in the background.
+    pub fn open_or_create(store: Arc<Store>) -> Result<Works, Errno> {
+        let path = store.dir().join("work.db");
+        let staging = store.dir().join("staging");
+        std::fs::create_dir_all(&staging).map_err(|e| failed("create staging", &staging, &e))?;
+        let (conn, _) = rows::open(&path, store.boot_id().as_ref()).map_err(|e| db("open work.db", &e))?;
+        let trees = infos(&conn).map_err(|e| db("list work trees", &e))?;
+        let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
+        let area = Arc::new(Area::new(staging, Arc::clone(&store)));
+        let writer = Arc::new(Writer::new(conn));
+        let sweeper = Sweeper::start(Arc::clone(&writer), Arc::clone(&area), known)
+            .map_err(|e| failed("start sweeper", &path, &e))?;
+        Ok(Works {
+            store,
+            area,
+            writer,
+            trees: Mutex::new(trees.into_iter().map(|i| (i.id, (i, Slot::default()))).collect()),
+            sweeper,
+        })
+    }
+
+    /// One row, whatever the snapshot's size.
+    pub fn create(&self, base: Option<Digest>, class: WorkClass, label: &[u8], now: Time) -> Result<Arc<WorkTree>, Errno> {
+        let sealed = match &base {
+            Some(digest) => Some(self.store.sealed(digest)?),
+            None => None,
+        };
+        let info = WorkInfo {
+            id: self.store.next_id()?,
+            base,
+            class,
+            label: label.to_vec(),
+            created: now,
+        };
+        self.writer.with(|conn| {
+            conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
+                .execute(params![
+                    info.id as i64,
+                    info.base.map(|d| d.0.to_vec()),
+                    info.class as i64,
+                    info.label,
+                    info.created.secs,
+                    info.created.nanos,
+                ])
+        })
+        .map_err(|e| db("create work tree", &e))?;
+        let state = State::new(sealed, now);
+        let tree = self.tree(&info, Arc::default(), state);
+        let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
+        self.trees.lock().insert(info.id, (info, slot));
+        Ok(tree)
+    }
+
+    fn tree(&self, info: &WorkInfo, link: Arc<Link>, state: State) -> Arc<WorkTree> {
+        let (area, writer) = (Arc::clone(&self.area), Arc::clone(&self.writer));
+        Arc::new(WorkTree::new(info.clone(), area, writer, link, state))
+    }
+
+    /// `Stale` where there is none: dropped, sealed, or of another boot.
+    pub fn get(&self, id: u64) -> Result<Arc<WorkTree>, Errno> {
+        let (info, slot) = self.trees.lock().get(&id).cloned().ok_or(Errno::Stale)?;
+        let mut slot = slot.lock();
+        if let Some(tree) = &*slot {
+            return Ok(Arc::clone(tree));
+        }
+        let base = match &info.base {
+            Some(digest) => Some(self.store.sealed(digest)?),
+            None => None,
+        };
+        let link = Arc::<Link>::default();
+        let state = load::state(&info, &self.area, &self.writer, &link, base)?;
+        let tree = self.tree(&info, link, state);
+        *slot = Some(Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// All trees, by id. Their bases are in use.
+    pub fn list(&self) -> Vec<WorkInfo> {
+        self.trees.lock().values().map(|(info, _)| info.clone()).collect()
+    }
+
+    /// One delete; the rows and files below go in the background.
+    pub fn drop_tree(&self, id: u64) -> Result<(), Errno> {
+        let (_, slot) = self.trees.lock().get(&id).cloned().ok_or(Errno::Stale)?;
+        let slot = slot.lock();
+        match &*slot {
+            Some(tree) => {
+                let _frozen = tree.freeze.write();
+                self.forget(id, Some(tree))
+            }
+            None => self.forget(id, None),
+        }
+    }
+
+    /// Frozen by the caller where it is loaded.
+    pub(super) fn forget(&self, id: u64, tree: Option<&WorkTree>) -> Result<(), Errno> {
+        self.writer
+            .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
+            .map_err(|e| db("drop work tree", &e))?;
+        if let Some(tree) = tree {
+            tree.mark_dropped();
+        }
+        self.trees.lock().remove(&id);
+        self.area.forget_tree(id);
+        self.sweeper.remove(id);
+        Ok(())
+    }
+}
+
+fn infos(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<WorkInfo>> {
+    let mut statement = conn.prepare("SELECT id, base, class, label, secs, nanos FROM tree")?;
+    let rows = statement.query_map([], |r| {
+        let class = r.get(2)?;
+        Ok(WorkInfo {
+            id: r.get::<_, i64>(0)? as u64,
+            base: r.get::<_, Option<[u8; 32]>>(1)?.map(Digest),
+            class: WorkClass::from_row(class).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, class))?,
+            label: r.get(3)?,
+            created: Time {
+                secs: r.get(4)?,
+                nanos: r.get(5)?,
+            },
+        })
+    })?;
+    rows.collect()
+}
+
+/// Logs what failed and why.
+pub(super) fn db(what: &str, e: &rusqlite::Error) -> Errno {
+    tracing::error!(error = %e, "{what}");
+    match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => Errno::NoSpc,
+        _ => Errno::Io,
+    }
+}
