@@ -22,6 +22,8 @@ pub struct Claims {
 struct Inner {
     next: u64,
     by_key: HashMap<String, Claim>,
+    /// Processes that build, and since when, in seconds.
+    builders: HashMap<u32, (Option<u64>, i64)>,
 }
 
 /// What asking for a claim gave.
@@ -52,6 +54,18 @@ impl Claims {
         let id = inner.next;
         inner.by_key.insert(key.to_string(), Claim { id, pid, start, rebuild });
         Asked::Yours(id)
+    }
+
+    /// A process builds: until it ends, nothing finished since then is garbage.
+    pub fn builder(&self, pid: u32, start: Option<u64>, now: i64) {
+        self.inner.lock().builders.entry(pid).or_insert((start, now));
+    }
+
+    /// Since when somebody has been building.
+    pub fn building_since(&self, alive: impl Fn(u32, Option<u64>) -> bool) -> Option<i64> {
+        let mut inner = self.inner.lock();
+        inner.builders.retain(|pid, (start, _)| alive(*pid, *start));
+        inner.builders.values().map(|(_, since)| *since).min()
     }
 
     pub fn release(&self, id: u64) {

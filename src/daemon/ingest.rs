@@ -2,35 +2,32 @@
 
 use super::archive::entry::Kind as TarKind;
 use super::archive::{ArchiveError, Sink};
-use pocker_store::object::{Body, Meta};
-use pocker_store::types::Digest;
-use pocker_store::{Ingest, IngestError, Store};
+use pocker_store::object::Meta;
+use pocker_store::{Ingest, IngestDone, IngestError, Special, Store};
 use std::io::Read;
+use std::sync::Arc;
 
 /// Feeds an archive's entries to the store's ingest.
-pub struct IngestSink<'a> {
-    ingest: Ingest<'a>,
+pub struct IngestSink {
+    ingest: Ingest,
 }
 
 fn failed(path: &[u8], e: IngestError) -> ArchiveError {
     ArchiveError::Store { path: path.escape_ascii().to_string(), source: Box::new(e) }
 }
 
-impl<'a> IngestSink<'a> {
-    pub fn new(store: &'a Store) -> Result<IngestSink<'a>, ArchiveError> {
-        let ingest = store.ingest().map_err(|e| ArchiveError::Store {
-            path: ".".into(),
-            source: Box::new(e),
-        })?;
-        Ok(IngestSink { ingest })
+impl IngestSink {
+    pub fn new(store: &Arc<Store>) -> IngestSink {
+        IngestSink { ingest: store.ingest() }
     }
 
-    pub fn finish(self, clamp: Option<i64>) -> Result<Digest, ArchiveError> {
-        Ok(self.ingest.finish(clamp).map_err(|e| failed(b".", e))?.snapshot)
+    /// The new tree; it is safe from garbage collection while the result is held.
+    pub fn finish(self, clamp: Option<i64>) -> Result<IngestDone, ArchiveError> {
+        self.ingest.finish(clamp).map_err(|e| failed(b".", e))
     }
 }
 
-impl Sink for IngestSink<'_> {
+impl Sink for IngestSink {
     fn dir(&mut self, path: &[u8], meta: Meta) -> Result<(), ArchiveError> {
         self.ingest.dir(path, meta).map_err(|e| failed(path, e))
     }
@@ -50,12 +47,12 @@ impl Sink for IngestSink<'_> {
     }
 
     fn special(&mut self, path: &[u8], meta: Meta, kind: TarKind) -> Result<(), ArchiveError> {
-        let body = match kind {
-            TarKind::Char(rdev) => Body::Char(rdev),
-            TarKind::Block(rdev) => Body::Block(rdev),
-            _ => Body::Fifo,
+        let special = match kind {
+            TarKind::Char(rdev) => Special::Char(rdev),
+            TarKind::Block(rdev) => Special::Block(rdev),
+            _ => Special::Fifo,
         };
-        self.ingest.special(path, meta, body).map_err(|e| failed(path, e))
+        self.ingest.special(path, meta, special).map_err(|e| failed(path, e))
     }
 
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {

@@ -108,6 +108,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         exports: Arc::new(exports),
         claims: Default::default(),
         change: Mutex::new(()),
+        held: Mutex::new(Vec::new()),
         kernel: std::sync::OnceLock::new(),
         active: AtomicI64::new(clock::now().secs),
         calls: AtomicU64::new(0),

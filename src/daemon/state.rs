@@ -9,7 +9,7 @@ use crate::control::api::*;
 use parking_lot::Mutex;
 use pocker_store::work::{WorkClass, Works};
 use pocker_store::work::SealOptions;
-use pocker_store::{Pocker, Step, Store};
+use pocker_store::{Pocker, SealedTree, Step, Store};
 use pocker_store::types::Digest;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -21,6 +21,8 @@ pub struct Daemon {
     pub claims: Claims,
     /// Held by calls that change which trees there are, one at a time.
     pub change: Mutex<()>,
+    /// Trees taken in lately, whose step is not recorded yet.
+    pub held: Mutex<Vec<(Arc<SealedTree>, i64)>>,
     pub options: super::ServeOptions,
     /// When something last happened, in seconds.
     pub active: AtomicI64,
@@ -83,10 +85,8 @@ impl Daemon {
         self.keep_step(digest(key)?, snapshot, &put.seal)
     }
 
-    /// Records a finished step. The first tree of a key wins, unless the builder claimed
-    /// the step in order to build it again.
-    fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
-        let step = Step {
+    fn step_of(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<Step> {
+        Ok(Step {
             key,
             snapshot,
             parent: seal.parent.as_deref().map(digest).transpose()?,
@@ -94,10 +94,17 @@ impl Daemon {
             inputs: Vec::new(),
             upstream: seal.upstream.clone().map(String::into_bytes),
             created: clock::now().secs,
-        };
+        })
+    }
+
+    /// Records a finished step. The first tree of a key wins, unless the builder claimed
+    /// the step in order to build it again.
+    fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
+        let step = self.step_of(key, snapshot, seal)?;
         let again = seal.claim.is_some_and(|claim| self.claims.is_rebuild(claim));
         let kept = if again { self.store.replace_step(&step) } else { self.store.put_step(&step) };
         let kept = kept.map_err(internal("cannot keep the step"))?;
+        self.held.lock().retain(|(tree, _)| tree.snapshot() != snapshot);
         self.claims.finished(&key.to_string());
         self.step_info(&kept)
     }

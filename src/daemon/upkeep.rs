@@ -12,7 +12,15 @@ use std::time::{Duration, Instant};
 /// How long a run may take to end after SIGTERM before it is killed.
 const RUN_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a tree that was just taken in waits for its step.
+const HOLD_SECS: i64 = 600;
+
 impl Daemon {
+    /// Keeps a new tree from being garbage until its step is recorded.
+    pub fn hold(&self, tree: std::sync::Arc<pocker_store::SealedTree>) {
+        self.held.lock().push((tree, clock::now().secs));
+    }
+
     pub fn status(&self) -> Outcome<Status> {
         let runs = self.runs()?.iter().filter(|r| r.live()).count() as u64;
         let mounts: Vec<MountRecord> =
@@ -35,9 +43,13 @@ impl Daemon {
     pub fn gc(&self, dry_run: bool) -> Outcome<GcDone> {
         let _one = self.change.lock();
         let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        let lives = |pid, start| docs::Owner { pid, start }.lives();
+        let keep_steps_since = self.claims.building_since(lives);
+        let options = pocker_store::GcOptions { dry_run, keep_steps_since };
+        self.held.lock().retain(|(_, since)| clock::now().secs - since < HOLD_SECS);
         let report = self
             .store
-            .gc(&pocker_store::GcOptions { dry_run }, &bases)
+            .gc(options, &bases)
             .map_err(|e| Fail::internal("cannot collect garbage", &e))?;
         Ok(GcDone {
             steps: report.steps,

@@ -88,9 +88,12 @@ pub async fn ingest(
 ) -> Outcome<Json<ArchiveDone>> {
     let mut stream = reader(body);
     let done = on_blocking(d, move |d| {
-        let mut sink = IngestSink::new(&d.store).map_err(refused)?;
+        let mut sink = IngestSink::new(&d.store);
         let counted = archive::read(&mut stream, &mut sink).map_err(refused)?;
-        let snapshot = sink.finish(q.clamp).map_err(refused)?;
+        let done = sink.finish(q.clamp).map_err(refused)?;
+        let snapshot = done.snapshot;
+        // Nothing refers to the tree yet: its builder is about to.
+        d.hold(done.tree);
         Ok(ArchiveDone {
             snapshot: Some(snapshot.to_string()),
             entries: counted.entries,

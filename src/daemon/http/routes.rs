@@ -3,6 +3,7 @@
 use super::{BODY_MAX, archives, blocking};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
+use crate::daemon::clock;
 use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::{Daemon, digest};
@@ -74,6 +75,7 @@ async fn claim(
 ) -> Outcome<Json<ClaimReply>> {
     blocking(d, move |d| {
         let owner = Owner::of(request.pid);
+        d.claims.builder(owner.pid, owner.start, clock::now().secs);
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
             if !request.rebuild
