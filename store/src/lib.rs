@@ -18,6 +18,7 @@ mod sys;
 pub mod tree;
 mod trees;
 pub mod types;
+pub mod work;
 
 pub use batch::{Batch, Committed};
 pub use blob::BlobStore;

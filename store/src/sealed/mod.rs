@@ -3,6 +3,7 @@
 
 mod entry;
 mod read;
+mod seek;
 
 pub(crate) use entry::{BaseChild, BaseEntry, BaseNode};
 

@@ -1,12 +1,14 @@
 //! What all staged files of a store share: their folder, a bounded cache of open
 //! descriptors, and the way to base blobs.
 
+use crate::StoreError;
 use crate::types::{Digest, Errno, Node};
 use lru::LruCache;
 use parking_lot::Mutex;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +61,7 @@ impl Area {
                 .read(true)
                 .write(true)
                 .create_new(true)
+                .mode(0o600)
                 .open(&path)
         };
         let file = match make() {
@@ -125,7 +128,7 @@ impl Area {
         if self.no_reflink.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let from = self.store.blobs().open(digest)?;
+        let from = self.store.blobs().shared(digest).map_err(StoreError::log)?;
         match super::sys::reflink(&from, to) {
             Ok(()) => Ok(true),
             Err(e) => {
@@ -145,7 +148,10 @@ impl Area {
         count: u32,
         out: &mut Vec<u8>,
     ) -> Result<(), Errno> {
-        self.store.blobs().read_at(digest, size, offset, count, out)
+        self.store
+            .blobs()
+            .read_at(digest, size, offset, count, out)
+            .map_err(StoreError::log)
     }
 }
 

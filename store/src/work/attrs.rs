@@ -6,7 +6,7 @@ use super::perm;
 use super::staged::{Base, MAX_FILE, Staged};
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
-use crate::SMALL_BLOB;
+use crate::blob::SMALL;
 use crate::types::{Attr, Changed, Creds, Errno, Kind, Node, OpCx, SetAttr, SetTime, Time, Wcc};
 use std::sync::Arc;
 
@@ -166,8 +166,18 @@ fn apply(tx: &mut Tx, who: &Creds, before: &Attr, new: &SetAttr) -> Result<(), E
 fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
     let key = (tx.tree, n);
     let content = match tx.st.content(n)? {
+        // What stays of a small blob, or of a large one, fits the row.
+        Content::Blob { digest, size: base } if size.min(base) <= SMALL => {
+            let mut bytes = Vec::new();
+            let keep = size.min(base) as u32;
+            tx.area.read_blob(&digest, base, 0, keep, &mut bytes)?;
+            Content::Inline(bytes)
+        }
+        other => other,
+    };
+    let content = match content {
         Content::Staged(staged) => return staged.truncate(tx.area, size, time, time),
-        Content::Inline(mut bytes) if size <= SMALL_BLOB => {
+        Content::Inline(mut bytes) if size <= SMALL => {
             bytes.resize(size as usize, 0);
             Content::Inline(bytes)
         }
@@ -175,12 +185,6 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
             let staged = Staged::with_bytes(tx.area, key, &bytes, time, time)?;
             staged.truncate(tx.area, size, time, time)?;
             Content::Staged(staged.into())
-        }
-        Content::Blob { digest, size: base } if size <= SMALL_BLOB => {
-            let mut bytes = Vec::new();
-            tx.area.read_blob(&digest, base, 0, size.min(base) as u32, &mut bytes)?;
-            bytes.resize(size as usize, 0);
-            Content::Inline(bytes)
         }
         Content::Blob { size: base, .. } if size == base => {
             tx.touch(n)?.mtime = time;

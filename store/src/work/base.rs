@@ -3,26 +3,28 @@
 use super::node::{Content, Node as Inode, What};
 use crate::object::Body;
 use crate::sealed::{BaseChild, SealedTree};
-use crate::types::{Attr, Errno, Node};
+use crate::types::{Attr, Errno, Kind, Node};
 
-/// A copy of the base's node; `attr` is its attributes there.
-pub(super) fn load(base: &SealedTree, n: Node, attr: &Attr) -> Result<Inode, Errno> {
+/// A copy of the base's node.
+pub(super) fn load(base: &SealedTree, n: Node) -> Result<Inode, Errno> {
     let found = base.base(n)?;
-    let what = match &found.entry.body {
-        Body::File { blob, size } => What::File(Content::Blob {
-            digest: *blob,
-            size: *size,
-        }),
+    let view = found.entry.view()?;
+    let attr = base.attr_of(n, &view)?;
+    if attr.node != n {
+        return Err(Errno::Stale);
+    }
+    let what = match view.body.to_body() {
+        Body::File { blob, size } => What::File(Content::Blob { digest: blob, size }),
         Body::Dir { counts, .. } => What::Dir {
             parent: found.parent,
             next_seq: 0,
             entries: counts.entries,
         },
-        Body::Symlink(target) => What::Symlink(target.clone()),
+        Body::Symlink(target) => What::Symlink(target),
         Body::Fifo => What::Fifo,
         Body::Socket => What::Socket,
-        Body::Char(r) => What::Char(*r),
-        Body::Block(r) => What::Block(*r),
+        Body::Char(r) => What::Char(r),
+        Body::Block(r) => What::Block(r),
     };
     Ok(Inode {
         mode: attr.mode,
@@ -32,7 +34,7 @@ pub(super) fn load(base: &SealedTree, n: Node, attr: &Attr) -> Result<Inode, Err
         atime: attr.atime,
         mtime: attr.mtime,
         ctime: attr.ctime,
-        xattrs: found.entry.meta.xattrs.clone(),
+        xattrs: view.to_meta().xattrs,
         verifier: None,
         what,
     })
@@ -40,13 +42,13 @@ pub(super) fn load(base: &SealedTree, n: Node, attr: &Attr) -> Result<Inode, Err
 
 pub(super) fn parent(base: &SealedTree, dir: Node) -> Result<Node, Errno> {
     let found = base.base(dir)?;
-    match found.entry.body {
-        Body::Dir { .. } => Ok(found.parent),
+    match found.entry.kind()? {
+        Kind::Dir => Ok(found.parent),
         _ => Err(Errno::NotDir),
     }
 }
 
 /// Attributes of an unchanged entry.
 pub(super) fn child_attr(base: &SealedTree, child: &BaseChild) -> Result<Attr, Errno> {
-    base.attr(child.node)
+    base.attr_of(child.node, &child.entry.view()?)
 }

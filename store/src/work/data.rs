@@ -10,7 +10,7 @@ use super::staged::{Base, MAX_FILE, Staged};
 use super::state::State;
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
-use crate::SMALL_BLOB;
+use crate::blob::SMALL;
 use crate::types::{Attr, Changed, Errno, Kind, Node, OpCx, Time, Wcc};
 use std::sync::Arc;
 
@@ -124,15 +124,15 @@ fn write_row(tx: &mut Tx, cx: &OpCx, node: Node, offset: u64, end: u64, data: &[
     let small = match &content {
         Content::Staged(_) => None,
         Content::Inline(bytes) => Some(bytes.clone()),
-        Content::Blob { digest, size } if *size <= SMALL_BLOB => {
-            let mut bytes = Vec::with_capacity(SMALL_BLOB as usize);
+        Content::Blob { digest, size } if *size <= SMALL => {
+            let mut bytes = Vec::with_capacity(SMALL as usize);
             tx.area.read_blob(digest, *size, 0, *size as u32, &mut bytes)?;
             Some(bytes)
         }
         Content::Blob { .. } => None,
     };
     let (content, done) = match (small, content) {
-        (Some(mut bytes), _) if end <= SMALL_BLOB => {
+        (Some(mut bytes), _) if end <= SMALL => {
             if bytes.len() < end as usize {
                 bytes.resize(end as usize, 0);
             }

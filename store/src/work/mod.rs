@@ -15,7 +15,6 @@ mod data;
 mod load;
 mod names;
 mod node;
-mod numbers;
 mod perm;
 mod read;
 mod rename;

@@ -6,7 +6,7 @@ use super::perm;
 use super::staged::{MAX_FILE, Staged};
 use super::tree::WorkTree;
 use super::tx::Tx;
-use crate::SMALL_BLOB;
+use crate::blob::SMALL;
 use crate::types::{
     Attr, Changed, Create, Creds, Errno, Kind, Node, OpCx, Rdev, SetAttr, SetTime, Time, Wcc,
 };
@@ -292,7 +292,7 @@ fn make(tx: &mut Tx, who: &Creds, parent: &Attr, name: &[u8], what: What, mode: 
 
 /// A new file's content where CREATE gave it a size: a hole.
 fn sized(tx: &Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
-    if size <= SMALL_BLOB {
+    if size <= SMALL {
         return Ok(Content::Inline(vec![0; size as usize]));
     }
     if size > MAX_FILE {

@@ -142,7 +142,7 @@ fn list_base(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) ->
     let from = (cookie + 1).saturating_sub(FIRST_BASE);
     let mut all = true;
     base.children_from(dir, from, &mut |child| {
-        let name = &child.entry.name;
+        let name = child.entry.name();
         if hidden(dir, name) || st.whited_out(dir, name) {
             return Ok(true);
         }

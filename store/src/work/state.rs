@@ -126,12 +126,7 @@ impl State {
         if let Some(root) = self.empty_root(n) {
             return Ok(root);
         }
-        let base = self.base_for(n)?;
-        let attr = base.attr(n)?;
-        if attr.node != n {
-            return Err(Errno::Stale);
-        }
-        super::base::load(base, n, &attr)
+        super::base::load(self.base_for(n)?, n)
     }
 
     pub fn parent(&self, dir: Node) -> Result<Node, Errno> {

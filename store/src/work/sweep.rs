@@ -114,7 +114,7 @@ fn strangers(writer: &Writer, area: &Area, known: &HashSet<u64>) -> BTreeSet<u64
     for (table, _) in TREE_TABLES {
         // By skipping from tree to tree in the index.
         let sql = format!("SELECT min(tree) FROM {table} WHERE tree > ?1");
-        let mut at = 0;
+        let mut at = -1;
         while let Ok(Some(id)) =
             writer.with(|conn| conn.query_row(&sql, [at], |r| r.get::<_, Option<i64>>(0)))
         {

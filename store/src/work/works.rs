@@ -1,13 +1,13 @@
 //! All work trees of a store: created, found again, dropped.
 
-use super::area::{Area, failed};
+use super::area::Area;
 use super::load;
 use super::rows;
 use super::state::State;
 use super::sweep::Sweeper;
 use super::tree::WorkTree;
 use super::writer::{Link, Writer};
-use crate::Store;
+use crate::{Store, StoreError};
 use crate::types::{Digest, Errno, Time};
 use parking_lot::Mutex;
 use rusqlite::params;
@@ -56,17 +56,17 @@ pub struct Works {
 impl Works {
     /// `work.db` and `staging/` of the store: created, or opened where they are of this
     /// boot. What a tree that is gone left behind is removed in the background.
-    pub fn open_or_create(store: Arc<Store>) -> Result<Works, Errno> {
+    pub fn open_or_create(store: Arc<Store>) -> Result<Works, StoreError> {
         let path = store.dir().join("work.db");
         let staging = store.dir().join("staging");
-        std::fs::create_dir_all(&staging).map_err(|e| failed("create staging", &staging, &e))?;
-        let (conn, _) = rows::open(&path, store.boot_id().as_ref()).map_err(|e| db("open work.db", &e))?;
-        let trees = infos(&conn).map_err(|e| db("list work trees", &e))?;
+        std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
+        let (conn, _) = rows::open(&path, store.boot_id()).map_err(|e| StoreError::db("open", &path, e))?;
+        let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
         let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let area = Arc::new(Area::new(staging, Arc::clone(&store)));
         let writer = Arc::new(Writer::new(conn));
         let sweeper = Sweeper::start(Arc::clone(&writer), Arc::clone(&area), known)
-            .map_err(|e| failed("start sweeper", &path, &e))?;
+            .map_err(|e| StoreError::io("start a thread for", &path, e))?;
         Ok(Works {
             store,
             area,
@@ -79,11 +79,11 @@ impl Works {
     /// One row, whatever the snapshot's size.
     pub fn create(&self, base: Option<Digest>, class: WorkClass, label: &[u8], now: Time) -> Result<Arc<WorkTree>, Errno> {
         let sealed = match &base {
-            Some(digest) => Some(self.store.sealed(digest)?),
+            Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
         };
         let info = WorkInfo {
-            id: self.store.next_id()?,
+            id: self.store.next_id().map_err(StoreError::log)?,
             base,
             class,
             label: label.to_vec(),
@@ -121,7 +121,7 @@ impl Works {
             return Ok(Arc::clone(tree));
         }
         let base = match &info.base {
-            Some(digest) => Some(self.store.sealed(digest)?),
+            Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
         };
         let link = Arc::<Link>::default();
@@ -151,16 +151,22 @@ impl Works {
 
     /// Frozen by the caller where it is loaded.
     pub(super) fn forget(&self, id: u64, tree: Option<&WorkTree>) -> Result<(), Errno> {
-        self.writer
-            .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
-            .map_err(|e| db("drop work tree", &e))?;
+        let deleted = self
+            .writer
+            .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]));
+        // Gone for its users in any case: after a seal its staged files are also blobs.
         if let Some(tree) = tree {
             tree.mark_dropped();
         }
         self.trees.lock().remove(&id);
         self.area.forget_tree(id);
-        self.sweeper.remove(id);
-        Ok(())
+        match deleted {
+            Ok(_) => {
+                self.sweeper.remove(id);
+                Ok(())
+            }
+            Err(e) => Err(db("drop work tree", &e)),
+        }
     }
 }
 

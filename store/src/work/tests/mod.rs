@@ -52,7 +52,11 @@ impl Bench {
 }
 
 pub fn open_store(dir: &std::path::Path) -> Arc<Store> {
-    Store::test(dir)
+    let options = crate::OpenOptions {
+        create: true,
+        boot_id: b"this boot".to_vec(),
+    };
+    Store::open(dir, options).unwrap()
 }
 
 pub fn at(secs: i64) -> Time {

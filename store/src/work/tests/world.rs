@@ -69,7 +69,7 @@ impl World<'_> {
         let sealed = self.bench.works().seal(old.id(), &SealOptions::default()).unwrap();
         assert_eq!(old.getattr(ROOT), Err(Errno::Stale));
         self.model.sealed();
-        let snapshot = self.bench.clone_of(sealed.snapshot);
+        let snapshot = self.bench.store.sealed(&sealed.snapshot).unwrap();
         let found = same_tree("sealed", &*snapshot, &self.model);
         self.tree = Some(self.bench.clone_of(sealed.snapshot));
         self.pairs = found.into_iter().collect();
