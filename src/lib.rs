@@ -1,5 +1,6 @@
 //! The program: command line, builder, runner, daemon.
 
+pub mod build;
 pub mod cli;
 pub mod control;
 pub mod daemon;

@@ -1,0 +1,72 @@
+//! What may name a pocker.
+
+use super::BuildError;
+
+/// Long enough for any name that a person types; a name is a directory of the browse view and part of labels.
+pub const MAX_NAME: usize = 64;
+
+/// `[a-z0-9][a-z0-9._-]*`, at most 64 bytes, and no word that the command line takes for a command.
+pub fn validate(name: &str, reserved: &[&str]) -> Result<(), BuildError> {
+    let refuse = |why, hint: Option<String>| {
+        Err(BuildError::Name {
+            name: name.chars().take(2 * MAX_NAME).collect(),
+            why,
+            hint,
+        })
+    };
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    let Some(first) = name.bytes().next() else {
+        return refuse("it is empty", None);
+    };
+    if name.len() > MAX_NAME {
+        return refuse("it is longer than 64 bytes", None);
+    }
+    if name.contains('/') {
+        return refuse(
+            "it has a `/`",
+            Some("the context comes after the name: pocker create NAME CONTEXT".to_owned()),
+        );
+    }
+    if !name.bytes().all(legal) {
+        let lower = name.to_ascii_lowercase();
+        let hint = lower.bytes().all(legal).then(|| format!("write {lower}"));
+        return refuse("it may hold a-z, 0-9, `.`, `_` and `-` only", hint);
+    }
+    if !first.is_ascii_lowercase() && !first.is_ascii_digit() {
+        return refuse("it must start with a letter or digit", None);
+    }
+    if name.contains("..") {
+        return refuse("it has `..`", None);
+    }
+    if reserved.contains(&name) {
+        return refuse(
+            "it is a command of pocker",
+            Some(format!("call it my-{name}")),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let long = "a".repeat(64);
+        for good in ["nginx", "a", "7up", "web-1.2_x", &long] {
+            assert!(validate(good, &["run"]).is_ok(), "{good}");
+        }
+        let longer = "a".repeat(65);
+        let all: String = [
+            "", "a/b", "..", "a..b", "-d", ".x", "Web", "é", "a b", "run", &longer,
+        ]
+        .iter()
+        .map(|bad| {
+            let error = validate(bad, &["run"]).expect_err(bad);
+            format!("{error} ({})\n", error.hint().unwrap_or_default())
+        })
+        .collect();
+        insta::assert_snapshot!(all, @"");
+    }
+}
