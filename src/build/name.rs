@@ -67,6 +67,18 @@ mod tests {
             format!("{error} ({})\n", error.hint().unwrap_or_default())
         })
         .collect();
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r#"
+        `` cannot name a pocker: it is empty ()
+        `a/b` cannot name a pocker: it has a `/` (the context comes after the name: pocker create NAME CONTEXT)
+        `..` cannot name a pocker: it must start with a letter or digit ()
+        `a..b` cannot name a pocker: it has `..` ()
+        `-d` cannot name a pocker: it must start with a letter or digit ()
+        `.x` cannot name a pocker: it must start with a letter or digit ()
+        `Web` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only (write web)
+        `é` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only ()
+        `a b` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only ()
+        `run` cannot name a pocker: it is a command of pocker (call it my-run)
+        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot name a pocker: it is longer than 64 bytes ()
+        "#);
     }
 }

@@ -289,7 +289,11 @@ mod tests {
             ("usr/share/keyrings/debian-archive-keyring.gpg", "keys"),
         ]);
         let release = read(root.path(), "linux", "x86_64").expect("known");
-        insta::assert_snapshot!(release.lines().join("\n"), @"");
+        insta::assert_snapshot!(release.lines().join("\n"), @r#"
+        deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://mirror.corp/debian bookworm contrib
+        deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://deb.debian.org/debian bookworm main
+        deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] https://deb.debian.org/debian bookworm-updates main
+        "#);
         assert_eq!(
             (release.codename.as_str(), release.arch.as_str()),
             ("bookworm", "amd64")
@@ -315,7 +319,18 @@ mod tests {
             all.push_str(&release.lines().join("\n"));
             all.push('\n');
         }
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r#"
+        deb http://deb.debian.org/debian bookworm main
+        deb http://deb.debian.org/debian bookworm-updates main
+        deb http://deb.debian.org/debian-security bookworm-security main
+        deb http://archive.ubuntu.com/ubuntu noble main universe
+        deb http://archive.ubuntu.com/ubuntu noble-updates main universe
+        deb http://security.ubuntu.com/ubuntu noble-security main universe
+        deb http://ports.ubuntu.com/ubuntu-ports noble main universe
+        deb http://ports.ubuntu.com/ubuntu-ports noble-updates main universe
+        deb http://ports.ubuntu.com/ubuntu-ports noble-security main universe
+        deb http://deb.debian.org/debian sid main
+        "#);
     }
 
     #[test]
@@ -338,7 +353,16 @@ mod tests {
             format!("{error}\n  hint: {}\n", error.hint().unwrap_or_default())
         })
         .collect();
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r#"
+        PROOT: this host runs Fedora Linux 42; modelling a root on the host works on Debian and Ubuntu
+          hint: start from an archive: FROM archive.tar sha256:DIGEST
+        PROOT: this host runs an unknown system; modelling a root on the host works on Debian and Ubuntu
+          hint: start from an archive: FROM archive.tar sha256:DIGEST
+        PROOT: /etc/os-release names no VERSION_CODENAME
+          hint: add it, as in VERSION_CODENAME=bookworm
+        PROOT: this host runs openbsd; modelling a root on the host works on Debian and Ubuntu
+          hint: roots of OpenBSD's sets and proot(1) come with the OpenBSD support; until then FROM archive.tar sha256:DIGEST
+        "#);
     }
 
     #[test]

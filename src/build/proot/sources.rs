@@ -246,6 +246,12 @@ mod tests {
             .iter()
             .map(|source| source.line(None))
             .collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        deb http://deb.debian.org/debian bookworm main contrib
+        deb http://deb.debian.org/debian bookworm-updates main contrib
+        deb http://security.debian.org/debian-security bookworm-security main
+        deb [check-valid-until=no] http://mirror.corp/debian bookworm main
+        deb http://u:p@ftp.debian.org:80/debian bookworm main
+        "#);
     }
 }
