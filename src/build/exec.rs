@@ -55,6 +55,8 @@ pub struct Surroundings<'a> {
     pub base_key: &'a str,
     /// Where resolv.conf and hosts are: `/etc`, or a test's directory.
     pub etc: &'a Path,
+    /// Told to tools that make reproducible files (SOURCE_DATE_EPOCH).
+    pub epoch: Option<i64>,
 }
 
 /// An EXEC in `tree`. `passwd` is the tree's own, for HOME.
@@ -195,6 +197,9 @@ impl Surroundings<'_> {
                 .map(|(name, value)| (name.into(), value.into()))
                 .to_vec();
         out.extend_from_slice(self.proxies);
+        if let Some(epoch) = self.epoch {
+            out.push(("SOURCE_DATE_EPOCH".into(), epoch.to_string().into()));
+        }
         if self.ca.is_some() {
             out.extend(CA_VARIABLES.map(|name| (name.into(), CA_FILE.into())));
         }

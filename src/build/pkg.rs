@@ -34,7 +34,7 @@ const MANAGERS: [Manager; 7] = [
             ("DEBIAN_FRONTEND", "noninteractive"),
             ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
         ],
-        update: "apt update",
+        update: "apt_dirs && apt update",
         index: r#"cat "$work"/lists/*Release"#,
         install: r#"quiet_services; apt install -y --no-install-recommends "$@"; status=$?; loud_services; return $status"#,
     },
@@ -87,12 +87,16 @@ const MANAGERS: [Manager; 7] = [
     },
 ];
 
-/// What apt needs: its own directories in the scratch place, an update that fails when a source does, and a policy
+/// What apt needs: its own directories in the scratch place, where it downloads as a user of its own, an update that fails when a source does, and a policy
 /// that starts no service (invoke-rc.d(8)); a policy of the tree's own stays.
-const APT: &str = r#"apt() {
+const APT: &str = r#"apt_dirs() {
+  mkdir -p "$work/lists/partial" "$work/archives/partial"
+  chown _apt "$work"/*/partial 2>/dev/null || :
+}
+apt() {
   command=$1; shift
   apt-get -q -o Dir::State::lists="$work/lists" -o Dir::Cache::archives="$work/archives" \
-    -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none \
+    -o Dir::Cache::pkgcache="$work/pkgcache.bin" -o Dir::Cache::srcpkgcache="$work/srcpkgcache.bin" -o Acquire::Languages=none \
     -o APT::Update::Error-Mode=any -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
     ${ca:+-o Acquire::https::CAInfo="$ca"} "$command" "$@"
 }
@@ -171,7 +175,7 @@ mod tests {
     /// Runs the script with nothing on PATH but `programs`, each a fake.
     fn run(programs: &[(&str, &str)], mode: &str) -> (Output, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a directory");
-        for tool in ["sha256sum", "cat", "rm", "chmod", "find"] {
+        for tool in ["sha256sum", "cat", "rm", "chmod", "find", "mkdir", "chown"] {
             let real = ["/usr/bin", "/bin"].map(|d| format!("{d}/{tool}"));
             let real = real
                 .iter()
@@ -205,10 +209,14 @@ mod tests {
         work=/run/pocker/work
         ca=${POCKER_CA:-}
         mode=$1; shift
+        apt_dirs() {
+          mkdir -p "$work/lists/partial" "$work/archives/partial"
+          chown _apt "$work"/*/partial 2>/dev/null || :
+        }
         apt() {
           command=$1; shift
           apt-get -q -o Dir::State::lists="$work/lists" -o Dir::Cache::archives="$work/archives" \
-            -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Acquire::Languages=none \
+            -o Dir::Cache::pkgcache="$work/pkgcache.bin" -o Dir::Cache::srcpkgcache="$work/srcpkgcache.bin" -o Acquire::Languages=none \
             -o APT::Update::Error-Mode=any -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
             ${ca:+-o Acquire::https::CAInfo="$ca"} "$command" "$@"
         }
@@ -224,7 +232,7 @@ mod tests {
         if command -v apt-get >/dev/null 2>&1; then
           export DEBIAN_FRONTEND=noninteractive
           export DEBCONF_NONINTERACTIVE_SEEN=true
-          update() { apt update; }
+          update() { apt_dirs && apt update; }
           index() { cat "$work"/lists/*Release; }
           install() { quiet_services; apt install -y --no-install-recommends "$@"; status=$?; loud_services; return $status; }
         elif command -v apk >/dev/null 2>&1; then

@@ -174,8 +174,7 @@ impl Tool {
 }
 
 /// What mmdebstrap leaves of this host in the root: emptied or removed, so that equal inputs make equal roots.
-const TIDY: &str =
-    "rm -f \"$1/etc/hostname\" \"$1/etc/apt/apt.conf.d/99mmdebstrap\"; : > \"$1/etc/resolv.conf\"";
+const TIDY: &str = "rm -f \"$1/etc/hostname\" \"$1/etc/apt/apt.conf.d/99mmdebstrap\"; : > \"$1/etc/resolv.conf\"; chmod 644 \"$1/etc/resolv.conf\"";
 
 fn mmdebstrap(program: &Path, release: &Release, options: &Bootstrap<'_>) -> Vec<OsString> {
     let mut out: Vec<OsString> = vec![program.into()];
@@ -217,6 +216,7 @@ run clean
 rm -rf "$root/pocker-ca.pem" "$root/etc/hostname" "$root/debootstrap"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/log/apt/* "$root"/var/log/*.log "$root"/tmp/*
 : > "$root/etc/resolv.conf"
+chmod 644 "$root/etc/resolv.conf"
 exec tar --numeric-owner --xattrs --xattrs-include='*' --sort=name ${epoch:+--mtime="@$epoch" --clamp-mtime} -C "$root" -c .
 "#;
 

@@ -170,11 +170,18 @@ impl Stanza {
     }
 }
 
+/// A password in a URI must not get into a sealed tree, so such a source is not taken.
+fn is_plain_http(uri: &str) -> bool {
+    let rest = uri
+        .strip_prefix("http://")
+        .or_else(|| uri.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.split('/').next().unwrap_or_default().contains('@'))
+}
+
 fn host(uri: &str) -> &str {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    host.split(':').next().unwrap_or_default()
+    authority.split(':').next().unwrap_or_default()
 }
 
 /// The distribution's sources for its release, updates and security suites, each once, in the order found.
@@ -191,8 +198,7 @@ pub fn own(
     for stanza in stanzas {
         for uri in &stanza.uris {
             for suite in stanza.suites.iter().filter(|suite| ours(suite)) {
-                let fetchable = uri.starts_with("http://") || uri.starts_with("https://");
-                if !fetchable || !stanza.is_own(uri, suite, d, origin) {
+                if !is_plain_http(uri) || !stanza.is_own(uri, suite, d, origin) {
                     continue;
                 }
                 let source = Source {
@@ -238,7 +244,8 @@ mod tests {
              deb [check-valid-until=no] http://mirror.corp/debian bookworm main\n\
              deb http://notdebian.org/debian bookworm main\n\
              deb cdrom:[Debian]/ bookworm main\n\
-             deb http://u:p@ftp.debian.org:80/debian/ bookworm main\n",
+             deb http://u:p@ftp.debian.org/debian bookworm main\n\
+             deb http://ftp.debian.org:80/debian/ bookworm main\n",
         ));
         let seen =
             |uri: &str, suite: &str| uri == "http://mirror.corp/debian" && suite == "bookworm";
@@ -251,7 +258,7 @@ mod tests {
         deb http://deb.debian.org/debian bookworm-updates main contrib
         deb http://security.debian.org/debian-security bookworm-security main
         deb [check-valid-until=no] http://mirror.corp/debian bookworm main
-        deb http://u:p@ftp.debian.org:80/debian bookworm main
+        deb http://ftp.debian.org:80/debian bookworm main
         "#);
     }
 }

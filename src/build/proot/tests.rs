@@ -148,7 +148,7 @@ fn how_the_tools_are_called() {
     --format=tar
     --architectures=amd64
     --aptopt=Acquire::https::CAInfo "/ca.pem"
-    --customize-hook=rm -f "$1/etc/hostname" "$1/etc/apt/apt.conf.d/99mmdebstrap"; : > "$1/etc/resolv.conf"
+    --customize-hook=rm -f "$1/etc/hostname" "$1/etc/apt/apt.conf.d/99mmdebstrap"; : > "$1/etc/resolv.conf"; chmod 644 "$1/etc/resolv.conf"
     bookworm
     -
     deb [signed-by=/k.gpg] http://deb.debian.org/debian bookworm-updates main contrib
