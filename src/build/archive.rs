@@ -26,7 +26,6 @@ const OTHERS: [(&[u8], &str); 4] = [
     ),
     (b"PK\x03\x04", "it is a zip file"),
 ];
-const CHUNK: usize = 256 << 10;
 
 /// The file as it is on disk: counted, hashed, interruptible.
 struct Raw<'a> {
@@ -140,11 +139,20 @@ impl<'a> Archive<'a> {
         self.failure.take().unwrap_or(other)
     }
 
-    /// At the end of the tar: all of the file must have gone into the hash.
+    /// Reads what the stream's reader left, so that the digest is checked even if it stopped at tar's own end.
+    pub fn verify(&mut self) -> Result<(), BuildError> {
+        match io::copy(self, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let path = self.path.clone();
+                Err(self.failure(BuildError::io("read", &path, e)))
+            }
+        }
+    }
+
+    /// At the end of the file, all of which went into the hash.
     fn check(&mut self) -> io::Result<()> {
         let raw = self.source.raw();
-        let mut rest = vec![0; CHUNK];
-        while raw.read(&mut rest)? > 0 {}
         let found = hex::encode(std::mem::take(&mut raw.hash).finalize());
         if found != self.pinned {
             self.failure = Some(BuildError::Pin {

@@ -384,6 +384,17 @@ fn the_references_examples_parse() {
     assert_eq!(seen.len(), 11, "an instruction has no example: {seen:?}");
 }
 
+#[test]
+fn the_examples_parse() {
+    assert_eq!(
+        show(include_str!("../../examples/nginx/Pockerfile")),
+        show("PROOT\nPKG nginx\nRUN nginx -g 'daemon off;'")
+    );
+    let site = show(include_str!("../../examples/site/Pockerfile"));
+    assert!(site.contains("root /var/www/site;"), "{site}");
+    assert!(site.contains("Run(\"exec nginx"), "{site}");
+}
+
 proptest! {
     #[test]
     fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

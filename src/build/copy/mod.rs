@@ -90,6 +90,7 @@ pub fn collect(
         cancelled,
         items: Vec::new(),
         bytes: 0,
+        chunk: vec![0; CHUNK],
     };
     let mut roots = Vec::new();
     let mut many = plan.sources.len() > 1;
@@ -143,6 +144,7 @@ struct Collector<'a> {
     cancelled: &'a AtomicBool,
     items: Vec<Item>,
     bytes: u64,
+    chunk: Vec<u8>,
 }
 
 impl Collector<'_> {
@@ -296,22 +298,21 @@ impl Collector<'_> {
         }
     }
 
-    fn file(&self, from: &Names) -> Result<Body, BuildError> {
+    fn file(&mut self, from: &Names) -> Result<Body, BuildError> {
         let opened = self.context.open_file(from);
         let mut file = opened.map_err(|why| self.refused(&show(from), why))?;
         let mut hash = Sha256::new();
         let mut size = 0;
-        let mut chunk = vec![0; CHUNK];
         loop {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(BuildError::Cancelled);
             }
-            let count = file.read(&mut chunk);
+            let count = file.read(&mut self.chunk);
             let count = count.map_err(|e| self.refused(&show(from), Refused::Io(e)))?;
             if count == 0 {
                 break;
             }
-            hash.update(&chunk[..count]);
+            hash.update(&self.chunk[..count]);
             size += count as u64;
         }
         Ok(Body::File {

@@ -102,6 +102,17 @@ impl<'a> ChildStream<'a> {
         self.failure.take().unwrap_or(other)
     }
 
+    /// Reads what the stream's reader left: the program must end, and well.
+    pub fn verify(&mut self) -> Result<(), BuildError> {
+        match io::copy(self, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let program = std::path::Path::new(self.program);
+                Err(self.failure(BuildError::io("read from", program, e)))
+            }
+        }
+    }
+
     fn fill(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.cancelled.load(Ordering::Relaxed) {
@@ -140,6 +151,20 @@ impl<'a> ChildStream<'a> {
         Ok((ready(fds.first()), ready(fds.get(1))))
     }
 
+    /// Waits for words on standard error, if it is open; whether there were any.
+    fn hear_within(&mut self, ms: u16) -> io::Result<bool> {
+        let Some(stderr) = &self.stderr else {
+            std::thread::sleep(Duration::from_millis(u64::from(ms.min(10))));
+            return Ok(false);
+        };
+        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(ms)) {
+            Ok(0) | Err(Errno::EINTR) => Ok(false),
+            Ok(_) => self.hear().map(|()| true),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn hear(&mut self) -> io::Result<()> {
         let mut chunk = [0; 4096];
         let Some(stderr) = &mut self.stderr else {
@@ -158,11 +183,22 @@ impl<'a> ChildStream<'a> {
 
     /// Standard output ended: so must the program, and well.
     fn finish(&mut self) -> io::Result<()> {
-        while self.stderr.is_some() {
-            self.hear()?;
-        }
-        let status = self.child.wait()?;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                self.failure = Some(BuildError::Cancelled);
+                return Err(io::Error::other("interrupted"));
+            }
+            self.hear_within(TICK_MS)?;
+        };
         self.ended = true;
+        // What it said last. Something it left running may hold the pipe open for ever.
+        while self.hear_within(0)? {}
+        let progress = &mut *self.progress;
+        self.tail
+            .finish(&mut |line| progress.event(Event::Output(line)));
         if status.success() {
             return Ok(());
         }

@@ -120,7 +120,9 @@ impl Host for ThisHost {
         }
         let mut stream = ChildStream::spawn(tool.name(), command, progress, cancelled)?;
         stream.prime()?;
-        sink(&mut stream).map_err(|e| stream.failure(e))
+        let done = sink(&mut stream).map_err(|e| stream.failure(e))?;
+        stream.verify()?;
+        Ok(done)
     }
 }
 

@@ -39,6 +39,17 @@ fn output_is_the_stream_and_errors_are_progress() {
     assert_eq!(lines.0, ["one", "two"]);
 }
 
+/// A reader that stops early does not hide how the program ended.
+#[test]
+fn the_end_of_the_program_counts_when_its_output_was_not_read() {
+    for (script, good) in [("printf abc", true), ("printf abc; exit 1", false)] {
+        let (mut lines, go_on) = (Lines::default(), AtomicBool::new(false));
+        let mut stream = ChildStream::spawn("sh", sh(script), &mut lines, &go_on).expect("started");
+        stream.prime().expect("has output");
+        assert_eq!(stream.verify().is_ok(), good, "{script}");
+    }
+}
+
 /// A stream that its program did not end well must not look whole.
 #[test]
 fn a_failing_program_breaks_the_stream() {

@@ -125,6 +125,7 @@ impl<'a> Builder<'a> {
             .workshop
             .ingest(&mut tar, request.source_date_epoch)
             .map_err(|e| tar.failure(e))?;
+        tar.verify()?;
         done.snapshot.ok_or_else(no_snapshot)
     }
 

@@ -206,6 +206,12 @@ fn archives_are_verified_while_they_stream() {
         );
         assert!(!error.to_string().is_empty());
     }
+    world.workshop.lazy.set(true);
+    write(&world, &gzip);
+    let error = world
+        .build("b", &file(&plain))
+        .expect_err("another archive");
+    assert!(matches!(error, BuildError::Pin { .. }), "{error}");
     assert_eq!(world.workshop.steps.borrow().len(), steps);
     assert!(!world.workshop.pockers.borrow().contains_key("b"));
     world.assert_nothing_left();
