@@ -22,7 +22,7 @@ mod tools;
 
 pub use error::BuildError;
 pub use exec::proxies;
-pub use name::{MAX_NAME, validate as validate_name};
+pub use name::{MAX_NAME, check as check_name, validate as validate_name};
 pub use proot::ThisHost;
 pub use tools::{Claim, Event, Host, Outcome, Phase, Progress, Shell, Sink, Workshop};
 
@@ -36,7 +36,7 @@ use std::sync::atomic::AtomicBool;
 pub struct BuildRequest<'a> {
     pub name: &'a str,
     /// Words that can't be names: the command line's commands.
-    pub reserved: &'a [&'a str],
+    pub reserved: &'a [String],
     pub file: &'a [u8],
     /// For messages.
     pub file_path: &'a Path,

@@ -145,7 +145,7 @@ fn how_the_tools_are_called() {
         work_dir: Path::new("/cache"),
     };
     let shown = |tool: Tool| {
-        let words = tool.arguments(&release(), &options, Path::new("/work"));
+        let words = tool.arguments(&release(), &options, Path::new("/w"));
         let words = words.iter().map(|w| w.to_string_lossy().into_owned());
         words
             .filter(|w| !w.contains("set -e"))
@@ -169,7 +169,7 @@ fn how_the_tools_are_called() {
     sh
     -c
     pocker-debootstrap
-    /work/root
+    /w/root
     bookworm
     http://deb.debian.org/debian
     amd64

@@ -245,7 +245,7 @@ fn find_base(workshop: &dyn Workshop, line: u32, name: &str) -> Result<PockerInf
         line,
         name: name.to_owned(),
     };
-    name::validate(name, &[]).map_err(|_| missing())?;
+    name::check(name).map_err(|_| missing())?;
     let found = workshop.pocker(name)?.filter(|p| !p.steps.is_empty());
     found.ok_or_else(missing)
 }

@@ -411,7 +411,7 @@ impl World {
         let (context, cache, etc) = (path("context"), path("cache"), path("etc"));
         let request = BuildRequest {
             name,
-            reserved: &["run"],
+            reserved: &["run".to_owned()],
             file: file.as_bytes(),
             file_path: std::path::Path::new("Pockerfile"),
             context: &context,
