@@ -1,6 +1,8 @@
 //! The program: command line, builder, runner, daemon.
 
+pub mod build;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod pockerfile;
 pub mod sandbox;
