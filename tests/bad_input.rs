@@ -12,7 +12,11 @@ fn refused(w: &World, name: &str, text: &str) -> Done {
     assert_ne!(done.status, 0, "{text:?} was taken");
     assert!(done.err.contains("error: "), "{}", done.err);
     let listed = w.pocker(&["ls", "--json"]).ok();
-    assert!(!listed.out.contains(&format!("\"{name}\"")), "half-made: {}", listed.out);
+    assert!(
+        !listed.out.contains(&format!("\"{name}\"")),
+        "half-made: {}",
+        listed.out
+    );
     done
 }
 
@@ -20,7 +24,8 @@ fn refused(w: &World, name: &str, text: &str) -> Done {
 fn pockerfiles_that_cannot_be_right_name_the_line() {
     let w = World::new();
     refused(&w, "a", "").fails(&["empty", "hint:"]);
-    refused(&w, "a", "FROM scratch\nPKGS nginx\nRUN x\n").fails(&["line 2", "PKGS", "hint:", "PKG"]);
+    refused(&w, "a", "FROM scratch\nPKGS nginx\nRUN x\n")
+        .fails(&["line 2", "PKGS", "hint:", "PKG"]);
     refused(&w, "a", "FROM scratch\n").fails(&["RUN", "hint:"]);
     refused(&w, "a", "FROM scratch\nRUN a\nRUN b\n").fails(&["line 3", "RUN"]);
     refused(&w, "a", "FROM scratch\nRUN a\nENV k=v\n").fails(&["RUN", "last"]);
@@ -64,9 +69,20 @@ fn an_archive_that_differs_from_its_pin_leaves_nothing() {
     let w = World::new();
     let (root, _) = w.busybox();
     let wrong = "0".repeat(64);
-    refused(&w, "a", &format!("FROM {} sha256:{wrong}\nRUN x\n", root.display()))
-        .fails(&["SHA-256", &wrong, "hint:"]);
-    assert_eq!(w.pocker(&["gc", "--json"]).ok().out.matches("\"steps\": 0").count(), 1);
+    refused(
+        &w,
+        "a",
+        &format!("FROM {} sha256:{wrong}\nRUN x\n", root.display()),
+    )
+    .fails(&["SHA-256", &wrong, "hint:"]);
+    assert_eq!(
+        w.pocker(&["gc", "--json"])
+            .ok()
+            .out
+            .matches("\"steps\": 0")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -74,18 +90,22 @@ fn a_package_that_does_not_exist_shows_what_the_package_manager_said() {
     let w = World::new();
     // A stand-in for apt that fails as apt does.
     let fake = "EXEC printf '#!/bin/sh\\ncase \"$*\" in *update*) exit 0;; esac\\necho E: Unable to locate package nosuch >&2\\nexit 100\\n' >/bin/apt-get && chmod 755 /bin/apt-get && ln -s apt-get /bin/apt && mkdir -p /usr/bin && ln -s /bin/apt-get /usr/bin/apt-get\nPKG nosuch\nRUN true\n";
-    let done = w.create("a", fake).fails(&["Unable to locate package nosuch", "hint:", "pocker debug a"]);
+    let done =
+        w.create("a", fake)
+            .fails(&["Unable to locate package nosuch", "hint:", "pocker debug a"]);
     assert!(done.err.contains("PKG nosuch"), "{}", done.err);
 }
 
 #[test]
 fn a_failed_step_keeps_its_tree_for_debug_until_the_next_build() {
     let w = World::new();
-    w.create("a", "EXEC echo half >/work; exit 4\nRUN true\n").fails(&["EXEC", "4", "pocker debug a"]);
+    w.create("a", "EXEC echo half >/work; exit 4\nRUN true\n")
+        .fails(&["EXEC", "4", "pocker debug a"]);
     let seen = w.pocker(&["debug", "a", "--", "/bin/cat", "/work"]).ok();
     assert_eq!(seen.out, "half\n");
     w.pocker(&["reset", "a"]).ok();
-    w.pocker(&["debug", "a", "--", "/bin/cat", "/work"]).fails(&["nothing is kept"]);
+    w.pocker(&["debug", "a", "--", "/bin/cat", "/work"])
+        .fails(&["nothing is kept"]);
 }
 
 #[test]
@@ -93,7 +113,9 @@ fn one_store_has_one_server() {
     let w = World::new();
     w.pocker(&["ls"]).ok();
     let mut second = w.command(&["--socket-dir", "other", "serve"]);
-    let out = second.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let out = second
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let done = support::wait(out.spawn().expect("start"));
     done.fails(&["store", "in use", "hint:"]);
 }
@@ -123,7 +145,9 @@ fn ctrl_c_drops_the_work_tree_and_the_next_build_works() {
     let done = support::wait(child);
     assert_eq!(done.status, 130);
     until("the work tree is dropped", || {
-        let trees = std::fs::read_dir(w.path("store/staging")).map(|d| d.count()).unwrap_or(0);
+        let trees = std::fs::read_dir(w.path("store/staging"))
+            .map(|d| d.count())
+            .unwrap_or(0);
         trees == 0 || w.pocker(&["debug", "a", "--", "/bin/true"]).status != 0
     });
     w.create("a", "EXEC echo fine\nRUN true\n").ok();
@@ -132,12 +156,16 @@ fn ctrl_c_drops_the_work_tree_and_the_next_build_works() {
 #[test]
 fn what_is_not_there_is_said_plainly() {
     let w = World::new();
-    w.pocker(&["run", "nope"]).fails(&["no pocker named nope", "hint:"]);
+    w.pocker(&["run", "nope"])
+        .fails(&["no pocker named nope", "hint:"]);
     w.pocker(&["rm", "nope"]).fails(&["no pocker named nope"]);
-    w.pocker(&["export", "nope"]).fails(&["no pocker named nope"]);
-    w.pocker(&["mount", "nope", "."]).fails(&["no pocker named nope"]);
+    w.pocker(&["export", "nope"])
+        .fails(&["no pocker named nope"]);
+    w.pocker(&["mount", "nope", "."])
+        .fails(&["no pocker named nope"]);
     w.pocker(&["umount", "."]).fails(&["mounted nothing"]);
-    w.pocker(&["create", "-f", "missing", "a"]).fails(&["missing"]);
+    w.pocker(&["create", "-f", "missing", "a"])
+        .fails(&["missing"]);
 }
 
 #[test]
@@ -145,14 +173,23 @@ fn another_user_is_told_to_be_root() {
     let w = World::new();
     let mut command = w.command(&["ls"]);
     use std::os::unix::process::CommandExt;
-    std::fs::set_permissions(w.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
-    command.uid(65534).gid(65534).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    std::fs::set_permissions(
+        w.dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("chmod");
+    command
+        .uid(65534)
+        .gid(65534)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     // The program has to be reachable by that user.
     let copy = w.path("pocker");
     std::fs::copy(env!("CARGO_BIN_EXE_pocker"), &copy).expect("copy");
     let mut own = std::process::Command::new(&copy);
     own.arg("ls").uid(65534).gid(65534).current_dir("/");
-    own.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    own.stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let done = support::wait(own.spawn().expect("start"));
     done.fails(&["root", "hint:"]);
 }

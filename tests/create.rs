@@ -5,7 +5,9 @@ mod support;
 use support::World;
 
 fn lines(w: &World, script: &str, name: &str) -> String {
-    w.pocker(&["run", name, "--", "/bin/sh", "-c", script]).ok().out
+    w.pocker(&["run", name, "--", "/bin/sh", "-c", script])
+        .ok()
+        .out
 }
 
 #[test]
@@ -19,7 +21,9 @@ fn a_second_build_takes_every_step_from_the_cache() {
     let changed = w.create("a", &text.replace("two >", "2 >")).ok();
     assert_eq!(changed.err.matches("cached").count(), 2, "{}", changed.err);
     assert_eq!(w.pocker(&["run", "a"]).ok().out, "one\n2\n");
-    let forced = w.pocker(&["create", "--no-cache", "-f", "a.pockerfile", "a"]).ok();
+    let forced = w
+        .pocker(&["create", "--no-cache", "-f", "a.pockerfile", "a"])
+        .ok();
     assert_eq!(forced.err.matches("cached").count(), 0, "{}", forced.err);
 }
 
@@ -28,7 +32,9 @@ fn explain_says_why_a_step_was_built() {
     let w = World::new();
     w.create("a", "EXEC true\nRUN true\n").ok();
     w.pockerfile("a", "EXEC true # changed\nRUN true\n");
-    let done = w.pocker(&["create", "--explain", "-f", "a.pockerfile", "a"]).ok();
+    let done = w
+        .pocker(&["create", "--explain", "-f", "a.pockerfile", "a"])
+        .ok();
     assert!(done.err.contains("why: "), "{}", done.err);
 }
 
@@ -44,11 +50,19 @@ fn the_browse_view_shows_the_steps_as_the_seed_does() {
     names.sort();
     assert_eq!(names.len(), 4, "{names:?}");
     let run = names.iter().find(|n| n.starts_with("run-")).expect("run-");
-    assert!(names.iter().any(|n| n.starts_with("step1-") && n.len() == 6 + 64), "{names:?}");
+    assert!(
+        names
+            .iter()
+            .any(|n| n.starts_with("step1-") && n.len() == 6 + 64),
+        "{names:?}"
+    );
     assert!(names.iter().any(|n| n.starts_with("step2-")), "{names:?}");
     let link = std::fs::read_link(dir.join("run")).expect("a link");
     assert_eq!(link.to_str(), Some(run.as_str()));
-    assert_eq!(std::fs::read_to_string(dir.join("run/etc/x")).expect("read"), "x\n");
+    assert_eq!(
+        std::fs::read_to_string(dir.join("run/etc/x")).expect("read"),
+        "x\n"
+    );
     let wrote = std::fs::write(dir.join("run/etc/x"), "changed");
     assert!(wrote.is_err(), "a sealed tree was written");
 }
@@ -59,7 +73,10 @@ fn copy_takes_the_context_with_owners_modes_and_ignores() {
     w.write("ctx/app/main", "#!/bin/sh\necho main\n");
     w.write("ctx/app/skip.tmp", "no");
     w.write("ctx/.pockerignore", "**/*.tmp\n");
-    w.pockerfile("a", "COPY --chown=33:33 --chmod=750 app /srv/app/\nRUN true\n");
+    w.pockerfile(
+        "a",
+        "COPY --chown=33:33 --chmod=750 app /srv/app/\nRUN true\n",
+    );
     w.pocker(&["create", "-f", "a.pockerfile", "a", "ctx"]).ok();
     let seen = lines(&w, "cd /srv/app; stat -c '%n %a %u:%g' *; sh main", "a");
     assert_eq!(seen, "main 750 33:33\nmain\n");
@@ -74,7 +91,15 @@ fn settings_reach_builds_and_runs() {
     let w = World::new();
     let text = "ARG WHO=nobody\nENV GREETING=hello WHO=$WHO\nWORKDIR /srv\nUSER www\nEXEC id -un >/tmp/user; echo $GREETING $WHO >/tmp/said\nRUN cat /tmp/user /tmp/said; pwd; id -un; echo $GREETING\n";
     w.pockerfile("a", text);
-    w.pocker(&["create", "--build-arg", "WHO=you", "-f", "a.pockerfile", "a"]).ok();
+    w.pocker(&[
+        "create",
+        "--build-arg",
+        "WHO=you",
+        "-f",
+        "a.pockerfile",
+        "a",
+    ])
+    .ok();
     // /tmp is a tmpfs of the run: what the build left there is below it.
     let seen = lines(&w, "pwd; id -un; echo $GREETING $WHO", "a");
     assert_eq!(seen, "/srv\nwww\nhello you\n");
@@ -96,8 +121,17 @@ fn secrets_and_caches_are_there_while_building_and_never_kept() {
     w.write("token", "s3cret-value");
     let text = "EXEC --secret id=tok test \"$(cat /run/secrets/tok)\" = s3cret-value\nRUN true\n";
     w.pockerfile("a", text);
-    w.pocker(&["create", "-f", "a.pockerfile", "a"]).fails(&["tok", "--secret"]);
-    w.pocker(&["create", "--secret", "id=tok,src=token", "-f", "a.pockerfile", "a"]).ok();
+    w.pocker(&["create", "-f", "a.pockerfile", "a"])
+        .fails(&["tok", "--secret"]);
+    w.pocker(&[
+        "create",
+        "--secret",
+        "id=tok,src=token",
+        "-f",
+        "a.pockerfile",
+        "a",
+    ])
+    .ok();
     let tar = w.pocker(&["export", "a", "-o", "a.tar"]).ok();
     drop(tar);
     let bytes = std::fs::read(w.path("a.tar")).expect("read");
@@ -108,12 +142,19 @@ fn secrets_and_caches_are_there_while_building_and_never_kept() {
 #[test]
 fn nothing_of_the_host_is_sealed() {
     let w = World::new();
-    w.create("a", "EXEC test -e /etc/resolv.conf && test -e /dev/null\nRUN true\n").ok();
+    w.create(
+        "a",
+        "EXEC test -e /etc/resolv.conf && test -e /dev/null\nRUN true\n",
+    )
+    .ok();
     let run = w.path("chroot/a/run");
     assert!(!run.join("etc/resolv.conf").exists());
     assert!(!run.join("etc/hosts").exists());
     assert_eq!(std::fs::read_dir(run.join("dev")).expect("dev").count(), 0);
-    assert_eq!(std::fs::read_dir(run.join("proc")).expect("proc").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(run.join("proc")).expect("proc").count(),
+        0
+    );
 }
 
 #[test]
@@ -124,14 +165,21 @@ fn two_builds_of_one_file_share_their_steps() {
     let two = w.start(&["create", "-f", "a.pockerfile", "two"]);
     support::wait(one).ok();
     support::wait(two).ok();
-    assert_eq!(w.pocker(&["run", "one"]).ok().out, w.pocker(&["run", "two"]).ok().out);
+    assert_eq!(
+        w.pocker(&["run", "one"]).ok().out,
+        w.pocker(&["run", "two"]).ok().out
+    );
 }
 
 #[test]
 fn a_pocker_is_built_from_another() {
     let w = World::new();
-    w.create("base", "EXEC echo base >/etc/base\nRUN echo base runs\n").ok();
-    w.write("P", "FROM base\nEXEC echo more >>/etc/base\nRUN cat /etc/base\n");
+    w.create("base", "EXEC echo base >/etc/base\nRUN echo base runs\n")
+        .ok();
+    w.write(
+        "P",
+        "FROM base\nEXEC echo more >>/etc/base\nRUN cat /etc/base\n",
+    );
     w.pocker(&["create", "-f", "P", "next"]).ok();
     assert_eq!(w.pocker(&["run", "next"]).ok().out, "base\nmore\n");
     assert_eq!(w.pocker(&["run", "base"]).ok().out, "base runs\n");
@@ -145,9 +193,16 @@ fn export_and_import_keep_the_tree() {
     w.pocker(&["export", "a", "-o", "a.tar"]).ok();
     w.pocker(&["import", "a.tar", "b"]).ok();
     w.pocker(&["export", "b", "-o", "b.tar"]).ok();
-    let (a, b) = (std::fs::read(w.path("a.tar")).expect("a"), std::fs::read(w.path("b.tar")).expect("b"));
+    let (a, b) = (
+        std::fs::read(w.path("a.tar")).expect("a"),
+        std::fs::read(w.path("b.tar")).expect("b"),
+    );
     assert!(a == b, "an imported export exports the same bytes");
-    let seen = lines(&w, "stat -c '%a %h %Y' /d/f; readlink /d/soft; test -p /d/pipe && echo fifo", "b");
+    let seen = lines(
+        &w,
+        "stat -c '%a %h %Y' /d/f; readlink /d/soft; test -p /d/pipe && echo fifo",
+        "b",
+    );
     assert_eq!(seen, "4755 2 981173106\nf\nfifo\n");
 }
 
@@ -155,7 +210,10 @@ fn export_and_import_keep_the_tree() {
 fn a_build_goes_on_after_its_server_was_killed() {
     let w = World::new();
     let script = "i=0; echo up; while [ $i -lt 300 ]; do mkdir /d$i && echo $i >/d$i/f && mv /d$i/f /d$i/g && ln /d$i/g /d$i/h && rm /d$i/g || exit 1; i=$((i+1)); done";
-    w.pockerfile("a", &format!("EXEC {script}\nRUN cat /d299/h; ls -d /d* | wc -l\n"));
+    w.pockerfile(
+        "a",
+        &format!("EXEC {script}\nRUN cat /d299/h; ls -d /d* | wc -l\n"),
+    );
     let mut child = w.start(&["create", "-f", "a.pockerfile", "a"]);
     use std::io::{BufRead, BufReader};
     let mut err = BufReader::new(child.stderr.take().expect("stderr"));
@@ -183,11 +241,21 @@ fn a_build_goes_on_after_its_server_was_killed() {
 #[test]
 fn a_replaced_build_and_rm_free_what_only_they_used() {
     let w = World::new();
-    w.create("a", "EXEC dd if=/dev/urandom of=/big bs=1M count=8 2>/dev/null\nRUN true\n").ok();
+    w.create(
+        "a",
+        "EXEC dd if=/dev/urandom of=/big bs=1M count=8 2>/dev/null\nRUN true\n",
+    )
+    .ok();
     let blobs = || -> u64 {
-        let du = std::process::Command::new("du").arg("-sk").arg(w.path("store/blobs")).output();
+        let du = std::process::Command::new("du")
+            .arg("-sk")
+            .arg(w.path("store/blobs"))
+            .output();
         let text = String::from_utf8(du.expect("du").stdout).expect("text");
-        text.split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
+        text.split_whitespace()
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number")
     };
     assert!(blobs() > 8000);
     w.create("a", "RUN true\n").ok();

@@ -18,7 +18,8 @@ fn fetch(path: &str) -> Option<String> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_string())
+    text.split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_string())
 }
 
 #[test]
@@ -54,11 +55,27 @@ fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
     assert_eq!(kills, 3, "{said}");
 
     // A postinst ran setcap: the file capability is sealed and read back.
-    let caps = w.pocker(&["run", "nginx", "--", "getcap", "/bin/ping"]).ok().out;
+    let caps = w
+        .pocker(&["run", "nginx", "--", "getcap", "/bin/ping"])
+        .ok()
+        .out;
     assert!(caps.contains("cap_net_raw"), "{caps:?}");
     // dpkg's own account of what it unpacked.
-    let check = w.pocker(&["run", "nginx", "--", "/bin/sh", "-c", "dpkg --verify nginx-common libc6 perl-base"]).ok();
-    let altered: Vec<&str> = check.out.lines().filter(|l| !l.contains("sites-available/default")).collect();
+    let check = w
+        .pocker(&[
+            "run",
+            "nginx",
+            "--",
+            "/bin/sh",
+            "-c",
+            "dpkg --verify nginx-common libc6 perl-base",
+        ])
+        .ok();
+    let altered: Vec<&str> = check
+        .out
+        .lines()
+        .filter(|l| !l.contains("sites-available/default"))
+        .collect();
     assert!(altered.is_empty(), "{altered:?}");
 
     std::fs::create_dir(w.path("www")).expect("mkdir");
@@ -68,9 +85,14 @@ fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
     until("nginx serves", || fetch("/").is_some());
     assert_eq!(fetch("/").as_deref(), Some("hello from the host\n"));
     std::fs::write(w.path("www/new.html"), "put there later\n").expect("write");
-    until("a new file shows", || fetch("/new.html").as_deref() == Some("put there later\n"));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(run.id() as i32), nix::sys::signal::Signal::SIGTERM)
-        .expect("kill");
+    until("a new file shows", || {
+        fetch("/new.html").as_deref() == Some("put there later\n")
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(run.id() as i32),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("kill");
     let ended = support::wait(run);
     assert!([0, 143].contains(&ended.status), "{ended:?}");
     assert!(fetch("/").is_none(), "nginx is still there");

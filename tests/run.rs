@@ -33,27 +33,59 @@ fn each_start_finds_a_clean_tree_and_grafts_stay() {
     let script = "test ! -e /etc/mark || exit 9; echo x >/etc/mark; echo y >/var/www/kept; cat /var/www/given";
     std::fs::write(w.path("www/given"), "from the host\n").expect("write");
     for _ in 0..2 {
-        let done = w.pocker(&["-d", &graft, "box", "--", "/bin/sh", "-c", script]).ok();
+        let done = w
+            .pocker(&["-d", &graft, "box", "--", "/bin/sh", "-c", script])
+            .ok();
         assert_eq!(done.out, "from the host\n");
     }
-    assert_eq!(std::fs::read_to_string(w.path("www/kept")).expect("kept"), "y\n");
+    assert_eq!(
+        std::fs::read_to_string(w.path("www/kept")).expect("kept"),
+        "y\n"
+    );
 }
 
 #[test]
 fn a_read_only_graft_cannot_be_written_and_a_symlink_leads_nowhere_outside() {
     let w = World::new();
-    w.create("box", "EXEC ln -s /etc /var/lead && ln -s ../../../../../etc /var/up\nRUN true\n").ok();
+    w.create(
+        "box",
+        "EXEC ln -s /etc /var/lead && ln -s ../../../../../etc /var/up\nRUN true\n",
+    )
+    .ok();
     std::fs::create_dir(w.path("g")).expect("mkdir");
     let host = w.path("g").display().to_string();
-    let done = w.pocker(&["-d", &format!("{host}:/mnt/x:ro"), "box", "--", "/bin/sh", "-c", "echo >/mnt/x/f"]);
+    let done = w.pocker(&[
+        "-d",
+        &format!("{host}:/mnt/x:ro"),
+        "box",
+        "--",
+        "/bin/sh",
+        "-c",
+        "echo >/mnt/x/f",
+    ]);
     assert_ne!(done.status, 0);
     assert!(done.err.contains("Read-only"), "{}", done.err);
     for target in ["/var/lead/sub", "/var/up/sub"] {
         let graft = format!("{host}:{target}");
-        w.pocker(&["-d", &graft, "box", "--", "/bin/sh", "-c", "echo in >/etc/sub/f"]).ok();
+        w.pocker(&[
+            "-d",
+            &graft,
+            "box",
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo in >/etc/sub/f",
+        ])
+        .ok();
     }
-    assert_eq!(std::fs::read_to_string(w.path("g/f")).expect("in the graft"), "in\n");
-    assert!(!std::path::Path::new("/etc/sub").exists(), "the host's /etc got a directory");
+    assert_eq!(
+        std::fs::read_to_string(w.path("g/f")).expect("in the graft"),
+        "in\n"
+    );
+    assert!(
+        !std::path::Path::new("/etc/sub").exists(),
+        "the host's /etc got a directory"
+    );
 }
 
 #[test]
@@ -79,7 +111,9 @@ fn a_program_may_unlink_its_open_file() {
     let script = "
         exec 3<>/var/open; echo hello >&3; rm /var/open; test ! -e /var/open || exit 1
         echo more >&3; cat </proc/self/fd/3 | tr '\\n' ' '; ls -A /var";
-    let done = w.pocker(&["run", "box", "--", "/bin/sh", "-c", script]).ok();
+    let done = w
+        .pocker(&["run", "box", "--", "/bin/sh", "-c", script])
+        .ok();
     assert!(done.out.starts_with("hello more"), "{}", done.out);
     assert!(!done.out.contains("hidden"), "{}", done.out);
 }
@@ -87,9 +121,18 @@ fn a_program_may_unlink_its_open_file() {
 #[test]
 fn a_signal_reaches_the_command_and_nothing_is_left() {
     let w = world();
-    let mut child = w.start(&["run", "box", "--", "/bin/sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 1; done"]);
+    let mut child = w.start(&[
+        "run",
+        "box",
+        "--",
+        "/bin/sh",
+        "-c",
+        "trap 'exit 7' TERM; echo up; while :; do sleep 1; done",
+    ]);
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+    BufReader::new(child.stdout.as_mut().expect("stdout"))
+        .read_line(&mut line)
+        .expect("read");
     assert_eq!(line, "up\n");
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("kill");
     assert_eq!(wait(child).status, 7);
@@ -102,10 +145,14 @@ fn one_pocker_runs_twice_at_once_and_rm_refuses_meanwhile() {
     let mut runs: Vec<_> = (0..2)
         .map(|_| {
             let mut command = w.command(&["run", "box", "--", "/bin/sh", "-c", script]);
-            command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+            command
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped());
             let mut child = command.spawn().expect("start");
             let mut line = String::new();
-            BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+            BufReader::new(child.stdout.as_mut().expect("stdout"))
+                .read_line(&mut line)
+                .expect("read");
             child
         })
         .collect();
@@ -126,14 +173,20 @@ fn a_run_outlives_its_killed_server() {
     let w = world();
     let script = "echo one >/var/f; echo up; read x; cat /var/f; echo two >>/var/f; cat /var/f";
     let mut command = w.command(&["run", "box", "--", "/bin/sh", "-c", script]);
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
     let mut child = command.spawn().expect("start");
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("stdout")).read_line(&mut line).expect("read");
+    BufReader::new(child.stdout.as_mut().expect("stdout"))
+        .read_line(&mut line)
+        .expect("read");
     let pid = w.server_pid();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
-    until("the server is gone", || kill(Pid::from_raw(pid), None).is_err());
+    until("the server is gone", || {
+        kill(Pid::from_raw(pid), None).is_err()
+    });
     drop(child.stdin.take());
     let done = wait(child).ok();
     assert_eq!(done.out, "one\none\ntwo\n");

@@ -39,20 +39,36 @@ impl Settings {
     pub fn load(global: &Global) -> Result<Settings, CliError> {
         let file = match &global.config {
             Some(path) => read(path)?.ok_or_else(|| {
-                CliError::usage(format!("the settings file {} does not exist", path.display()))
+                CliError::usage(format!(
+                    "the settings file {} does not exist",
+                    path.display()
+                ))
             })?,
             None => read(Path::new(defaults::CONFIG))?.unwrap_or_default(),
         };
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Ok(Settings {
-            store: absolute(global.store.clone().or(file.store).unwrap_or(defaults::STORE.into())),
+            store: absolute(
+                global
+                    .store
+                    .clone()
+                    .or(file.store)
+                    .unwrap_or(defaults::STORE.into()),
+            ),
             socket_dir: absolute(
-                global.socket_dir.clone().or(file.socket_dir).unwrap_or_else(defaults::socket_dir),
+                global
+                    .socket_dir
+                    .clone()
+                    .or(file.socket_dir)
+                    .unwrap_or_else(defaults::socket_dir),
             ),
             browse: file.browse.unwrap_or(defaults::BROWSE.into()),
             mount_helper: global.mount_helper.clone().or(file.mount_helper),
             server_timeout: Duration::from_secs(
-                global.server_timeout.or(file.server_timeout).unwrap_or(defaults::SERVER_TIMEOUT),
+                global
+                    .server_timeout
+                    .or(file.server_timeout)
+                    .unwrap_or(defaults::SERVER_TIMEOUT),
             ),
             listen: file.listen,
             quiet: global.quiet,
@@ -81,7 +97,9 @@ fn read(path: &Path) -> Result<Option<File>, CliError> {
         Err(e) => return Err(fail(&e)),
     };
     let mut text = String::new();
-    file.take(CONFIG_MAX).read_to_string(&mut text).map_err(|e| fail(&e))?;
+    file.take(CONFIG_MAX)
+        .read_to_string(&mut text)
+        .map_err(|e| fail(&e))?;
     toml::from_str(&text).map(Some).map_err(|e| fail(&e))
 }
 

@@ -27,7 +27,12 @@ struct Finding {
 }
 
 fn finding(what: &str, verdict: Verdict, detail: impl Into<String>) -> Finding {
-    Finding { what: what.to_string(), verdict, detail: detail.into(), mend: None }
+    Finding {
+        what: what.to_string(),
+        verdict,
+        detail: detail.into(),
+        mend: None,
+    }
 }
 
 impl Finding {
@@ -67,15 +72,21 @@ fn root() -> Finding {
     if nix::unistd::geteuid().is_root() {
         finding("root", Verdict::Ok, "this is root")
     } else {
-        finding("root", Verdict::Missing, "mounting and changing root directories take root")
-            .mend("run pocker with doas or sudo")
+        finding(
+            "root",
+            Verdict::Missing,
+            "mounting and changing root directories take root",
+        )
+        .mend("run pocker with doas or sudo")
     }
 }
 
 /// One way to mount is enough; the others are told as notes.
 fn mounting() -> Vec<Finding> {
-    let probes: Vec<_> =
-        pocker_mount_helpers::helpers().iter().map(|h| (h.name(), h.probe())).collect();
+    let probes: Vec<_> = pocker_mount_helpers::helpers()
+        .iter()
+        .map(|h| (h.name(), h.probe()))
+        .collect();
     let any = probes.iter().any(|(_, p)| p.usable);
     let mut out: Vec<Finding> = probes
         .into_iter()
@@ -91,7 +102,11 @@ fn mounting() -> Vec<Finding> {
         })
         .collect();
     if crate::daemon::io_flusher() {
-        out.push(finding("io flusher", Verdict::Ok, "the server may ask not to be throttled by its own clients"));
+        out.push(finding(
+            "io flusher",
+            Verdict::Ok,
+            "the server may ask not to be throttled by its own clients",
+        ));
     } else {
         out.push(finding(
             "io flusher",
@@ -104,31 +119,47 @@ fn mounting() -> Vec<Finding> {
 
 fn base() -> Finding {
     let found = |program: &str| {
-        std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-        })
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
     };
     for program in ["mmdebstrap", "debootstrap"] {
         if found(program) {
             return finding("PROOT", Verdict::Ok, format!("{program} makes base trees"));
         }
     }
-    finding("PROOT", Verdict::Note, "neither mmdebstrap nor debootstrap: only FROM works")
-        .mend("apt-get install mmdebstrap")
+    finding(
+        "PROOT",
+        Verdict::Note,
+        "neither mmdebstrap nor debootstrap: only FROM works",
+    )
+    .mend("apt-get install mmdebstrap")
 }
 
 fn store(path: &Path) -> Finding {
-    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let there = path
+        .ancestors()
+        .find(|p| p.exists())
+        .unwrap_or(Path::new("/"));
     match nix::sys::statvfs::statvfs(there) {
-        Ok(fs) if fs.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) => {
-            finding("store", Verdict::Missing, format!("{} is on a read-only file system", path.display()))
-                .mend("choose another place with --store")
-        }
+        Ok(fs) if fs.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) => finding(
+            "store",
+            Verdict::Missing,
+            format!("{} is on a read-only file system", path.display()),
+        )
+        .mend("choose another place with --store"),
         Ok(fs) => {
             let free = text::bytes(fs.blocks_available() * fs.fragment_size());
-            finding("store", Verdict::Ok, format!("{}, {free} free", path.display()))
+            finding(
+                "store",
+                Verdict::Ok,
+                format!("{}, {free} free", path.display()),
+            )
         }
-        Err(e) => finding("store", Verdict::Missing, format!("{}: {}", path.display(), e.desc())),
+        Err(e) => finding(
+            "store",
+            Verdict::Missing,
+            format!("{}: {}", path.display(), e.desc()),
+        ),
     }
 }
 
@@ -137,7 +168,10 @@ fn server(settings: &Settings) -> Finding {
         Ok(s) => finding(
             "server",
             Verdict::Ok,
-            format!("pid {}, version {}, {} runs, {} mounts", s.pid, s.version, s.runs, s.mounts),
+            format!(
+                "pid {}, version {}, {} runs, {} mounts",
+                s.pid, s.version, s.runs, s.mounts
+            ),
         ),
         Err(_) => finding("server", Verdict::Ok, "none runs; create and run start one"),
     }

@@ -35,8 +35,17 @@ fn table(pockers: &[PockerInfo], now: i64) -> String {
         return String::new();
     }
     let mut out = String::new();
-    let width = pockers.iter().map(|p| p.name.len()).max().unwrap_or(0).max(4);
-    let _ = writeln!(out, "{:width$}  STEPS      FILES       SIZE  BASE AGE  RUNNING", "NAME");
+    let width = pockers
+        .iter()
+        .map(|p| p.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    let _ = writeln!(
+        out,
+        "{:width$}  STEPS      FILES       SIZE  BASE AGE  RUNNING",
+        "NAME"
+    );
     for p in pockers {
         let (nodes, bytes) = p.steps.last().map_or((0, 0), |s| (s.nodes, s.bytes));
         let base = p.steps.first().map_or(now, |s| s.created);
@@ -58,7 +67,11 @@ fn steps(p: &PockerInfo, now: i64) -> String {
     let mut out = String::new();
     let last = p.steps.len();
     for (i, step) in p.steps.iter().enumerate() {
-        let label = if i + 1 == last { "run".to_string() } else { format!("step{}", i + 1) };
+        let label = if i + 1 == last {
+            "run".to_string()
+        } else {
+            format!("step{}", i + 1)
+        };
         let instruction = step.instruction.lines().next().unwrap_or_default();
         let _ = writeln!(
             out,
@@ -93,7 +106,11 @@ mod tests {
     fn a_list_is_a_table_and_one_pocker_its_steps() {
         let p = PockerInfo {
             name: "nginx".into(),
-            steps: vec![step("a", "PROOT"), step("b", "PKG nginx"), step("c", "RUN nginx")],
+            steps: vec![
+                step("a", "PROOT"),
+                step("b", "PKG nginx"),
+                step("c", "RUN nginx"),
+            ],
             config: RunConfig::default(),
             created: 1000,
             running: vec![4],

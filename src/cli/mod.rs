@@ -8,9 +8,12 @@ mod error;
 mod ls;
 mod manage;
 mod open;
+mod progress;
 mod serve;
+mod sys;
 mod text;
 mod transfer;
+mod workshop;
 
 use args::{Cli, Command};
 use clap::Parser;

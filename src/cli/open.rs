@@ -30,8 +30,10 @@ pub fn must_be_root() -> Result<(), CliError> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(CliError::new("pocker mounts and changes root directories, which takes root")
-        .hint("run it as root, with doas or sudo"))
+    Err(
+        CliError::new("pocker mounts and changes root directories, which takes root")
+            .hint("run it as root, with doas or sudo"),
+    )
 }
 
 impl From<ClientError> for CliError {

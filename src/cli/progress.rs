@@ -66,15 +66,6 @@ fn verb(phase: Phase) -> &'static str {
     }
 }
 
-/// Control characters of a command's output do not reach the terminal.
-fn shown(output: &[u8]) -> String {
-    String::from_utf8_lossy(output)
-        .trim_end()
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-        .collect()
-}
-
 impl Progress for Printer {
     fn event(&mut self, event: Event<'_>) {
         match event {
@@ -83,7 +74,7 @@ impl Progress for Printer {
                 self.line(&format!("[{number}/{of}] {}", step.text));
             }
             Event::Why { number: _, why } => self.line(&format!("  why: {why}")),
-            Event::Output(output) => self.line(&format!("  | {}", shown(output))),
+            Event::Output(output) => self.line(&format!("  | {output}")),
             Event::Note(note) => self.line(&format!("  {note}")),
             Event::Bytes { phase, done, total } => self.bytes(phase, done, total),
             Event::Done { info, outcome, .. } => {
@@ -101,13 +92,5 @@ impl Progress for Printer {
                 ));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn output_cannot_drive_the_terminal() {
-        assert_eq!(super::shown(b"a\x1b[2Jb\xff\tc\r\n"), "a\u{fffd}[2Jb\u{fffd}\tc");
     }
 }

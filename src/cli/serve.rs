@@ -72,7 +72,9 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
 fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("POCKER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let _ = match format {
         LogFormat::Text => log.with_ansi(false).try_init(),
         LogFormat::Json => log.json().try_init(),
@@ -86,7 +88,10 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
         return Ok(SocketAddr::new(ip, defaults::NFS_PORT));
     }
     if text == "localhost" {
-        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), defaults::NFS_PORT));
+        return Ok(SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            defaults::NFS_PORT,
+        ));
     }
     text.parse().map_err(|_| {
         CliError::usage(format!("--listen {text}: not an address"))
@@ -118,10 +123,16 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
         std::thread::sleep(Duration::from_millis(10));
     }
     if process_start(stopped.pid).is_some() {
-        return Err(CliError::new(format!("the server (pid {}) is still there", stopped.pid)));
+        return Err(CliError::new(format!(
+            "the server (pid {}) is still there",
+            stopped.pid
+        )));
     }
     if !stopped.left.is_empty() {
-        return Err(CliError::new(format!("still mounted: {}", stopped.left.join(", "))));
+        return Err(CliError::new(format!(
+            "still mounted: {}",
+            stopped.left.join(", ")
+        )));
     }
     Ok(())
 }

@@ -56,7 +56,10 @@ pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
 
 pub fn man(dir: &Path) -> Result<(), CliError> {
     clap_mangen::generate_to(Cli::command(), dir).map_err(|e| {
-        CliError::from_error(format!("cannot write manual pages to {}", dir.display()), &e)
+        CliError::from_error(
+            format!("cannot write manual pages to {}", dir.display()),
+            &e,
+        )
     })
 }
 
@@ -66,10 +69,18 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_read_well() {
-        let sizes: Vec<String> =
-            [0, 999, 1000, 999_949, 999_950, 217_400_000].iter().map(|n| bytes(*n)).collect();
-        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "217.4 MB"]);
-        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000].iter().map(|s| age(*s)).collect();
+        let sizes: Vec<String> = [0, 999, 1000, 999_949, 999_950, 217_400_000]
+            .iter()
+            .map(|n| bytes(*n))
+            .collect();
+        assert_eq!(
+            sizes,
+            ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "217.4 MB"]
+        );
+        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000]
+            .iter()
+            .map(|s| age(*s))
+            .collect();
         assert_eq!(ages, ["0 s", "59 s", "1 min", "2 h", "2 d"]);
     }
 }

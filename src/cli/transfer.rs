@@ -15,7 +15,11 @@ pub fn find_step<'a>(pocker: &'a PockerInfo, step: Option<&str>) -> Result<&'a S
     let found = match step {
         None | Some("run") => last,
         Some(text) => {
-            let number = text.strip_prefix("step").unwrap_or(text).parse::<usize>().ok();
+            let number = text
+                .strip_prefix("step")
+                .unwrap_or(text)
+                .parse::<usize>()
+                .ok();
             let by_number = number
                 .filter(|_| text.len() < 8)
                 .and_then(|n| pocker.steps.get(n.checked_sub(1)?));
@@ -30,8 +34,12 @@ pub fn find_step<'a>(pocker: &'a PockerInfo, step: Option<&str>) -> Result<&'a S
         }
     };
     found.ok_or_else(|| {
-        CliError::new(format!("{} has no step {}", pocker.name, step.unwrap_or("run")))
-            .hint(format!("`pocker ls {}` lists its steps", pocker.name))
+        CliError::new(format!(
+            "{} has no step {}",
+            pocker.name,
+            step.unwrap_or("run")
+        ))
+        .hint(format!("`pocker ls {}` lists its steps", pocker.name))
     })
 }
 
@@ -55,7 +63,9 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
                 .hint("name a file with -o, or redirect the output"));
         }
         client.export_tar(&step.snapshot, &mut out)?;
-        return out.flush().map_err(|e| CliError::from_error("cannot write the archive", &e));
+        return out
+            .flush()
+            .map_err(|e| CliError::from_error("cannot write the archive", &e));
     };
     let written = to_file(path, |out| Ok(client.export_tar(&step.snapshot, out)?))?;
     if !settings.quiet {
@@ -84,7 +94,7 @@ fn to_file(
 }
 
 pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
-    crate::build::check_name(&args.name)?;
+    crate::build::validate_name(&args.name, &super::args::command_names())?;
     let fail = |e: &dyn std::error::Error| {
         CliError::from_error(format!("cannot read {}", args.archive.display()), e)
     };
@@ -110,14 +120,34 @@ pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
             upstream: None,
             source_date_epoch: None,
         };
-        client.put_step(key, &PutStep { snapshot: snapshot.clone(), seal })
+        client.put_step(
+            key,
+            &PutStep {
+                snapshot: snapshot.clone(),
+                seal,
+            },
+        )
     };
     put(&base_key, None, &base_text)?;
     put(&run_key, Some(&base_key), &run_text)?;
-    let config = RunConfig { command: args.run.clone(), ..RunConfig::default() };
-    client.put_pocker(&args.name, &PutPocker { steps: vec![base_key, run_key], config })?;
+    let config = RunConfig {
+        command: args.run.clone(),
+        ..RunConfig::default()
+    };
+    client.put_pocker(
+        &args.name,
+        &PutPocker {
+            steps: vec![base_key, run_key],
+            config,
+        },
+    )?;
     if !settings.quiet {
-        eprintln!("{}: {} entries, {}", args.name, done.entries, text::bytes(done.bytes));
+        eprintln!(
+            "{}: {} entries, {}",
+            args.name,
+            done.entries,
+            text::bytes(done.bytes)
+        );
     }
     Ok(())
 }

@@ -377,7 +377,11 @@ impl Client {
 
     /// Whether a path of a sealed tree is a directory, links followed inside it.
     pub fn is_dir(&self, snapshot: &str, path: &str) -> Result<bool, ClientError> {
-        self.call(Method::POST, &format!("/v1/snapshots/{snapshot}/is-dir"), Some(&path))
+        self.call(
+            Method::POST,
+            &format!("/v1/snapshots/{snapshot}/is-dir"),
+            Some(&path),
+        )
     }
 
     pub fn stop(&self) -> Result<Stopped, ClientError> {

@@ -52,13 +52,25 @@ impl Claims {
         }
         inner.next += 1;
         let id = inner.next;
-        inner.by_key.insert(key.to_string(), Claim { id, pid, start, rebuild });
+        inner.by_key.insert(
+            key.to_string(),
+            Claim {
+                id,
+                pid,
+                start,
+                rebuild,
+            },
+        );
         Asked::Yours(id)
     }
 
     /// A process builds: until it ends, nothing finished since then is garbage.
     pub fn builder(&self, pid: u32, start: Option<u64>, now: i64) {
-        self.inner.lock().builders.entry(pid).or_insert((start, now));
+        self.inner
+            .lock()
+            .builders
+            .entry(pid)
+            .or_insert((start, now));
     }
 
     /// Since when somebody has been building.
@@ -74,7 +86,11 @@ impl Claims {
 
     /// Whether the claim was made to build a finished step again.
     pub fn is_rebuild(&self, id: u64) -> bool {
-        self.inner.lock().by_key.values().any(|claim| claim.id == id && claim.rebuild)
+        self.inner
+            .lock()
+            .by_key
+            .values()
+            .any(|claim| claim.id == id && claim.rebuild)
     }
 
     /// The step is finished, whoever had the claim.
@@ -100,11 +116,23 @@ mod tests {
         let Asked::Yours(first) = claims.ask("k", 10, None, false, |_, _| true) else {
             panic!("nobody had it")
         };
-        assert_eq!(claims.ask("k", 11, None, false, |_, _| true), Asked::Taken(10));
-        assert!(matches!(claims.ask("other", 11, None, false, |_, _| true), Asked::Yours(_)));
+        assert_eq!(
+            claims.ask("k", 11, None, false, |_, _| true),
+            Asked::Taken(10)
+        );
+        assert!(matches!(
+            claims.ask("other", 11, None, false, |_, _| true),
+            Asked::Yours(_)
+        ));
         claims.release(first);
-        assert!(matches!(claims.ask("k", 11, None, false, |_, _| true), Asked::Yours(_)));
-        assert!(matches!(claims.ask("k", 12, None, false, |pid, _| pid != 11), Asked::Yours(_)));
+        assert!(matches!(
+            claims.ask("k", 11, None, false, |_, _| true),
+            Asked::Yours(_)
+        ));
+        assert!(matches!(
+            claims.ask("k", 12, None, false, |pid, _| pid != 11),
+            Asked::Yours(_)
+        ));
         assert_eq!(claims.live(|_, _| true), 2);
     }
 }

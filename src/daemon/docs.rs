@@ -1,8 +1,8 @@
 //! What the daemon remembers beside the trees, as JSON documents in the store.
 
 use crate::control::api::{MountRecord, Purpose};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use pocker_store::{Store, StoreError};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A process, named so that a pid used again is not mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +13,10 @@ pub struct Owner {
 
 impl Owner {
     pub fn of(pid: u32) -> Owner {
-        Owner { pid, start: crate::control::sys::process_start(pid) }
+        Owner {
+            pid,
+            start: crate::control::sys::process_start(pid),
+        }
     }
 
     pub fn lives(&self) -> bool {
@@ -92,11 +95,13 @@ pub fn save<D: Doc>(store: &Store, doc: &D) -> Result<(), StoreError> {
 }
 
 pub fn delete<D: Doc>(store: &Store, doc: &D) -> Result<(), StoreError> {
-    store.delete_record(D::KIND, &doc.key())
+    store.delete_record(D::KIND, &doc.key()).map(drop)
 }
 
 pub fn get<D: Doc>(store: &Store, key: &[u8]) -> Result<Option<D>, StoreError> {
-    Ok(store.record(D::KIND, key)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    Ok(store
+        .record(D::KIND, key)?
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Every document of a kind; one that cannot be read is left out and logged.

@@ -16,7 +16,13 @@ pub type Outcome<T> = Result<T, Fail>;
 
 impl Fail {
     fn new(status: StatusCode, message: impl Into<String>) -> Fail {
-        Fail { status, error: ApiError { message: message.into(), hint: None } }
+        Fail {
+            status,
+            error: ApiError {
+                message: message.into(),
+                hint: None,
+            },
+        }
     }
 
     /// What was asked for is not there.

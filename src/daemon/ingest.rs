@@ -13,12 +13,17 @@ pub struct IngestSink {
 }
 
 fn failed(path: &[u8], e: IngestError) -> ArchiveError {
-    ArchiveError::Store { path: path.escape_ascii().to_string(), source: Box::new(e) }
+    ArchiveError::Store {
+        path: path.escape_ascii().to_string(),
+        source: Box::new(e),
+    }
 }
 
 impl IngestSink {
     pub fn new(store: &Arc<Store>) -> IngestSink {
-        IngestSink { ingest: store.ingest() }
+        IngestSink {
+            ingest: store.ingest(),
+        }
     }
 
     /// The new tree; it is safe from garbage collection while the result is held.
@@ -39,11 +44,15 @@ impl Sink for IngestSink {
         size: u64,
         data: &mut dyn Read,
     ) -> Result<(), ArchiveError> {
-        self.ingest.file(path, meta, size, data).map_err(|e| failed(path, e))
+        self.ingest
+            .file(path, meta, size, data)
+            .map_err(|e| failed(path, e))
     }
 
     fn symlink(&mut self, path: &[u8], meta: Meta, target: &[u8]) -> Result<(), ArchiveError> {
-        self.ingest.symlink(path, meta, target).map_err(|e| failed(path, e))
+        self.ingest
+            .symlink(path, meta, target)
+            .map_err(|e| failed(path, e))
     }
 
     fn special(&mut self, path: &[u8], meta: Meta, kind: TarKind) -> Result<(), ArchiveError> {
@@ -52,10 +61,14 @@ impl Sink for IngestSink {
             TarKind::Block(rdev) => Special::Block(rdev),
             _ => Special::Fifo,
         };
-        self.ingest.special(path, meta, special).map_err(|e| failed(path, e))
+        self.ingest
+            .special(path, meta, special)
+            .map_err(|e| failed(path, e))
     }
 
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
-        self.ingest.hardlink(path, target).map_err(|e| failed(path, e))
+        self.ingest
+            .hardlink(path, target)
+            .map_err(|e| failed(path, e))
     }
 }

@@ -21,7 +21,10 @@ const KERNEL_PORT: u16 = 2049;
 
 fn refused(what: &Path) -> impl Fn(std::io::Error) -> ServeError {
     let what = what.display().to_string();
-    move |source| ServeError::Listen { what: what.clone(), source }
+    move |source| ServeError::Listen {
+        what: what.clone(),
+        source,
+    }
 }
 
 /// A unix socket for root alone. The store's lock is held, so a socket found here is a
@@ -29,7 +32,8 @@ fn refused(what: &Path) -> impl Fn(std::io::Error) -> ServeError {
 fn unix(path: &Path) -> Result<UnixListener, ServeError> {
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).map_err(refused(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(refused(path))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(refused(path))?;
     Ok(listener)
 }
 
@@ -37,15 +41,25 @@ fn unix(path: &Path) -> Result<UnixListener, ServeError> {
 pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     let options = &daemon.options;
     let server = Server::new(daemon.exports.clone());
-    let local = Options { root_peer_only: true, ..Options::default() };
+    let local = Options {
+        root_peer_only: true,
+        ..Options::default()
+    };
     server.listen_unix(unix(&options.nfs_socket())?, local);
     if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {
                 let listener = tokio_listener(listener)
                     .map_err(refused(Path::new("the private network namespace")))?;
-                server.listen_tcp(listener, Options { reserved_port: true, ..Options::default() });
-                let netns = cfg!(target_os = "linux").then(|| options.netns_pin().display().to_string());
+                server.listen_tcp(
+                    listener,
+                    Options {
+                        reserved_port: true,
+                        ..Options::default()
+                    },
+                );
+                let netns =
+                    cfg!(target_os = "linux").then(|| options.netns_pin().display().to_string());
                 let addr = format!("127.0.0.1:{KERNEL_PORT}");
                 let _ = daemon.kernel.set(KernelListener { netns, addr });
             }
@@ -54,12 +68,20 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         }
     }
     if let Some(addr) = options.listen {
-        let listener = TcpListener::bind(addr).await.map_err(|source| ServeError::Listen {
-            what: addr.to_string(),
-            source,
-        })?;
+        let listener = TcpListener::bind(addr)
+            .await
+            .map_err(|source| ServeError::Listen {
+                what: addr.to_string(),
+                source,
+            })?;
         tracing::info!(%addr, "serving other hosts");
-        server.listen_tcp(listener, Options { reserved_port: true, ..Options::default() });
+        server.listen_tcp(
+            listener,
+            Options {
+                reserved_port: true,
+                ..Options::default()
+            },
+        );
     }
     Ok(server)
 }
@@ -74,7 +96,11 @@ pub fn control(daemon: &Daemon) -> Result<UnixListener, ServeError> {
 }
 
 /// Answers control connections until told to stop; only root's are answered at all.
-pub async fn serve_control(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve_control(
+    listener: UnixListener,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -96,7 +122,9 @@ pub async fn serve_control(listener: UnixListener, router: Router, mut stop: wat
         }
         let service = TowerToHyperService::new(router.clone());
         let builder = Builder::new(TokioExecutor::new());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that hangs up early is its own affair.

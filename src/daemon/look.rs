@@ -39,7 +39,11 @@ impl Daemon {
 fn find(tree: &dyn Tree, path: &[u8]) -> Outcome<Option<Attr>> {
     let fail = |e: Errno| Fail::internal("cannot look into the tree", &e);
     let split = |path: &[u8]| -> Vec<Vec<u8>> {
-        path.split(|b| *b == b'/').rev().filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect()
+        path.split(|b| *b == b'/')
+            .rev()
+            .filter(|n| !n.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
     };
     let mut todo = split(path);
     let mut at = tree.getattr(ROOT).map_err(fail)?;

@@ -32,14 +32,24 @@ impl Daemon {
         };
         let mut exports = Vec::new();
         for graft in &new.grafts {
-            let id = self.store.next_id().map_err(|e| Fail::internal("cannot name a graft", &e))?;
-            let opened = self.exports.grafts.add(id, Path::new(&graft.host), graft.read_only);
+            let id = self
+                .store
+                .next_id()
+                .map_err(|e| Fail::internal("cannot name a graft", &e))?;
+            let opened = self
+                .exports
+                .grafts
+                .add(id, Path::new(&graft.host), graft.read_only);
             if let Err(e) = opened {
                 self.release_run(&doc);
                 let _ = self.works.drop_tree(tree);
                 return Err(graft_refused(&graft.host, e));
             }
-            doc.grafts.push(GraftDoc { id, host: graft.host.clone(), read_only: graft.read_only });
+            doc.grafts.push(GraftDoc {
+                id,
+                host: graft.host.clone(),
+                read_only: graft.read_only,
+            });
             exports.push(Export {
                 path: self.exports.graft_path(id),
                 read_only: graft.read_only,
@@ -52,7 +62,10 @@ impl Daemon {
             key: step.key,
             tree: TreeInfo {
                 id: tree,
-                export: Export { path: self.exports.tree_path("run", tree), read_only: false },
+                export: Export {
+                    path: self.exports.tree_path("run", tree),
+                    read_only: false,
+                },
             },
             grafts: exports,
             config: pocker.config,
@@ -65,7 +78,11 @@ impl Daemon {
             .map_err(|e| Fail::internal("cannot read the run", &e))?
             .ok_or_else(|| Fail::not_found(format!("there is no run {id}")))?;
         self.release_run(&doc);
-        let ended = RunDoc { ended: true, grafts: Vec::new(), ..doc };
+        let ended = RunDoc {
+            ended: true,
+            grafts: Vec::new(),
+            ..doc
+        };
         docs::save(&self.store, &ended).map_err(|e| Fail::internal("cannot record the end", &e))
     }
 
@@ -82,7 +99,11 @@ impl Daemon {
     /// Drops the trees of NAME's ended runs; a run whose process is gone has ended.
     pub fn drop_ended_runs(&self, name: &str) -> Outcome<u64> {
         let mut dropped = 0;
-        for run in self.runs()?.into_iter().filter(|r| r.name == name && !r.live()) {
+        for run in self
+            .runs()?
+            .into_iter()
+            .filter(|r| r.name == name && !r.live())
+        {
             self.release_run(&run);
             self.forget_tree(run.id);
             docs::delete(&self.store, &run)
@@ -111,20 +132,28 @@ impl Daemon {
     pub fn kept_tree(&self, name: &str) -> Outcome<Option<TreeDoc>> {
         let all: Vec<TreeDoc> =
             docs::all(&self.store).map_err(|e| Fail::internal("cannot list trees", &e))?;
-        Ok(all.into_iter().find(|doc| doc.kept_for.as_deref() == Some(name)))
+        Ok(all
+            .into_iter()
+            .find(|doc| doc.kept_for.as_deref() == Some(name)))
     }
 
     /// What `pocker debug NAME` enters: the failed build's tree, else the last ended run's.
     pub fn debug_tree(&self, name: &str) -> Outcome<TreeInfo> {
         let mut id = self.kept_tree(name)?.map(|doc| ("build", doc.id));
         if id.is_none() {
-            let ended = self.runs()?.into_iter().filter(|r| r.name == name && !r.live());
+            let ended = self
+                .runs()?
+                .into_iter()
+                .filter(|r| r.name == name && !r.live());
             id = ended.map(|r| ("run", r.id)).max();
         }
         match id.filter(|(_, id)| self.works.get(*id).is_ok()) {
             Some((kind, id)) => Ok(TreeInfo {
                 id,
-                export: Export { path: self.exports.tree_path(kind, id), read_only: false },
+                export: Export {
+                    path: self.exports.tree_path(kind, id),
+                    read_only: false,
+                },
             }),
             None => Err(Fail::not_found(format!("nothing is kept of {name}"))),
         }
@@ -148,10 +177,17 @@ fn check_host_dir(daemon: &Daemon, host: &str) -> Outcome<()> {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => return Err(Fail::bad(format!("graft {host}: not a directory"))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Fail::bad(format!("graft {host}: there is no such directory on this host"))
-                .hint(format!("make it first: mkdir -p {host}")));
+            return Err(Fail::bad(format!(
+                "graft {host}: there is no such directory on this host"
+            ))
+            .hint(format!("make it first: mkdir -p {host}")));
         }
-        Err(e) => return Err(Fail::internal(format!("graft {host}: cannot look at it"), &e)),
+        Err(e) => {
+            return Err(Fail::internal(
+                format!("graft {host}: cannot look at it"),
+                &e,
+            ));
+        }
     }
     let real = std::fs::canonicalize(path)
         .map_err(|e| Fail::internal(format!("graft {host}: cannot resolve it"), &e))?;

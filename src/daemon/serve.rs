@@ -32,7 +32,7 @@ pub enum ServeError {
     Works {
         path: String,
         #[source]
-        source: pocker_store::types::Errno,
+        source: StoreError,
     },
     #[error("cannot listen on {what}")]
     Listen {
@@ -50,9 +50,9 @@ impl ServeError {
         match self {
             ServeError::Store { source, .. } => store_hint(source),
             ServeError::Listen { source, what } => match source.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    Some(format!("another program has {what}; stop it, or choose another with --listen"))
-                }
+                std::io::ErrorKind::AddrInUse => Some(format!(
+                    "another program has {what}; stop it, or choose another with --listen"
+                )),
                 _ => None,
             },
             ServeError::Works { .. } | ServeError::Runtime(_) => None,
@@ -65,9 +65,13 @@ fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::InUse { .. } => {
             "one server serves a store: commands find it by its sockets, so give them its --socket-dir, or stop it"
         }
-        StoreError::OnNfs { .. } => "put the store on a local disk; other hosts mount from its server",
+        StoreError::OnNfs { .. } => {
+            "put the store on a local disk; other hosts mount from its server"
+        }
         StoreError::ReadOnly { .. } => "choose a place that can be written with --store",
-        StoreError::Full { .. } => "free space on that file system, or choose another place with --store",
+        StoreError::Full { .. } => {
+            "free space on that file system, or choose another place with --store"
+        }
         StoreError::Newer { .. } | StoreError::Feature { .. } => {
             "a newer pocker wrote it: use that one, or another store with --store"
         }
@@ -96,10 +100,18 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         move |source| ServeError::Store { path, source }
     };
     let boot_id = crate::control::sys::boot_id();
-    let store = Store::open(&options.store, OpenOptions { create: true, boot_id })
-        .map_err(fail(&options.store))?;
-    let works = Works::open_or_create(store.clone())
-        .map_err(|source| ServeError::Works { path: options.store.display().to_string(), source })?;
+    let store = Store::open(
+        &options.store,
+        OpenOptions {
+            create: true,
+            boot_id,
+        },
+    )
+    .map_err(fail(&options.store))?;
+    let works = Works::open_or_create(store.clone()).map_err(|source| ServeError::Works {
+        path: options.store.display().to_string(),
+        source,
+    })?;
     let works = Arc::new(works);
     let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
     let daemon = Arc::new(Daemon {
@@ -126,9 +138,17 @@ fn reopen_grafts(daemon: &Daemon) {
             continue;
         }
         for graft in &run.grafts {
-            let added = daemon.exports.grafts.add(graft.id, Path::new(&graft.host), graft.read_only);
+            let added =
+                daemon
+                    .exports
+                    .grafts
+                    .add(graft.id, Path::new(&graft.host), graft.read_only);
             if let Err(e) = added {
-                tracing::error!(run = run.id, host = graft.host, "cannot serve the graft again: {e}");
+                tracing::error!(
+                    run = run.id,
+                    host = graft.host,
+                    "cannot serve the graft again: {e}"
+                );
             }
         }
     }
@@ -138,7 +158,11 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     let nfs = listen::nfs(&daemon).await?;
     let control = listen::control(&daemon)?;
     let router = http::router(daemon.clone());
-    let serving = tokio::spawn(listen::serve_control(control, router, daemon.stop.subscribe()));
+    let serving = tokio::spawn(listen::serve_control(
+        control,
+        router,
+        daemon.stop.subscribe(),
+    ));
     tracing::info!(
         store = %daemon.store.dir().display(),
         pid = std::process::id(),
@@ -149,7 +173,9 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     let why = until_told(&daemon).await;
     tracing::info!("leaving: {why}");
     daemon.stop.send_replace(true);
-    let left = daemon.runs().map_or(0, |runs| runs.iter().filter(|r| r.live()).count());
+    let left = daemon
+        .runs()
+        .map_or(0, |runs| runs.iter().filter(|r| r.live()).count());
     let mounts = docs::all::<MountRecord>(&daemon.store).map_or(0, |m| m.len());
     if left + mounts > 0 {
         tracing::warn!("{left} runs and {mounts} mounts wait for this store's server to come back");
@@ -163,9 +189,10 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
 
 /// Waits for a signal, `serve --stop`, or idleness; reaps meanwhile.
 async fn until_told(daemon: &Arc<Daemon>) -> String {
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return "signals cannot be received".to_string();
     };
     let mut stop = daemon.stop.subscribe();

@@ -7,10 +7,10 @@ use super::export::Exports;
 use super::fail::{Fail, Outcome};
 use crate::control::api::*;
 use parking_lot::Mutex;
-use pocker_store::work::{WorkClass, Works};
-use pocker_store::work::SealOptions;
-use pocker_store::{Pocker, SealedTree, Step, Store};
 use pocker_store::types::Digest;
+use pocker_store::work::SealOptions;
+use pocker_store::work::{WorkClass, Works};
+use pocker_store::{Pocker, SealedTree, Step, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -52,7 +52,10 @@ impl Daemon {
     }
 
     pub fn step_info(&self, step: &Step) -> Outcome<StepInfo> {
-        let tree = self.store.sealed(&step.snapshot).map_err(internal("cannot open a step's tree"))?;
+        let tree = self
+            .store
+            .sealed(&step.snapshot)
+            .map_err(internal("cannot open a step's tree"))?;
         let counts = tree.counts();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(StepInfo {
@@ -69,7 +72,9 @@ impl Daemon {
 
     /// The step of a key, if it is finished.
     pub fn finished(&self, key: &Digest) -> Outcome<Option<Step>> {
-        self.store.step(key).map_err(internal("cannot read the step"))
+        self.store
+            .step(key)
+            .map_err(internal("cannot read the step"))
     }
 
     pub fn step(&self, key: &str) -> Outcome<StepInfo> {
@@ -81,7 +86,9 @@ impl Daemon {
 
     pub fn put_step(&self, key: &str, put: &PutStep) -> Outcome<StepInfo> {
         let snapshot = digest(&put.snapshot)?;
-        self.store.sealed(&snapshot).map_err(internal("cannot open the snapshot"))?;
+        self.store
+            .sealed(&snapshot)
+            .map_err(internal("cannot open the snapshot"))?;
         self.keep_step(digest(key)?, snapshot, &put.seal)
     }
 
@@ -101,10 +108,18 @@ impl Daemon {
     /// the step in order to build it again.
     fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
         let step = self.step_of(key, snapshot, seal)?;
-        let again = seal.claim.is_some_and(|claim| self.claims.is_rebuild(claim));
-        let kept = if again { self.store.replace_step(&step) } else { self.store.put_step(&step) };
+        let again = seal
+            .claim
+            .is_some_and(|claim| self.claims.is_rebuild(claim));
+        let kept = if again {
+            self.store.replace_step(step)
+        } else {
+            self.store.put_step(step)
+        };
         let kept = kept.map_err(internal("cannot keep the step"))?;
-        self.held.lock().retain(|(tree, _)| tree.snapshot() != snapshot);
+        self.held
+            .lock()
+            .retain(|(tree, _)| tree.snapshot() != snapshot);
         self.claims.finished(&key.to_string());
         self.step_info(&kept)
     }
@@ -123,7 +138,10 @@ impl Daemon {
         docs::save(&self.store, &doc).map_err(internal("cannot record the tree"))?;
         Ok(TreeInfo {
             id,
-            export: Export { path: self.exports.tree_path("build", id), read_only: false },
+            export: Export {
+                path: self.exports.tree_path("build", id),
+                read_only: false,
+            },
         })
     }
 
@@ -151,11 +169,17 @@ impl Daemon {
             return Err(Fail::not_found(format!("work tree {id} is gone"))
                 .hint("the machine restarted while it was built; build again"));
         }
-        let options = SealOptions { clamp_mtime: request.source_date_epoch, ..SealOptions::default() };
-        let sealed = self.works.seal(id, &options).map_err(internal("cannot seal the tree"))?;
-        let info = self.keep_step(key, sealed.snapshot, request)?;
+        let options = SealOptions {
+            clamp_mtime: request.source_date_epoch,
+            ..SealOptions::default()
+        };
+        let sealed = self
+            .works
+            .seal(id, &options)
+            .map_err(internal("cannot seal the tree"))?;
+        let info = self.keep_step(key, sealed.snapshot, request);
         self.forget_tree(id);
-        Ok(info)
+        info
     }
 
     /// Drops a work tree and what is recorded of it.
@@ -187,12 +211,21 @@ impl Daemon {
         let doc = docs::get::<TreeDoc>(&self.store, &id.to_be_bytes())
             .map_err(internal("cannot read the tree"))?
             .ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
-        docs::save(&self.store, &TreeDoc { kept_for: Some(name.to_string()), ..doc })
-            .map_err(internal("cannot record the tree"))
+        docs::save(
+            &self.store,
+            &TreeDoc {
+                kept_for: Some(name.to_string()),
+                ..doc
+            },
+        )
+        .map_err(internal("cannot record the tree"))
     }
 
     pub fn known_pocker(&self, name: &str) -> Outcome<PockerInfo> {
-        let record = self.store.pocker(name.as_bytes()).map_err(internal("cannot read the pocker"))?;
+        let record = self
+            .store
+            .pocker(name.as_bytes())
+            .map_err(internal("cannot read the pocker"))?;
         let record = record.ok_or_else(|| {
             Fail::not_found(format!("there is no pocker named {name}"))
                 .hint("`pocker ls` lists them; `pocker create` makes one")
@@ -216,11 +249,20 @@ impl Daemon {
             .filter(|r: &&RunDoc| r.name == name && r.live())
             .map(|r| r.id)
             .collect();
-        Ok(PockerInfo { name, steps, config, created: record.created, running })
+        Ok(PockerInfo {
+            name,
+            steps,
+            config,
+            created: record.created,
+            running,
+        })
     }
 
     pub fn pockers(&self) -> Outcome<Vec<PockerInfo>> {
-        let all = self.store.pockers().map_err(internal("cannot list pockers"))?;
+        let all = self
+            .store
+            .pockers()
+            .map_err(internal("cannot list pockers"))?;
         all.iter().map(|record| self.pocker_info(record)).collect()
     }
 
@@ -235,17 +277,28 @@ impl Daemon {
             let step = self.finished(&key)?;
             let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
             let last = i + 1 == put.steps.len();
-            let dir = if last { format!("run-{key}") } else { format!("step{}-{key}", i + 1) };
+            let dir = if last {
+                format!("run-{key}")
+            } else {
+                format!("step{}-{key}", i + 1)
+            };
             shown.push((dir, step.snapshot));
             steps.push(key);
         }
         if steps.is_empty() {
             return Err(Fail::bad("a pocker has at least one step"));
         }
-        let config = serde_json::to_vec(&put.config).map_err(internal("cannot write the settings"))?;
-        let record =
-            Pocker { name: name.as_bytes().to_vec(), steps, config, created: clock::now().secs };
-        self.store.put_pocker(&record).map_err(internal("cannot keep the pocker"))?;
+        let config =
+            serde_json::to_vec(&put.config).map_err(internal("cannot write the settings"))?;
+        let record = Pocker {
+            name: name.as_bytes().to_vec(),
+            steps,
+            config,
+            created: clock::now().secs,
+        };
+        self.store
+            .put_pocker(&record)
+            .map_err(internal("cannot keep the pocker"))?;
         self.exports.browse_set(name, &shown)?;
         self.known_pocker(name)
     }
@@ -256,7 +309,11 @@ impl Daemon {
             return Err(Fail::busy(format!(
                 "{name} is running ({} {})",
                 pocker.running.len(),
-                if pocker.running.len() == 1 { "run" } else { "runs" }
+                if pocker.running.len() == 1 {
+                    "run"
+                } else {
+                    "runs"
+                }
             ))
             .hint(format!("stop it first, or `pocker rm --force {name}`")));
         }
@@ -268,7 +325,9 @@ impl Daemon {
         if let Some(kept) = self.kept_tree(name)? {
             self.forget_tree(kept.id);
         }
-        self.store.remove_pocker(name.as_bytes()).map_err(internal("cannot remove the pocker"))?;
+        self.store
+            .remove_pocker(name.as_bytes())
+            .map_err(internal("cannot remove the pocker"))?;
         self.exports.browse_remove(name)
     }
 }

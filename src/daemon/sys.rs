@@ -21,6 +21,9 @@ mod imp {
     use std::net::TcpListener;
     use std::path::Path;
 
+    /// linux/prctl.h; libc does not have it.
+    const PR_SET_IO_FLUSHER: libc::c_int = 57;
+
     /// Every mount point of this mount namespace (proc(5), mountinfo).
     pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
         let text = std::fs::read("/proc/self/mountinfo")?;
@@ -36,9 +39,10 @@ mod imp {
         let mut out = Vec::with_capacity(text.len());
         let mut at = 0;
         while at < text.len() {
-            let code = text.get(at + 1..at + 4).filter(|_| text[at] == b'\\').and_then(|digits| {
-                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
-            });
+            let code = text
+                .get(at + 1..at + 4)
+                .filter(|_| text[at] == b'\\')
+                .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
             match code {
                 Some(byte) => {
                     out.push(byte);
@@ -67,20 +71,22 @@ mod imp {
     /// Whether PR_SET_IO_FLUSHER is allowed (prctl(2)); asked for, as there is no other way to know.
     pub fn io_flusher() -> bool {
         // SAFETY: the call takes plain numbers and changes a flag of this thread alone.
-        let set = |on: libc::c_ulong| unsafe { libc::prctl(libc::PR_SET_IO_FLUSHER, on, 0, 0, 0) };
+        let set = |on: libc::c_ulong| unsafe { libc::prctl(PR_SET_IO_FLUSHER, on, 0, 0, 0) };
         set(1) == 0 && set(0) == 0
     }
 
     /// The serving threads' writes are not throttled behind their own clients' (prctl(2)).
     pub fn become_io_flusher() {
         // SAFETY: as above.
-        unsafe { libc::prctl(libc::PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
+        unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
     }
 
     /// Whether this kernel has an NFS client.
     pub fn kernel_nfs() -> bool {
-        std::fs::read_to_string("/proc/filesystems")
-            .is_ok_and(|all| all.lines().any(|l| l.trim_start_matches("nodev").trim() == "nfs"))
+        std::fs::read_to_string("/proc/filesystems").is_ok_and(|all| {
+            all.lines()
+                .any(|l| l.trim_start_matches("nodev").trim() == "nfs")
+        })
     }
 
     /// A listener in a network namespace of its own, pinned at `pin` so that the mount
@@ -122,7 +128,12 @@ mod imp {
     fn loopback_up() -> std::io::Result<()> {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
         use std::os::fd::AsRawFd;
-        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let fd = socket(
+            AddressFamily::Inet,
+            SockType::Datagram,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )?;
         // SAFETY: ifreq is plain data, valid when all zero.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         request.ifr_name[0] = b'l' as libc::c_char;
@@ -139,7 +150,11 @@ mod imp {
         fn mount_points_are_unescaped() {
             assert_eq!(super::unescape(br"/a\040b\134c"), b"/a b\\c");
             assert_eq!(super::unescape(br"/end\04"), br"/end\04");
-            assert!(super::mounted().expect("mountinfo").contains(&b"/".to_vec()));
+            assert!(
+                super::mounted()
+                    .expect("mountinfo")
+                    .contains(&b"/".to_vec())
+            );
         }
     }
 }
@@ -164,7 +179,9 @@ mod imp {
     }
 
     pub fn unmount(target: &str) -> Result<(), Errno> {
-        let done = std::process::Command::new("/sbin/umount").args(["-f", target]).status();
+        let done = std::process::Command::new("/sbin/umount")
+            .args(["-f", target])
+            .status();
         match done {
             Ok(status) if status.success() => Ok(()),
             _ => Err(Errno::EBUSY),

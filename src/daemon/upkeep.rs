@@ -45,8 +45,13 @@ impl Daemon {
         let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
         let lives = |pid, start| docs::Owner { pid, start }.lives();
         let keep_steps_since = self.claims.building_since(lives);
-        let options = pocker_store::GcOptions { dry_run, keep_steps_since };
-        self.held.lock().retain(|(_, since)| clock::now().secs - since < HOLD_SECS);
+        let options = pocker_store::GcOptions {
+            dry_run,
+            keep_steps_since,
+        };
+        self.held
+            .lock()
+            .retain(|(_, since)| clock::now().secs - since < HOLD_SECS);
         let report = self
             .store
             .gc(options, &bases)
@@ -62,7 +67,8 @@ impl Daemon {
     /// A mount is gone: forgets it, and drops the clone it showed.
     pub fn forget_mount(&self, target: &str) -> Outcome<()> {
         let fail = |e: &dyn std::error::Error| Fail::internal("cannot forget the mount", e);
-        let found = docs::get::<MountRecord>(&self.store, target.as_bytes()).map_err(|e| fail(&e))?;
+        let found =
+            docs::get::<MountRecord>(&self.store, target.as_bytes()).map_err(|e| fail(&e))?;
         let Some(mount) = found else { return Ok(()) };
         if let Some(tree) = mount.tree {
             self.forget_tree(tree);
@@ -74,9 +80,14 @@ impl Daemon {
     pub fn reap(&self) {
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
-            let held = tree.kept_for.is_some() || tree.purpose == Purpose::Mount || tree.owner.lives();
+            let held =
+                tree.kept_for.is_some() || tree.purpose == Purpose::Mount || tree.owner.lives();
             if !held {
-                tracing::info!(tree = tree.id, label = tree.label, "its builder is gone: dropped");
+                tracing::info!(
+                    tree = tree.id,
+                    label = tree.label,
+                    "its builder is gone: dropped"
+                );
                 self.forget_tree(tree.id);
             }
         }
@@ -92,10 +103,16 @@ impl Daemon {
     /// build, no call under way.
     pub fn idle_since(&self) -> Option<i64> {
         let busy = self.calls.load(Ordering::Relaxed) > 0
-            || self.claims.live(|pid, start| super::docs::Owner { pid, start }.lives()) > 0
+            || self
+                .claims
+                .live(|pid, start| super::docs::Owner { pid, start }.lives())
+                > 0
             || self.runs().is_ok_and(|runs| runs.iter().any(RunDoc::live))
-            || docs::all::<TreeDoc>(&self.store)
-                .is_ok_and(|trees| trees.iter().any(|t| t.kept_for.is_none() && t.owner.lives()))
+            || docs::all::<TreeDoc>(&self.store).is_ok_and(|trees| {
+                trees
+                    .iter()
+                    .any(|t| t.kept_for.is_none() && t.owner.lives())
+            })
             || docs::all::<MountRecord>(&self.store)
                 .is_ok_and(|mounts| mounts.iter().any(|m| m.what != BROWSE_VIEW));
         if busy {
@@ -108,7 +125,12 @@ impl Daemon {
     /// Ends live runs, of one name or all; returns whose they were.
     pub fn stop_runs(&self, name: Option<&str>) -> Vec<String> {
         let wanted = |run: &RunDoc| run.live() && name.is_none_or(|n| run.name == n);
-        let live: Vec<RunDoc> = self.runs().unwrap_or_default().into_iter().filter(wanted).collect();
+        let live: Vec<RunDoc> = self
+            .runs()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(wanted)
+            .collect();
         for run in &live {
             sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGTERM);
         }
@@ -140,13 +162,20 @@ impl Daemon {
     /// Unmounts what commands left mounted. A mount inside another goes first: Linux
     /// refuses the other order.
     pub fn unmount_all(&self, which: impl Fn(&MountRecord) -> bool, stopped: &mut Stopped) {
-        let mut mounts: Vec<MountRecord> =
-            docs::all(&self.store).unwrap_or_default().into_iter().filter(which).collect();
+        let mut mounts: Vec<MountRecord> = docs::all(&self.store)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(which)
+            .collect();
         mounts.sort_by(|a, b| b.target.len().cmp(&a.target.len()));
         let mounted = sys::mounted().unwrap_or_default();
         for mount in mounts {
             let there = mounted.iter().any(|m| m == mount.target.as_bytes());
-            match if there { sys::unmount(&mount.target) } else { Ok(()) } {
+            match if there {
+                sys::unmount(&mount.target)
+            } else {
+                Ok(())
+            } {
                 Ok(()) => {
                     stopped.mounts.push(mount.target.clone());
                     let _ = self.forget_mount(&mount.target);

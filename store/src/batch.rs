@@ -7,7 +7,9 @@
 
 use crate::blob::{SMALL, Staged};
 use crate::error::StoreError;
-use crate::index::{Large, Step, Sync, put_large, put_objects, put_small, put_snapshot, put_step};
+use crate::index::{
+    Large, Step, Sync, drop_step, put_large, put_objects, put_small, put_snapshot, put_step,
+};
 use crate::object::{
     Counts, DirObject, Entry, ObjectSink, SnapshotData, digest_of, edit_dir, put_dir,
 };
@@ -59,7 +61,8 @@ pub struct Batch {
     /// Files whose blob is there already: they go at the commit.
     surplus: Vec<PathBuf>,
     snapshots: Vec<(Digest, Counts)>,
-    steps: Vec<Step>,
+    /// With whether the step takes the place of one that its key has.
+    steps: Vec<(Step, bool)>,
 }
 
 impl Batch {
@@ -214,6 +217,15 @@ impl Batch {
 
     /// Its snapshot must be put in this batch before or be in the store.
     pub fn put_step(&mut self, step: Step) -> Result<(), StoreError> {
+        self.add_step(step, false)
+    }
+
+    /// The same, in place of the step that its key has: it was built again on purpose.
+    pub fn replace_step(&mut self, step: Step) -> Result<(), StoreError> {
+        self.add_step(step, true)
+    }
+
+    fn add_step(&mut self, step: Step, replace: bool) -> Result<(), StoreError> {
         self.pin(step.key);
         self.roots.push(step.snapshot);
         self.store.pins.pin_root(step.snapshot);
@@ -227,7 +239,7 @@ impl Batch {
                 digest: step.snapshot,
             });
         }
-        self.steps.push(step);
+        self.steps.push((step, replace));
         Ok(())
     }
 
@@ -271,7 +283,10 @@ impl Batch {
                     let ordinal = put_snapshot(tx, digest, counts.nodes, counts.bytes)?;
                     done.snapshots.push((*digest, ordinal));
                 }
-                for step in &self.steps {
+                for (step, replace) in &self.steps {
+                    if *replace {
+                        drop_step(tx, &step.key)?;
+                    }
                     done.steps.push(put_step(tx, step)?);
                 }
                 Ok(done)

@@ -235,9 +235,22 @@ impl Store {
 
     /// Keeps the step unless its key has one: the first wins. The one that holds.
     pub fn put_step(self: &Arc<Store>, step: Step) -> Result<Step, StoreError> {
+        self.keep_step(step, false)
+    }
+
+    /// Keeps the step in place of the one that its key has.
+    pub fn replace_step(self: &Arc<Store>, step: Step) -> Result<Step, StoreError> {
+        self.keep_step(step, true)
+    }
+
+    fn keep_step(self: &Arc<Store>, step: Step, replace: bool) -> Result<Step, StoreError> {
         let mut batch = self.write_batch();
         let key = step.key;
-        batch.put_step(step)?;
+        if replace {
+            batch.replace_step(step)?;
+        } else {
+            batch.put_step(step)?;
+        }
         let missing = StoreError::Missing {
             kind: "step",
             digest: key,

@@ -27,14 +27,22 @@ pub struct Done {
 impl Done {
     #[track_caller]
     pub fn ok(self) -> Done {
-        assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_eq!(
+            self.status, 0,
+            "stdout:\n{}\nstderr:\n{}",
+            self.out, self.err
+        );
         self
     }
 
     /// Asserts a failure whose message has these words.
     #[track_caller]
     pub fn fails(self, words: &[&str]) -> Done {
-        assert_ne!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_ne!(
+            self.status, 0,
+            "stdout:\n{}\nstderr:\n{}",
+            self.out, self.err
+        );
         for word in words {
             assert!(self.err.contains(word), "no {word:?} in:\n{}", self.err);
         }
@@ -48,7 +56,9 @@ impl From<Output> for Done {
         use std::os::unix::process::ExitStatusExt;
         let status = output.status;
         Done {
-            status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -57,8 +67,14 @@ impl From<Output> for Done {
 
 impl World {
     pub fn new() -> World {
-        assert!(nix::unistd::geteuid().is_root(), "these tests mount and chroot: run them as root");
-        let dir = tempfile::Builder::new().prefix("pk").tempdir_in("/tmp").expect("a directory in /tmp");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests mount and chroot: run them as root"
+        );
+        let dir = tempfile::Builder::new()
+            .prefix("pk")
+            .tempdir_in("/tmp")
+            .expect("a directory in /tmp");
         World { dir }
     }
 
@@ -131,8 +147,13 @@ impl World {
     pub fn server_pid(&self) -> i32 {
         let done = self.pocker(&["doctor", "--json"]);
         let text = done.out;
-        let at = text.find("pid ").unwrap_or_else(|| panic!("no server in {text}"));
-        let digits: String = text[at + 4..].chars().take_while(char::is_ascii_digit).collect();
+        let at = text
+            .find("pid ")
+            .unwrap_or_else(|| panic!("no server in {text}"));
+        let digits: String = text[at + 4..]
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
         digits.parse().expect("a pid")
     }
 }
@@ -151,8 +172,10 @@ impl Drop for World {
         }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let ours = self.dir.path().to_string_lossy().into_owned();
-        let left: Vec<&str> =
-            mounts.lines().filter(|l| l.contains(&ours) && !l.contains("/s/netns")).collect();
+        let left: Vec<&str> = mounts
+            .lines()
+            .filter(|l| l.contains(&ours) && !l.contains("/s/netns"))
+            .collect();
         if !left.is_empty() && !std::thread::panicking() {
             panic!("left mounted: {left:?}");
         }
@@ -177,8 +200,18 @@ pub fn wait_for(mut child: Child, patience: Duration) -> Done {
             bytes
         })
     };
-    let out = drain(child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
-    let err = drain(child.stderr.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
+    let out = drain(
+        child
+            .stdout
+            .take()
+            .map(|p| Box::new(p) as Box<dyn Read + Send>),
+    );
+    let err = drain(
+        child
+            .stderr
+            .take()
+            .map(|p| Box::new(p) as Box<dyn Read + Send>),
+    );
     let deadline = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait().expect("wait") {
@@ -188,12 +221,20 @@ pub fn wait_for(mut child: Child, patience: Duration) -> Done {
             let _ = child.kill();
             let _ = child.wait();
             let err = err.join().unwrap_or_default();
-            panic!("hung for {patience:?}; stderr so far:\n{}", String::from_utf8_lossy(&err));
+            panic!(
+                "hung for {patience:?}; stderr so far:\n{}",
+                String::from_utf8_lossy(&err)
+            );
         }
         std::thread::sleep(Duration::from_millis(5));
     };
     let (stdout, stderr) = (out.join().expect("join"), err.join().expect("join"));
-    Output { status, stdout, stderr }.into()
+    Output {
+        status,
+        stdout,
+        stderr,
+    }
+    .into()
 }
 
 /// Polls until `what` holds.
@@ -213,7 +254,11 @@ fn busybox_tar() -> Vec<u8> {
         .find(|p| Path::new(p).exists())
         .expect("the tests need Debian's busybox-static; scripts/test installs it");
     let binary = std::fs::read(program).expect("read busybox");
-    let list = Command::new(program).arg("--list").output().expect("busybox runs").stdout;
+    let list = Command::new(program)
+        .arg("--list")
+        .output()
+        .expect("busybox runs")
+        .stdout;
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = |kind: tar::EntryType, mode: u32, size: u64| {
         let mut header = tar::Header::new_gnu();
@@ -237,17 +282,29 @@ fn busybox_tar() -> Vec<u8> {
         ("dev", 0o755),
     ] {
         let mut h = header(tar::EntryType::Directory, mode, 0);
-        tar.append_data(&mut h, format!("{dir}/"), std::io::empty()).expect("tar");
+        tar.append_data(&mut h, format!("{dir}/"), std::io::empty())
+            .expect("tar");
     }
     let mut h = header(tar::EntryType::Regular, 0o755, binary.len() as u64);
-    tar.append_data(&mut h, "bin/busybox", &binary[..]).expect("tar");
-    for name in String::from_utf8_lossy(&list).lines().filter(|n| *n != "busybox") {
+    tar.append_data(&mut h, "bin/busybox", &binary[..])
+        .expect("tar");
+    for name in String::from_utf8_lossy(&list)
+        .lines()
+        .filter(|n| *n != "busybox")
+    {
         let mut h = header(tar::EntryType::Symlink, 0o777, 0);
-        tar.append_link(&mut h, format!("bin/{name}"), "busybox").expect("tar");
+        tar.append_link(&mut h, format!("bin/{name}"), "busybox")
+            .expect("tar");
     }
     for (path, text) in [
-        ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/var/www:/bin/sh\nmail:x:8:8::/home:/bin/sh\n"),
-        ("etc/group", "root:x:0:\nwww:x:33:\nmail:x:8:\nshared:x:500:www\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/var/www:/bin/sh\nmail:x:8:8::/home:/bin/sh\n",
+        ),
+        (
+            "etc/group",
+            "root:x:0:\nwww:x:33:\nmail:x:8:\nshared:x:500:www\n",
+        ),
     ] {
         let mut h = header(tar::EntryType::Regular, 0o644, text.len() as u64);
         tar.append_data(&mut h, path, text.as_bytes()).expect("tar");

@@ -31,20 +31,29 @@ pub fn parse<R: Read>(entry: &mut tar::Entry<R>) -> Result<Option<TarEntry>, Arc
     use tar::EntryType as T;
     let raw = entry.path_bytes().into_owned();
     let kind = entry.header().entry_type();
-    if matches!(kind, T::XGlobalHeader | T::XHeader | T::GNULongName | T::GNULongLink) {
+    if matches!(
+        kind,
+        T::XGlobalHeader | T::XHeader | T::GNULongName | T::GNULongLink
+    ) {
         return Ok(None);
     }
     let path = clean(&raw)?;
     let mut meta = attributes(entry, &raw)?;
     let rdev = |entry: &tar::Entry<R>| -> Result<Rdev, ArchiveError> {
         let number = |n: std::io::Result<Option<u32>>| n.ok().flatten();
-        match (number(entry.header().device_major()), number(entry.header().device_minor())) {
+        match (
+            number(entry.header().device_major()),
+            number(entry.header().device_minor()),
+        ) {
             (Some(major), Some(minor)) => Ok(Rdev { major, minor }),
             _ => Err(bad(&raw, "a device without numbers")),
         }
     };
     let link = |entry: &tar::Entry<R>| {
-        entry.link_name_bytes().map(|l| l.into_owned()).ok_or_else(|| bad(&raw, "a link without target"))
+        entry
+            .link_name_bytes()
+            .map(|l| l.into_owned())
+            .ok_or_else(|| bad(&raw, "a link without target"))
     };
     let kind = match kind {
         T::Regular | T::Continuous | T::GNUSparse => Kind::File,
@@ -61,14 +70,22 @@ pub fn parse<R: Read>(entry: &mut tar::Entry<R>) -> Result<Option<TarEntry>, Arc
         T::Fifo => Kind::Fifo,
         T::Char => Kind::Char(rdev(entry)?),
         T::Block => Kind::Block(rdev(entry)?),
-        other => return Err(bad(&raw, &format!("an entry of type {:?}", char::from(other.as_byte())))),
+        other => {
+            return Err(bad(
+                &raw,
+                &format!("an entry of type {:?}", char::from(other.as_byte())),
+            ));
+        }
     };
     Ok(Some(TarEntry { path, meta, kind }))
 }
 
 fn bad(path: &[u8], why: &str) -> ArchiveError {
     let shown = &path[..path.len().min(256)];
-    ArchiveError::Entry { path: shown.escape_ascii().to_string(), why: why.to_string() }
+    ArchiveError::Entry {
+        path: shown.escape_ascii().to_string(),
+        why: why.to_string(),
+    }
 }
 
 /// A relative path without empty, "." and ".." components; the root is empty.
@@ -100,13 +117,19 @@ pub fn clean(raw: &[u8]) -> Result<Vec<u8>, ArchiveError> {
 fn attributes<R: Read>(entry: &mut tar::Entry<R>, path: &[u8]) -> Result<Meta, ArchiveError> {
     let header = entry.header();
     let id = |value: std::io::Result<u64>, what: &str| -> Result<u32, ArchiveError> {
-        value.ok().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| bad(path, what))
+        value
+            .ok()
+            .and_then(|v| u32::try_from(v).ok())
+            .ok_or_else(|| bad(path, what))
     };
     let mut meta = Meta {
         mode: header.mode().map_err(|_| bad(path, "no mode"))? & 0o7777,
         uid: id(header.uid(), "no owner")?,
         gid: id(header.gid(), "no group")?,
-        mtime: Time { secs: mtime(header), nanos: 0 },
+        mtime: Time {
+            secs: mtime(header),
+            nanos: 0,
+        },
         xattrs: Vec::new(),
     };
     if let Some(extensions) = entry.pax_extensions().map_err(ArchiveError::Read)? {
@@ -132,7 +155,11 @@ fn attributes<R: Read>(entry: &mut tar::Entry<R>, path: &[u8]) -> Result<Meta, A
 }
 
 fn mtime(header: &tar::Header) -> i64 {
-    header.mtime().ok().and_then(|t| i64::try_from(t).ok()).unwrap_or(0)
+    header
+        .mtime()
+        .ok()
+        .and_then(|t| i64::try_from(t).ok())
+        .unwrap_or(0)
 }
 
 fn number(text: &[u8]) -> Option<u32> {
@@ -147,11 +174,18 @@ fn pax_time(text: &[u8]) -> Option<Time> {
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanos: u32 = digits.parse().ok()?;
     if whole.starts_with('-') && nanos > 0 {
         // -1.25 is 1.25 s before the epoch; nanoseconds count upwards.
-        return Some(Time { secs: secs - 1, nanos: 1_000_000_000 - nanos });
+        return Some(Time {
+            secs: secs - 1,
+            nanos: 1_000_000_000 - nanos,
+        });
     }
     Some(Time { secs, nanos })
 }

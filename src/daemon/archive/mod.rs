@@ -57,7 +57,11 @@ pub struct Counted {
 
 /// Reads a whole tar stream into `sink`; gzip is told by its first bytes.
 pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, ArchiveError> {
-    let mut hashed = Hashed { inner: stream, hasher: Sha256::new(), bytes: 0 };
+    let mut hashed = Hashed {
+        inner: stream,
+        hasher: Sha256::new(),
+        bytes: 0,
+    };
     let mut head = [0; 2];
     let got = fill(&mut hashed, &mut head).map_err(ArchiveError::Read)?;
     let joined = std::io::Read::chain(&head[..got], &mut hashed);
@@ -74,7 +78,11 @@ pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, Archi
     };
     // What follows the end marker belongs to the digest as well.
     std::io::copy(&mut hashed, &mut std::io::sink()).map_err(ArchiveError::Read)?;
-    Ok(Counted { entries, bytes: hashed.bytes, sha256: hashed.hasher.finalize().into() })
+    Ok(Counted {
+        entries,
+        bytes: hashed.bytes,
+        sha256: hashed.hasher.finalize().into(),
+    })
 }
 
 fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
@@ -86,7 +94,9 @@ fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveErr
         if count > ENTRIES_MAX {
             return Err(ArchiveError::TooMany);
         }
-        let Some(found) = entry::parse(&mut entry)? else { continue };
+        let Some(found) = entry::parse(&mut entry)? else {
+            continue;
+        };
         let TarEntry { path, meta, kind } = found;
         match kind {
             Kind::Dir => sink.dir(&path, meta)?,

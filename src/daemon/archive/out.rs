@@ -14,7 +14,11 @@ const USTAR_NAME: usize = 100;
 
 /// Writes the whole tree, the root's own entry first. Sockets have no place in tar.
 pub fn write(tree: &dyn Tree, out: &mut dyn Write) -> Result<(), ArchiveError> {
-    let mut writer = Writer { tree, out: tar::Builder::new(out), linked: HashMap::new() };
+    let mut writer = Writer {
+        tree,
+        out: tar::Builder::new(out),
+        linked: HashMap::new(),
+    };
     let root = writer.attr(ROOT, b"")?;
     writer.one(&root, b"")?;
     writer.below(ROOT, b"")?;
@@ -29,7 +33,10 @@ struct Writer<'a> {
 }
 
 fn store_error(path: &[u8], source: Errno) -> ArchiveError {
-    ArchiveError::Store { path: path.escape_ascii().to_string(), source: Box::new(source) }
+    ArchiveError::Store {
+        path: path.escape_ascii().to_string(),
+        source: Box::new(source),
+    }
 }
 
 impl Writer<'_> {
@@ -62,7 +69,7 @@ impl Writer<'_> {
                 true
             })
             .map_err(|e| store_error(path, e))?;
-        names.sort();
+        names.sort_by(|a, b| a.0.cmp(&b.0));
         names
             .into_iter()
             .map(|(name, node, attr)| Ok((name, attr.map_or_else(|| self.attr(node, path), Ok)?)))
@@ -103,19 +110,31 @@ impl Writer<'_> {
                 } else {
                     tar::EntryType::Block
                 });
-                header.set_device_major(attr.rdev.major).map_err(ArchiveError::Read)?;
-                header.set_device_minor(attr.rdev.minor).map_err(ArchiveError::Read)?;
+                header
+                    .set_device_major(attr.rdev.major)
+                    .map_err(ArchiveError::Read)?;
+                header
+                    .set_device_minor(attr.rdev.minor)
+                    .map_err(ArchiveError::Read)?;
             }
             Kind::Symlink => {
                 header.set_entry_type(tar::EntryType::Symlink);
-                let (target, _) =
-                    self.tree.readlink(attr.node).map_err(|e| store_error(path, e))?;
+                let (target, _) = self
+                    .tree
+                    .readlink(attr.node)
+                    .map_err(|e| store_error(path, e))?;
                 set_link(&mut header, &mut pax, &target);
             }
             Kind::File => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_size(attr.size);
-                let mut data = FileData { tree: self.tree, node: attr.node, at: 0, buffer: Vec::new(), used: 0 };
+                let mut data = FileData {
+                    tree: self.tree,
+                    node: attr.node,
+                    at: 0,
+                    buffer: Vec::new(),
+                    used: 0,
+                };
                 return self.put(header, pax, &shown, &mut data);
             }
         }
@@ -128,9 +147,15 @@ impl Writer<'_> {
         path: &[u8],
         pax: &mut Vec<(String, Vec<u8>)>,
     ) -> Result<(), ArchiveError> {
-        let names = self.tree.listxattr(node).map_err(|e| store_error(path, e))?;
+        let names = self
+            .tree
+            .listxattr(node)
+            .map_err(|e| store_error(path, e))?;
         for name in names {
-            let value = self.tree.getxattr(node, &name).map_err(|e| store_error(path, e))?;
+            let value = self
+                .tree
+                .getxattr(node, &name)
+                .map_err(|e| store_error(path, e))?;
             let name = String::from_utf8(name).map_err(|_| ArchiveError::Entry {
                 path: path.escape_ascii().to_string(),
                 why: "an extended attribute whose name is not UTF-8, which tar cannot carry".into(),
@@ -158,7 +183,9 @@ impl Writer<'_> {
         pax.sort();
         if !pax.is_empty() {
             let records = pax.iter().map(|(k, v)| (k.as_str(), v.as_slice()));
-            self.out.append_pax_extensions(records).map_err(ArchiveError::Read)?;
+            self.out
+                .append_pax_extensions(records)
+                .map_err(ArchiveError::Read)?;
         }
         header.set_cksum();
         self.out.append(&header, data).map_err(ArchiveError::Read)

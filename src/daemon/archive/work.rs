@@ -25,18 +25,29 @@ pub struct WorkSink {
 }
 
 fn store_error(path: &[u8], source: Errno) -> ArchiveError {
-    ArchiveError::Store { path: path.escape_ascii().to_string(), source: Box::new(source) }
+    ArchiveError::Store {
+        path: path.escape_ascii().to_string(),
+        source: Box::new(source),
+    }
 }
 
+static ROOT_CREDS: Creds = Creds::ROOT;
+
 fn cx() -> OpCx<'static> {
-    OpCx { creds: &Creds::ROOT, now: clock::now(), once: None }
+    OpCx {
+        creds: &ROOT_CREDS,
+        now: clock::now(),
+        once: None,
+    }
 }
 
 impl WorkSink {
     /// `dest` is an absolute path in the tree; missing directories are made.
     pub fn new(tree: Arc<WorkTree>, dest: &[u8]) -> Result<WorkSink, ArchiveError> {
         let mut sink = WorkSink { tree, base: ROOT };
-        sink.base = sink.directory(ROOT, dest).map_err(|e| store_error(dest, e))?;
+        sink.base = sink
+            .directory(ROOT, dest)
+            .map_err(|e| store_error(dest, e))?;
         Ok(sink)
     }
 
@@ -61,7 +72,10 @@ impl WorkSink {
                 }
                 Ok(_) => return Err(Errno::NotDir),
                 Err(Errno::NoEnt) => {
-                    let new = SetAttr { mode: Some(0o755), ..SetAttr::default() };
+                    let new = SetAttr {
+                        mode: Some(0o755),
+                        ..SetAttr::default()
+                    };
                     at = self.tree.mkdir(&cx(), at, &name, &new)?.node.node;
                 }
                 Err(other) => return Err(other),
@@ -90,7 +104,8 @@ impl WorkSink {
 
     fn finish(&self, node: Node, meta: &Meta, mode: bool) -> Result<(), Errno> {
         for (name, value) in &meta.xattrs {
-            self.tree.setxattr(&cx(), node, name, value, XattrHow::Either)?;
+            self.tree
+                .setxattr(&cx(), node, name, value, XattrHow::Either)?;
         }
         let new = SetAttr {
             mode: mode.then_some(meta.mode),
@@ -102,10 +117,15 @@ impl WorkSink {
         self.tree.setattr(&cx(), node, &new, None).map(drop)
     }
 
-    fn store_file(&self, path: &[u8], data: &mut dyn Read) -> Result<Result<Attr, Errno>, std::io::Error> {
+    fn store_file(
+        &self,
+        path: &[u8],
+        data: &mut dyn Read,
+    ) -> Result<Result<Attr, Errno>, std::io::Error> {
         let made = self.parent(path).and_then(|(dir, name)| {
             self.clear(dir, name)?;
-            self.tree.create(&cx(), dir, name, Create::Guarded, &SetAttr::default())
+            self.tree
+                .create(&cx(), dir, name, Create::Guarded, &SetAttr::default())
         });
         let node = match made {
             Ok(made) => made.node,
@@ -141,7 +161,9 @@ impl Sink for WorkSink {
             // The destination itself stays as it is.
             return Ok(());
         }
-        let made = self.directory(self.base, path).and_then(|node| self.finish(node, &meta, true));
+        let made = self
+            .directory(self.base, path)
+            .and_then(|node| self.finish(node, &meta, true));
         made.map_err(|e| store_error(path, e))
     }
 
@@ -161,7 +183,9 @@ impl Sink for WorkSink {
     fn symlink(&mut self, path: &[u8], meta: Meta, target: &[u8]) -> Result<(), ArchiveError> {
         let made = self.parent(path).and_then(|(dir, name)| {
             self.clear(dir, name)?;
-            let made = self.tree.symlink(&cx(), dir, name, target, &SetAttr::default())?;
+            let made = self
+                .tree
+                .symlink(&cx(), dir, name, target, &SetAttr::default())?;
             self.finish(made.node.node, &meta, false)
         });
         made.map_err(|e| store_error(path, e))
@@ -176,7 +200,9 @@ impl Sink for WorkSink {
         };
         let made = self.parent(path).and_then(|(dir, name)| {
             self.clear(dir, name)?;
-            let made = self.tree.mknod(&cx(), dir, name, kind, rdev, &SetAttr::default())?;
+            let made = self
+                .tree
+                .mknod(&cx(), dir, name, kind, rdev, &SetAttr::default())?;
             self.finish(made.node.node, &meta, true)
         });
         made.map_err(|e| store_error(path, e))

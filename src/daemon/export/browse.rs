@@ -38,7 +38,10 @@ pub struct NameRow {
 
 impl NameRow {
     pub fn time(&self) -> Time {
-        Time { secs: self.changed.0, nanos: self.changed.1 }
+        Time {
+            secs: self.changed.0,
+            nanos: self.changed.1,
+        }
     }
 
     /// What `run` points at: the last step.
@@ -82,7 +85,10 @@ impl Table {
     }
 
     pub fn root_time(&self) -> Time {
-        Time { secs: self.changed.0, nanos: self.changed.1 }
+        Time {
+            secs: self.changed.0,
+            nanos: self.changed.1,
+        }
     }
 
     /// Shows `name` with these steps, in order. A step shown before keeps its number.
@@ -104,7 +110,11 @@ impl Table {
                 Some(row) => row.id,
                 None => self.take_id(),
             };
-            rows.push(Row { id, dir: dir.clone(), snapshot });
+            rows.push(Row {
+                id,
+                dir: dir.clone(),
+                snapshot,
+            });
         }
         let (id, link_id) = match &old {
             Some(old) => (old.id, old.link_id),
@@ -115,7 +125,12 @@ impl Table {
         };
         let was = old.as_ref().map_or((0, 0), |o| o.changed);
         if old.as_ref().is_none_or(|o| o.rows != rows) {
-            let row = NameRow { id, link_id, changed: after(was, now), rows };
+            let row = NameRow {
+                id,
+                link_id,
+                changed: after(was, now),
+                rows,
+            };
             self.names.insert(name.to_string(), row);
             self.reindex();
         }
@@ -141,8 +156,16 @@ impl Table {
             self.index.insert(row.id, Place::Name(name.clone()));
             self.index.insert(row.link_id, Place::Link(name.clone()));
             for step in &row.rows {
-                let Ok(snapshot) = step.snapshot.parse() else { continue };
-                self.index.insert(step.id, Place::Step { name: name.clone(), snapshot });
+                let Ok(snapshot) = step.snapshot.parse() else {
+                    continue;
+                };
+                self.index.insert(
+                    step.id,
+                    Place::Step {
+                        name: name.clone(),
+                        snapshot,
+                    },
+                );
             }
         }
     }
@@ -173,19 +196,29 @@ mod tests {
     }
 
     fn steps(names: &[(&str, u8)]) -> Vec<(String, Digest)> {
-        names.iter().map(|(dir, byte)| (dir.to_string(), Digest([*byte; 32]))).collect()
+        names
+            .iter()
+            .map(|(dir, byte)| (dir.to_string(), Digest([*byte; 32])))
+            .collect()
     }
 
     #[test]
     fn a_step_keeps_its_number_and_a_new_one_gets_a_new_one() {
         let mut table = Table::default();
-        table.set("web", &steps(&[("step1-a", 1), ("run-b", 1)]), at(5)).expect("room");
+        table
+            .set("web", &steps(&[("step1-a", 1), ("run-b", 1)]), at(5))
+            .expect("room");
         let first = table.names["web"].clone();
-        table.set("web", &steps(&[("step1-a", 1), ("run-c", 2)]), at(5)).expect("room");
+        table
+            .set("web", &steps(&[("step1-a", 1), ("run-c", 2)]), at(5))
+            .expect("room");
         let second = &table.names["web"];
         assert_eq!(first.rows[0].id, second.rows[0].id);
         assert_ne!(first.rows[1].id, second.rows[1].id);
-        assert!(second.time() > first.time(), "the directory's time moves with its contents");
+        assert!(
+            second.time() > first.time(),
+            "the directory's time moves with its contents"
+        );
         assert_eq!(table.place(first.rows[1].id), None);
         assert_eq!(second.run(), "run-c");
     }
@@ -193,19 +226,27 @@ mod tests {
     #[test]
     fn one_snapshot_under_two_names_has_two_numbers() {
         let mut table = Table::default();
-        table.set("a", &steps(&[("step1-x", 1)]), at(1)).expect("room");
-        table.set("b", &steps(&[("step1-x", 1)]), at(1)).expect("room");
+        table
+            .set("a", &steps(&[("step1-x", 1)]), at(1))
+            .expect("room");
+        table
+            .set("b", &steps(&[("step1-x", 1)]), at(1))
+            .expect("room");
         assert_ne!(table.names["a"].rows[0].id, table.names["b"].rows[0].id);
     }
 
     #[test]
     fn a_saved_table_is_the_same_and_never_uses_a_number_again() {
         let mut table = Table::default();
-        table.set("a", &steps(&[("step1-x", 1)]), at(1)).expect("room");
+        table
+            .set("a", &steps(&[("step1-x", 1)]), at(1))
+            .expect("room");
         let gone = table.names["a"].rows[0].id;
         table.remove("a", at(2));
         let mut table = Table::load(&table.save().expect("json")).expect("own json");
-        table.set("a", &steps(&[("step1-x", 1)]), at(3)).expect("room");
+        table
+            .set("a", &steps(&[("step1-x", 1)]), at(3))
+            .expect("room");
         assert!(table.names["a"].rows[0].id > gone);
         assert!(table.place(gone).is_none());
     }

@@ -47,7 +47,13 @@ impl Exports {
         };
         let codec = Codec::new(&store.secret());
         let grafts = host::Grafts::new(codec.clone());
-        Ok(Exports { store, works, codec, browse: RwLock::new(table), grafts })
+        Ok(Exports {
+            store,
+            works,
+            codec,
+            browse: RwLock::new(table),
+            grafts,
+        })
     }
 
     /// The export path of a run's, build's or mount's work tree.
@@ -56,13 +62,22 @@ impl Exports {
     }
 
     pub fn graft_path(&self, graft: u64) -> String {
-        format!("/graft/{graft}/{}", self.codec.export_secret("graft", graft))
+        format!(
+            "/graft/{graft}/{}",
+            self.codec.export_secret("graft", graft)
+        )
     }
 
     /// The export path of a step in the browse view; none where the view does not show it.
     pub fn step_path(&self, name: &str, key: &str) -> Option<String> {
         let table = self.browse.read();
-        let row = table.names.get(name)?.rows.iter().rev().find(|r| r.dir.ends_with(key))?;
+        let row = table
+            .names
+            .get(name)?
+            .rows
+            .iter()
+            .rev()
+            .find(|r| r.dir.ends_with(key))?;
         Some(format!("/chroot/{name}/{}", row.dir))
     }
 
@@ -90,7 +105,9 @@ impl Exports {
     fn save(&self, table: &Table) -> Outcome<()> {
         let fail = |e: &dyn std::error::Error| Fail::internal("cannot save the browse view", e);
         let bytes = table.save().map_err(|e| fail(&e))?;
-        self.store.put_record(TABLE.0, TABLE.1, &bytes).map_err(|e| fail(&e))
+        self.store
+            .put_record(TABLE.0, TABLE.1, &bytes)
+            .map_err(|e| fail(&e))
     }
 
     fn row_tree(&self, row: u64) -> Option<(Arc<SealedTree>, String)> {
@@ -130,14 +147,19 @@ impl Exports {
                     return self.grafts.root(id);
                 }
                 self.works.get(id).ok()?;
-                Some(self.codec.encode(&Name::Work { tree: id, node: ROOT }))
+                Some(self.codec.encode(&Name::Work {
+                    tree: id,
+                    node: ROOT,
+                }))
             }
             _ => None,
         }
     }
 
     fn resolve_browse(&self, parts: &mut dyn Iterator<Item = &str>) -> Option<Fh> {
-        let Some(name) = parts.next() else { return Some(self.root_handle()) };
+        let Some(name) = parts.next() else {
+            return Some(self.root_handle());
+        };
         let table = self.browse.read();
         let row = table.names.get(name)?;
         let Some(step) = parts.next() else {
@@ -148,11 +170,18 @@ impl Exports {
         if parts.next().is_some() {
             return None;
         }
-        Some(self.codec.encode(&Name::Browse { row: step.id, node: ROOT }))
+        Some(self.codec.encode(&Name::Browse {
+            row: step.id,
+            node: ROOT,
+        }))
     }
 }
 
 /// Compares secrets without telling by time how far they agree.
 fn same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+    a.len() == b.len()
+        && a.bytes()
+            .zip(b.bytes())
+            .fold(0, |acc, (x, y)| acc | (x ^ y))
+            == 0
 }

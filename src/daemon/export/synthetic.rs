@@ -44,7 +44,14 @@ impl Exports {
         let table = self.browse.read();
         if id == ROOT_ID {
             let nlink = 2 + count(table.names.len());
-            return Ok(made_up(Kind::Dir, 0o755, nlink, 4096, table.root_time(), ROOT_ID));
+            return Ok(made_up(
+                Kind::Dir,
+                0o755,
+                nlink,
+                4096,
+                table.root_time(),
+                ROOT_ID,
+            ));
         }
         match table.place(id) {
             Some(Place::Name(name)) => {
@@ -64,7 +71,11 @@ impl Exports {
         let names: Vec<(String, NameRow)> = {
             let table = self.browse.read();
             if id == ROOT_ID {
-                table.names.iter().map(|(n, r)| (n.clone(), r.clone())).collect()
+                table
+                    .names
+                    .iter()
+                    .map(|(n, r)| (n.clone(), r.clone()))
+                    .collect()
             } else {
                 match table.place(id) {
                     Some(Place::Name(name)) => {
@@ -81,7 +92,11 @@ impl Exports {
             .into_iter()
             .map(|(name, row)| {
                 let fh = self.codec.encode(&Name::Synthetic { id: row.id });
-                Ok(Shown { name, fh, attr: self.synthetic_attr(row.id)? })
+                Ok(Shown {
+                    name,
+                    fh,
+                    attr: self.synthetic_attr(row.id)?,
+                })
             })
             .collect()
     }
@@ -94,7 +109,10 @@ impl Exports {
             let fileid = Exports::browse_fileid(step.id, ROOT);
             out.push(Shown {
                 name: step.dir.clone(),
-                fh: self.codec.encode(&Name::Browse { row: step.id, node: ROOT }),
+                fh: self.codec.encode(&Name::Browse {
+                    row: step.id,
+                    node: ROOT,
+                }),
                 attr: convert::attr(&attr, FSID_BROWSE, fileid),
             });
         }
@@ -113,15 +131,26 @@ impl Exports {
         }
         let own = |id: u64| -> Result<Found> {
             let fh = self.codec.encode(&Name::Synthetic { id });
-            Ok(Found { fh, attr: self.synthetic_attr(id)?, dir })
+            Ok(Found {
+                fh,
+                attr: self.synthetic_attr(id)?,
+                dir,
+            })
         };
         match name {
             b"." => own(id),
             b".." => own(ROOT_ID),
             name => {
-                let found = self.shown(id)?.into_iter().find(|s| s.name.as_bytes() == name);
+                let found = self
+                    .shown(id)?
+                    .into_iter()
+                    .find(|s| s.name.as_bytes() == name);
                 let found = found.ok_or(nfsstat3::NFS3ERR_NOENT)?;
-                Ok(Found { fh: found.fh, attr: found.attr, dir })
+                Ok(Found {
+                    fh: found.fh,
+                    attr: found.attr,
+                    dir,
+                })
             }
         }
     }
@@ -155,8 +184,12 @@ impl Exports {
         let dots = [(1u64, &b"."[..], id), (2, &b".."[..], ROOT_ID)];
         for (at, name, fileid) in dots {
             if cookie < at {
-                let entry =
-                    Entry { fileid, name, cookie: at, plus: plus.then_some((own, attr)).filter(|_| at == 1) };
+                let entry = Entry {
+                    fileid,
+                    name,
+                    cookie: at,
+                    plus: plus.then_some((own, attr)).filter(|_| at == 1),
+                };
                 if !emit(entry) {
                     return Ok(DirDone { attr, eof: false });
                 }
@@ -178,5 +211,12 @@ impl Exports {
 }
 
 fn link_attr(row: &NameRow) -> fattr3 {
-    made_up(Kind::Symlink, 0o777, 1, row.run().len() as u64, row.time(), row.link_id)
+    made_up(
+        Kind::Symlink,
+        0o777,
+        1,
+        row.run().len() as u64,
+        row.time(),
+        row.link_id,
+    )
 }

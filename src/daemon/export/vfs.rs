@@ -8,7 +8,7 @@ use pocker_nfs::vfs::*;
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{self as st, Node, OpCx, ROOT};
-use pocker_store::work::WorkTree;
+use pocker_store::work::{WorkClass, WorkTree};
 use std::sync::Arc;
 
 const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
@@ -20,8 +20,17 @@ const FILE_MAX: u64 = i64::MAX as u64;
 
 /// What a handle leads to.
 enum At {
-    Sealed { tree: Arc<SealedTree>, row: u64, node: Node, name: String },
-    Work { tree: Arc<WorkTree>, id: u64, node: Node },
+    Sealed {
+        tree: Arc<SealedTree>,
+        row: u64,
+        node: Node,
+        name: String,
+    },
+    Work {
+        tree: Arc<WorkTree>,
+        id: u64,
+        node: Node,
+    },
     Synthetic(u64),
     Host(u64, HostFile),
 }
@@ -35,7 +44,12 @@ impl Exports {
             }
             Name::Browse { row, node } => {
                 let (tree, name) = self.row_tree(row).ok_or(STALE)?;
-                Ok(At::Sealed { tree, row, node, name })
+                Ok(At::Sealed {
+                    tree,
+                    row,
+                    node,
+                    name,
+                })
             }
             Name::Synthetic { id } => Ok(At::Synthetic(id)),
             Name::Host { graft, file } => Ok(At::Host(graft, file)),
@@ -75,16 +89,20 @@ fn work_attr(id: u64, attr: &st::Attr) -> fattr3 {
 }
 
 fn wcc(id: u64, wcc: &st::Wcc) -> Wcc {
-    Wcc { before: convert::wcc_before(&wcc.before), after: work_attr(id, &wcc.after) }
+    Wcc {
+        before: convert::wcc_before(&wcc.before),
+        after: work_attr(id, &wcc.after),
+    }
 }
 
 /// Runs a change of a work tree with the call's credentials, clock and once key.
-fn change<T>(
-    cx: &Cx,
-    op: impl FnOnce(&OpCx) -> std::result::Result<T, st::Errno>,
-) -> Result<T> {
+fn change<T>(cx: &Cx, op: impl FnOnce(&OpCx) -> std::result::Result<T, st::Errno>) -> Result<T> {
     let creds = convert::creds(cx.caller);
-    let op_cx = OpCx { creds: &creds, now: clock::now(), once: cx.once.map(|key| key.0) };
+    let op_cx = OpCx {
+        creds: &creds,
+        now: clock::now(),
+        once: cx.once.map(|key| key.0),
+    };
     op(&op_cx).map_err(convert::status)
 }
 
@@ -98,12 +116,17 @@ impl Vfs for Exports {
 
     fn exports(&self) -> Vec<ExportLine> {
         // Writable exports are reached by their secret only and are not told.
-        vec![ExportLine { path: b"/chroot".to_vec(), hosts: Vec::new() }]
+        vec![ExportLine {
+            path: b"/chroot".to_vec(),
+            hosts: Vec::new(),
+        }]
     }
 
     fn getattr(&self, _cx: &Cx, fh: &Fh) -> Result<fattr3> {
         match self.at(fh)? {
-            At::Sealed { tree, row, node, .. } => {
+            At::Sealed {
+                tree, row, node, ..
+            } => {
                 let attr = tree.getattr(node).map_err(convert::status)?;
                 Ok(Exports::row_attr(row, &attr))
             }
@@ -129,15 +152,32 @@ impl Vfs for Exports {
     fn lookup(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Found> {
         let creds = convert::creds(cx.caller);
         match self.at(dir)? {
-            At::Sealed { row, node: ROOT, name: owner, tree } if name == b".." => {
+            At::Sealed {
+                row,
+                node: ROOT,
+                name: owner,
+                tree,
+            } if name == b".." => {
                 // Above a step's root is its pocker's directory in the view.
                 let attr = tree.getattr(ROOT).map_err(convert::status)?;
-                let id = self.browse.read().names.get(&owner).map(|r| r.id).ok_or(STALE)?;
+                let id = self
+                    .browse
+                    .read()
+                    .names
+                    .get(&owner)
+                    .map(|r| r.id)
+                    .ok_or(STALE)?;
                 let fh = self.codec.encode(&Name::Synthetic { id });
                 let dir = Exports::row_attr(row, &attr);
-                Ok(Found { fh, attr: self.synthetic_attr(id)?, dir })
+                Ok(Found {
+                    fh,
+                    attr: self.synthetic_attr(id)?,
+                    dir,
+                })
             }
-            At::Sealed { tree, row, node, .. } => {
+            At::Sealed {
+                tree, row, node, ..
+            } => {
                 let found = tree.lookup(&creds, node, name).map_err(convert::status)?;
                 Ok(Found {
                     fh: self.row_handle(row, found.node.node),
@@ -169,7 +209,9 @@ impl Vfs for Exports {
 
     fn readlink(&self, _cx: &Cx, fh: &Fh) -> Result<(Vec<u8>, fattr3)> {
         match self.at(fh)? {
-            At::Sealed { tree, row, node, .. } => {
+            At::Sealed {
+                tree, row, node, ..
+            } => {
                 let (target, attr) = tree.readlink(node).map_err(convert::status)?;
                 Ok((target, Exports::row_attr(row, &attr)))
             }
@@ -182,18 +224,35 @@ impl Vfs for Exports {
         }
     }
 
-    fn read(&self, cx: &Cx, fh: &Fh, offset: u64, count: u32, out: &mut Vec<u8>) -> Result<ReadDone> {
+    fn read(
+        &self,
+        cx: &Cx,
+        fh: &Fh,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<ReadDone> {
         let creds = convert::creds(cx.caller);
         match self.at(fh)? {
-            At::Sealed { tree, row, node, .. } => {
-                let done =
-                    tree.read(&creds, node, offset, count, out).map_err(convert::status)?;
-                Ok(ReadDone { attr: Exports::row_attr(row, &done.attr), eof: done.eof })
+            At::Sealed {
+                tree, row, node, ..
+            } => {
+                let done = tree
+                    .read(&creds, node, offset, count, out)
+                    .map_err(convert::status)?;
+                Ok(ReadDone {
+                    attr: Exports::row_attr(row, &done.attr),
+                    eof: done.eof,
+                })
             }
             At::Work { tree, id, node } => {
-                let done =
-                    tree.read(&creds, node, offset, count, out).map_err(convert::status)?;
-                Ok(ReadDone { attr: work_attr(id, &done.attr), eof: done.eof })
+                let done = tree
+                    .read(&creds, node, offset, count, out)
+                    .map_err(convert::status)?;
+                Ok(ReadDone {
+                    attr: work_attr(id, &done.attr),
+                    eof: done.eof,
+                })
             }
             At::Synthetic(_) => Err(nfsstat3::NFS3ERR_ISDIR),
             At::Host(graft, file) => self.grafts.read(cx, graft, &file, offset, count, out),
@@ -209,7 +268,11 @@ impl Vfs for Exports {
         let done = self.noted(change(cx, |op| tree.write(op, node, offset, data)))?;
         // A work tree is thrown away with the machine, so its writes are as stable
         // as it will ever be: what NFS calls FILE_SYNC (design: Durability).
-        Ok(Written { count: data.len() as u32, committed: Stable::FileSync, wcc: wcc(id, &done.wcc) })
+        Ok(Written {
+            count: data.len() as u32,
+            committed: Stable::FileSync,
+            wcc: wcc(id, &done.wcc),
+        })
     }
 
     fn create(&self, cx: &Cx, dir: &Fh, name: &[u8], how: &CreateHow) -> Result<Made> {
@@ -236,7 +299,14 @@ impl Vfs for Exports {
         Ok(self.made(id, &changed))
     }
 
-    fn symlink(&self, cx: &Cx, dir: &Fh, name: &[u8], target: &[u8], attr: &sattr3) -> Result<Made> {
+    fn symlink(
+        &self,
+        cx: &Cx,
+        dir: &Fh,
+        name: &[u8],
+        target: &[u8],
+        attr: &sattr3,
+    ) -> Result<Made> {
         if let At::Host(graft, file) = self.at(dir)? {
             return self.grafts.symlink(cx, graft, &file, name, target, attr);
         }
@@ -251,12 +321,15 @@ impl Vfs for Exports {
             return self.grafts.mknod(cx, graft, &file, name, kind, attr);
         }
         let (tree, id, node) = self.work(dir)?;
-        let rdev = |d: specdata3| st::Rdev { major: d.specdata1, minor: d.specdata2 };
+        let rdev = |d: specdata3| st::Rdev {
+            major: d.specdata1,
+            minor: d.specdata2,
+        };
         let (kind, rdev) = match kind {
             NodeKind::Fifo => (st::Kind::Fifo, st::Rdev::default()),
             NodeKind::Socket => (st::Kind::Socket, st::Rdev::default()),
             // Devices come from bases and builds; a running pocker makes none.
-            NodeKind::Char(_) | NodeKind::Block(_) if !tree.allows_devices() => {
+            NodeKind::Char(_) | NodeKind::Block(_) if tree.class() != WorkClass::Build => {
                 return Err(nfsstat3::NFS3ERR_PERM);
             }
             NodeKind::Char(d) => (st::Kind::Char, rdev(d)),
@@ -290,7 +363,14 @@ impl Vfs for Exports {
             (At::Host(a, from), At::Host(b, to)) if a == b => {
                 self.grafts.rename(cx, a, &from, name, &to, new)
             }
-            (At::Work { tree, id, node }, At::Work { id: other, node: target, .. }) if id == other => {
+            (
+                At::Work { tree, id, node },
+                At::Work {
+                    id: other,
+                    node: target,
+                    ..
+                },
+            ) if id == other => {
                 let changed = change(cx, |op| tree.rename(op, node, name, target, new))?;
                 let from = wcc(id, &changed.wcc);
                 Ok((from, changed.to.as_ref().map_or(from, |to| wcc(id, to))))
@@ -305,7 +385,14 @@ impl Vfs for Exports {
             (At::Host(a, file), At::Host(b, dir)) if a == b => {
                 self.grafts.link(cx, a, &file, &dir, name)
             }
-            (At::Work { tree, id, node }, At::Work { id: other, node: target, .. }) if id == other => {
+            (
+                At::Work { tree, id, node },
+                At::Work {
+                    id: other,
+                    node: target,
+                    ..
+                },
+            ) if id == other => {
                 let changed = change(cx, |op| tree.link(op, node, target, name))?;
                 Ok((work_attr(id, &changed.node), wcc(id, &changed.wcc)))
             }
@@ -324,22 +411,44 @@ impl Vfs for Exports {
     ) -> Result<DirDone> {
         let creds = convert::creds(cx.caller);
         match self.at(dir)? {
-            At::Sealed { tree, row, node, .. } => {
+            At::Sealed {
+                tree, row, node, ..
+            } => {
                 let done = tree.readdir(&creds, node, cookie, plus, &mut |e| {
-                    let found = e.attr.map(|a| (self.row_handle(row, e.node), Exports::row_attr(row, &a)));
+                    let found = e
+                        .attr
+                        .map(|a| (self.row_handle(row, e.node), Exports::row_attr(row, &a)));
                     let fileid = Exports::browse_fileid(row, e.node);
-                    emit(Entry { fileid, name: e.name, cookie: e.cookie, plus: found })
+                    emit(Entry {
+                        fileid,
+                        name: e.name,
+                        cookie: e.cookie,
+                        plus: found,
+                    })
                 });
                 let done = done.map_err(convert::status)?;
-                Ok(DirDone { attr: Exports::row_attr(row, &done.attr), eof: done.eof })
+                Ok(DirDone {
+                    attr: Exports::row_attr(row, &done.attr),
+                    eof: done.eof,
+                })
             }
             At::Work { tree, id, node } => {
                 let done = tree.readdir(&creds, node, cookie, plus, &mut |e| {
-                    let found = e.attr.map(|a| (self.work_handle(id, e.node), work_attr(id, &a)));
-                    emit(Entry { fileid: e.node, name: e.name, cookie: e.cookie, plus: found })
+                    let found = e
+                        .attr
+                        .map(|a| (self.work_handle(id, e.node), work_attr(id, &a)));
+                    emit(Entry {
+                        fileid: e.node,
+                        name: e.name,
+                        cookie: e.cookie,
+                        plus: found,
+                    })
                 });
                 let done = done.map_err(convert::status)?;
-                Ok(DirDone { attr: work_attr(id, &done.attr), eof: done.eof })
+                Ok(DirDone {
+                    attr: work_attr(id, &done.attr),
+                    eof: done.eof,
+                })
             }
             At::Synthetic(id) => self.synthetic_readdir(id, cookie, plus, emit),
             At::Host(graft, file) => self.grafts.readdir(cx, graft, &file, cookie, plus, emit),
@@ -365,7 +474,14 @@ impl Vfs for Exports {
 
     fn fsinfo(&self, cx: &Cx, fh: &Fh) -> Result<(FsInfo, fattr3)> {
         let attr = self.getattr(cx, fh)?;
-        Ok((FsInfo { io_max: IO_MAX, max_file_size: FILE_MAX, link_max: 65_000 }, attr))
+        Ok((
+            FsInfo {
+                io_max: IO_MAX,
+                max_file_size: FILE_MAX,
+                link_max: 65_000,
+            },
+            attr,
+        ))
     }
 
     fn commit(&self, cx: &Cx, fh: &Fh, _offset: u64, _count: u32) -> Result<Wcc> {
@@ -374,8 +490,15 @@ impl Vfs for Exports {
         }
         // Every WRITE was answered FILE_SYNC: there is nothing unstable.
         let attr = self.getattr(cx, fh)?;
-        let before = wcc_attr { size: attr.size, mtime: attr.mtime, ctime: attr.ctime };
-        Ok(Wcc { before, after: attr })
+        let before = wcc_attr {
+            size: attr.size,
+            mtime: attr.mtime,
+            ctime: attr.ctime,
+        };
+        Ok(Wcc {
+            before,
+            after: attr,
+        })
     }
 
     fn write_verifier(&self) -> [u8; 8] {
@@ -425,8 +548,10 @@ impl Vfs for Exports {
 impl Exports {
     /// A failed write or fsync moves the write verifier: clients send again what may be gone.
     fn noted<T>(&self, done: Result<T>) -> Result<T> {
-        if matches!(done, Err(nfsstat3::NFS3ERR_IO | nfsstat3::NFS3ERR_NOSPC | nfsstat3::NFS3ERR_DQUOT))
-            && let Err(e) = self.store.bump_error_epoch()
+        if matches!(
+            done,
+            Err(nfsstat3::NFS3ERR_IO | nfsstat3::NFS3ERR_NOSPC | nfsstat3::NFS3ERR_DQUOT)
+        ) && let Err(e) = self.store.bump_error_epoch()
         {
             tracing::error!("cannot move the write verifier after a failed write: {e}");
         }
@@ -455,7 +580,13 @@ fn granted(caller: &Caller, attr: &fattr3, writable: bool) -> u32 {
             granted |= access::DELETE;
         }
     }
-    let executable = if dir { root || class & 1 != 0 } else if root { attr.mode & 0o111 != 0 } else { class & 1 != 0 };
+    let executable = if dir {
+        root || class & 1 != 0
+    } else if root {
+        attr.mode & 0o111 != 0
+    } else {
+        class & 1 != 0
+    };
     if executable {
         granted |= if dir { access::LOOKUP } else { access::EXECUTE };
     }

@@ -46,12 +46,19 @@ fn reader(body: Body) -> BodyReader {
     tokio::spawn(async move {
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
-            if send.send(chunk.map_err(std::io::Error::other)).await.is_err() {
+            if send
+                .send(chunk.map_err(std::io::Error::other))
+                .await
+                .is_err()
+            {
                 break;
             }
         }
     });
-    BodyReader { chunks, current: Bytes::new() }
+    BodyReader {
+        chunks,
+        current: Bytes::new(),
+    }
 }
 
 fn refused(e: ArchiveError) -> Fail {
@@ -72,7 +79,8 @@ async fn on_blocking<T: Send + 'static>(
         let _counted = counted;
         call(&daemon)
     });
-    done.await.map_err(|e| Fail::internal("the call ended in the middle", &e))?
+    done.await
+        .map_err(|e| Fail::internal("the call ended in the middle", &e))?
 }
 
 #[derive(Deserialize)]
@@ -173,14 +181,19 @@ impl Write for BodyWriter {
 pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> Outcome<Body> {
     let tree = on_blocking(d.clone(), move |d| {
         let digest = digest(&snapshot)?;
-        d.store.sealed(&digest).map_err(|e| Fail::internal("cannot open the tree", &e))
+        d.store
+            .sealed(&digest)
+            .map_err(|e| Fail::internal("cannot open the tree", &e))
     })
     .await?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
     let counted = Counted::new(d);
     tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        let mut writer = BodyWriter { chunks: send.clone(), buffer: Vec::with_capacity(CHUNK) };
+        let mut writer = BodyWriter {
+            chunks: send.clone(),
+            buffer: Vec::with_capacity(CHUNK),
+        };
         let written = out::write(&*tree, &mut writer)
             .and_then(|()| writer.flush().map_err(ArchiveError::Read));
         if let Err(e) = written {

@@ -34,7 +34,10 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/trees/{id}/seal", post(seal))
         .route("/v1/trees/{id}/keep/{name}", post(keep))
         .route("/v1/pockers", get(pockers))
-        .route("/v1/pockers/{name}", get(pocker).put(put_pocker).delete(remove_pocker))
+        .route(
+            "/v1/pockers/{name}",
+            get(pocker).put(put_pocker).delete(remove_pocker),
+        )
         .route("/v1/pockers/{name}/debug", get(debug_tree))
         .route("/v1/pockers/{name}/reset", post(reset))
         .route("/v1/pockers/{name}/steps/{key}/export", get(step_export))
@@ -84,7 +87,10 @@ async fn claim(
                 return Ok(ClaimReply::Done(d.step_info(&done)?));
             }
             let lives = |pid, start| Owner { pid, start }.lives();
-            match d.claims.ask(&key, owner.pid, owner.start, request.rebuild, lives) {
+            match d
+                .claims
+                .ask(&key, owner.pid, owner.start, request.rebuild, lives)
+            {
                 Asked::Yours(claim) => return Ok(ClaimReply::Yours { claim }),
                 Asked::Taken(pid) if Instant::now() >= deadline => {
                     return Ok(ClaimReply::Busy { pid });
@@ -170,7 +176,10 @@ async fn step_export(
         let path = d.exports.step_path(&name, &key);
         let path =
             path.ok_or_else(|| Fail::not_found(format!("{name} has no step {key} to show")))?;
-        Ok(Export { path, read_only: true })
+        Ok(Export {
+            path,
+            read_only: true,
+        })
     })
     .await
 }

@@ -64,6 +64,12 @@ pub(crate) fn put_step(tx: &Transaction<'_>, step: &Step) -> rusqlite::Result<St
         .query_row([&step.key.0], step_row)
 }
 
+pub(crate) fn drop_step(tx: &Transaction<'_>, key: &Digest) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM step WHERE key = ?1")?
+        .execute([&key.0])
+        .map(drop)
+}
+
 fn steps_of(c: &Connection, name: &[u8]) -> rusqlite::Result<Vec<Digest>> {
     c.prepare_cached("SELECT key FROM pocker_step WHERE name = ?1 ORDER BY position")?
         .query_map([name], |r| digest_column(r, 0))?

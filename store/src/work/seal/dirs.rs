@@ -121,7 +121,12 @@ impl Sealing<'_> {
     }
 
     /// Where in the new directory the base's nodes and the added ones are. Costs the changes.
-    fn places(&self, dir: Node, touched: &BTreeMap<Vec<u8>, Touch>, changes: &Changes) -> Result<Vec<(u64, Place)>, Errno> {
+    fn places(
+        &self,
+        dir: Node,
+        touched: &BTreeMap<Vec<u8>, Touch>,
+        changes: &Changes,
+    ) -> Result<Vec<(u64, Place)>, Errno> {
         let base = self.st.base.as_ref().filter(|_| self.st.in_base(dir));
         let mut places = Vec::new();
         // The base's next node that has no place yet, and the next place.
@@ -146,7 +151,9 @@ impl Sealing<'_> {
             let nodes = entry.body.nodes();
             let place = match (touch, entry.body.kind()) {
                 (Touch::Gone, _) => continue,
-                (Touch::Added(n) | Touch::Changed(n), Kind::Dir) if self.done.contains_key(n) => Place::Dir(*n),
+                (Touch::Added(n) | Touch::Changed(n), Kind::Dir) if self.done.contains_key(n) => {
+                    Place::Dir(*n)
+                }
                 // A directory of the base is its own place, wherever it went.
                 (Touch::Added(n) | Touch::Changed(n), Kind::Dir) => Place::Base(*n, nodes),
                 (Touch::Added(n), _) => Place::File(*n),
