@@ -10,6 +10,9 @@ mod host;
 mod synthetic;
 mod vfs;
 
+#[cfg(test)]
+mod tests;
+
 use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
 use browse::{ROOT_ID, ROW_SHIFT, Table};

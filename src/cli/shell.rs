@@ -1,0 +1,80 @@
+//! The builder's sandbox: a command in a work tree that this host mounts.
+
+use super::config::Settings;
+use super::error::CliError;
+use super::mounting;
+use crate::build::{BuildError, Shell};
+use crate::control::Client;
+use crate::sandbox::{self, Caching, Exit, Fault, Spec, TreeMount, TreeMounter};
+use pocker_mount_helpers::{Cache, Request, Session};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs a build's commands on this host.
+pub struct LocalShell<'a> {
+    pub settings: &'a Settings,
+    pub client: &'a Client,
+    pub cancelled: &'a AtomicBool,
+}
+
+impl Shell for LocalShell<'_> {
+    fn exec(&self, spec: Spec, on_output: &mut dyn FnMut(&[u8])) -> Result<Exit, BuildError> {
+        let failed = |message: String, hint: Option<String>| BuildError::Sandbox { message, hint };
+        let session = mounting::session(self.settings, self.client).map_err(|e| {
+            let mut message = e.message;
+            for cause in e.causes {
+                message = format!("{message}: {cause}");
+            }
+            failed(message, e.hint)
+        })?;
+        let mut mounter = Mounter(session);
+        let mut running = sandbox::spawn(&spec, &mut mounter)
+            .map_err(|e| failed(e.to_string(), None))?;
+        let exit = running.wait_with(on_output);
+        if running.interrupted().is_some() {
+            self.cancelled.store(true, Ordering::SeqCst);
+            return Err(BuildError::Cancelled);
+        }
+        Ok(exit)
+    }
+}
+
+/// A mount helper's session as the sandbox wants it.
+pub struct Mounter(pub Box<dyn Session>);
+
+impl TreeMounter for Mounter {
+    fn mount(&mut self, tree: &TreeMount<'_>) -> Result<(), Fault> {
+        let request = Request {
+            export: tree.export,
+            target: tree.target,
+            read_only: tree.flags.read_only,
+            nosuid: tree.flags.nosuid,
+            nodev: tree.flags.nodev,
+            noexec: tree.flags.noexec,
+            cache: match tree.flags.caching {
+                Caching::Sealed => Cache::Sealed,
+                Caching::Exclusive => Cache::Exclusive,
+                Caching::Shared => Cache::Shared,
+            },
+        };
+        let mounted = self.0.mount(&request).map_err(|e| Fault {
+            detail: e.phase.to_string(),
+            errno: e.cause.raw_os_error(),
+        })?;
+        // It goes with the sandbox's mount namespace.
+        mounted.leak();
+        Ok(())
+    }
+
+    fn unmount(&mut self, target: &Path) -> Result<(), Fault> {
+        let text = target.to_string_lossy();
+        crate::daemon::unmount(&text)
+            .map_err(|e| Fault { detail: "unmount".to_string(), errno: Some(e as i32) })
+    }
+}
+
+impl From<sandbox::SandboxError> for CliError {
+    fn from(error: sandbox::SandboxError) -> CliError {
+        CliError { status: error.status(), ..CliError::from_error("cannot start it", &error) }
+    }
+}
