@@ -1,0 +1,251 @@
+//! Reading directories. The kernel takes a page of entries at a time; the server is
+//! asked for more at once, and the rest waits here.
+
+use super::attr::file_attr;
+use super::export::Export;
+use super::remote::DirFailed;
+use super::table::Seen;
+use fuser::{Errno, FileAttr, Generation, ReplyDirectory, ReplyDirectoryPlus};
+use parking_lot::Mutex;
+use pocker_nfs::client::DirEntry;
+use pocker_nfs::proto::{fattr3, ftype3};
+use pocker_nfs::vfs::Fh;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Directories that are open, by the handle the kernel has.
+#[derive(Default)]
+pub(crate) struct OpenDirs {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Reading>>>>,
+}
+
+impl OpenDirs {
+    pub(crate) fn open(&self) -> u64 {
+        let handle = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.open.lock().insert(handle, Arc::default());
+        handle
+    }
+
+    pub(crate) fn close(&self, handle: u64) {
+        self.open.lock().remove(&handle);
+    }
+
+    fn get(&self, handle: u64) -> Arc<tokio::sync::Mutex<Reading>> {
+        let open = self.open.lock();
+        open.get(&handle).cloned().unwrap_or_default()
+    }
+}
+
+/// A stretch of a directory, read ahead of the kernel.
+#[derive(Default)]
+struct Reading {
+    entries: Vec<DirEntry>,
+    /// Cookie before the first of `entries`.
+    start: u64,
+    /// No entries follow.
+    eof: bool,
+    verifier: [u8; 8],
+    /// What [`super::table::Table::losses`] said when they were asked for: once a name
+    /// is gone, none of them may be given to the kernel as a node.
+    losses: u64,
+    /// The table's clock then.
+    sent: u64,
+    /// Where the last reader stopped.
+    next: usize,
+    filled: bool,
+}
+
+impl Reading {
+    /// The index of the entry after `cookie`, if it is here.
+    fn after(&self, cookie: u64) -> Option<usize> {
+        if !self.filled {
+            return None;
+        }
+        if cookie == self.start {
+            return Some(0);
+        }
+        let here = |i: usize| i > 0 && self.entries.get(i - 1).is_some_and(|e| e.cookie == cookie);
+        if here(self.next) {
+            return Some(self.next);
+        }
+        (1..=self.entries.len()).find(|&i| here(i))
+    }
+}
+
+/// The kernel's buffer: for names, or for names with their nodes.
+pub(crate) enum Sink {
+    Names(ReplyDirectory),
+    Nodes(ReplyDirectoryPlus),
+}
+
+impl Sink {
+    pub(crate) fn answer(self, outcome: Result<(), Errno>) {
+        match (self, outcome) {
+            (Sink::Names(reply), Ok(())) => reply.ok(),
+            (Sink::Names(reply), Err(e)) => reply.error(e),
+            (Sink::Nodes(reply), Ok(())) => reply.ok(),
+            (Sink::Nodes(reply), Err(e)) => reply.error(e),
+        }
+    }
+
+    /// Adds an entry; false where it does not fit.
+    fn add(&mut self, cookie: u64, name: &[u8], attr: &FileAttr, ttl: Duration) -> bool {
+        let shown = OsStr::from_bytes(name);
+        let full = match self {
+            Sink::Names(reply) => reply.add(attr.ino, cookie, attr.kind, shown),
+            Sink::Nodes(reply) => reply.add(attr.ino, cookie, shown, &ttl, attr, Generation(0)),
+        };
+        !full
+    }
+}
+
+impl Export {
+    /// Gives entries after `cookie` to `sink` until it is full or none is left.
+    pub(crate) async fn readdir(
+        &self,
+        ino: u64,
+        handle: u64,
+        mut cookie: u64,
+        sink: &mut Sink,
+    ) -> Result<(), Errno> {
+        let reading = self.dirs.get(handle);
+        let mut reading = reading.lock().await;
+        let mut given = false;
+        loop {
+            let losses = self.table.losses(ino);
+            let at = match reading.after(cookie) {
+                Some(at) if reading.losses == losses => at,
+                _ => {
+                    self.fill(ino, cookie, &mut reading).await?;
+                    0
+                }
+            };
+            for i in at..reading.entries.len() {
+                if !self.give(ino, &reading, i, sink).await {
+                    reading.next = i;
+                    return Ok(());
+                }
+                given = true;
+                cookie = reading.entries[i].cookie;
+            }
+            reading.next = reading.entries.len();
+            if reading.eof || (given && at < reading.entries.len()) {
+                // What there is fits; the kernel comes back for the rest.
+                return Ok(());
+            }
+        }
+    }
+
+    async fn fill(&self, ino: u64, cookie: u64, reading: &mut Reading) -> Result<(), Errno> {
+        let fh = self.table.handle(ino)?;
+        let (sent, losses) = (self.table.now(), self.table.losses(ino));
+        let mut verifier = if cookie == 0 {
+            [0; 8]
+        } else {
+            reading.verifier
+        };
+        let reply = match self.remote.readdir(&fh, cookie, verifier).await {
+            // Only a changed verifier can be the reason: ours never changes.
+            Err(DirFailed::BadCookie) if cookie != 0 => {
+                verifier = [0; 8];
+                self.remote.readdir(&fh, cookie, verifier).await
+            }
+            other => other,
+        };
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(DirFailed::BadCookie) => return Err(Errno::EINVAL),
+            Err(DirFailed::Errno(e)) => return Err(e),
+        };
+        if reply.entries.is_empty() && !reply.eof {
+            // It would be asked for ever.
+            return Err(Errno::EIO);
+        }
+        if let Some(attr) = &reply.attr {
+            self.table.note(ino, attr, sent);
+        }
+        *reading = Reading {
+            entries: reply.entries,
+            start: cookie,
+            eof: reply.eof,
+            verifier: reply.verifier,
+            losses,
+            sent,
+            next: 0,
+            filled: true,
+        };
+        Ok(())
+    }
+
+    /// Gives one entry; false where it does not fit.
+    async fn give(&self, dir: u64, reading: &Reading, i: usize, sink: &mut Sink) -> bool {
+        let entry = &reading.entries[i];
+        let name = entry.name.as_slice();
+        if self.reserved(dir, name) {
+            return true;
+        }
+        let ino = self.table.id(entry.fileid);
+        // Of "." and ".." the kernel takes number and type, never a node.
+        let dots = matches!(name, b"." | b"..");
+        match (entry.fh, entry.attr, &*sink) {
+            _ if dots => sink.add(entry.cookie, name, &dot(ino), Duration::ZERO),
+            (_, Some(attr), Sink::Names(_)) => sink.add(
+                entry.cookie,
+                name,
+                &file_attr(ino, &attr, None),
+                Duration::ZERO,
+            ),
+            (Some(fh), Some(attr), _) => self.give_node(dir, entry, (fh, attr), reading.sent, sink),
+            _ => {
+                let (parent, sent) = (self.table.handle(dir), self.table.now());
+                match parent {
+                    Ok(parent) => match self.remote.lookup(&parent, name).await {
+                        Ok(found) => self.give_node(dir, entry, found, sent, sink),
+                        // It went meanwhile.
+                        Err(_) => true,
+                    },
+                    Err(_) => true,
+                }
+            }
+        }
+    }
+
+    fn give_node(
+        &self,
+        dir: u64,
+        entry: &DirEntry,
+        (fh, attr): (Fh, fattr3),
+        sent: u64,
+        sink: &mut Sink,
+    ) -> bool {
+        let seen = Seen {
+            parent: dir,
+            name: &entry.name,
+            fh: &fh,
+            attr: &attr,
+        };
+        let node = self.entry(&seen, sent, false);
+        let ino = node.attr.ino.0;
+        // Newer than the entry, if this mount changed the node since.
+        let attr = self.getattr_now(ino).map_or(node.attr, |e| e.attr);
+        let fits = sink.add(entry.cookie, &entry.name, &attr, node.ttl);
+        if !fits || matches!(sink, Sink::Names(_)) {
+            // The kernel does not learn of the node.
+            self.table.forget(ino, 1);
+        }
+        fits
+    }
+}
+
+fn dot(ino: u64) -> FileAttr {
+    let attr = fattr3 {
+        ftype: ftype3::NF3DIR,
+        ..fattr3::default()
+    };
+    file_attr(ino, &attr, None)
+}

@@ -1,0 +1,114 @@
+//! One mounted export: what its operations share.
+
+use super::attr::file_attr;
+use super::dir::OpenDirs;
+use super::hide::HiddenDir;
+use super::remote::Remote;
+use super::table::{ROOT, Seen, Table};
+use crate::helper::Cache;
+use fuser::{Errno, FileAttr, INodeNo, Notifier};
+use pocker_nfs::proto::fattr3;
+use pocker_nfs::vfs::{Fh, Stable};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long the kernel may keep what nobody changes behind its back.
+const LONG: Duration = Duration::from_secs(3600);
+/// How long it may keep what somebody may: with the server's own cache of a
+/// second at most, a change shows within one and a half.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// How an export is cached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub cache: Cache,
+    /// How far a WRITE must be before its reply. A server on this host that dies loses
+    /// nothing it acknowledged; another machine may.
+    pub stable: Stable,
+}
+
+impl Policy {
+    /// Nobody but this mount changes the export.
+    pub(crate) fn alone(&self) -> bool {
+        self.cache != Cache::Shared
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        if self.alone() { LONG } else { SHORT }
+    }
+}
+
+/// One mounted export. Its operations are in the modules beside this one.
+pub(crate) struct Export {
+    pub remote: Remote,
+    pub table: Table,
+    pub policy: Policy,
+    pub hidden: HiddenDir,
+    pub dirs: OpenDirs,
+    /// Told after each removal, for those who wait to open.
+    pub removals: Notify,
+    notifier: OnceLock<Notifier>,
+}
+
+/// What the kernel learns of a node it looked up.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub attr: FileAttr,
+    pub ttl: Duration,
+}
+
+impl Export {
+    pub(crate) fn new(remote: Remote, root: Fh, attr: fattr3, policy: Policy) -> Arc<Export> {
+        Arc::new(Export {
+            remote,
+            table: Table::new(root, attr),
+            policy,
+            hidden: HiddenDir::new(root),
+            dirs: OpenDirs::default(),
+            removals: Notify::new(),
+            notifier: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn set_notifier(&self, notifier: Notifier) {
+        // Set once, before the first request.
+        let _ = self.notifier.set(notifier);
+    }
+
+    /// Makes the kernel ask for a node's attributes again.
+    pub(crate) fn doubt_in_kernel(&self, ino: u64) {
+        if let Some(notifier) = self.notifier.get()
+            && let Err(cause) = notifier.inval_inode(INodeNo(ino), -1, 0)
+        {
+            tracing::debug!(ino, %cause, "the kernel kept its attributes");
+        }
+    }
+
+    /// Counts a lookup and makes the kernel's entry of it.
+    pub(crate) fn entry(&self, seen: &Seen<'_>, sent: u64, fresh: bool) -> Entry {
+        let ino = self.table.found(seen, sent, fresh);
+        Entry {
+            attr: file_attr(ino, seen.attr, self.table.links(ino)),
+            ttl: self.policy.ttl(),
+        }
+    }
+
+    /// Attributes no older than this call.
+    pub(crate) async fn fresh_attr(&self, ino: u64) -> Result<(fattr3, Option<u32>), Errno> {
+        if self.policy.alone()
+            && let Some(known) = self.table.believed_attr(ino)
+        {
+            return Ok(known);
+        }
+        let (fh, sent) = (self.table.handle(ino)?, self.table.now());
+        let attr = self.remote.getattr(&fh).await?;
+        self.table.note(ino, &attr, sent);
+        Ok((attr, self.table.links(ino)))
+    }
+
+    /// The hidden directory is not there for anybody but us.
+    pub(crate) fn reserved(&self, parent: u64, name: &[u8]) -> bool {
+        parent == ROOT && name == super::hide::DIR
+    }
+}

@@ -1,0 +1,573 @@
+//! The kernel's requests: each becomes an operation of the export, on a task of
+//! its own, so that one that waits holds up no other. What is answered from
+//! memory is answered at once.
+
+use super::attr::{Wanted, decode_dev};
+use super::dir::Sink;
+use super::export::{Entry, Export};
+use super::names::Maker;
+use crate::helper::Cache;
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use pocker_nfs::vfs::{FsStat, NodeKind, XattrHow};
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+
+/// Largest write in one request; the kernel sends no more pages than 256.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// Requests the kernel may have under way that nobody waits for: readahead and
+/// writeback. Linux's 12 would leave the pipeline to the server mostly empty.
+const MAX_BACKGROUND: u16 = 64;
+
+/// How long the end of a mount waits for its hidden files to be removed.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The unit of statfs(2).
+const BLOCK: u32 = 4096;
+
+/// Only one node ever has an id while the kernel knows it.
+const GENERATION: Generation = Generation(0);
+
+pub(crate) struct Fs {
+    pub export: Arc<Export>,
+    pub runtime: Handle,
+}
+
+impl Fs {
+    fn go<F>(&self, operation: impl FnOnce(Arc<Export>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.runtime.spawn(operation(self.export.clone()));
+    }
+
+    fn sealed(&self) -> bool {
+        self.export.policy.cache == Cache::Sealed
+    }
+}
+
+fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, Errno>) {
+    match outcome {
+        Ok(entry) => reply.entry(&entry.ttl, &entry.attr, GENERATION),
+        Err(e) => reply.error(e),
+    }
+}
+
+fn answer_attr(reply: ReplyAttr, outcome: Result<Entry, Errno>) {
+    match outcome {
+        Ok(entry) => reply.attr(&entry.ttl, &entry.attr),
+        Err(e) => reply.error(e),
+    }
+}
+
+fn answer_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(e),
+    }
+}
+
+fn answer_open(reply: ReplyOpen, outcome: Result<FopenFlags, Errno>) {
+    match outcome {
+        Ok(flags) => reply.opened(FileHandle(0), flags),
+        Err(e) => reply.error(e),
+    }
+}
+
+/// getxattr(2), listxattr(2): a size of 0 asks for the size.
+fn answer_xattr(reply: ReplyXattr, size: u32, outcome: Result<Vec<u8>, Errno>) {
+    match outcome {
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(e) => reply.error(e),
+    }
+}
+
+/// Node id 0 tells the kernel that there is no such name, and for how long.
+fn absent() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+fn maker(req: &Request, mode: u32) -> Maker {
+    Maker {
+        uid: req.uid(),
+        gid: req.gid(),
+        mode,
+    }
+}
+
+fn node_kind(mode: u32, rdev: u32) -> Result<Option<NodeKind>, Errno> {
+    match mode & libc::S_IFMT {
+        libc::S_IFREG | 0 => Ok(None),
+        libc::S_IFIFO => Ok(Some(NodeKind::Fifo)),
+        libc::S_IFSOCK => Ok(Some(NodeKind::Socket)),
+        libc::S_IFCHR => Ok(Some(NodeKind::Char(decode_dev(rdev)))),
+        libc::S_IFBLK => Ok(Some(NodeKind::Block(decode_dev(rdev)))),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn answer_statfs(reply: ReplyStatfs, stat: &FsStat) {
+    let blocks = |bytes: u64| bytes / u64::from(BLOCK);
+    reply.statfs(
+        blocks(stat.total_bytes),
+        blocks(stat.free_bytes),
+        blocks(stat.avail_bytes),
+        stat.total_files,
+        stat.avail_files,
+        BLOCK,
+        pocker_nfs::proto::NAME_MAX as u32,
+        BLOCK,
+    );
+}
+
+impl Filesystem for Fs {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            // Without it the kernel asks for capabilities before each write.
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_ASYNC_DIO;
+        wanted |= match self.export.policy.cache {
+            Cache::Sealed => {
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA
+                    | InitFlags::FUSE_CACHE_SYMLINKS
+                    | InitFlags::FUSE_NO_OPEN_SUPPORT
+            }
+            Cache::Exclusive => {
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS
+            }
+            Cache::Shared => InitFlags::FUSE_AUTO_INVAL_DATA,
+        };
+        for flag in wanted.iter() {
+            // A kernel without one works, only slower.
+            let _ = config.add_capabilities(flag);
+        }
+        // Refused values leave the default, which works.
+        let _ = config.set_max_write(MAX_WRITE);
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        let hidden = self.export.table.take_hidden();
+        if hidden.is_empty() {
+            return;
+        }
+        let sweep = async {
+            for name in &hidden {
+                self.export.drop_hidden(name).await;
+            }
+        };
+        // What is left after that the server sweeps; it may be gone for good.
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(SWEEP_DEADLINE, sweep).await });
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.as_bytes().to_vec();
+        self.go(|x| async move {
+            match x.lookup(parent.0, &name).await {
+                Ok(None) => reply.entry(&x.policy.ttl(), &absent(), GENERATION),
+                Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.export.table.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.export.getattr_now(ino.0) {
+            Some(entry) => answer_attr(reply, Ok(entry)),
+            None => self.go(|x| async move { answer_attr(reply, x.getattr(ino.0).await) }),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let wanted = Wanted {
+            mode,
+            uid,
+            gid,
+            size,
+            atime,
+            mtime,
+        };
+        let privileged = req.uid() == 0;
+        self.go(|x| async move {
+            answer_attr(reply, x.setattr(ino.0, &wanted, privileged).await);
+        });
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.go(|x| async move {
+            match x.readlink(ino.0).await {
+                Ok(target) => reply.data(&target),
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
+        match node_kind(mode, rdev) {
+            Err(e) => reply.error(e),
+            Ok(kind) => self.go(|x| async move {
+                answer_entry(reply, x.mknod(parent.0, &name, kind, maker).await);
+            }),
+        }
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
+        self.go(|x| async move {
+            answer_entry(reply, x.mkdir(parent.0, &name, maker).await);
+        });
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.as_bytes().to_vec();
+        self.go(|x| async move { answer_empty(reply, x.unlink(parent.0, &name).await) });
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.as_bytes().to_vec();
+        self.go(|x| async move { answer_empty(reply, x.rmdir(parent.0, &name).await) });
+    }
+
+    fn symlink(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        link_name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (name, maker) = (link_name.as_bytes().to_vec(), maker(req, 0o777));
+        let target = target.as_os_str().as_bytes().to_vec();
+        self.go(|x| async move {
+            answer_entry(reply, x.symlink(parent.0, &name, &target, maker).await);
+        });
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, newname) = (name.as_bytes().to_vec(), newname.as_bytes().to_vec());
+        self.go(|x| async move {
+            let (from, to) = ((parent.0, &name[..]), (newparent.0, &newname[..]));
+            answer_empty(reply, x.rename(from, to, flags).await);
+        });
+    }
+
+    fn link(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let name = newname.as_bytes().to_vec();
+        self.go(|x| async move {
+            answer_entry(reply, x.link(ino.0, newparent.0, &name).await);
+        });
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.sealed() {
+            // Nothing is ever removed there, so opens need no count: the kernel
+            // does not ask again.
+            return reply.error(Errno::ENOSYS);
+        }
+        let truncate = flags.0 & libc::O_TRUNC != 0;
+        match self.export.open_now(ino.0, truncate) {
+            Some(outcome) => answer_open(reply, outcome),
+            None => {
+                self.go(|x| async move { answer_open(reply, x.open(ino.0, truncate).await) });
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
+        let how = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
+        self.go(|x| async move {
+            match x.create_open(parent.0, &name, maker, how).await {
+                Ok((entry, flags)) => {
+                    reply.created(&entry.ttl, &entry.attr, GENERATION, FileHandle(0), flags);
+                }
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.go(|x| async move {
+            match x.read(ino.0, offset, size).await {
+                Ok(data) => reply.data(&data),
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let data = data.to_vec();
+        let drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        self.go(|x| async move {
+            match x.write(ino.0, offset, &data, drop_privileges).await {
+                Ok(()) => reply.written(data.len() as u32),
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    /// Writes were answered by the server already: close(2) has nothing to add.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        match self.export.release_now(ino.0) {
+            None => reply.ok(),
+            Some(hidden) => self.go(|x| async move {
+                x.drop_hidden(&hidden).await;
+                reply.ok();
+            }),
+        }
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.go(|x| async move { answer_empty(reply, x.fsync(ino.0).await) });
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let flags = if self.sealed() {
+            FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
+        } else {
+            FopenFlags::empty()
+        };
+        reply.opened(FileHandle(self.export.dirs.open()), flags);
+    }
+
+    fn readdir(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        self.go(|x| async move {
+            let mut sink = Sink::Names(reply);
+            let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
+            sink.answer(outcome);
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        self.go(|x| async move {
+            let mut sink = Sink::Nodes(reply);
+            let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
+            sink.answer(outcome);
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.export.dirs.close(fh.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.go(|x| async move {
+            match x.statfs(ino.0).await {
+                Ok(stat) => answer_statfs(reply, &stat),
+                Err(e) => reply.error(e),
+            }
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let (name, value) = (name.as_bytes().to_vec(), value.to_vec());
+        let how = match flags {
+            0 => XattrHow::Either,
+            libc::XATTR_CREATE => XattrHow::Create,
+            libc::XATTR_REPLACE => XattrHow::Replace,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        self.go(|x| async move {
+            answer_empty(reply, x.setxattr(ino.0, &name, &value, how).await);
+        });
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if let Some(errno) = self.export.getxattr_now(ino.0, name.as_bytes()) {
+            return reply.error(errno);
+        }
+        let name = name.as_bytes().to_vec();
+        self.go(|x| async move {
+            answer_xattr(reply, size, x.getxattr(ino.0, &name).await);
+        });
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.go(|x| async move { answer_xattr(reply, size, x.listxattr(ino.0).await) });
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.as_bytes().to_vec();
+        self.go(|x| async move {
+            answer_empty(reply, x.removexattr(ino.0, &name).await);
+        });
+    }
+}

@@ -1,0 +1,252 @@
+//! The helper process: takes mounts from its session and serves them until the
+//! session is closed and the last mount gone.
+
+use super::attr::errno;
+use super::control::{self, Answer, Hello, WirePhase};
+use super::export::{Export, Policy};
+use super::fs::Fs;
+use super::remote::Remote;
+use super::restart;
+use crate::helper::{Cache, RestartCommand, Server};
+use crate::sys;
+use fuser::{Config, SessionACL};
+use pocker_nfs::client::{Client, ClientError, ClientLimits, Connect, TcpConnect, UnixConnect};
+use pocker_nfs::proto::nfsstat3;
+use pocker_nfs::vfs::Stable;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
+
+/// How long a mount waits for the server to name an export's root.
+pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Threads that run operations; they never wait for the server.
+const WORKERS: usize = 2;
+
+/// Threads of a mount that take requests from the kernel.
+const READERS: usize = 2;
+
+/// The helper's main, for the hidden command that [`super::FuseHelper`] starts: the
+/// exit status. Call it before any thread is started.
+pub fn fuse_helper_main() -> i32 {
+    match run() {
+        Ok(()) => 0,
+        Err(cause) => {
+            eprintln!("pocker mount-helper: {cause}");
+            1
+        }
+    }
+}
+
+fn run() -> io::Result<()> {
+    sys::detach()?;
+    let control = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    // No directory of ours keeps a file system busy.
+    std::env::set_current_dir("/")?;
+    if let Err(cause) = sys::set_io_flusher() {
+        tracing::debug!(%cause, "not an IO flusher");
+    }
+    let Some((hello, _)) = control::receive::<Hello>(control.as_fd())? else {
+        return Ok(());
+    };
+    let (server, restart) = hello.into_parts();
+    let helper = Helper::new(&server, restart)?;
+    let mounts = helper.take_mounts(&control);
+    // Whoever reads our messages may wait for the end of them.
+    nix::unistd::dup2_stderr(&null)?;
+    for mount in mounts {
+        // A mount's thread that panicked has nothing left to serve.
+        let _ = mount.join();
+    }
+    Ok(())
+}
+
+struct Helper {
+    runtime: Runtime,
+    client: Client,
+    stable: Stable,
+}
+
+/// Why a mount is not served.
+struct Failed {
+    phase: WirePhase,
+    cause: io::Error,
+}
+
+fn failed(phase: WirePhase) -> impl Fn(io::Error) -> Failed {
+    move |cause| Failed { phase, cause }
+}
+
+impl Helper {
+    fn new(server: &Server, restart: Option<RestartCommand>) -> io::Result<Helper> {
+        let (connect, stable): (Arc<dyn Connect>, _) = match server {
+            Server::Unix(path) => (Arc::new(UnixConnect(path.clone())), Stable::Unstable),
+            Server::Tcp { addr, netns } => {
+                if let Some(netns) = netns {
+                    // Before there are threads: all of them are to be there.
+                    sys::enter_netns(netns)?;
+                }
+                let connect = TcpConnect {
+                    addr: *addr,
+                    reserved_port: true,
+                };
+                let stable = if addr.ip().is_loopback() {
+                    Stable::Unstable
+                } else {
+                    Stable::FileSync
+                };
+                (Arc::new(connect), stable)
+            }
+        };
+        let mut instance = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut instance)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()?;
+        let client = runtime.block_on(async {
+            let client = Client::new(connect, instance, ClientLimits::default());
+            if let Some(command) = restart {
+                tokio::spawn(restart::watch(client.health(), command));
+            }
+            client
+        });
+        Ok(Helper {
+            runtime,
+            client,
+            stable,
+        })
+    }
+
+    /// Serves what the session asks for until it is closed: the threads of the mounts
+    /// that are left.
+    fn take_mounts(&self, control: &OwnedFd) -> Vec<JoinHandle<()>> {
+        let mut mounts: Vec<JoinHandle<()>> = Vec::new();
+        loop {
+            let (mount, fds) = match control::receive::<control::Mount>(control.as_fd()) {
+                Ok(Some(message)) => message,
+                Ok(None) => return mounts,
+                Err(cause) => {
+                    eprintln!("pocker mount-helper: a message that is none: {cause}");
+                    return mounts;
+                }
+            };
+            mounts.retain(|m| !m.is_finished());
+            let Ok([device, answer]) = <[OwnedFd; control::FDS_MAX]>::try_from(fds) else {
+                eprintln!("pocker mount-helper: a mount without its descriptors");
+                continue;
+            };
+            let (handle, client, stable) = (
+                self.runtime.handle().clone(),
+                self.client.clone(),
+                self.stable,
+            );
+            let answer = UnixStream::from(answer);
+            let spawned = std::thread::Builder::new()
+                .name("mount".into())
+                .spawn(move || serve(&handle, client, stable, &mount, device, answer));
+            match spawned {
+                Ok(thread) => mounts.push(thread),
+                Err(cause) => eprintln!("pocker mount-helper: no thread for a mount: {cause}"),
+            }
+        }
+    }
+}
+
+/// Serves one mount to its end.
+fn serve(
+    runtime: &Handle,
+    client: Client,
+    stable: Stable,
+    mount: &control::Mount,
+    device: OwnedFd,
+    mut answer: UnixStream,
+) {
+    let started = start(runtime, client, stable, mount, device);
+    let said = match &started {
+        Ok(_) => Answer::Serving,
+        Err(f) => Answer::Failed {
+            phase: f.phase,
+            errno: f.cause.raw_os_error(),
+            text: f.cause.to_string(),
+        },
+    };
+    let sent = serde_json::to_vec(&said).map(|bytes| answer.write_all(&bytes));
+    drop(answer);
+    let Ok(session) = started else {
+        return;
+    };
+    // A session that has given up waiting unmounts, which ends the loop below.
+    let _ = sent;
+    if let Err(cause) = session.run() {
+        eprintln!("pocker mount-helper: a mount ended: {cause}");
+    }
+}
+
+fn start(
+    runtime: &Handle,
+    client: Client,
+    stable: Stable,
+    mount: &control::Mount,
+    device: OwnedFd,
+) -> Result<fuser::Session<Fs>, Failed> {
+    let policy = Policy {
+        cache: mount.cache,
+        stable,
+    };
+    let export = runtime.block_on(open_export(client, &mount.export, policy))?;
+    let fs = Fs {
+        export: export.clone(),
+        runtime: runtime.clone(),
+    };
+    let mut config = Config::default();
+    config.n_threads = Some(
+        if mount.cache == Cache::Sealed || mount.cache == Cache::Exclusive {
+            READERS
+        } else {
+            1
+        },
+    );
+    let session = fuser::Session::from_fd(fs, device, SessionACL::All, config)
+        .map_err(failed(WirePhase::Device))?;
+    export.set_notifier(session.notifier());
+    Ok(session)
+}
+
+async fn open_export(client: Client, path: &[u8], policy: Policy) -> Result<Arc<Export>, Failed> {
+    let opening = async {
+        let root = client.mount(path).await.map_err(export_failed)?;
+        let os =
+            |e: fuser::Errno| failed(WirePhase::Export)(io::Error::from_raw_os_error(e.code()));
+        let remote = Remote::new(client, &root).await.map_err(os)?;
+        let attr = remote.getattr(&root).await.map_err(os)?;
+        Ok(Export::new(remote, root, attr, policy))
+    };
+    match tokio::time::timeout(EXPORT_DEADLINE, opening).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(failed(WirePhase::Server)(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// mountstat3 (RFC 1813 §5.1.5) has nfsstat3's numbers for what can happen.
+fn export_failed(error: ClientError) -> Failed {
+    let cause = match error {
+        ClientError::Mount(2) => no_export(nfsstat3::NFS3ERR_NOENT),
+        ClientError::Mount(13) => no_export(nfsstat3::NFS3ERR_ACCES),
+        ClientError::Mount(20) => no_export(nfsstat3::NFS3ERR_NOTDIR),
+        ClientError::Mount(70) => no_export(nfsstat3::NFS3ERR_STALE),
+        other => io::Error::other(other.to_string()),
+    };
+    failed(WirePhase::Export)(cause)
+}
+
+fn no_export(status: nfsstat3) -> io::Error {
+    io::Error::from_raw_os_error(errno(status).code())
+}

@@ -1,0 +1,169 @@
+//! Is the server there? A NULL call (RFC 5531, RFC 1813 §3.3.0) with a deadline,
+//! before a kernel client is pointed at it: some wait for ever on a dead port.
+
+use crate::helper::Server;
+use crate::sys;
+use pocker_nfs::proto::{NFS_PROGRAM, NFS_V3};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a local server may take to answer before it counts as gone.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The longest reply to NULL that makes sense: mark, header, and a verifier of
+/// at most 400 bytes (RFC 5531 §8.2).
+const REPLY_MAX: usize = 512;
+
+const XID: u32 = 0x706f_636b;
+
+/// Sends NFSv3's NULL to a TCP server from its network namespace and waits for
+/// an accepted reply.
+pub(crate) fn null_call(server: &Server) -> io::Result<()> {
+    let Server::Tcp { addr, netns } = server else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a TCP server",
+        ));
+    };
+    let addr = *addr;
+    in_netns(netns.as_deref(), move || ping(addr, DEADLINE))?
+}
+
+/// Runs `work` in a network namespace: on a thread of its own, so that the
+/// caller's never moves. The thread keeps the caller's mount namespace.
+pub(crate) fn in_netns<T: Send>(
+    netns: Option<&Path>,
+    work: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    let Some(netns) = netns else {
+        return Ok(work());
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            sys::enter_netns(netns)?;
+            Ok(work())
+        })?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the network namespace's thread panicked")))
+    })
+}
+
+fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
+    let start = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&addr, deadline)?;
+    stream.set_write_timeout(Some(deadline))?;
+    stream.write_all(&null_record())?;
+    let mut reply = [0; REPLY_MAX];
+    let mut have = 0;
+    loop {
+        let left = deadline.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let n = stream.read(&mut reply[have..])?;
+        have += n;
+        if n == 0 || have == REPLY_MAX {
+            return Err(not_nfs("the reply to NULL is not one"));
+        }
+        if let Some(outcome) = accepted(&reply[..have]) {
+            return outcome;
+        }
+    }
+}
+
+/// A record of one fragment: xid, CALL, RPC 2, NFS 3, procedure 0, AUTH_NONE twice.
+fn null_record() -> Vec<u8> {
+    let body = [XID, 0, 2, NFS_PROGRAM, NFS_V3, 0, 0, 0, 0, 0];
+    let mark = 0x8000_0000 | (4 * body.len() as u32);
+    std::iter::once(mark)
+        .chain(body)
+        .flat_map(u32::to_be_bytes)
+        .collect()
+}
+
+/// Whether the reply is MSG_ACCEPTED and SUCCESS; `None` while it is incomplete.
+fn accepted(reply: &[u8]) -> Option<io::Result<()>> {
+    let word = |i: usize| {
+        let bytes = reply.get(4 * i..4 * i + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    };
+    // Mark, xid, REPLY, reply_stat, verifier's flavour and length, then accept_stat.
+    let (xid, kind, stat) = (word(1)?, word(2)?, word(3)?);
+    if (xid, kind, stat) != (XID, 1, 0) {
+        return Some(Err(not_nfs("it refused the call")));
+    }
+    let verifier = usize::try_from(word(5)?).ok()?.div_ceil(4);
+    if verifier > 100 {
+        return Some(Err(not_nfs("the reply to NULL is not one")));
+    }
+    Some(match word(6 + verifier)? {
+        0 => Ok(()),
+        _ => Err(not_nfs("it does not serve NFS version 3")),
+    })
+}
+
+fn not_nfs(why: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("what answers there is not our server: {why}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn words(list: &[u32]) -> Vec<u8> {
+        list.iter().flat_map(|w| w.to_be_bytes()).collect()
+    }
+
+    /// Serves one connection with `reply`, and pings it.
+    fn ping_with(reply: Vec<u8>) -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut call = [0; 44];
+            peer.read_exact(&mut call).unwrap();
+            assert_eq!(&call[..], &null_record()[..]);
+            peer.write_all(&reply).unwrap();
+        });
+        let outcome = ping(addr, Duration::from_secs(10));
+        server.join().unwrap();
+        outcome
+    }
+
+    #[test]
+    fn an_nfs_server_answers() {
+        ping_with(words(&[0x8000_0018, XID, 1, 0, 0, 0, 0])).unwrap();
+        ping_with(words(&[0x8000_001c, XID, 1, 0, 1, 4, 77, 0])).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_one_is_refused() {
+        for reply in [
+            words(&[0x8000_0018, XID, 1, 0, 0, 0, 1]),
+            words(&[0x8000_0018, XID, 1, 1, 0, 0, 0]),
+            words(&[0x8000_0018, XID, 1, 0, 0, u32::MAX, 0]),
+            b"HTTP/1.1 400 Bad Request\r\n\r\n and more".to_vec(),
+            words(&[0x8000_0018, XID]),
+        ] {
+            let error = ping_with(reply.clone()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_port_is_an_error_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        drop(listener);
+        let error = ping(addr, DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,24 @@
+//! What differs between operating systems, and the few calls that need `unsafe`.
+#![allow(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::*;
+
+/// Whether this is the system whose `mount_nfs` we know.
+pub(crate) const OPENBSD: bool = cfg!(target_os = "openbsd");
+
+/// FUSE, where there is a kernel that speaks the protocol we do.
+#[cfg(target_os = "linux")]
+#[path = "../fuse/mod.rs"]
+pub mod fuse;
+
+#[cfg(not(target_os = "linux"))]
+#[path = "no_fuse.rs"]
+pub mod fuse;

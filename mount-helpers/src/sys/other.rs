@@ -1,0 +1,52 @@
+//! Systems without the Linux helpers: the same calls, answering that they are not there.
+
+use crate::helper::Unmounted;
+use std::io;
+use std::path::Path;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MountFlags {
+    pub read_only: bool,
+    pub nosuid: bool,
+    pub nodev: bool,
+    pub noexec: bool,
+}
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "not available on this operating system",
+    ))
+}
+
+pub(crate) fn mount_fs(
+    _source: &[u8],
+    _target: &Path,
+    _fstype: &str,
+    _flags: MountFlags,
+    _data: &str,
+) -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn load_fs(_fstype: &str) {}
+
+pub(crate) fn knows_fs(_fstype: &str) -> bool {
+    false
+}
+
+pub(crate) fn is_nfs(_target: &Path) -> io::Result<bool> {
+    unsupported()
+}
+
+pub(crate) fn unmount(_target: &Path) -> io::Result<Unmounted> {
+    unsupported()
+}
+
+pub(crate) fn unmount_dead(_target: &Path) -> io::Result<Unmounted> {
+    unsupported()
+}
+
+pub(crate) fn enter_netns(_path: &Path) -> io::Result<()> {
+    unsupported()
+}
