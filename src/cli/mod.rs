@@ -2,14 +2,17 @@
 
 pub mod args;
 mod config;
+mod create;
 pub mod defaults;
 mod doctor;
 mod error;
 mod ls;
 mod manage;
+mod mounting;
 mod open;
 mod progress;
 mod serve;
+mod shell;
 mod sys;
 mod text;
 mod transfer;
@@ -43,6 +46,12 @@ fn run(cli: Cli) -> Result<i32, CliError> {
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {
+        Command::Create(args) => done(create::run(&settings, &args)),
+        Command::Mount(args) => done(mounting::mount(&settings, &args)),
+        Command::Umount(args) => done(mounting::umount(&settings, &args)),
+        Command::MountHelper { kind } if kind == "fuse" => {
+            Ok(pocker_mount_helpers::fuse::fuse_helper_main())
+        }
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
