@@ -58,7 +58,7 @@ impl<'a> Child<'a> {
             mounter,
             lines,
             terminal,
-            ground: Ground::new(),
+            ground: Ground::default(),
             role: None,
             root_mounted: false,
             slave: None,

@@ -18,15 +18,17 @@ pub struct Ground {
     point: PathBuf,
 }
 
-impl Ground {
-    pub fn new() -> Ground {
+impl Default for Ground {
+    fn default() -> Ground {
         let name = format!("pocker-{}", std::process::id());
         // Short: OpenBSD mounts on paths of at most 89 bytes.
         Ground {
             point: Path::new("/tmp").join(name),
         }
     }
+}
 
+impl Ground {
     pub fn unshare(&self, _net: bool) -> Result<(), Fault> {
         Err(lacks("namespaces"))
     }

@@ -31,6 +31,7 @@ const STAGE_DIR: &str = "/run/pocker/mnt/dir";
 const STAGE_FILE: &str = "/run/pocker/mnt/file";
 
 /// What a sandbox's first process builds on.
+#[derive(Default)]
 pub struct Ground {
     root: Option<OwnedFd>,
     /// Mount points the tree lacked, outermost first.
@@ -38,13 +39,6 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub fn new() -> Ground {
-        Ground {
-            root: None,
-            created: Vec::new(),
-        }
-    }
-
     pub fn unshare(&self, net: bool) -> Result<(), Fault> {
         let mut flags = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWIPC
