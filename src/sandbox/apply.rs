@@ -9,7 +9,7 @@ use super::running::{Sandbox, Streams, unblock};
 use super::spec::{Spec, Stdio};
 use crate::sys::process::{self, Forked};
 use crate::sys::signals::{self, Catcher};
-use crate::sys::tty::Terminal;
+use crate::sys::tty::{Screen, Terminal};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +36,7 @@ pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, Sand
         (Stdio::Inherit, Platform::Namespaces) => Terminal::of_stdin(),
         _ => None,
     };
+    let screen = terminal.as_ref().map(Terminal::screen);
     let actions = plan(spec, Platform::HERE, terminal.is_some())?;
     let catcher = Catcher::install().map_err(|errno| match errno {
         Errno::EBUSY => SandboxError::Busy,
@@ -62,7 +63,7 @@ pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, Sand
         (Some(output), _) => Streams::Captured(output),
         (None, Some(master)) => {
             unblock(&master).map_err(|errno| start("set up the terminal", errno))?;
-            Streams::Terminal(master)
+            Streams::Terminal(master, screen.unwrap_or(Screen::Stdout))
         }
         (None, None) => Streams::Inherited,
     };

@@ -4,14 +4,13 @@ use super::apply::ends;
 use super::report;
 use super::spec::{Exit, Profile};
 use crate::sys::signals::{Catcher, END, FORWARDED};
-use crate::sys::tty::{self, Raw};
+use crate::sys::tty::{self, Raw, Screen};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One read of output or of the caller's terminal.
@@ -21,8 +20,8 @@ pub(super) enum Streams {
     Inherited,
     /// Reading end of the command's output.
     Captured(OwnedFd),
-    /// Master of the sandbox's terminal.
-    Terminal(OwnedFd),
+    /// Master of the sandbox's terminal, and where it is shown.
+    Terminal(OwnedFd, Screen),
 }
 
 /// A sandbox whose command runs. Dropping it ends it at once.
@@ -107,7 +106,7 @@ impl Sandbox {
             return exit;
         }
         let raw = match self.streams {
-            Streams::Terminal(_) => Raw::enter().ok(),
+            Streams::Terminal(..) => Raw::enter().ok(),
             _ => None,
         };
         // A terminal may have changed its size before anybody looked.
@@ -129,7 +128,7 @@ impl Sandbox {
         let none = PollFlags::empty();
         let mut fds = vec![PollFd::new(self.catcher.fd(), PollFlags::POLLIN)];
         let output_at = self.output_fd().map(|fd| {
-            let write = matches!(self.streams, Streams::Terminal(_)) && !typed.pending.is_empty();
+            let write = matches!(self.streams, Streams::Terminal(..)) && !typed.pending.is_empty();
             let more = if write { PollFlags::POLLOUT } else { none };
             fds.push(PollFd::new(fd, PollFlags::POLLIN | more));
             fds.len() - 1
@@ -147,7 +146,7 @@ impl Sandbox {
             self.relay_output(sink);
         }
         if output.contains(PollFlags::POLLOUT)
-            && let Streams::Terminal(master) = &self.streams
+            && let Streams::Terminal(master, _) = &self.streams
         {
             typed.flush(master.as_fd());
         }
@@ -161,7 +160,7 @@ impl Sandbox {
 
     fn output_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.streams {
-            Streams::Captured(fd) | Streams::Terminal(fd) => Some(fd.as_fd()),
+            Streams::Captured(fd) | Streams::Terminal(fd, _) => Some(fd.as_fd()),
             Streams::Inherited => None,
         }
     }
@@ -169,18 +168,17 @@ impl Sandbox {
     /// Reads once. At the end, or where nobody is left to read from, there is no more to poll.
     fn relay_output(&mut self, sink: &mut dyn FnMut(&[u8])) {
         let mut buffer = [0; CHUNK];
-        let (fd, terminal) = match &self.streams {
-            Streams::Captured(fd) => (fd, false),
-            Streams::Terminal(fd) => (fd, true),
+        let (fd, screen) = match &self.streams {
+            Streams::Captured(fd) => (fd, None),
+            Streams::Terminal(fd, screen) => (fd, Some(screen)),
             Streams::Inherited => return,
         };
         match read(fd, &mut buffer) {
             Ok(0) => self.streams = Streams::Inherited,
-            Ok(n) if terminal => {
-                let mut stdout = std::io::stdout().lock();
-                let _ = stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush());
-            }
-            Ok(n) => sink(&buffer[..n]),
+            Ok(n) => match screen {
+                Some(screen) => screen.show(&buffer[..n]),
+                None => sink(&buffer[..n]),
+            },
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // EIO: no process has the terminal open (pty(7)).
             Err(_) => self.streams = Streams::Inherited,
@@ -203,7 +201,7 @@ impl Sandbox {
         for signal in self.catcher.drain() {
             match signal {
                 Signal::SIGCHLD => continue,
-                Signal::SIGWINCH if matches!(self.streams, Streams::Terminal(_)) => {
+                Signal::SIGWINCH if matches!(self.streams, Streams::Terminal(..)) => {
                     self.resize();
                     continue;
                 }
@@ -220,7 +218,7 @@ impl Sandbox {
     }
 
     fn resize(&self) {
-        if let Streams::Terminal(master) = &self.streams
+        if let Streams::Terminal(master, _) = &self.streams
             && let Ok(size) = tty::size_of(std::io::stdin().as_fd())
         {
             let _ = tty::set_size(master.as_fd(), &size);

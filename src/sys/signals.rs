@@ -47,21 +47,28 @@ pub struct Catcher {
     read: OwnedFd,
     _write: OwnedFd,
     old: Vec<(Signal, SigAction)>,
+    mask: SigSet,
 }
 
 impl Catcher {
     pub fn install() -> nix::Result<Catcher> {
         let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let mask = SigSet::thread_get_mask()?;
         PIPE.compare_exchange(-1, write.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst)
             .map_err(|_| Errno::EBUSY)?;
         let mut catcher = Catcher {
             read,
             _write: write,
             old: Vec::new(),
+            mask,
         };
+        let mut caught = SigSet::empty();
         for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD]) {
             catcher.catch(signal)?;
+            caught.add(signal);
         }
+        // A blocked SIGCHLD would never wake who waits.
+        caught.thread_unblock()?;
         Ok(catcher)
     }
 
@@ -101,6 +108,7 @@ impl Catcher {
 
 impl Drop for Catcher {
     fn drop(&mut self) {
+        let _ = set_mask(&self.mask);
         for (signal, old) in self.old.drain(..) {
             // SAFETY: gives back the disposition that was there.
             let _ = unsafe { sigaction(signal, &old) };

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("kill_ends_it", killed),
     ("a_signal_while_mounting_ends_it", while_mounting),
     ("signals_are_reset_for_the_command", reset),
+    ("a_caller_that_blocks_signals_is_served", blocked),
 ];
 
 /// Waits for a line of the command's, so that its traps are set.
@@ -95,11 +96,11 @@ fn while_waiting() {
 
 fn insist() {
     let world = World::new();
-    let mut spec = world.sh("trap 'echo no' INT; echo r; while :; do sleep 0.05; done");
+    let mut spec = world.sh("trap 'echo no' TERM; echo r; while :; do sleep 0.05; done");
     spec.profile = Profile::Build;
     let mut sandbox = start(&spec).unwrap();
     // Once when it is ready, once when it refuses.
-    let exit = sandbox.wait_with(&mut |_| raise(Signal::SIGINT).unwrap());
+    let exit = sandbox.wait_with(&mut |_| raise(Signal::SIGTERM).unwrap());
     assert_eq!(exit, Exit::Signal(9));
     alone();
 }
@@ -117,7 +118,7 @@ struct Hang;
 
 impl TreeMounter for Hang {
     fn mount(&mut self, _tree: &TreeMount<'_>) -> Result<(), Fault> {
-        kill(nix::unistd::getppid(), Signal::SIGINT).unwrap();
+        kill(nix::unistd::getppid(), Signal::SIGTERM).unwrap();
         loop {
             nix::unistd::pause();
         }
@@ -134,8 +135,8 @@ fn while_mounting() {
         Err(error) => error,
         Ok(_) => panic!("it started"),
     };
-    assert!(matches!(error, SandboxError::Interrupted(Signal::SIGINT)));
-    assert_eq!(error.status(), 130);
+    assert!(matches!(error, SandboxError::Interrupted(Signal::SIGTERM)));
+    assert_eq!(error.status(), 143);
     alone();
     // Signals are the process's own again.
     let mask = nix::sys::signal::SigSet::thread_get_mask().unwrap();
@@ -143,7 +144,7 @@ fn while_mounting() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:\t"));
     let bits = u64::from_str_radix(caught.unwrap(), 16).unwrap();
-    assert_eq!(bits & (1 << (Signal::SIGINT as u64 - 1)), 0);
+    assert_eq!(bits & (1 << (Signal::SIGTERM as u64 - 1)), 0);
 }
 
 fn reset() {
@@ -157,4 +158,16 @@ fn reset() {
         // 32 and 33 are the C library's own, and it lets nobody touch them.
         assert_eq!(bits & !(0b11 << 31), 0, "{set}: {text}");
     }
+}
+
+fn blocked() {
+    use nix::sys::signal::SigSet;
+    let world = World::new();
+    let mut mask = SigSet::empty();
+    mask.extend([Signal::SIGCHLD, Signal::SIGTERM]);
+    mask.thread_block().unwrap();
+    assert_eq!(output(&world.sh("echo r")), "r\n");
+    let (_, exit) = crate::world::run(&world.sh("kill -TERM $$; echo alive"));
+    assert_eq!(exit, Exit::Signal(15));
+    assert_eq!(SigSet::thread_get_mask().unwrap(), mask);
 }

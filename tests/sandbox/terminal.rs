@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("control_c_reaches_the_command", interrupt),
     ("a_new_size_is_passed_on", resized),
     ("the_terminal_is_restored", restored),
+    ("redirected_output_is_the_commands_alone", redirected),
     ("without_a_terminal_there_is_none", none),
 ];
 
@@ -45,6 +46,11 @@ struct Outer {
 
 impl Outer {
     fn start(script: &str) -> Outer {
+        Outer::start_to(script, None)
+    }
+
+    /// With standard output and error going to a file.
+    fn start_to(script: &str, file: Option<&std::fs::File>) -> Outer {
         let size = Winsize {
             ws_row: 33,
             ws_col: 77,
@@ -53,13 +59,17 @@ impl Outer {
         };
         let pair = openpty(&size, None).unwrap();
         let end = || std::process::Stdio::from(pair.slave.try_clone().unwrap());
+        let out = || match file {
+            Some(file) => std::process::Stdio::from(file.try_clone().unwrap()),
+            None => end(),
+        };
         let helper = Command::new(std::env::current_exe().unwrap())
             .args(["--helper", "terminal"])
             .env("SCRIPT", script)
             .env("AS", "www")
             .stdin(end())
-            .stdout(end())
-            .stderr(end())
+            .stdout(out())
+            .stderr(out())
             .spawn()
             .unwrap();
         Outer {
@@ -164,4 +174,21 @@ fn none() {
     let mut spec = world.sh("test ! -t 0 && ! test -c /dev/pts/0 && exit 21");
     spec.stdio = Stdio::Inherit;
     assert_eq!(start(&spec).unwrap().wait().status(), 21);
+}
+
+fn redirected() {
+    use std::io::{Read, Seek};
+    let mut file = tempfile::tempfile().unwrap();
+    let script =
+        "echo ready > /dev/tty; read x; echo \"file $x\"; echo error >&2; echo end > /dev/tty";
+    let mut outer = Outer::start_to(script, Some(&file));
+    outer.expect("ready\r\n");
+    outer.type_in("typed\r");
+    outer.expect("end\r\n");
+    assert_eq!(outer.end(), 0);
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "file typed\nerror\n");
+    assert!(!outer.seen.contains("file") && !outer.seen.contains("error"));
 }
