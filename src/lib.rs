@@ -5,4 +5,6 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod pockerfile;
+pub mod run;
 pub mod sandbox;
+pub mod sys;

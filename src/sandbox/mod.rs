@@ -1,5 +1,22 @@
 //! A process in a root of its own.
+//!
+//! A [`Spec`] says what, [`plan`](mod@plan) makes a list of actions of it, [`spawn`] carries them out.
 
+mod apply;
+mod child;
+mod error;
+mod exec;
+mod identity;
+mod mounter;
+pub mod plan;
+mod report;
+mod running;
 mod spec;
+mod supervise;
 
+pub use crate::sys::Fault;
+pub use apply::spawn;
+pub use error::SandboxError;
+pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
+pub use running::Sandbox;
 pub use spec::{Exit, NfsMount, Place, Profile, Spec, Stdio, What};

@@ -1,0 +1,235 @@
+//! What `pocker run` and `pocker debug` start, as a sandbox's description.
+
+use super::env::environment;
+use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo};
+use crate::sandbox::{NfsMount, Place, Profile, Spec, Stdio, What};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// World-writable, and one may delete only one's own (sticky).
+const TMP_MODE: u32 = 0o1777;
+/// Whichever shell the tree has.
+const DEBUG_SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash -i; exec sh -i";
+
+/// What the command line adds to what the server said.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// In place of RUN's; empty = RUN's.
+    pub command: Vec<OsString>,
+    /// Over the Pockerfile's ENV.
+    pub env: Vec<(String, String)>,
+    /// In place of USER's and WORKDIR's.
+    pub user: Option<String>,
+    pub workdir: Option<String>,
+    /// The caller's TERM, where its standard input is a terminal.
+    pub terminal: Option<OsString>,
+    /// The host's resolv.conf, which goes with the host's network; none leaves the tree's.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    #[error("{name} has no RUN, and no command is given")]
+    NoCommand { name: String },
+    #[error("the server answered with {got} exports for {asked} grafts")]
+    Grafts { asked: usize, got: usize },
+}
+
+/// A run that the server prepared. `grafts` are those of the request.
+pub fn run(info: &RunInfo, grafts: &[Graft], options: &Options) -> Result<Spec, RunError> {
+    if grafts.len() != info.grafts.len() {
+        return Err(RunError::Grafts {
+            asked: grafts.len(),
+            got: info.grafts.len(),
+        });
+    }
+    let argv = match (&options.command[..], info.config.command.trim()) {
+        ([], "") => {
+            return Err(RunError::NoCommand {
+                name: info.name.clone(),
+            });
+        }
+        ([], _) => shell(&info.config.command),
+        (command, _) => command.to_vec(),
+    };
+    let mut mounts = vec![Place {
+        target: "/tmp".into(),
+        what: What::Tmpfs { mode: TMP_MODE },
+        label: "/tmp".to_owned(),
+    }];
+    mounts.extend(resolver(options));
+    mounts.extend(places(grafts, &info.grafts));
+    let config = &info.config;
+    Ok(Spec {
+        argv,
+        mounts,
+        profile: Profile::Run,
+        ..base(&info.name, &info.tree, config, options)
+    })
+}
+
+/// A shell, or `options.command`, in a kept tree, as its build or run had it.
+pub fn debug(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> Spec {
+    let argv = match &options.command[..] {
+        [] => shell(DEBUG_SHELL),
+        command => command.to_vec(),
+    };
+    Spec {
+        argv,
+        mounts: resolver(options).into_iter().collect(),
+        profile: Profile::Build,
+        ..base(name, tree, config, options)
+    }
+}
+
+fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> Spec {
+    let workdir = options.workdir.as_ref().or(config.workdir.as_ref());
+    Spec {
+        root: mount(&tree.export),
+        mounts: Vec::new(),
+        argv: Vec::new(),
+        env: environment(options.terminal.as_deref(), &[&config.env, &options.env]),
+        user: options.user.clone().or_else(|| config.user.clone()),
+        workdir: workdir.map(PathBuf::from),
+        hostname: Some(name.to_owned()),
+        stdio: Stdio::Inherit,
+        profile: Profile::Run,
+    }
+}
+
+/// Outer places first, so that none hides another.
+fn places(grafts: &[Graft], exports: &[Export]) -> Vec<Place> {
+    let mut pairs: Vec<(&Graft, &Export)> = grafts.iter().zip(exports).collect();
+    pairs.sort_by_key(|(graft, _)| graft.target.matches('/').count());
+    pairs
+        .into_iter()
+        .map(|(graft, export)| Place {
+            target: PathBuf::from(&graft.target),
+            what: What::Nfs(NfsMount {
+                read_only: graft.read_only || export.read_only,
+                ..mount(export)
+            }),
+            label: label(graft),
+        })
+        .collect()
+}
+
+fn label(graft: &Graft) -> String {
+    let ro = if graft.read_only { ":ro" } else { "" };
+    format!("graft {}:{}{ro}", graft.host, graft.target)
+}
+
+fn resolver(options: &Options) -> Option<Place> {
+    Some(Place {
+        target: "/etc/resolv.conf".into(),
+        what: What::BindFile {
+            host: options.resolv_conf.clone()?,
+        },
+        label: "/etc/resolv.conf".to_owned(),
+    })
+}
+
+fn mount(export: &Export) -> NfsMount {
+    NfsMount {
+        export: export.path.clone(),
+        read_only: export.read_only,
+    }
+}
+
+fn shell(script: &str) -> Vec<OsString> {
+    ["/bin/sh", "-c", script].map(OsString::from).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(path: &str) -> Export {
+        Export {
+            path: path.to_owned(),
+            read_only: false,
+        }
+    }
+
+    fn graft(host: &str, target: &str, read_only: bool) -> Graft {
+        Graft {
+            host: host.to_owned(),
+            target: target.to_owned(),
+            read_only,
+        }
+    }
+
+    fn info(grafts: usize) -> RunInfo {
+        RunInfo {
+            id: 7,
+            name: "web".to_owned(),
+            key: "k".repeat(64),
+            tree: TreeInfo {
+                id: 9,
+                export: export("/run/9/secret"),
+            },
+            grafts: (0..grafts)
+                .map(|i| export(&format!("/graft/{i}/secret")))
+                .collect(),
+            config: RunConfig {
+                command: "nginx -g 'daemon off;'".to_owned(),
+                env: vec![("A".to_owned(), "pockerfile".to_owned())],
+                user: Some("www-data".to_owned()),
+                workdir: Some("/srv".to_owned()),
+                volumes: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_run_is_the_pockerfiles_command_over_a_fresh_tree() {
+        let grafts = [
+            graft("/deep", "/a/b/c", true),
+            graft("/srv/www", "/a", false),
+        ];
+        let options = Options {
+            resolv_conf: Some("/etc/resolv.conf".into()),
+            ..Options::default()
+        };
+        insta::assert_debug_snapshot!(run(&info(2), &grafts, &options).unwrap());
+    }
+
+    #[test]
+    fn the_command_line_has_the_last_word() {
+        let options = Options {
+            command: vec!["id".into(), "-u".into()],
+            env: vec![("A".to_owned(), "line".to_owned())],
+            user: Some("root".to_owned()),
+            workdir: Some("/".to_owned()),
+            terminal: Some("xterm".into()),
+            resolv_conf: None,
+        };
+        let spec = run(&info(0), &[], &options).unwrap();
+        assert_eq!(spec.argv, ["id", "-u"]);
+        assert_eq!(spec.env[1], ("TERM".into(), "xterm".into()));
+        assert_eq!(spec.env[2], ("A".into(), "line".into()));
+        assert_eq!(spec.user.as_deref(), Some("root"));
+        assert_eq!(spec.workdir, Some("/".into()));
+        assert_eq!(spec.mounts.len(), 1);
+    }
+
+    #[test]
+    fn a_run_needs_a_command_and_its_exports() {
+        let mut bare = info(0);
+        bare.config.command = " ".to_owned();
+        let error = run(&bare, &[], &Options::default()).unwrap_err();
+        assert_eq!(error.to_string(), "web has no RUN, and no command is given");
+        let error = run(&info(1), &[], &Options::default()).unwrap_err();
+        assert_eq!(error, RunError::Grafts { asked: 0, got: 1 });
+    }
+
+    #[test]
+    fn debug_is_a_shell_in_the_same_surroundings() {
+        let info = info(0);
+        let spec = debug(&info.name, &info.tree, &info.config, &Options::default());
+        assert_eq!(spec.argv[2], DEBUG_SHELL);
+        assert_eq!(spec.profile, Profile::Build);
+        assert_eq!(spec.user.as_deref(), Some("www-data"));
+        assert!(spec.mounts.is_empty());
+    }
+}

@@ -1,0 +1,280 @@
+//! The processes of a sandbox: each performs its part of the plan, and supervises
+//! the next. This runs after fork, and leaves by exec or _exit only.
+
+use super::identity::{self, Identity};
+use super::mounter::{TreeFlags, TreeMount, TreeMounter};
+use super::plan::{Action, Role, Source};
+use super::spec::{NfsMount, Stdio};
+use super::{exec, report, supervise};
+use crate::sys::os::Ground;
+use crate::sys::process::{self, Forked};
+use crate::sys::tty::{self, Terminal};
+use crate::sys::{Attempt, Fault, signals};
+use nix::sys::stat::{Mode, SFlag, fstat, umask};
+use nix::unistd::{
+    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
+    setuid,
+};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Status of a process of ours that failed and said so.
+const FAILED: i32 = 1;
+/// What the command and everything made for it start with.
+const UMASK: u32 = 0o022;
+
+/// Descriptors a sandbox's processes hold, besides the mounter's.
+pub struct Lines {
+    /// Failures; see [`report`]. Gone once the next process has it.
+    pub report: Option<OwnedFd>,
+    /// How the command ended.
+    pub ended: OwnedFd,
+    /// /dev/null, from before there was another root.
+    pub null: OwnedFd,
+    /// Where captured output goes.
+    pub output: Option<OwnedFd>,
+}
+
+pub struct Child<'a> {
+    pub mounter: &'a mut dyn TreeMounter,
+    pub lines: Lines,
+    /// The caller's, if its standard input is one.
+    pub terminal: Option<Terminal>,
+    ground: Ground,
+    role: Option<Role>,
+    root_mounted: bool,
+    slave: Option<OwnedFd>,
+    /// HOME of who the command runs as.
+    home: Option<std::ffi::OsString>,
+}
+
+impl<'a> Child<'a> {
+    pub fn new(
+        mounter: &'a mut dyn TreeMounter,
+        lines: Lines,
+        terminal: Option<Terminal>,
+    ) -> Child<'a> {
+        Child {
+            mounter,
+            lines,
+            terminal,
+            ground: Ground::default(),
+            role: None,
+            root_mounted: false,
+            slave: None,
+            home: None,
+        }
+    }
+
+    /// Performs `actions` in order. A panic is a failure like another: nothing may
+    /// unwind into the caller's code in this process.
+    pub fn run(mut self, tie: OwnedFd, actions: &[Action]) -> ! {
+        let performed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if process::tie_to_parent(tie).is_err() || signals::let_end().is_err() {
+                return;
+            }
+            umask(Mode::from_bits_truncate(UMASK as _));
+            for action in actions {
+                if let Err(fault) = self.perform(action) {
+                    self.fail(action, &fault);
+                    return;
+                }
+            }
+        }));
+        if performed.is_err()
+            && let Some(socket) = &self.lines.report
+        {
+            let fault = Fault::new("internal error (a panic)");
+            report::send_failure(socket, false, "make the sandbox", &fault);
+        }
+        self.clean();
+        process::exit_now(FAILED)
+    }
+
+    fn fail(&self, action: &Action, fault: &Fault) {
+        if let Some(socket) = &self.lines.report {
+            let exec = matches!(action, Action::Exec { .. });
+            report::send_failure(socket, exec, &action.to_string(), fault);
+        }
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<(), Fault> {
+        match action {
+            Action::Unshare { net } => self.ground.unshare(*net),
+            Action::Scratch => self.ground.scratch(),
+            Action::MountRoot { tree, flags } => self.mount_root(tree, *flags),
+            Action::Mount { target, source, .. } => self.mount(target, source),
+            Action::MountPoint { target } => self.ground.mount_point(target),
+            Action::Hostname(name) => self.ground.hostname(name),
+            Action::Enter => self.ground.enter(),
+            Action::Fork(role) => self.fork(*role),
+            Action::MountProc => self.ground.proc(),
+            Action::Session => self.session(),
+            Action::Stdio(stdio) => self.stdio(*stdio),
+            Action::Workdir(dir) => enter_workdir(dir),
+            Action::Identity { user } => self.become_user(user.as_deref()),
+            Action::Exec { argv, env } => {
+                process::close_except(&self.report_fd());
+                exec::exec(argv, &env.0, self.home.take())
+            }
+        }
+    }
+
+    fn report_fd(&self) -> Vec<RawFd> {
+        self.lines.report.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+
+    fn mount_root(&mut self, tree: &NfsMount, flags: TreeFlags) -> Result<(), Fault> {
+        self.mounter.mount(&TreeMount {
+            export: tree.export.as_bytes(),
+            target: self.ground.root_point(),
+            flags,
+        })?;
+        self.root_mounted = true;
+        self.ground.adopt_root()
+    }
+
+    fn mount(&mut self, target: &Path, source: &Source) -> Result<(), Fault> {
+        match source {
+            Source::Devices { .. } => self.stage_devices()?,
+            Source::Tree { tree, flags } => self.mounter.mount(&TreeMount {
+                export: tree.export.as_bytes(),
+                target: self.ground.stage_point(),
+                flags: *flags,
+            })?,
+            Source::BindDir(host) => self.ground.stage_bind_dir(host)?,
+            Source::Tmpfs { mode } => self.ground.stage_tmpfs(*mode)?,
+            Source::BindFile(host) => {
+                self.ground.stage_bind_file(host)?;
+                return self.ground.attach_file(target);
+            }
+        }
+        self.ground.attach_dir(target)
+    }
+
+    fn stage_devices(&mut self) -> Result<(), Fault> {
+        let Some((master, slave)) = self.ground.stage_devices(self.terminal.as_ref())? else {
+            return Ok(());
+        };
+        let socket = self.lines.report.as_ref();
+        let socket = socket.ok_or_else(|| Fault::new("nobody is there to take the terminal"))?;
+        report::send_terminal(socket, &master).attempt("hand over the terminal")?;
+        self.slave = Some(slave);
+        Ok(())
+    }
+
+    /// The child goes on with the plan; the parent stays to supervise it, and never returns.
+    fn fork(&mut self, role: Role) -> Result<(), Fault> {
+        signals::block_all().attempt("")?;
+        match process::fork_tied().attempt("")? {
+            Forked::Child { tie } => {
+                self.role = Some(role);
+                process::tie_to_parent(tie).attempt("")
+            }
+            Forked::Parent { child, tie } => {
+                self.lines.report = None;
+                let mut keep = self.ground.descriptors();
+                keep.extend([tie.as_raw_fd(), self.lines.ended.as_raw_fd()]);
+                // Whoever reads the command's output shall see its end, not ours.
+                let _ = connect(&self.lines.null, [true; 3]);
+                // What owned the others is never used or dropped again in this process.
+                process::close_except(&keep);
+                let exit = supervise::until_end(child, role);
+                if role == Role::Command {
+                    let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));
+                }
+                self.clean();
+                process::exit_now(0)
+            }
+        }
+    }
+
+    /// By the first process only, once the others are gone.
+    fn clean(&mut self) {
+        if self.role.is_some() {
+            return;
+        }
+        if self.root_mounted && !crate::sys::os::NAMESPACES {
+            let _ = self.mounter.unmount(self.ground.root_point());
+        }
+        self.ground.clean();
+    }
+
+    fn session(&self) -> Result<(), Fault> {
+        setsid().attempt("")?;
+        match &self.slave {
+            Some(slave) => tty::control(slave.as_fd()).attempt("take the terminal"),
+            None => Ok(()),
+        }
+    }
+
+    fn stdio(&self, stdio: Stdio) -> Result<(), Fault> {
+        match (stdio, &self.lines.output, &self.slave, &self.terminal) {
+            (Stdio::Captured, Some(output), _, _) => {
+                dup2_stdin(&self.lines.null).attempt("")?;
+                dup2_stdout(output).attempt("")?;
+                dup2_stderr(output).attempt("")?;
+            }
+            (Stdio::Inherit, _, Some(slave), Some(terminal)) => {
+                connect(slave, terminal.on).attempt("")?;
+            }
+            _ => {}
+        }
+        refuse_directories()
+    }
+
+    fn become_user(&mut self, user: Option<&str>) -> Result<(), Fault> {
+        let Identity {
+            uid,
+            gid,
+            groups,
+            home,
+        } = identity::look_up(user)?;
+        // What this sandbox made for the command's output is the user's to reopen
+        // (/dev/stderr); what it inherited stays as it is.
+        for made in [&self.slave, &self.lines.output].into_iter().flatten() {
+            fchown(made, Some(Uid::from_raw(uid)), None).attempt("hand over the output")?;
+        }
+        let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
+        setgroups(&groups).attempt("set the groups")?;
+        // As root, these set the real, effective and saved ids alike.
+        setgid(Gid::from_raw(gid)).attempt("set the group")?;
+        setuid(Uid::from_raw(uid)).attempt("set the user")?;
+        self.home = Some(home);
+        Ok(())
+    }
+}
+
+fn connect(to: &OwnedFd, which: [bool; 3]) -> nix::Result<()> {
+    if which[0] {
+        dup2_stdin(to)?;
+    }
+    if which[1] {
+        dup2_stdout(to)?;
+    }
+    if which[2] {
+        dup2_stderr(to)?;
+    }
+    Ok(())
+}
+
+/// A directory among descriptors 0–2 would be a way out of the root: fchdir(2).
+fn refuse_directories() -> Result<(), Fault> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    for (number, fd) in fds.iter().enumerate() {
+        let Ok(stat) = fstat(fd) else { continue };
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+            return Err(Fault::new(format!(
+                "descriptor {number} is a directory, which would lead out of the root"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `/` is the tree by now, so the kernel itself resolves inside it.
+fn enter_workdir(dir: &Path) -> Result<(), Fault> {
+    std::fs::create_dir_all(dir).attempt("create it")?;
+    chdir(dir).attempt("")
+}

@@ -1,0 +1,55 @@
+//! Why a sandbox did not start.
+
+use crate::sys::Fault;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use std::io;
+
+/// What a shell returns where it found no such command.
+const NOT_FOUND: i32 = 127;
+/// What a shell returns for a command that it found and could not execute.
+const NOT_EXECUTABLE: i32 = 126;
+/// What env(1), nohup(1) and chroot(1) return for failures of their own.
+const OWN_FAILURE: i32 = 125;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The description makes no sense.
+    #[error("cannot start a sandbox: {0}")]
+    Invalid(#[from] super::plan::PlanError),
+    #[error(
+        "cannot start a sandbox: this process has {0} threads, and only one of a single thread can fork safely"
+    )]
+    Threads(usize),
+    #[error("cannot start a sandbox: another one of this process is still running")]
+    Busy,
+    /// Before anything was made.
+    #[error("cannot start a sandbox: {what}: {cause}")]
+    Start {
+        what: &'static str,
+        cause: io::Error,
+    },
+    /// "mount graft /srv/www:/var/www/html: /var/www/html is not a directory in the tree".
+    #[error("{phase}: {fault}")]
+    Phase { phase: String, fault: Fault },
+    /// Everything was made, and the command could not be executed.
+    #[error("{command}: {fault}")]
+    Exec { command: String, fault: Fault },
+    /// A signal came before the command ran; all is gone again.
+    #[error("interrupted by {0} before the command ran")]
+    Interrupted(Signal),
+}
+
+impl SandboxError {
+    /// The exit status that a shell, or env(1), would give it.
+    pub fn status(&self) -> i32 {
+        match self {
+            SandboxError::Exec { fault, .. } if fault.errno == Some(Errno::ENOENT as i32) => {
+                NOT_FOUND
+            }
+            SandboxError::Exec { .. } => NOT_EXECUTABLE,
+            SandboxError::Interrupted(signal) => 128 + *signal as i32,
+            _ => OWN_FAILURE,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From what a sandbox is made of to what is done, in order. Pure: nothing is looked
+//! at on the host or in the tree.
+//!
+//! Three processes share one list. The *stage* makes namespaces and mounts; at
+//! `Fork(Init)` a child goes on as pid 1 of the new pid namespace, and at
+//! `Fork(Command)` a child of that becomes the command. Each parent supervises.
+//! What later confines the command (capabilities, seccomp, no_new_privs, limits)
+//! belongs between `Workdir` and `Identity`: after the last thing that needs root, in
+//! the process that becomes the command and in no other.
+
+use super::mounter::{Caching, TreeFlags};
+use super::spec::{NfsMount, Place, Profile, Spec, Stdio, What};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// What this system gives a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// Linux: namespaces, own mounts.
+    Namespaces,
+    /// chroot and a session.
+    Chroot,
+}
+
+impl Platform {
+    pub const HERE: Platform = if crate::sys::os::NAMESPACES {
+        Platform::Namespaces
+    } else {
+        Platform::Chroot
+    };
+}
+
+/// A process of the sandbox that begins at a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Init,
+    Command,
+}
+
+/// The command's environment. Its values may be secret, so only names are shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Env(pub Vec<(OsString, OsString)>);
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+/// What is put at a place.
+#[derive(Debug)]
+pub enum Source {
+    Devices { terminal: bool },
+    Tree { tree: NfsMount, flags: TreeFlags },
+    BindFile(PathBuf),
+    BindDir(PathBuf),
+    Tmpfs { mode: u32 },
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Unshare {
+        net: bool,
+    },
+    Scratch,
+    MountRoot {
+        tree: NfsMount,
+        flags: TreeFlags,
+    },
+    Mount {
+        label: String,
+        target: PathBuf,
+        source: Source,
+    },
+    /// A directory for a mount that a later process makes.
+    MountPoint {
+        target: PathBuf,
+    },
+    Hostname(OsString),
+    Enter,
+    Fork(Role),
+    MountProc,
+    /// Own session; the sandbox's terminal, if it has one, controls it.
+    Session,
+    Stdio(Stdio),
+    Workdir(PathBuf),
+    Identity {
+        user: Option<String>,
+    },
+    Exec {
+        argv: Vec<OsString>,
+        env: Env,
+    },
+}
+
+/// The phase that an error names.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Unshare { .. } => f.write_str("make namespaces"),
+            Action::Scratch => f.write_str("make a place to mount on"),
+            Action::MountRoot { .. } => f.write_str("mount the root"),
+            Action::Mount { label, .. } => write!(f, "mount {label}"),
+            Action::MountPoint { target } => write!(f, "make {}", target.display()),
+            Action::Hostname(name) => write!(f, "set the host name {}", name.display()),
+            Action::Enter => f.write_str("enter the root"),
+            Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
+            Action::Fork(Role::Command) => f.write_str("start the command's process"),
+            Action::MountProc => f.write_str("mount /proc"),
+            Action::Session => f.write_str("start a session"),
+            Action::Stdio(_) => f.write_str("connect standard input and output"),
+            Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
+            Action::Identity { user } => {
+                write!(f, "become user {}", user.as_deref().unwrap_or("root"))
+            }
+            Action::Exec { argv, .. } => {
+                write!(
+                    f,
+                    "{}",
+                    argv.first().map_or("".into(), |a| a.display().to_string())
+                )
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("no command is given")]
+    NoCommand,
+    #[error("{what} holds a NUL byte")]
+    Nul { what: String },
+    #[error("{what}: {path:?} is not an absolute path inside the tree")]
+    Path { what: String, path: PathBuf },
+    #[error("{name:?} is no name for an environment variable")]
+    EnvName { name: OsString },
+    #[error("{what} needs mounts of the sandbox's own, which this system does not have")]
+    NoMounts { what: String },
+}
+
+/// The list of actions that makes `spec`. `terminal`: the caller's standard input
+/// is one, so the sandbox gets its own.
+pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Action>, PlanError> {
+    check(spec)?;
+    let mut actions = match platform {
+        Platform::Namespaces => namespaces(spec, terminal),
+        Platform::Chroot => plain(spec)?,
+    };
+    actions.extend([
+        Action::Session,
+        Action::Stdio(spec.stdio),
+        Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
+        Action::Identity {
+            user: spec.user.clone(),
+        },
+        Action::Exec {
+            argv: spec.argv.clone(),
+            env: Env(spec.env.clone()),
+        },
+    ]);
+    Ok(actions)
+}
+
+fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
+    let mut actions = vec![
+        Action::Unshare { net: false },
+        Action::Scratch,
+        root(spec),
+        Action::Mount {
+            label: "/dev".to_owned(),
+            target: "/dev".into(),
+            source: Source::Devices { terminal },
+        },
+        Action::MountPoint {
+            target: "/proc".into(),
+        },
+    ];
+    actions.extend(spec.mounts.iter().map(|place| mount(place, spec.profile)));
+    actions.extend(spec.hostname.as_deref().map(|name| {
+        let end = name.len().min(MAX_HOSTNAME);
+        Action::Hostname(OsStr::from_bytes(&name.as_bytes()[..end]).to_owned())
+    }));
+    actions.extend([
+        Action::Enter,
+        Action::Fork(Role::Init),
+        Action::MountProc,
+        Action::Fork(Role::Command),
+    ]);
+    actions
+}
+
+/// HOST_NAME_MAX of Linux, less a terminating NUL that old programs leave room for.
+const MAX_HOSTNAME: usize = 63;
+
+fn plain(spec: &Spec) -> Result<Vec<Action>, PlanError> {
+    if let Some(place) = spec.mounts.first() {
+        return Err(PlanError::NoMounts {
+            what: place.label.clone(),
+        });
+    }
+    Ok(vec![
+        Action::Scratch,
+        root(spec),
+        Action::Fork(Role::Command),
+        Action::Enter,
+    ])
+}
+
+fn root(spec: &Spec) -> Action {
+    let caching = match spec.root.read_only {
+        true => Caching::Sealed,
+        false => Caching::Exclusive,
+    };
+    Action::MountRoot {
+        tree: spec.root.clone(),
+        flags: TreeFlags {
+            read_only: spec.root.read_only,
+            nosuid: spec.profile == Profile::Run,
+            // Devices are those of the sandbox's own /dev, also while building.
+            nodev: true,
+            noexec: false,
+            caching,
+        },
+    }
+}
+
+fn mount(place: &Place, profile: Profile) -> Action {
+    let source = match &place.what {
+        What::Nfs(tree) => Source::Tree {
+            tree: tree.clone(),
+            flags: TreeFlags {
+                read_only: tree.read_only,
+                nosuid: profile == Profile::Run,
+                nodev: true,
+                noexec: false,
+                caching: Caching::Shared,
+            },
+        },
+        What::BindFile { host } => Source::BindFile(host.clone()),
+        What::BindDir { host } => Source::BindDir(host.clone()),
+        What::Tmpfs { mode } => Source::Tmpfs { mode: *mode },
+    };
+    Action::Mount {
+        label: place.label.clone(),
+        target: place.target.clone(),
+        source,
+    }
+}
+
+fn check(spec: &Spec) -> Result<(), PlanError> {
+    if spec.argv.first().is_none_or(|name| name.is_empty()) {
+        return Err(PlanError::NoCommand);
+    }
+    for argument in &spec.argv {
+        no_nul(argument, "an argument of the command")?;
+    }
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            return Err(PlanError::EnvName { name: name.clone() });
+        }
+        no_nul(name, "the environment")?;
+        no_nul(value, "the environment")?;
+    }
+    for place in &spec.mounts {
+        inside(&place.target, &place.label)?;
+    }
+    match &spec.workdir {
+        Some(dir) => inside(dir, "the working directory"),
+        None => Ok(()),
+    }
+}
+
+fn no_nul(text: &OsStr, what: &str) -> Result<(), PlanError> {
+    match text.as_bytes().contains(&0) {
+        true => Err(PlanError::Nul {
+            what: what.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+fn inside(path: &Path, what: &str) -> Result<(), PlanError> {
+    no_nul(path.as_os_str(), what)?;
+    let up = path.components().any(|c| c == Component::ParentDir);
+    if path.is_absolute() && !up {
+        return Ok(());
+    }
+    Err(PlanError::Path {
+        what: what.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+
+fn spec() -> Spec {
+    Spec {
+        root: NfsMount {
+            export: "/run/7/secret".to_owned(),
+            read_only: false,
+        },
+        mounts: vec![
+            Place {
+                target: "/tmp".into(),
+                what: What::Tmpfs { mode: 0o1777 },
+                label: "/tmp".to_owned(),
+            },
+            Place {
+                target: "/var/www".into(),
+                what: What::Nfs(NfsMount {
+                    export: "/graft/1/secret".to_owned(),
+                    read_only: true,
+                }),
+                label: "graft /srv:/var/www:ro".to_owned(),
+            },
+        ],
+        argv: vec!["nginx".into(), "-g".into()],
+        env: vec![("http_proxy".into(), "http://user:secret@proxy".into())],
+        user: Some("www".to_owned()),
+        workdir: Some("/srv".into()),
+        hostname: Some("web".to_owned()),
+        stdio: Stdio::Inherit,
+        profile: Profile::Run,
+    }
+}
+
+#[test]
+fn a_run_in_order() {
+    let actions = plan(&spec(), Platform::Namespaces, true).unwrap();
+    let text = format!("{actions:#?}");
+    assert!(!text.contains("secret"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn phases_read_like_what_is_done() {
+    let actions = plan(&spec(), Platform::Namespaces, false).unwrap();
+    let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
+    insta::assert_snapshot!(phases.join("\n"));
+}
+
+#[test]
+fn a_build_keeps_setuid_files_and_a_sealed_root_is_cached_as_such() {
+    let mut spec = spec();
+    spec.profile = Profile::Build;
+    spec.root.read_only = true;
+    let actions = plan(&spec, Platform::Namespaces, false).unwrap();
+    let flags = actions.iter().find_map(|a| match a {
+        Action::MountRoot { flags, .. } => Some(*flags),
+        _ => None,
+    });
+    let want = TreeFlags {
+        read_only: true,
+        nosuid: false,
+        nodev: true,
+        noexec: false,
+        caching: Caching::Sealed,
+    };
+    assert_eq!(flags, Some(want));
+}
+
+#[test]
+fn a_plain_chroot_refuses_mounts_by_their_label() {
+    let mut spec = spec();
+    let error = plan(&spec, Platform::Chroot, false).unwrap_err();
+    assert!(
+        error.to_string().starts_with("/tmp needs mounts"),
+        "{error}"
+    );
+    spec.mounts.clear();
+    let actions = plan(&spec, Platform::Chroot, false).unwrap();
+    let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
+    insta::assert_snapshot!(phases.join("\n"));
+}
+
+#[test]
+fn nonsense_is_refused_before_anything_is_made() {
+    let refused = |change: fn(&mut Spec)| {
+        let mut spec = spec();
+        change(&mut spec);
+        plan(&spec, Platform::Namespaces, false)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(refused(|s| s.argv.clear()), "no command is given");
+    assert_eq!(refused(|s| s.argv[0] = "".into()), "no command is given");
+    assert_eq!(
+        refused(|s| s.argv[1] = "a\0b".into()),
+        "an argument of the command holds a NUL byte"
+    );
+    assert_eq!(
+        refused(|s| s.env[0].0 = "A=B".into()),
+        "\"A=B\" is no name for an environment variable"
+    );
+    assert_eq!(
+        refused(|s| s.env[0].1 = "\0".into()),
+        "the environment holds a NUL byte"
+    );
+    assert_eq!(
+        refused(|s| s.workdir = Some("srv".into())),
+        "the working directory: \"srv\" is not an absolute path inside the tree"
+    );
+    assert_eq!(
+        refused(|s| s.mounts[0].target = "/a/../..".into()),
+        "/tmp: \"/a/../..\" is not an absolute path inside the tree"
+    );
+}

@@ -1,0 +1,222 @@
+//! Linux: namespaces, mounts that are staged in private and then moved to
+//! their places, pivot_root(2).
+//!
+//! Nothing is mounted by a path through the tree. Each mount is made on a scratch
+//! tmpfs that only this mount namespace has, and moved onto a descriptor of its
+//! target (see [`resolve`]): a symlink, even one that appears meanwhile, can't lead it out.
+
+mod devices;
+mod resolve;
+
+use super::fault::{Attempt, Fault};
+use super::tty::Terminal;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, chroot, fchdir, pivot_root, sethostname};
+use resolve::{Created, Kind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+/// Sandboxes here have namespaces of their own.
+pub const NAMESPACES: bool = true;
+
+/// Covered by a tmpfs in the sandbox's own mount namespace; on the host it stays an empty directory.
+const SCRATCH: &str = "/run/pocker/mnt";
+const ROOT_POINT: &str = "/run/pocker/mnt/root";
+const STAGE_DIR: &str = "/run/pocker/mnt/dir";
+const STAGE_FILE: &str = "/run/pocker/mnt/file";
+
+/// What a sandbox's first process builds on.
+#[derive(Default)]
+pub struct Ground {
+    root: Option<OwnedFd>,
+    /// Mount points the tree lacked, outermost first.
+    created: Vec<Created>,
+}
+
+impl Ground {
+    pub fn unshare(&self, net: bool) -> Result<(), Fault> {
+        let mut flags = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWPID;
+        flags.set(CloneFlags::CLONE_NEWNET, net);
+        unshare(flags).attempt("")?;
+        // Private, not slave: a mount made on the host meanwhile is none of ours.
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount_at(None, "/", None, private, "").attempt("make all mounts private")
+    }
+
+    /// Where root and mounts are made before they are moved.
+    pub fn scratch(&self) -> Result<(), Fault> {
+        std::fs::create_dir_all(SCRATCH).attempt(format!("create {SCRATCH}"))?;
+        tmpfs(SCRATCH, 0o700, MsFlags::empty()).attempt("mount a tmpfs")?;
+        std::fs::create_dir(ROOT_POINT).attempt("create a mount point")?;
+        std::fs::create_dir(STAGE_DIR).attempt("create a mount point")?;
+        std::fs::File::create(STAGE_FILE)
+            .map(drop)
+            .attempt("create a mount point")
+    }
+
+    /// Where the root is to be mounted.
+    pub fn root_point(&self) -> &Path {
+        Path::new(ROOT_POINT)
+    }
+
+    /// The root is mounted: everything from here on is inside it.
+    pub fn adopt_root(&mut self) -> Result<(), Fault> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        self.root = Some(open(ROOT_POINT, flags, Mode::empty()).attempt("open the mounted root")?);
+        Ok(())
+    }
+
+    /// Where an export for [`Ground::attach_dir`] is to be mounted.
+    pub fn stage_point(&self) -> &Path {
+        Path::new(STAGE_DIR)
+    }
+
+    pub fn stage_tmpfs(&self, mode: u32) -> Result<(), Fault> {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        tmpfs(STAGE_DIR, mode, flags).attempt("mount a tmpfs")
+    }
+
+    /// Devices; with the caller's terminal, also a pair of the sandbox's own (master, slave).
+    pub fn stage_devices(
+        &self,
+        terminal: Option<&Terminal>,
+    ) -> Result<Option<(OwnedFd, OwnedFd)>, Fault> {
+        devices::make(Path::new(STAGE_DIR))?;
+        terminal
+            .map(|t| devices::terminal(Path::new(STAGE_DIR), t))
+            .transpose()
+    }
+
+    pub fn stage_bind_dir(&self, host: &Path) -> Result<(), Fault> {
+        bind(host, STAGE_DIR, MsFlags::empty())
+    }
+
+    pub fn stage_bind_file(&self, host: &Path) -> Result<(), Fault> {
+        if !host.metadata().attempt(show("look at", host))?.is_file() {
+            return Err(Fault::new(format!("{} is not a file", host.display())));
+        }
+        bind(host, STAGE_FILE, MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC)
+    }
+
+    /// Moves what was staged onto a directory of the tree, created if missing.
+    pub fn attach_dir(&mut self, target: &Path) -> Result<(), Fault> {
+        self.attach(STAGE_DIR, target, Kind::Directory)
+    }
+
+    /// The same for a file.
+    pub fn attach_file(&mut self, target: &Path) -> Result<(), Fault> {
+        self.attach(STAGE_FILE, target, Kind::File)
+    }
+
+    fn attach(&mut self, stage: &str, target: &Path, kind: Kind) -> Result<(), Fault> {
+        let point = self.locate(target, kind)?;
+        let onto = format!("/proc/self/fd/{}", point.as_raw_fd());
+        mount_at(Some(Path::new(stage)), onto, None, MsFlags::MS_MOVE, "").attempt("move the mount")
+    }
+
+    /// Creates a directory that the tree lacks, for a mount still to come.
+    pub fn mount_point(&mut self, target: &Path) -> Result<(), Fault> {
+        self.locate(target, Kind::Directory).map(drop)
+    }
+
+    fn locate(&mut self, target: &Path, kind: Kind) -> Result<OwnedFd, Fault> {
+        let root = self
+            .root
+            .as_ref()
+            .ok_or_else(|| Fault::new("no root is mounted"))?;
+        resolve::locate(root, target, kind, &mut self.created)
+    }
+
+    pub fn hostname(&self, name: &std::ffi::OsStr) -> Result<(), Fault> {
+        sethostname(name).attempt("")
+    }
+
+    /// The root becomes `/`, and what was `/` is gone from this mount namespace.
+    pub fn enter(&mut self) -> Result<(), Fault> {
+        let root = self
+            .root
+            .take()
+            .ok_or_else(|| Fault::new("no root is mounted"))?;
+        fchdir(&root).attempt("enter the root")?;
+        match pivot_root(".", ".") {
+            Ok(()) => umount2(".", MntFlags::MNT_DETACH).attempt("detach the old root")?,
+            // An initramfs can't be pivoted away from; it stays below the new root.
+            Err(Errno::EINVAL) => {
+                mount_at(Some(Path::new(".")), "/", None, MsFlags::MS_MOVE, "")
+                    .attempt("move the root")?;
+                chroot(".").attempt("chroot")?;
+            }
+            Err(errno) => return Err(errno).attempt("pivot_root"),
+        }
+        chdir("/").attempt("enter the root")
+    }
+
+    /// By the first process of the pid namespace, whose view it is.
+    pub fn proc(&self) -> Result<(), Fault> {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")
+    }
+
+    /// Descriptors that [`Ground::clean`] needs.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.created.iter().map(Created::descriptor).collect()
+    }
+
+    /// Removes the mount points that the tree lacked, once no process uses them.
+    pub fn clean(&mut self) {
+        // Before `enter`, the tree lies below ROOT_POINT; afterwards it is `/`.
+        let base = Path::new(if self.root.is_some() { ROOT_POINT } else { "/" });
+        for created in self.created.drain(..).rev() {
+            created.remove(base);
+        }
+    }
+}
+
+fn mount_at(
+    source: Option<&Path>,
+    target: impl AsRef<Path>,
+    kind: Option<&str>,
+    flags: MsFlags,
+    data: &str,
+) -> nix::Result<()> {
+    mount(source, target.as_ref(), kind, flags, Some(data))
+}
+
+fn tmpfs(at: impl AsRef<Path>, mode: u32, flags: MsFlags) -> nix::Result<()> {
+    let data = format!("mode={mode:o}");
+    mount_at(Some(Path::new("tmpfs")), at, Some("tmpfs"), flags, &data)
+}
+
+/// A host path at a place of ours, never with setuid files or devices in force.
+fn bind(host: &Path, at: &str, flags: MsFlags) -> Result<(), Fault> {
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount_at(Some(host), at, None, MsFlags::MS_BIND, "").attempt(show("bind", host))?;
+    let again = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    mount_at(None, at, None, again, "").attempt(show("restrict the bind of", host))
+}
+
+fn show(what: &str, path: &Path) -> String {
+    format!("{what} {}", path.display())
+}
+
+pub fn die_with_parent() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+}
+
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// False where the kernel lacks close_range(2) (before 5.9).
+pub fn close_range(first: RawFd, last: RawFd) -> bool {
+    // SAFETY: the caller gives up all descriptors of the range.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+}

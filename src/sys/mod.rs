@@ -1,0 +1,22 @@
+//! Everything that needs `unsafe` or the calls of one operating system.
+//!
+//! [`os`] is what a sandbox is made of on this system: namespaces and mounts on
+//! Linux, a plain chroot elsewhere. The plain one is compiled on Linux too, so
+//! that it does not rot unseen.
+#![allow(unsafe_code)]
+
+mod fault;
+pub mod process;
+pub mod signals;
+pub mod tty;
+
+#[cfg(target_os = "linux")]
+pub mod linux;
+pub mod plain;
+
+#[cfg(target_os = "linux")]
+pub use linux as os;
+#[cfg(not(target_os = "linux"))]
+pub use plain as os;
+
+pub use fault::{Attempt, Fault};

@@ -1,0 +1,87 @@
+//! Processes: fork, a tie to the parent, descriptors, the end.
+
+use super::os;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+/// Where close_range(2) is missing and no limit is set, descriptors above this are not looked for.
+const FALLBACK_DESCRIPTORS: RawFd = 65_536;
+
+/// Both sides of [`fork_tied`].
+pub enum Forked {
+    /// The child lives no longer than `tie` is held open.
+    Parent { child: Pid, tie: OwnedFd },
+    /// Give `tie` to [`tie_to_parent`] first of all.
+    Child { tie: OwnedFd },
+}
+
+/// fork(2), for a process of one thread (see [`threads`]).
+pub fn fork_tied() -> nix::Result<Forked> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    // SAFETY: the callers checked that this process has one thread, so no lock is
+    // held by a thread that the child lacks, and the child may run any code.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Forked::Parent { child, tie: write }),
+        ForkResult::Child => Ok(Forked::Child { tie: read }),
+    }
+}
+
+/// Ends this process when its parent ends, including a parent that ended
+/// between fork and this call.
+pub fn tie_to_parent(tie: OwnedFd) -> nix::Result<()> {
+    os::die_with_parent()?;
+    let mut fds = [PollFd::new(tie.as_fd(), PollFlags::POLLIN)];
+    // The parent never writes: any event is the end of its last descriptor.
+    if poll(&mut fds, PollTimeout::ZERO)? > 0 {
+        exit_now(1);
+    }
+    Ok(())
+}
+
+/// _exit(2): no handlers, no flushing of buffers that belong to the parent.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Threads of this process, where the system tells.
+pub fn threads() -> usize {
+    os::threads()
+}
+
+/// Closes every descriptor from 3 up but those of `keep`.
+pub fn close_except(keep: &[RawFd]) {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    let mut first: RawFd = 3;
+    for fd in keep {
+        if fd > first {
+            close_between(first, fd - 1);
+        }
+        first = first.max(fd + 1);
+    }
+    close_between(first, RawFd::MAX);
+}
+
+fn close_between(first: RawFd, last: RawFd) {
+    if os::close_range(first, last) {
+        return;
+    }
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .ok()
+        .and_then(|(soft, _)| RawFd::try_from(soft).ok())
+        .map_or(FALLBACK_DESCRIPTORS, |soft| soft.min(1 << 20));
+    for fd in first..=last.min(limit) {
+        // SAFETY: the caller gives up all descriptors of the range, and nothing
+        // it still uses owns one.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// A descriptor that came with a message (SCM_RIGHTS).
+pub fn own(received: RawFd) -> OwnedFd {
+    // SAFETY: the kernel made it for this process, and it was never owned yet.
+    unsafe { OwnedFd::from_raw_fd(received) }
+}
