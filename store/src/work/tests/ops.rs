@@ -121,7 +121,7 @@ fn make(w: &mut World, kind: Kind, dir: (Id, Node), name: u8, mode: u32) -> (Id,
 
 fn given(w: &mut World, op: Op, first: (Id, Node), second: (Id, Node)) {
     let there = Vec::new();
-    run_on(w, &Step { op, who: 0, later: 1 }, Picks { first, second, there });
+    run_on(w, &Step { op, who: 0, later: 1 }, Picks { first, second, there, new: Vec::new() });
 }
 
 fn name(n: u8) -> &'static [u8] {
@@ -132,8 +132,10 @@ fn name(n: u8) -> &'static [u8] {
 struct Picks {
     first: (Id, Node),
     second: (Id, Node),
-    /// A name that is there, mostly.
+    /// A name that is in the first, mostly.
     there: Vec<u8>,
+    /// A rename's new name, mostly one to replace.
+    new: Vec<u8>,
 }
 
 fn picks(w: &World, op: &Op) -> Picks {
@@ -142,7 +144,7 @@ fn picks(w: &World, op: &Op) -> Picks {
         let fit: Vec<_> = w.pairs.iter().filter(fits).collect();
         if i % 8 == 0 || fit.is_empty() { w.pairs[i / 8 % w.pairs.len()] } else { *fit[i / 8 % fit.len()] }
     };
-    let there = |n: u8, dir: Id| {
+    let in_dir = |n: u8, dir: Id| {
         let names = w.model.nodes.get(&dir).map(|d| d.names.keys().collect::<Vec<_>>());
         match names.filter(|names| n % 4 != 0 && !names.is_empty()) {
             Some(names) => names[usize::from(n / 4) % names.len()].clone(),
@@ -159,10 +161,14 @@ fn picks(w: &World, op: &Op) -> Picks {
         Op::Same | Op::Reopen | Op::Seal => (none, none),
     };
     let there = match *op {
-        Op::Remove(_, n, _) | Op::Rename(_, n, ..) => there(n, first.0),
+        Op::Remove(_, n, _) | Op::Rename(_, n, ..) => in_dir(n, first.0),
         _ => Vec::new(),
     };
-    Picks { first, second, there }
+    let new = match *op {
+        Op::Rename(.., n) => in_dir(n, second.0),
+        _ => Vec::new(),
+    };
+    Picks { first, second, there, new }
 }
 
 fn run(w: &mut World, step: &Step) {
@@ -177,7 +183,7 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
     w.model.now.secs += step.later;
     let cx = OpCx { creds: c, now: w.model.now, once: None };
     let tree = w.tree();
-    let Picks { first: (id, node), second: (to_id, to), there } = picks;
+    let Picks { first: (id, node), second: (to_id, to), there, new } = picks;
     let m = &mut w.model;
     let (ours, theirs) = match step.op {
         Op::Make(kind, _, n, bits) => {
@@ -197,9 +203,9 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
         Op::Link(_, _, n) => (tree.link(&cx, node, to, name(n)), m.link(c, id, to_id, name(n))),
         Op::Remove(_, _, false) => (tree.remove(&cx, node, &there), m.unlink(c, id, &there, false)),
         Op::Remove(_, _, true) => (tree.rmdir(&cx, node, &there), m.unlink(c, id, &there, true)),
-        Op::Rename(_, _, _, new) => {
-            let ours = tree.rename(&cx, node, &there, to, name(new));
-            (ours, m.rename(c, id, &there, to_id, name(new)))
+        Op::Rename(..) => {
+            let ours = tree.rename(&cx, node, &there, to, &new);
+            (ours, m.rename(c, id, &there, to_id, &new))
         }
         Op::Write(_, off, len, seed) => {
             let data = pattern(seed, len);
