@@ -234,23 +234,3 @@ fn wait(done: impl Fn() -> bool) {
         std::thread::yield_now();
     }
 }
-#[test]
-fn tmp_bench() {
-    for threads in [1, 2, 4, 16] {
-        let bench = Bench::new();
-        let tree = bench.empty();
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            for t in 0..threads {
-                let tree = &tree;
-                scope.spawn(move || {
-                    for i in 0..16000 / threads {
-                        let key = { let mut k = [0; 32]; k[0] = t as u8; k[1..9].copy_from_slice(&(i as u64).to_le_bytes()); k };
-                        tree.create(&OpCx { once: Some(key), ..root(2) }, ROOT, format!("{t}-{i}").as_bytes(), Create::Guarded, &mode(0o644)).unwrap();
-                    }
-                });
-            }
-        });
-        println!("BENCH {threads}: {:.0}/s", 16000.0 / started.elapsed().as_secs_f64());
-    }
-}
