@@ -11,6 +11,7 @@ use crate::index::{Large, Step, Sync, put_large, put_objects, put_small, put_sna
 use crate::object::{
     Counts, DirObject, Entry, ObjectSink, SnapshotData, digest_of, edit_dir, put_dir,
 };
+use crate::sealed::SealedTree;
 use crate::store::Store;
 use crate::types::Digest;
 use std::collections::{BTreeMap, HashSet};
@@ -36,10 +37,12 @@ struct Incoming {
 }
 
 /// What [`Batch::commit`] made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Committed {
     /// Digest and ordinal of each snapshot put, in order.
     pub snapshots: Vec<(Digest, u32)>,
+    /// Their trees, open: garbage collection leaves them alone as long as these are held.
+    pub trees: Vec<Arc<SealedTree>>,
     /// The step that holds now, for each one put: the first of a key wins.
     pub steps: Vec<Step>,
 }
@@ -273,7 +276,10 @@ impl Batch {
                 }
                 Ok(done)
             });
-        let done = done.map_err(out_of_ordinals)?;
+        let mut done = done.map_err(out_of_ordinals)?;
+        for (digest, _) in &done.snapshots {
+            done.trees.push(self.store.sealed(digest)?);
+        }
         for path in std::mem::take(&mut self.surplus) {
             if let Err(e) = std::fs::remove_file(&path) {
                 tracing::warn!("remove {}: {e}", path.display());

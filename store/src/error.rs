@@ -50,6 +50,8 @@ pub enum StoreError {
         expected: u64,
         found: u64,
     },
+    #[error("a collection is running already")]
+    Collecting,
     #[error("the store has used up all 2^22 snapshot numbers")]
     Ordinals,
     #[error("no random bytes: {0}")]
@@ -98,9 +100,16 @@ impl StoreError {
         }
     }
 
-    /// Logs the error and answers what a system call would say.
+    /// Logs the error, as the answer loses the details; answers what a system call would say.
     pub(crate) fn log(self) -> Errno {
         tracing::error!("{self}");
         self.errno()
+    }
+}
+
+/// Logs the error, as an errno loses the details.
+impl From<StoreError> for Errno {
+    fn from(e: StoreError) -> Errno {
+        e.log()
     }
 }

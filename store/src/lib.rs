@@ -5,7 +5,9 @@ mod batch;
 pub mod blob;
 mod cache;
 mod error;
+mod gc;
 mod index;
+mod ingest;
 mod lock;
 pub mod object;
 mod objects;
@@ -21,6 +23,11 @@ pub mod work;
 pub use batch::{Batch, Committed};
 pub use blob::BlobStore;
 pub use error::StoreError;
+pub use gc::{GcOptions, GcReport};
 pub use index::{Pocker, Step};
+pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use sealed::SealedTree;
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
+
+#[cfg(test)]
+mod tests;

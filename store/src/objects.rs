@@ -56,10 +56,15 @@ impl Objects {
         if let Some(dir) = self.dirs.get(digest) {
             return Ok(dir);
         }
-        let bytes = self.bytes("directory", digest)?;
-        let dir = DirObject::parse(bytes).map_err(|e| StoreError::corrupt(*digest, e))?;
+        let dir = self.read_dir(digest)?;
         self.dirs.put(*digest, dir.clone(), dir.weight() + 256);
         Ok(dir)
+    }
+
+    /// As [`Objects::dir`], past the cache.
+    pub fn read_dir(&self, digest: &Digest) -> Result<DirObject, StoreError> {
+        let bytes = self.bytes("directory", digest)?;
+        DirObject::parse(bytes).map_err(|e| StoreError::corrupt(*digest, e))
     }
 
     /// A directory object that must be a page.

@@ -8,10 +8,12 @@ mod checkpoint;
 mod docs;
 mod open;
 mod rows;
+mod sweep;
 
 pub(crate) use docs::put_step;
 pub use docs::{Pocker, Step};
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
+pub(crate) use sweep::{Doomed, Table};
 
 use crate::error::StoreError;
 use crate::lock::StoreLock;
@@ -19,7 +21,7 @@ use crate::types::Digest;
 use checkpoint::Checkpointer;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Idle readers kept: more threads than this at once open a connection and close it again.
@@ -50,10 +52,6 @@ pub(crate) enum Sync {
 }
 
 impl Index {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(crate) fn fail(&self, what: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
         move |e| StoreError::db(what, &self.path, e)
     }

@@ -10,7 +10,7 @@ pub(crate) use entry::{BaseChild, BaseEntry, BaseNode};
 use crate::blob::BlobStore;
 use crate::error::StoreError;
 use crate::object::{
-    Body, BodyRef, Counts, DirObject, Entry, EntryRef, Malformed, Meta, Page, SnapshotData,
+    Body, BodyRef, Counts, DirObject, Entry, EntryRef, Groups, Malformed, Meta, Page, SnapshotData,
     synthetic_page,
 };
 use crate::objects::{Objects, Place};
@@ -92,6 +92,11 @@ impl SealedTree {
 
     pub fn root_dir(&self) -> Digest {
         self.data.root_dir
+    }
+
+    /// Which numbers are one file.
+    pub fn groups(&self) -> &Groups {
+        &self.data.groups
     }
 
     /// All places of the file `canonical`, ascending, itself first; one where it is not linked.
