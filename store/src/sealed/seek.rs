@@ -31,9 +31,4 @@ impl SealedTree {
             found,
         })
     }
-
-    /// Hard-link groups, each ascending.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &[Node]> {
-        self.data.groups.iter()
-    }
 }

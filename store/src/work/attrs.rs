@@ -15,7 +15,13 @@ pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 impl WorkTree {
     /// `guard`: the ctime the caller saw; another one is `NotSync`.
-    pub fn setattr(&self, cx: &OpCx, node: Node, new: &SetAttr, guard: Option<Time>) -> Result<Changed, Errno> {
+    pub fn setattr(
+        &self,
+        cx: &OpCx,
+        node: Node,
+        new: &SetAttr,
+        guard: Option<Time>,
+    ) -> Result<Changed, Errno> {
         self.set(cx, node, new, guard, None)
     }
 
@@ -32,7 +38,11 @@ impl WorkTree {
         let touches_file = new.size.is_some() || new.mtime.is_some();
         for _ in 0..ROUNDS {
             let staged = match touches_file {
-                true => self.view()?.nodes.get(&node).and_then(|n| n.staged().cloned()),
+                true => self
+                    .view()?
+                    .nodes
+                    .get(&node)
+                    .and_then(|n| n.staged().cloned()),
                 false => None,
             };
             let _io = staged.as_ref().map(|s| s.io.lock());
@@ -60,7 +70,14 @@ fn same(tx: &Tx, node: Node, locked: Option<&Arc<Staged>>) -> bool {
     }
 }
 
-fn set(tx: &mut Tx, who: &Creds, node: Node, new: &SetAttr, guard: Option<Time>, dir: Option<Node>) -> Result<Changed, Errno> {
+fn set(
+    tx: &mut Tx,
+    who: &Creds,
+    node: Node,
+    new: &SetAttr,
+    guard: Option<Time>,
+    dir: Option<Node>,
+) -> Result<Changed, Errno> {
     let before = tx.st.attr(node)?;
     if guard.is_some_and(|ctime| ctime != before.ctime) {
         return Err(Errno::NotSync);

@@ -140,10 +140,15 @@ fn encode_content(e: &mut Enc, content: &Content) {
 
 /// What a row says of a regular file's data.
 pub(super) enum ContentRow {
-    Blob { digest: Digest, size: u64 },
+    Blob {
+        digest: Digest,
+        size: u64,
+    },
     Inline,
     /// The base, and how much of it is still seen.
-    Staged { base: Option<(Base, u64)> },
+    Staged {
+        base: Option<(Base, u64)>,
+    },
 }
 
 /// A decoded row: a file's data is for the loader to attach.

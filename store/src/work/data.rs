@@ -39,7 +39,9 @@ impl WorkTree {
             };
             let done = match staged {
                 Some(staged) => self.write_staged(&cx, node, &staged, offset, data)?,
-                None => self.mutate_running(&cx, |tx| write_row(tx, &cx, node, offset, end, data))?,
+                None => {
+                    self.mutate_running(&cx, |tx| write_row(tx, &cx, node, offset, end, data))?
+                }
             };
             if let Some(changed) = done {
                 return Ok(changed);
@@ -49,7 +51,14 @@ impl WorkTree {
     }
 
     /// `None` where the file stopped being this staged file.
-    fn write_staged(&self, cx: &OpCx, node: Node, staged: &Arc<Staged>, offset: u64, data: &[u8]) -> Result<Option<Changed>, Errno> {
+    fn write_staged(
+        &self,
+        cx: &OpCx,
+        node: Node,
+        staged: &Arc<Staged>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<Option<Changed>, Errno> {
         let _io = staged.io.lock();
         let before = {
             let st = self.view()?;
@@ -66,7 +75,8 @@ impl WorkTree {
                 return Ok(None);
             }
             let chunks = staged.wrote(&wrote, time);
-            let fate = (!chunks.is_empty()).then(|| self.enqueue(&st, self.present(staged, &chunks)));
+            let fate =
+                (!chunks.is_empty()).then(|| self.enqueue(&st, self.present(staged, &chunks)));
             (st.attr(node)?, fate)
         };
         if let Some(fate) = fate {
@@ -116,7 +126,14 @@ fn writable(st: &State, cx: &OpCx, node: Node) -> Result<Attr, Errno> {
 
 /// A write that changes rows: into small content, or before the first one into a
 /// staged file, which is then made (`None`: the caller writes to it).
-fn write_row(tx: &mut Tx, cx: &OpCx, node: Node, offset: u64, end: u64, data: &[u8]) -> Result<Option<Changed>, Errno> {
+fn write_row(
+    tx: &mut Tx,
+    cx: &OpCx,
+    node: Node,
+    offset: u64,
+    end: u64,
+    data: &[u8],
+) -> Result<Option<Changed>, Errno> {
     let before = writable(tx.st, cx, node)?;
     let content = tx.st.content(node)?;
     let time = bump(tx.now, before.ctime);
@@ -126,7 +143,8 @@ fn write_row(tx: &mut Tx, cx: &OpCx, node: Node, offset: u64, end: u64, data: &[
         Content::Inline(bytes) => Some(bytes.clone()),
         Content::Blob { digest, size } if *size <= SMALL => {
             let mut bytes = Vec::with_capacity(SMALL as usize);
-            tx.area.read_blob(digest, *size, 0, *size as u32, &mut bytes)?;
+            tx.area
+                .read_blob(digest, *size, 0, *size as u32, &mut bytes)?;
             Some(bytes)
         }
         Content::Blob { .. } => None,

@@ -76,68 +76,109 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
     })? as u64;
     st.next = st.reserved.max(st.last_base + 1);
     let mut content: HashMap<Node, Vec<u8>> = HashMap::new();
-    each(conn, "SELECT node, data FROM content WHERE tree = ?1", id, |r| {
-        content.insert(r.get::<_, i64>(0)? as u64, r.get(1)?);
-        Ok(())
-    })?;
+    each(
+        conn,
+        "SELECT node, data FROM content WHERE tree = ?1",
+        id,
+        |r| {
+            content.insert(r.get::<_, i64>(0)? as u64, r.get(1)?);
+            Ok(())
+        },
+    )?;
     let mut chunks: HashMap<Node, Chunks> = HashMap::new();
-    each(conn, "SELECT node, chunk, bits FROM present WHERE tree = ?1", id, |r| {
-        let chunk = (r.get::<_, i64>(1)? as usize, r.get(2)?);
-        chunks.entry(r.get::<_, i64>(0)? as u64).or_default().push(chunk);
-        Ok(())
-    })?;
+    each(
+        conn,
+        "SELECT node, chunk, bits FROM present WHERE tree = ?1",
+        id,
+        |r| {
+            let chunk = (r.get::<_, i64>(1)? as usize, r.get(2)?);
+            chunks
+                .entry(r.get::<_, i64>(0)? as u64)
+                .or_default()
+                .push(chunk);
+            Ok(())
+        },
+    )?;
     let mut staged = Vec::new();
-    each(conn, "SELECT node, data FROM node WHERE tree = ?1", id, |r| {
-        let n = r.get::<_, i64>(0)? as u64;
-        let data = r.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        if data.is_empty() {
-            st.gone.insert(n);
-            return Ok(());
-        }
-        let (mut node, row) = codec::decode_node(data)?;
-        match row {
-            None => {}
-            Some(ContentRow::Blob { digest, size }) => node.what = What::File(Content::Blob { digest, size }),
-            Some(ContentRow::Inline) => {
-                node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
+    each(
+        conn,
+        "SELECT node, data FROM node WHERE tree = ?1",
+        id,
+        |r| {
+            let n = r.get::<_, i64>(0)? as u64;
+            let data = r.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            if data.is_empty() {
+                st.gone.insert(n);
+                return Ok(());
             }
-            Some(ContentRow::Staged { base }) => staged.push(StagedRow {
-                node: n,
-                base,
-                chunks: chunks.remove(&n).unwrap_or_default(),
-            }),
-        }
-        st.nodes.insert(n, node);
-        Ok(())
-    })?;
+            let (mut node, row) = codec::decode_node(data)?;
+            match row {
+                None => {}
+                Some(ContentRow::Blob { digest, size }) => {
+                    node.what = What::File(Content::Blob { digest, size })
+                }
+                Some(ContentRow::Inline) => {
+                    node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
+                }
+                Some(ContentRow::Staged { base }) => staged.push(StagedRow {
+                    node: n,
+                    base,
+                    chunks: chunks.remove(&n).unwrap_or_default(),
+                }),
+            }
+            st.nodes.insert(n, node);
+            Ok(())
+        },
+    )?;
     names(conn, id, st)?;
     replies(conn, id, st)?;
     Ok(staged)
 }
 
 fn names(conn: &Connection, id: i64, st: &mut State) -> Result<(), Bad> {
-    each(conn, "SELECT dir, seq, name, node FROM added WHERE tree = ?1", id, |r| {
-        let name: Arc<[u8]> = r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?.into();
-        let (dir, seq, node): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(3)?);
-        let names = st.names.entry(dir as u64).or_default();
-        names.by_name.insert(Arc::clone(&name), seq as u64);
-        names.added.insert(seq as u64, (name, node as u64));
-        Ok(())
-    })?;
-    each(conn, "SELECT dir, name FROM whiteout WHERE tree = ?1", id, |r| {
-        let name = r.get::<_, Vec<u8>>(1)?.into_boxed_slice();
-        let dir = r.get::<_, i64>(0)? as u64;
-        st.names.entry(dir).or_default().whiteouts.insert(name);
-        Ok(())
-    })
+    each(
+        conn,
+        "SELECT dir, seq, name, node FROM added WHERE tree = ?1",
+        id,
+        |r| {
+            let name: Arc<[u8]> = r
+                .get_ref(2)?
+                .as_blob()
+                .map_err(rusqlite::Error::from)?
+                .into();
+            let (dir, seq, node): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(3)?);
+            let names = st.names.entry(dir as u64).or_default();
+            names.by_name.insert(Arc::clone(&name), seq as u64);
+            names.added.insert(seq as u64, (name, node as u64));
+            Ok(())
+        },
+    )?;
+    each(
+        conn,
+        "SELECT dir, name FROM whiteout WHERE tree = ?1",
+        id,
+        |r| {
+            let name = r.get::<_, Vec<u8>>(1)?.into_boxed_slice();
+            let dir = r.get::<_, i64>(0)? as u64;
+            st.names.entry(dir).or_default().whiteouts.insert(name);
+            Ok(())
+        },
+    )
 }
 
 fn replies(conn: &Connection, id: i64, st: &mut State) -> Result<(), Bad> {
-    each(conn, "SELECT seq, key, data FROM reply WHERE tree = ?1 ORDER BY seq", id, |r| {
-        let outcome = codec::decode_changed(r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        st.replies.restore(r.get::<_, i64>(0)? as u64, r.get(1)?, outcome);
-        Ok(())
-    })
+    each(
+        conn,
+        "SELECT seq, key, data FROM reply WHERE tree = ?1 ORDER BY seq",
+        id,
+        |r| {
+            let outcome =
+                codec::decode_changed(r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?;
+            st.replies
+                .restore(r.get::<_, i64>(0)? as u64, r.get(1)?, outcome);
+            Ok(())
+        },
+    )
 }
 
 fn each(

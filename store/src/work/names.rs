@@ -29,7 +29,11 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Errno> {
     if name.len() > NAME_MAX {
         return Err(Errno::NameTooLong);
     }
-    if name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| matches!(b, 0 | b'/')) {
+    if name.is_empty()
+        || name == b"."
+        || name == b".."
+        || name.iter().any(|b| matches!(b, 0 | b'/'))
+    {
         return Err(Errno::Inval);
     }
     Ok(())
@@ -37,7 +41,14 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Errno> {
 
 impl WorkTree {
     /// UNCHECKED on an existing file sets its size only, as servers do.
-    pub fn create(&self, cx: &OpCx, dir: Node, name: &[u8], how: Create, new: &SetAttr) -> Result<Changed, Errno> {
+    pub fn create(
+        &self,
+        cx: &OpCx,
+        dir: Node,
+        name: &[u8],
+        how: Create,
+        new: &SetAttr,
+    ) -> Result<Changed, Errno> {
         check_name(name)?;
         for _ in 0..super::tree::ROUNDS {
             if let Some(size) = new.size
@@ -60,7 +71,13 @@ impl WorkTree {
     }
 
     /// The regular file that an UNCHECKED create would truncate.
-    fn existing(&self, who: &Creds, dir: Node, name: &[u8], how: Create) -> Result<Option<Node>, Errno> {
+    fn existing(
+        &self,
+        who: &Creds,
+        dir: Node,
+        name: &[u8],
+        how: Create,
+    ) -> Result<Option<Node>, Errno> {
         let st = self.view()?;
         perm::need_search(who, &st.attr(dir)?)?;
         let found = st.find(dir, name)?;
@@ -70,7 +87,13 @@ impl WorkTree {
         })
     }
 
-    pub fn mkdir(&self, cx: &OpCx, dir: Node, name: &[u8], new: &SetAttr) -> Result<Changed, Errno> {
+    pub fn mkdir(
+        &self,
+        cx: &OpCx,
+        dir: Node,
+        name: &[u8],
+        new: &SetAttr,
+    ) -> Result<Changed, Errno> {
         check_name(name)?;
         self.mutate(cx, |tx| {
             let parent = vacant(tx, cx.creds, dir, name)?;
@@ -83,7 +106,14 @@ impl WorkTree {
         })
     }
 
-    pub fn symlink(&self, cx: &OpCx, dir: Node, name: &[u8], target: &[u8], new: &SetAttr) -> Result<Changed, Errno> {
+    pub fn symlink(
+        &self,
+        cx: &OpCx,
+        dir: Node,
+        name: &[u8],
+        target: &[u8],
+        new: &SetAttr,
+    ) -> Result<Changed, Errno> {
         check_name(name)?;
         if target.len() > TARGET_MAX {
             return Err(Errno::NameTooLong);
@@ -100,7 +130,15 @@ impl WorkTree {
     }
 
     /// FIFOs, sockets and, by root, devices.
-    pub fn mknod(&self, cx: &OpCx, dir: Node, name: &[u8], kind: Kind, rdev: Rdev, new: &SetAttr) -> Result<Changed, Errno> {
+    pub fn mknod(
+        &self,
+        cx: &OpCx,
+        dir: Node,
+        name: &[u8],
+        kind: Kind,
+        rdev: Rdev,
+        new: &SetAttr,
+    ) -> Result<Changed, Errno> {
         check_name(name)?;
         let what = match kind {
             Kind::Fifo => What::Fifo,
@@ -147,14 +185,22 @@ impl WorkTree {
 
     pub fn remove(&self, cx: &OpCx, dir: Node, name: &[u8]) -> Result<Changed, Errno> {
         self.take_name(cx, dir, name, |_, attr| {
-            if attr.kind == Kind::Dir { Err(Errno::IsDir) } else { Ok(()) }
+            if attr.kind == Kind::Dir {
+                Err(Errno::IsDir)
+            } else {
+                Ok(())
+            }
         })
     }
 
     pub fn rmdir(&self, cx: &OpCx, dir: Node, name: &[u8]) -> Result<Changed, Errno> {
         self.take_name(cx, dir, name, |tx, attr| {
             perm::need_dir(attr)?;
-            if tx.st.entries(attr.node)? == 0 { Ok(()) } else { Err(Errno::NotEmpty) }
+            if tx.st.entries(attr.node)? == 0 {
+                Ok(())
+            } else {
+                Err(Errno::NotEmpty)
+            }
         })
     }
 
@@ -203,7 +249,14 @@ fn vacant(tx: &Tx, who: &Creds, dir: Node, name: &[u8]) -> Result<Attr, Errno> {
 }
 
 /// `None` where a file came to be there that the caller must truncate instead.
-fn create(tx: &mut Tx, cx: &OpCx, dir: Node, name: &[u8], how: Create, new: &SetAttr) -> Result<Option<Changed>, Errno> {
+fn create(
+    tx: &mut Tx,
+    cx: &OpCx,
+    dir: Node,
+    name: &[u8],
+    how: Create,
+    new: &SetAttr,
+) -> Result<Option<Changed>, Errno> {
     let parent = tx.st.attr(dir)?;
     perm::need_search(cx.creds, &parent)?;
     if let Some(t) = tx.st.find(dir, name)? {
@@ -212,7 +265,13 @@ fn create(tx: &mut Tx, cx: &OpCx, dir: Node, name: &[u8], how: Create, new: &Set
             Create::Unchecked if attr.kind == Kind::File && new.size.is_some() => Ok(None),
             Create::Unchecked if attr.kind == Kind::File => Ok(Some(unchanged(attr, parent))),
             Create::Unchecked if attr.kind == Kind::Dir => Err(Errno::IsDir),
-            Create::Exclusive(v) if tx.st.nodes.get(&t.node).is_some_and(|n| n.verifier == Some(v)) => {
+            Create::Exclusive(v)
+                if tx
+                    .st
+                    .nodes
+                    .get(&t.node)
+                    .is_some_and(|n| n.verifier == Some(v)) =>
+            {
                 Ok(Some(unchanged(attr, parent)))
             }
             _ => Err(Errno::Exist),
@@ -244,7 +303,15 @@ fn unchanged(node: Attr, dir: Attr) -> Changed {
 }
 
 /// A new node under `name`. The caller has checked that `parent` may change.
-fn make(tx: &mut Tx, who: &Creds, parent: &Attr, name: &[u8], what: What, mode: u32, new: &SetAttr) -> Result<Changed, Errno> {
+fn make(
+    tx: &mut Tx,
+    who: &Creds,
+    parent: &Attr,
+    name: &[u8],
+    what: What,
+    mode: u32,
+    new: &SetAttr,
+) -> Result<Changed, Errno> {
     let owned = ownership(who, parent, what.kind(), mode, new)?;
     let now = tx.now;
     let is_dir = what.kind() == Kind::Dir;
@@ -310,7 +377,13 @@ struct Owned {
 }
 
 /// Whose a new node is: its maker's, in the directory's group where that is setgid.
-fn ownership(who: &Creds, parent: &Attr, kind: Kind, mode: u32, new: &SetAttr) -> Result<Owned, Errno> {
+fn ownership(
+    who: &Creds,
+    parent: &Attr,
+    kind: Kind,
+    mode: u32,
+    new: &SetAttr,
+) -> Result<Owned, Errno> {
     let inherits = parent.mode & perm::SETGID != 0;
     let given = if inherits { parent.gid } else { who.gid };
     let (uid, gid) = (new.uid.unwrap_or(who.uid), new.gid.unwrap_or(given));

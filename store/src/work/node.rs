@@ -46,7 +46,10 @@ pub(super) enum What {
 #[derive(Clone)]
 pub(super) enum Content {
     /// Not changed since the last seal.
-    Blob { digest: Digest, size: u64 },
+    Blob {
+        digest: Digest,
+        size: u64,
+    },
     /// In the node's own row: at most the size of a small blob.
     Inline(Vec<u8>),
     Staged(Arc<Staged>),

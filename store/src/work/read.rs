@@ -40,7 +40,14 @@ impl Tree for WorkTree {
         }
     }
 
-    fn read(&self, who: &Creds, node: Node, offset: u64, count: u32, out: &mut Vec<u8>) -> Result<ReadDone, Errno> {
+    fn read(
+        &self,
+        who: &Creds,
+        node: Node,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<ReadDone, Errno> {
         let (attr, content) = {
             let st = self.view()?;
             let attr = st.attr(node)?;
@@ -68,7 +75,14 @@ impl Tree for WorkTree {
         Ok(ReadDone { attr, eof })
     }
 
-    fn readdir(&self, who: &Creds, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) -> Result<DirDone, Errno> {
+    fn readdir(
+        &self,
+        who: &Creds,
+        dir: Node,
+        cookie: u64,
+        attrs: bool,
+        emit: Emit<'_>,
+    ) -> Result<DirDone, Errno> {
         let st = self.view()?;
         let attr = st.attr(dir)?;
         perm::need_dir(&attr)?;
@@ -96,7 +110,13 @@ pub(super) fn hidden(dir: Node, name: &[u8]) -> bool {
 
 /// Emits what comes after `cookie`; true when all of it was taken.
 fn list(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) -> Result<bool, Errno> {
-    let attr_of = |n| if attrs { st.attr(n).map(Some) } else { Ok(None) };
+    let attr_of = |n| {
+        if attrs {
+            st.attr(n).map(Some)
+        } else {
+            Ok(None)
+        }
+    };
     for (before, name) in [(1, &b"."[..]), (2, b"..")] {
         if cookie < before {
             let node = if before == 1 { dir } else { st.parent(dir)? };
@@ -137,8 +157,16 @@ fn list(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) -> Resu
     Ok(true)
 }
 
-fn list_base(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) -> Result<bool, Errno> {
-    let Some(base) = &st.base else { return Ok(true) };
+fn list_base(
+    st: &State,
+    dir: Node,
+    cookie: u64,
+    attrs: bool,
+    emit: Emit<'_>,
+) -> Result<bool, Errno> {
+    let Some(base) = &st.base else {
+        return Ok(true);
+    };
     let from = (cookie + 1).saturating_sub(FIRST_BASE);
     let mut all = true;
     base.children_from(dir, from, &mut |child| {
@@ -146,7 +174,11 @@ fn list_base(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) ->
         if hidden(dir, name) || st.whited_out(dir, name) {
             return Ok(true);
         }
-        let attr = if attrs { Some(st.child_attr(child)?) } else { None };
+        let attr = if attrs {
+            Some(st.child_attr(child)?)
+        } else {
+            None
+        };
         all = emit(DirEntry {
             name,
             node: child.node,

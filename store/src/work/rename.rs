@@ -20,13 +20,24 @@ struct Plan {
 
 impl WorkTree {
     /// Touches the two names, the node and the two directories, whatever is below.
-    pub fn rename(&self, cx: &OpCx, from: Node, name: &[u8], to: Node, new: &[u8]) -> Result<Changed, Errno> {
+    pub fn rename(
+        &self,
+        cx: &OpCx,
+        from: Node,
+        name: &[u8],
+        to: Node,
+        new: &[u8],
+    ) -> Result<Changed, Errno> {
         check_name(name)?;
         check_name(new)?;
         self.mutate(cx, |tx| {
             let plan = plan(tx, cx.creds, (from, name), (to, new))?;
             // Two names of one file: rename(2) does nothing.
-            if plan.replaced.as_ref().is_none_or(|(t, _)| t.node != plan.source.node) {
+            if plan
+                .replaced
+                .as_ref()
+                .is_none_or(|(t, _)| t.node != plan.source.node)
+            {
                 apply(tx, &plan, name, new)?;
             }
             Ok(Changed {
@@ -38,7 +49,12 @@ impl WorkTree {
     }
 }
 
-fn plan(tx: &Tx, who: &Creds, (from, name): (Node, &[u8]), (to, new): (Node, &[u8])) -> Result<Plan, Errno> {
+fn plan(
+    tx: &Tx,
+    who: &Creds,
+    (from, name): (Node, &[u8]),
+    (to, new): (Node, &[u8]),
+) -> Result<Plan, Errno> {
     let st = &tx.st;
     let (from, to) = (st.attr(from)?, st.attr(to)?);
     perm::need_search(who, &from)?;

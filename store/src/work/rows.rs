@@ -42,18 +42,65 @@ pub(super) const TREE_TABLES: [(&str, &str); 6] = [
 
 /// One change of one row. Data is a node's row (no bytes: a base node that is gone).
 pub(super) enum Row {
-    Node { tree: u64, node: Node, data: Vec<u8> },
-    NodeGone { tree: u64, node: Node },
-    Content { tree: u64, node: Node, data: Vec<u8> },
-    ContentGone { tree: u64, node: Node },
-    Present { tree: u64, node: Node, chunk: usize, bits: Vec<u8> },
-    PresentGone { tree: u64, node: Node },
-    Added { tree: u64, dir: Node, seq: u64, name: std::sync::Arc<[u8]>, node: Node },
-    AddedGone { tree: u64, dir: Node, seq: u64 },
-    Whiteout { tree: u64, dir: Node, name: Vec<u8> },
-    WhiteoutsGone { tree: u64, dir: Node },
-    Reserved { tree: u64, reserved: Node },
-    Reply { tree: u64, seq: u64, key: OnceKey, data: Vec<u8> },
+    Node {
+        tree: u64,
+        node: Node,
+        data: Vec<u8>,
+    },
+    NodeGone {
+        tree: u64,
+        node: Node,
+    },
+    Content {
+        tree: u64,
+        node: Node,
+        data: Vec<u8>,
+    },
+    ContentGone {
+        tree: u64,
+        node: Node,
+    },
+    Present {
+        tree: u64,
+        node: Node,
+        chunk: usize,
+        bits: Vec<u8>,
+    },
+    PresentGone {
+        tree: u64,
+        node: Node,
+    },
+    Added {
+        tree: u64,
+        dir: Node,
+        seq: u64,
+        name: std::sync::Arc<[u8]>,
+        node: Node,
+    },
+    AddedGone {
+        tree: u64,
+        dir: Node,
+        seq: u64,
+    },
+    Whiteout {
+        tree: u64,
+        dir: Node,
+        name: Vec<u8>,
+    },
+    WhiteoutsGone {
+        tree: u64,
+        dir: Node,
+    },
+    Reserved {
+        tree: u64,
+        reserved: Node,
+    },
+    Reply {
+        tree: u64,
+        seq: u64,
+        key: OnceKey,
+        data: Vec<u8>,
+    },
 }
 
 impl Row {
@@ -104,7 +151,12 @@ impl Row {
                 "DELETE FROM content WHERE tree = ?1 AND node = ?2",
                 params![n(tree), n(node)],
             ),
-            Row::Present { tree, node, chunk, bits } => run(
+            Row::Present {
+                tree,
+                node,
+                chunk,
+                bits,
+            } => run(
                 "INSERT OR REPLACE INTO present VALUES(?1, ?2, ?3, ?4)",
                 params![n(tree), n(node), *chunk as i64, bits],
             ),
@@ -112,7 +164,13 @@ impl Row {
                 "DELETE FROM present WHERE tree = ?1 AND node = ?2",
                 params![n(tree), n(node)],
             ),
-            Row::Added { tree, dir, seq, name, node } => run(
+            Row::Added {
+                tree,
+                dir,
+                seq,
+                name,
+                node,
+            } => run(
                 "INSERT OR REPLACE INTO added VALUES(?1, ?2, ?3, ?4, ?5)",
                 params![n(tree), n(dir), n(seq), &name[..], n(node)],
             ),
@@ -132,7 +190,12 @@ impl Row {
                 "UPDATE tree SET reserved = ?2 WHERE id = ?1",
                 params![n(tree), n(reserved)],
             ),
-            Row::Reply { tree, seq, key, data } => run(
+            Row::Reply {
+                tree,
+                seq,
+                key,
+                data,
+            } => run(
                 "INSERT OR REPLACE INTO reply VALUES(?1, ?2, ?3, ?4, ?5)",
                 params![n(tree), n(&(seq % REPLIES as u64)), n(seq), &key[..], data],
             ),
@@ -177,6 +240,8 @@ fn about(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
     if format != FORMAT {
         return Ok(None);
     }
-    conn.query_row("SELECT value FROM about WHERE key = 'boot'", [], |r| r.get(0))
-        .map(Some)
+    conn.query_row("SELECT value FROM about WHERE key = 'boot'", [], |r| {
+        r.get(0)
+    })
+    .map(Some)
 }

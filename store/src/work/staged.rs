@@ -60,7 +60,13 @@ pub(super) struct Wrote {
 
 impl Staged {
     /// A new staged file that holds `bytes`.
-    pub fn with_bytes(area: &Area, key: Key, bytes: &[u8], mtime: Time, ctime: Time) -> Result<Staged, Errno> {
+    pub fn with_bytes(
+        area: &Area,
+        key: Key,
+        bytes: &[u8],
+        mtime: Time,
+        ctime: Time,
+    ) -> Result<Staged, Errno> {
         let file = area.create(key)?;
         file.write_all_at(bytes, 0)
             .map_err(|e| failed("write staged file", &area.path(key), &e))?;
@@ -68,7 +74,13 @@ impl Staged {
     }
 
     /// A new staged file over `base`: its blocks shared where the file system can.
-    pub fn over_blob(area: &Area, key: Key, base: Base, mtime: Time, ctime: Time) -> Result<Staged, Errno> {
+    pub fn over_blob(
+        area: &Area,
+        key: Key,
+        base: Base,
+        mtime: Time,
+        ctime: Time,
+    ) -> Result<Staged, Errno> {
         let file = area.create(key)?;
         let base_left = if area.reflink(&base.digest, &file)? {
             None
@@ -160,11 +172,21 @@ impl Staged {
     }
 
     /// Appends what is at `offset`, at most `count` bytes; true at the end of the file.
-    pub fn read(&self, area: &Area, offset: u64, count: u32, out: &mut Vec<u8>) -> Result<bool, Errno> {
+    pub fn read(
+        &self,
+        area: &Area,
+        offset: u64,
+        count: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Errno> {
         let (end, eof, parts) = {
             let st = self.state();
             let end = st.size.min(offset.saturating_add(u64::from(count)));
-            (end, end == st.size || offset >= st.size, parts(&st, offset, end))
+            (
+                end,
+                end == st.size || offset >= st.size,
+                parts(&st, offset, end),
+            )
         };
         if offset >= end {
             return Ok(eof);
@@ -174,7 +196,9 @@ impl Staged {
             let want = part.to - part.from;
             let start = out.len();
             match (part.base, self.base) {
-                (true, Some(b)) => area.read_blob(&b.digest, b.size, part.from, want as u32, out)?,
+                (true, Some(b)) => {
+                    area.read_blob(&b.digest, b.size, part.from, want as u32, out)?
+                }
                 _ => self.read_file(area, &file, part.from, want as usize, out)?,
             }
             if ((out.len() - start) as u64) < want {
@@ -185,7 +209,14 @@ impl Staged {
         Ok(eof)
     }
 
-    fn read_file(&self, area: &Area, file: &File, at: u64, want: usize, out: &mut Vec<u8>) -> Result<(), Errno> {
+    fn read_file(
+        &self,
+        area: &Area,
+        file: &File,
+        at: u64,
+        want: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Errno> {
         let start = out.len();
         out.resize(start + want, 0);
         let mut got = 0;
@@ -205,7 +236,13 @@ impl Staged {
     }
 
     /// The bytes of a write, `io` held. [`Staged::wrote`] makes them seen.
-    pub fn write(&self, area: &Area, offset: u64, data: &[u8], mtime: Time) -> Result<Wrote, Errno> {
+    pub fn write(
+        &self,
+        area: &Area,
+        offset: u64,
+        data: &[u8],
+        mtime: Time,
+    ) -> Result<Wrote, Errno> {
         let end = offset + data.len() as u64;
         let file = area.file(self.key)?;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
@@ -225,7 +262,14 @@ impl Staged {
     }
 
     /// Fills what `block` has of the base outside `from..to`, which is about to be written.
-    fn copy_edge(&self, area: &Area, file: &File, block: u64, from: u64, to: u64) -> Result<(), Errno> {
+    fn copy_edge(
+        &self,
+        area: &Area,
+        file: &File,
+        block: u64,
+        from: u64,
+        to: u64,
+    ) -> Result<(), Errno> {
         let Some(base) = self.base else { return Ok(()) };
         let (absent, limit) = {
             let st = self.state();
@@ -301,8 +345,9 @@ impl Staged {
                 match (part.base, self.base) {
                     (true, Some(b)) => {
                         area.read_blob(&b.digest, b.size, at, count as u32, &mut buffer)?;
-                        file.write_all_at(&buffer, at)
-                            .map_err(|e| failed("complete staged file", &area.path(self.key), &e))?;
+                        file.write_all_at(&buffer, at).map_err(|e| {
+                            failed("complete staged file", &area.path(self.key), &e)
+                        })?;
                     }
                     _ => self.read_file(area, &file, at, count as usize, &mut buffer)?,
                 }
@@ -336,7 +381,11 @@ fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
         }
         match parts.last_mut() {
             Some(last) if last.base == base => last.to = end,
-            _ => parts.push(Part { base, from: at, to: end }),
+            _ => parts.push(Part {
+                base,
+                from: at,
+                to: end,
+            }),
         }
         at = end;
     }

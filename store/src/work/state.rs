@@ -95,7 +95,11 @@ impl State {
         }
         let attr = self.base_for(n)?.attr(n)?;
         // Only a group's canonical number names it.
-        if attr.node != n { Err(Errno::Stale) } else { Ok(attr) }
+        if attr.node != n {
+            Err(Errno::Stale)
+        } else {
+            Ok(attr)
+        }
     }
 
     /// The root of a tree without a base, until something changes it.

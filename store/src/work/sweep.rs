@@ -85,7 +85,10 @@ impl Work {
                  (SELECT {key} FROM {table} WHERE tree = ?1 LIMIT {CHUNK})"
             );
             while !self.stop.load(Ordering::Relaxed) {
-                match self.writer.with(|conn| conn.prepare_cached(&sql)?.execute([id as i64])) {
+                match self
+                    .writer
+                    .with(|conn| conn.prepare_cached(&sql)?.execute([id as i64]))
+                {
                     Ok(0) => break,
                     Ok(_) => {}
                     Err(e) => {
@@ -123,7 +126,9 @@ fn strangers(writer: &Writer, area: &Area, known: &HashSet<u64>) -> BTreeSet<u64
         }
     }
     if let Ok(dir) = std::fs::read_dir(area.dir()) {
-        let ids = dir.flatten().filter_map(|f| f.file_name().to_str()?.parse::<u64>().ok());
+        let ids = dir
+            .flatten()
+            .filter_map(|f| f.file_name().to_str()?.parse::<u64>().ok());
         dead.extend(ids);
     }
     dead.retain(|id| !known.contains(id));

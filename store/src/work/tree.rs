@@ -106,7 +106,13 @@ impl WorkTree {
             return Err(Errno::Stale);
         }
         if st.epoch != self.link.epoch.load(Ordering::Acquire) {
-            *st = load::state(&self.info, &self.area, &self.writer, &self.link, st.base.clone())?;
+            *st = load::state(
+                &self.info,
+                &self.area,
+                &self.writer,
+                &self.link,
+                st.base.clone(),
+            )?;
         }
         Ok(st)
     }

@@ -1,11 +1,11 @@
 //! One mutation's changes: made in memory, and as the rows that say the same.
 
+use super::WorkInfo;
 use super::area::Area;
 use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
 use super::rows::Row;
 use super::state::{At, State, Target};
-use super::WorkInfo;
 use crate::types::{Attr, Changed, Errno, Node, OnceKey, Time, Wcc};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -173,7 +173,11 @@ impl<'a> Tx<'a> {
         let node = self.touch(n)?;
         node.set_ctime(bump(now, node.times().1));
         let is_dir = matches!(node.what, What::Dir { .. });
-        node.nlink = if is_dir { 0 } else { node.nlink.saturating_sub(1) };
+        node.nlink = if is_dir {
+            0
+        } else {
+            node.nlink.saturating_sub(1)
+        };
         let attr = node.attr(n);
         if attr.nlink > 0 {
             self.put(n);
@@ -193,9 +197,12 @@ impl<'a> Tx<'a> {
                         self.rows.push(Row::PresentGone { tree, node: n });
                     }
                 }
-                What::File(Content::Inline(_)) => self.rows.push(Row::ContentGone { tree, node: n }),
+                What::File(Content::Inline(_)) => {
+                    self.rows.push(Row::ContentGone { tree, node: n })
+                }
                 What::Dir { .. } => {
-                    if self.st.names.remove(&n).is_some_and(|d| !d.whiteouts.is_empty()) {
+                    let whiteouts = self.st.names.remove(&n).map(|names| names.whiteouts);
+                    if whiteouts.is_some_and(|w| !w.is_empty()) {
                         self.rows.push(Row::WhiteoutsGone { tree, dir: n });
                     }
                 }

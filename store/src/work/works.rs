@@ -7,8 +7,8 @@ use super::state::State;
 use super::sweep::Sweeper;
 use super::tree::WorkTree;
 use super::writer::{Link, Writer};
-use crate::{Store, StoreError};
 use crate::types::{Digest, Errno, Time};
+use crate::{Store, StoreError};
 use parking_lot::Mutex;
 use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
@@ -60,7 +60,8 @@ impl Works {
         let path = store.dir().join("work.db");
         let staging = store.dir().join("staging");
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
-        let (conn, _) = rows::open(&path, store.boot_id()).map_err(|e| StoreError::db("open", &path, e))?;
+        let (conn, _) =
+            rows::open(&path, store.boot_id()).map_err(|e| StoreError::db("open", &path, e))?;
         let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
         let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let area = Arc::new(Area::new(staging, Arc::clone(&store)));
@@ -71,13 +72,24 @@ impl Works {
             store,
             area,
             writer,
-            trees: Mutex::new(trees.into_iter().map(|i| (i.id, (i, Slot::default()))).collect()),
+            trees: Mutex::new(
+                trees
+                    .into_iter()
+                    .map(|i| (i.id, (i, Slot::default())))
+                    .collect(),
+            ),
             sweeper,
         })
     }
 
     /// One row, whatever the snapshot's size.
-    pub fn create(&self, base: Option<Digest>, class: WorkClass, label: &[u8], now: Time) -> Result<Arc<WorkTree>, Errno> {
+    pub fn create(
+        &self,
+        base: Option<Digest>,
+        class: WorkClass,
+        label: &[u8],
+        now: Time,
+    ) -> Result<Arc<WorkTree>, Errno> {
         let sealed = match &base {
             Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
@@ -89,18 +101,19 @@ impl Works {
             label: label.to_vec(),
             created: now,
         };
-        self.writer.with(|conn| {
-            conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
-                .execute(params![
-                    info.id as i64,
-                    info.base.map(|d| d.0.to_vec()),
-                    info.class as i64,
-                    info.label,
-                    info.created.secs,
-                    info.created.nanos,
-                ])
-        })
-        .map_err(|e| db("create work tree", &e))?;
+        self.writer
+            .with(|conn| {
+                conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
+                    .execute(params![
+                        info.id as i64,
+                        info.base.map(|d| d.0.to_vec()),
+                        info.class as i64,
+                        info.label,
+                        info.created.secs,
+                        info.created.nanos,
+                    ])
+            })
+            .map_err(|e| db("create work tree", &e))?;
         let state = State::new(sealed, now);
         let tree = self.tree(&info, Arc::default(), state);
         let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
@@ -133,7 +146,11 @@ impl Works {
 
     /// All trees, by id. Their bases are in use.
     pub fn list(&self) -> Vec<WorkInfo> {
-        self.trees.lock().values().map(|(info, _)| info.clone()).collect()
+        self.trees
+            .lock()
+            .values()
+            .map(|(info, _)| info.clone())
+            .collect()
     }
 
     /// One delete; the rows and files below go in the background.
@@ -177,7 +194,8 @@ fn infos(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<WorkInfo>> {
         Ok(WorkInfo {
             id: r.get::<_, i64>(0)? as u64,
             base: r.get::<_, Option<[u8; 32]>>(1)?.map(Digest),
-            class: WorkClass::from_row(class).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, class))?,
+            class: WorkClass::from_row(class)
+                .ok_or(rusqlite::Error::IntegralValueOutOfRange(2, class))?,
             label: r.get(3)?,
             created: Time {
                 secs: r.get(4)?,

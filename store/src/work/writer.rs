@@ -141,10 +141,16 @@ fn commit(conn: &mut Connection, jobs: &[&Job]) -> rusqlite::Result<()> {
     let mut last = HashMap::new();
     if jobs.len() > 1 {
         let rows = jobs.iter().flat_map(|job| &job.rows);
-        last.extend(rows.enumerate().filter_map(|(i, row)| Some((row.node_key()?, i))));
+        last.extend(
+            rows.enumerate()
+                .filter_map(|(i, row)| Some((row.node_key()?, i))),
+        );
     }
     for (i, row) in jobs.iter().flat_map(|job| &job.rows).enumerate() {
-        let superseded = row.node_key().and_then(|key| last.get(&key)).is_some_and(|at| *at > i);
+        let superseded = row
+            .node_key()
+            .and_then(|key| last.get(&key))
+            .is_some_and(|at| *at > i);
         if !superseded {
             row.write(&tx)?;
         }

@@ -23,7 +23,14 @@ pub enum XattrHow {
 }
 
 impl WorkTree {
-    pub fn setxattr(&self, cx: &OpCx, node: Node, name: &[u8], value: &[u8], how: XattrHow) -> Result<Changed, Errno> {
+    pub fn setxattr(
+        &self,
+        cx: &OpCx,
+        node: Node,
+        name: &[u8],
+        value: &[u8],
+        how: XattrHow,
+    ) -> Result<Changed, Errno> {
         if name.is_empty() || name.contains(&0) {
             return Err(Errno::Inval);
         }
@@ -39,7 +46,11 @@ impl WorkTree {
                 (Err(i), _) => xattrs.insert(i, (name.to_vec(), value.to_vec())),
             }
             let total: usize = xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
-            if total > XATTR_TOTAL_MAX || xattrs.len() > limits::XATTRS { Err(Errno::NoSpc) } else { Ok(()) }
+            if total > XATTR_TOTAL_MAX || xattrs.len() > limits::XATTRS {
+                Err(Errno::NoSpc)
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -87,5 +98,9 @@ fn check(who: &Creds, attr: &Attr, name: &[u8]) -> Result<(), Errno> {
         }
         return perm::need(who, attr, Perm::WRITE);
     }
-    if who.uid == 0 { Ok(()) } else { Err(Errno::Perm) }
+    if who.uid == 0 {
+        Ok(())
+    } else {
+        Err(Errno::Perm)
+    }
 }

@@ -110,7 +110,10 @@ impl Sealing<'_> {
             (Some(node), Some(body), _) => (self.meta(node), body),
             (Some(node), None, old) => (self.meta(node), self.body(n, node, old.as_ref())?),
             (None, Some(body), Some(old)) => (old.meta()?, body),
-            (None, None, Some(old)) => (old.meta()?, old.body()?),
+            (None, None, Some(old)) => {
+                let old = old.to_entry()?;
+                (old.meta, old.body)
+            }
             (None, _, None) => return Err(Errno::Io),
         };
         Ok(Entry {
@@ -121,7 +124,12 @@ impl Sealing<'_> {
     }
 
     /// Where in the new directory the base's nodes and the added ones are. Costs the changes.
-    fn places(&self, dir: Node, touched: &BTreeMap<Vec<u8>, Touch>, changes: &Changes) -> Result<Vec<(u64, Place)>, Errno> {
+    fn places(
+        &self,
+        dir: Node,
+        touched: &BTreeMap<Vec<u8>, Touch>,
+        changes: &Changes,
+    ) -> Result<Vec<(u64, Place)>, Errno> {
         let base = self.st.base.as_ref().filter(|_| self.st.in_base(dir));
         let mut places = Vec::new();
         // The base's next node that has no place yet, and the next place.
@@ -146,7 +154,9 @@ impl Sealing<'_> {
             let nodes = entry.body.nodes();
             let place = match (touch, entry.body.kind()) {
                 (Touch::Gone, _) => continue,
-                (Touch::Added(n) | Touch::Changed(n), Kind::Dir) if self.done.contains_key(n) => Place::Dir(*n),
+                (Touch::Added(n) | Touch::Changed(n), Kind::Dir) if self.done.contains_key(n) => {
+                    Place::Dir(*n)
+                }
                 // A directory of the base is its own place, wherever it went.
                 (Touch::Added(n) | Touch::Changed(n), Kind::Dir) => Place::Base(*n, nodes),
                 (Touch::Added(n), _) => Place::File(*n),

@@ -12,7 +12,12 @@ use crate::work::staged::Staged;
 
 impl Sealing<'_> {
     /// A changed node's body; `old` is its entry in the base.
-    pub(super) fn body(&mut self, n: Node, node: &Inode, old: Option<&BaseEntry>) -> Result<Body, Errno> {
+    pub(super) fn body(
+        &mut self,
+        n: Node,
+        node: &Inode,
+        old: Option<&BaseEntry>,
+    ) -> Result<Body, Errno> {
         match &node.what {
             What::Dir { .. } => old.ok_or(Errno::Io)?.body(),
             What::File(content) => self.file(n, content),

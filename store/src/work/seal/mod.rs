@@ -156,7 +156,7 @@ impl<'a> Sealing<'a> {
     fn groups(&self) -> Result<Vec<Vec<Node>>, Errno> {
         let (moves, mut names) = self.number();
         if let Some(base) = &self.st.base {
-            for members in base.groups() {
+            for members in base.groups().iter() {
                 let kept: Vec<Node> = match self.done.is_empty() {
                     true => members.to_vec(),
                     false => members.iter().filter_map(|n| moves.get(*n)).collect(),

@@ -18,7 +18,9 @@ pub(super) struct Moves(Vec<Run>);
 impl Moves {
     pub fn add(&mut self, old: Node, len: u64, new: Node) {
         match self.0.last_mut() {
-            Some(last) if last.old + last.len == old && last.new + last.len == new => last.len += len,
+            Some(last) if last.old + last.len == old && last.new + last.len == new => {
+                last.len += len
+            }
             _ => self.0.push(Run { old, len, new }),
         }
     }
@@ -50,6 +52,9 @@ mod tests {
         assert_eq!(moves.0.len(), 2);
         let moves = moves.finish();
         let got: Vec<_> = [2, 3, 4, 5, 9, 10, 15, 16].map(|n| moves.get(n)).into();
-        assert_eq!(got, [None, Some(20), Some(21), None, None, Some(2), Some(7), None]);
+        assert_eq!(
+            got,
+            [None, Some(20), Some(21), None, None, Some(2), Some(7), None]
+        );
     }
 }

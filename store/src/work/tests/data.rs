@@ -54,9 +54,15 @@ fn files_grow_over_the_limit_and_shrink_again() {
     let tree = bench.works().get(id).unwrap();
     assert!(tree.slurp(f) == model);
     let again = tree.getattr(f).unwrap();
-    assert_eq!((again.size, again.mtime, again.ctime), (attr.size, attr.mtime, attr.ctime));
+    assert_eq!(
+        (again.size, again.mtime, again.ctime),
+        (attr.size, attr.mtime, attr.ctime)
+    );
     assert_eq!(tree.write(&root(6), f, u64::MAX, b"x"), Err(Errno::FBig));
-    assert_eq!(tree.setattr(&root(6), f, &size(MAX_FILE + 1), None), Err(Errno::FBig));
+    assert_eq!(
+        tree.setattr(&root(6), f, &size(MAX_FILE + 1), None),
+        Err(Errno::FBig)
+    );
 }
 
 /// Random writes and truncations of a base file of 1 MiB, with restarts in between.
@@ -66,7 +72,11 @@ fn copy_up_by_blocks_agrees_with_a_model() {
     let base = bench.empty();
     let mut model = pattern(MIB);
     base.file(ROOT, b"f", &model);
-    let snapshot = bench.works().seal(base.id(), &SealOptions::default()).unwrap().snapshot;
+    let snapshot = bench
+        .works()
+        .seal(base.id(), &SealOptions::default())
+        .unwrap()
+        .snapshot;
     let tree = bench.clone_of(snapshot);
     let (id, f) = (tree.id(), tree.find(ROOT, b"f").unwrap().node);
     drop(tree);
@@ -79,7 +89,11 @@ fn copy_up_by_blocks_agrees_with_a_model() {
             model.resize(to as usize, 0);
         } else {
             let at = rng.below(model.len() as u64 + 10_000);
-            let len = 1 + if rng.below(4) == 0 { rng.below(150_000) } else { rng.below(5_000) } as usize;
+            let len = 1 + if rng.below(4) == 0 {
+                rng.below(150_000)
+            } else {
+                rng.below(5_000)
+            } as usize;
             let data = vec![round as u8; len];
             tree.write(&root(round), f, at, &data).unwrap();
             model.resize(model.len().max(at as usize + len), 0);
@@ -107,14 +121,22 @@ fn copy_up_copies_no_more_than_blocks() {
     let bench = Bench::new();
     let base = bench.empty();
     base.file(ROOT, b"f", &pattern(8 * MIB));
-    let snapshot = bench.works().seal(base.id(), &SealOptions::default()).unwrap().snapshot;
+    let snapshot = bench
+        .works()
+        .seal(base.id(), &SealOptions::default())
+        .unwrap()
+        .snapshot;
     let tree = bench.clone_of(snapshot);
     let f = tree.find(ROOT, b"f").unwrap().node;
     tree.write(&root(5), f, 4 * MIB as u64 + 5, b"!").unwrap();
     use std::os::unix::fs::MetadataExt;
     let staged = std::fs::metadata(tree.area.path((tree.id(), f))).unwrap();
     assert_eq!(staged.len(), 8 * MIB as u64);
-    let shared = tree.view().unwrap().nodes[&f].staged().unwrap().base.is_none();
+    let shared = tree.view().unwrap().nodes[&f]
+        .staged()
+        .unwrap()
+        .base
+        .is_none();
     assert!(shared || staged.blocks() * 512 <= 2 * super::super::blocks::BLOCK);
 }
 
@@ -129,7 +151,9 @@ fn holes_are_not_stored_and_read_as_zeros() {
     assert_eq!(attr.size, 1 << 32);
     assert!(attr.used < 1 << 20, "{} bytes used", attr.used);
     let mut out = Vec::new();
-    let done = tree.read(&Creds::ROOT, f, (1 << 32) - 8, 100, &mut out).unwrap();
+    let done = tree
+        .read(&Creds::ROOT, f, (1 << 32) - 8, 100, &mut out)
+        .unwrap();
     assert_eq!((&out[..], done.eof), (&b"\0\0\0\0tail"[..], true));
     let done = tree.read(&Creds::ROOT, f, 1 << 33, 100, &mut out).unwrap();
     assert!(done.eof && out.len() == 8);
@@ -148,7 +172,8 @@ fn writers_of_one_file_do_not_lose_each_other() {
             scope.spawn(move || {
                 for i in 0..20 {
                     let at = (i * THREADS + t) * STEP;
-                    tree.write(&root(5), f, at, &vec![t as u8 + 1; STEP as usize]).unwrap();
+                    tree.write(&root(5), f, at, &vec![t as u8 + 1; STEP as usize])
+                        .unwrap();
                 }
             });
         }
@@ -156,6 +181,9 @@ fn writers_of_one_file_do_not_lose_each_other() {
     let data = tree.slurp(f);
     assert_eq!(data.len() as u64, 20 * THREADS * STEP);
     for (i, part) in data.chunks(STEP as usize).enumerate() {
-        assert!(part.iter().all(|b| u64::from(*b) == i as u64 % THREADS + 1), "part {i}");
+        assert!(
+            part.iter().all(|b| u64::from(*b) == i as u64 % THREADS + 1),
+            "part {i}"
+        );
     }
 }

@@ -43,11 +43,15 @@ impl Bench {
     }
 
     pub fn empty(&self) -> Arc<WorkTree> {
-        self.works().create(None, WorkClass::Build, b"test", at(1)).unwrap()
+        self.works()
+            .create(None, WorkClass::Build, b"test", at(1))
+            .unwrap()
     }
 
     pub fn clone_of(&self, snapshot: Digest) -> Arc<WorkTree> {
-        self.works().create(Some(snapshot), WorkClass::Run, b"test", at(1)).unwrap()
+        self.works()
+            .create(Some(snapshot), WorkClass::Run, b"test", at(1))
+            .unwrap()
     }
 }
 
@@ -96,7 +100,9 @@ pub fn mode(mode: u32) -> SetAttr {
 
 impl WorkTree {
     pub fn file(&self, dir: Node, name: &[u8], data: &[u8]) -> Node {
-        let made = self.create(&root(2), dir, name, Create::Guarded, &mode(0o644)).unwrap();
+        let made = self
+            .create(&root(2), dir, name, Create::Guarded, &mode(0o644))
+            .unwrap();
         if !data.is_empty() {
             self.write(&root(3), made.node.node, 0, data).unwrap();
         }
@@ -104,7 +110,10 @@ impl WorkTree {
     }
 
     pub fn dir(&self, dir: Node, name: &[u8]) -> Node {
-        self.mkdir(&root(2), dir, name, &mode(0o755)).unwrap().node.node
+        self.mkdir(&root(2), dir, name, &mode(0o755))
+            .unwrap()
+            .node
+            .node
     }
 
     pub fn find(&self, dir: Node, name: &[u8]) -> Result<Attr, Errno> {
@@ -116,7 +125,10 @@ impl WorkTree {
     }
 
     pub fn names(&self, dir: Node) -> Vec<Vec<u8>> {
-        list(self, dir, 7).into_iter().map(|(name, _, _)| name).collect()
+        list(self, dir, 7)
+            .into_iter()
+            .map(|(name, _, _)| name)
+            .collect()
     }
 }
 
@@ -124,8 +136,13 @@ pub fn slurp(tree: &dyn Tree, node: Node) -> Vec<u8> {
     let mut out = Vec::new();
     loop {
         let at = out.len();
-        let done = tree.read(&Creds::ROOT, node, at as u64, 50_000, &mut out).unwrap();
-        assert!(done.eof || out.len() > at, "a read of nothing that is not the end");
+        let done = tree
+            .read(&Creds::ROOT, node, at as u64, 50_000, &mut out)
+            .unwrap();
+        assert!(
+            done.eof || out.len() > at,
+            "a read of nothing that is not the end"
+        );
         if done.eof {
             return out;
         }

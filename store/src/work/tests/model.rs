@@ -95,7 +95,11 @@ impl Model {
         } else {
             n.mode
         };
-        if bits & want == want { Ok(()) } else { Err(Errno::Access) }
+        if bits & want == want {
+            Ok(())
+        } else {
+            Err(Errno::Access)
+        }
     }
 
     fn dir(&self, c: &Creds, id: Id) -> Res<()> {
@@ -107,7 +111,11 @@ impl Model {
 
     pub fn lookup(&self, c: &Creds, dir: Id, name: &[u8]) -> Res {
         self.dir(c, dir)?;
-        self.nodes[&dir].names.get(name).copied().ok_or(Errno::NoEnt)
+        self.nodes[&dir]
+            .names
+            .get(name)
+            .copied()
+            .ok_or(Errno::NoEnt)
     }
 
     fn touch_dir(&mut self, dir: Id) {
@@ -118,7 +126,11 @@ impl Model {
     }
 
     fn add(&mut self, dir: Id, name: &[u8], id: Id) {
-        self.nodes.get_mut(&dir).unwrap().names.insert(name.to_vec(), id);
+        self.nodes
+            .get_mut(&dir)
+            .unwrap()
+            .names
+            .insert(name.to_vec(), id);
         if self.nodes[&id].kind == Kind::Dir {
             self.nodes.get_mut(&dir).unwrap().nlink += 1;
             self.nodes.get_mut(&id).unwrap().parent = dir;
@@ -127,7 +139,13 @@ impl Model {
     }
 
     fn del(&mut self, dir: Id, name: &[u8]) {
-        let id = self.nodes.get_mut(&dir).unwrap().names.remove(name).unwrap();
+        let id = self
+            .nodes
+            .get_mut(&dir)
+            .unwrap()
+            .names
+            .remove(name)
+            .unwrap();
         if self.nodes[&id].kind == Kind::Dir {
             self.nodes.get_mut(&dir).unwrap().nlink -= 1;
         }
@@ -223,14 +241,11 @@ impl Model {
         let id = self.lookup(c, from, name)?;
         let is_dir = self.nodes[&id].kind == Kind::Dir;
         let mut up = to;
-        while is_dir {
-            if up == id {
-                return Err(Errno::Inval);
-            }
-            if up == ROOT_ID {
-                break;
-            }
+        while up != id && up != ROOT_ID {
             up = self.nodes[&up].parent;
+        }
+        if is_dir && up == id {
+            return Err(Errno::Inval);
         }
         let old = self.nodes[&to].names.get(new).copied();
         self.may(c, from, 3)?;
@@ -271,7 +286,11 @@ impl Model {
     }
 
     fn writable(&self, c: &Creds, id: Id) -> Res<()> {
-        if c.uid == self.get(id)?.uid { Ok(()) } else { self.may(c, id, 2) }
+        if c.uid == self.get(id)?.uid {
+            Ok(())
+        } else {
+            self.may(c, id, 2)
+        }
     }
 
     fn is_file(&self, id: Id) -> Res<()> {

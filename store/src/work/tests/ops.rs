@@ -78,7 +78,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-const NAMES: [&[u8]; 8] = [b"a", b"b", b"c", b"big", b"linked", b"f0003", b"f1050", b"\xff\xfe"];
+const NAMES: [&[u8]; 8] = [
+    b"a",
+    b"b",
+    b"c",
+    b"big",
+    b"linked",
+    b"f0003",
+    b"f1050",
+    b"\xff\xfe",
+];
 const XATTRS: [&[u8]; 3] = [b"user.one", b"security.capability", b"trusted.two"];
 
 fn people() -> [Creds; 3] {
@@ -96,11 +105,22 @@ fn populate(w: &mut World) {
     let dir = make(w, Kind::Dir, top, 0, 0o777);
     let big = make(w, Kind::Dir, top, 3, 0o1777);
     let tree = w.tree();
-    let now = OpCx { now: w.model.now, ..root(0) };
+    let now = OpCx {
+        now: w.model.now,
+        ..root(0)
+    };
     for i in 0..1100 {
         let name = format!("f{i:04}");
-        let ours = tree.create(&now, big.1, name.as_bytes(), Create::Unchecked, &mode(0o644));
-        let theirs = w.model.make(&Creds::ROOT, big.0, name.as_bytes(), Kind::File, 0o644);
+        let ours = tree.create(
+            &now,
+            big.1,
+            name.as_bytes(),
+            Create::Unchecked,
+            &mode(0o644),
+        );
+        let theirs = w
+            .model
+            .make(&Creds::ROOT, big.0, name.as_bytes(), Kind::File, 0o644);
         w.pairs.push((theirs.unwrap(), ours.unwrap().node.node));
     }
     for (name, len) in [(1, 10), (2, 16_384), (4, 250_000)] {
@@ -109,7 +129,12 @@ fn populate(w: &mut World) {
         given(w, Op::Link(0, 0, name), file, big);
         given(w, Op::Link(0, 0, name), file, top);
     }
-    for (kind, name) in [(Kind::Symlink, 0), (Kind::Fifo, 3), (Kind::Char, 5), (Kind::Dir, 7)] {
+    for (kind, name) in [
+        (Kind::Symlink, 0),
+        (Kind::Fifo, 3),
+        (Kind::Char, 5),
+        (Kind::Dir, 7),
+    ] {
         make(w, kind, dir, name, 0o755);
     }
 }
@@ -121,7 +146,20 @@ fn make(w: &mut World, kind: Kind, dir: (Id, Node), name: u8, mode: u32) -> (Id,
 
 fn given(w: &mut World, op: Op, first: (Id, Node), second: (Id, Node)) {
     let there = Vec::new();
-    run_on(w, &Step { op, who: 0, later: 1 }, Picks { first, second, there, new: Vec::new() });
+    run_on(
+        w,
+        &Step {
+            op,
+            who: 0,
+            later: 1,
+        },
+        Picks {
+            first,
+            second,
+            there,
+            new: Vec::new(),
+        },
+    );
 }
 
 fn name(n: u8) -> &'static [u8] {
@@ -140,13 +178,26 @@ struct Picks {
 
 fn picks(w: &World, op: &Op) -> Picks {
     let pick = |i: usize, dir: bool| {
-        let fits = |p: &&(Id, Node)| w.model.nodes.get(&p.0).is_some_and(|n| (n.kind == Kind::Dir) == dir);
+        let fits = |p: &&(Id, Node)| {
+            w.model
+                .nodes
+                .get(&p.0)
+                .is_some_and(|n| (n.kind == Kind::Dir) == dir)
+        };
         let fit: Vec<_> = w.pairs.iter().filter(fits).collect();
-        if i % 8 == 0 || fit.is_empty() { w.pairs[i / 8 % w.pairs.len()] } else { *fit[i / 8 % fit.len()] }
+        if i.is_multiple_of(8) || fit.is_empty() {
+            w.pairs[i / 8 % w.pairs.len()]
+        } else {
+            *fit[i / 8 % fit.len()]
+        }
     };
     let in_dir = |n: u8, dir: Id| {
-        let names = w.model.nodes.get(&dir).map(|d| d.names.keys().collect::<Vec<_>>());
-        match names.filter(|names| n % 4 != 0 && !names.is_empty()) {
+        let names = w
+            .model
+            .nodes
+            .get(&dir)
+            .map(|d| d.names.keys().collect::<Vec<_>>());
+        match names.filter(|names| !n.is_multiple_of(4) && !names.is_empty()) {
             Some(names) => names[usize::from(n / 4) % names.len()].clone(),
             None => name(n / 4).to_vec(),
         }
@@ -157,7 +208,9 @@ fn picks(w: &World, op: &Op) -> Picks {
         Op::Rename(d, _, e, _) => (pick(d, true), pick(e, true)),
         Op::Link(f, d, _) => (pick(f, false), pick(d, true)),
         Op::Write(f, ..) | Op::Truncate(f, _) => (pick(f, false), none),
-        Op::Chmod(f, _) | Op::Chown(f, ..) | Op::Utimes(f, _) | Op::Xattr(f, ..) => (pick(f / 2, f % 2 == 0), none),
+        Op::Chmod(f, _) | Op::Chown(f, ..) | Op::Utimes(f, _) | Op::Xattr(f, ..) => {
+            (pick(f / 2, f.is_multiple_of(2)), none)
+        }
         Op::Same | Op::Reopen | Op::Seal => (none, none),
     };
     let there = match *op {
@@ -168,7 +221,12 @@ fn picks(w: &World, op: &Op) -> Picks {
         Op::Rename(.., n) => in_dir(n, second.0),
         _ => Vec::new(),
     };
-    Picks { first, second, there, new }
+    Picks {
+        first,
+        second,
+        there,
+        new,
+    }
 }
 
 fn run(w: &mut World, step: &Step) {
@@ -181,9 +239,18 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
     let people = people();
     let c = &people[step.who];
     w.model.now.secs += step.later;
-    let cx = OpCx { creds: c, now: w.model.now, once: None };
+    let cx = OpCx {
+        creds: c,
+        now: w.model.now,
+        once: None,
+    };
     let tree = w.tree();
-    let Picks { first: (id, node), second: (to_id, to), there, new } = picks;
+    let Picks {
+        first: (id, node),
+        second: (to_id, to),
+        there,
+        new,
+    } = picks;
     let m = &mut w.model;
     let (ours, theirs) = match step.op {
         Op::Make(kind, _, n, bits) => {
@@ -200,8 +267,14 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
             }
             (ours, theirs)
         }
-        Op::Link(_, _, n) => (tree.link(&cx, node, to, name(n)), m.link(c, id, to_id, name(n))),
-        Op::Remove(_, _, false) => (tree.remove(&cx, node, &there), m.unlink(c, id, &there, false)),
+        Op::Link(_, _, n) => (
+            tree.link(&cx, node, to, name(n)),
+            m.link(c, id, to_id, name(n)),
+        ),
+        Op::Remove(_, _, false) => (
+            tree.remove(&cx, node, &there),
+            m.unlink(c, id, &there, false),
+        ),
         Op::Remove(_, _, true) => (tree.rmdir(&cx, node, &there), m.unlink(c, id, &there, true)),
         Op::Rename(..) => {
             let ours = tree.rename(&cx, node, &there, to, &new);
@@ -209,21 +282,41 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
         }
         Op::Write(_, off, len, seed) => {
             let data = pattern(seed, len);
-            (tree.write(&cx, node, off, &data), m.write(c, id, off, &data))
+            (
+                tree.write(&cx, node, off, &data),
+                m.write(c, id, off, &data),
+            )
         }
         Op::Truncate(_, size) => {
-            let new = SetAttr { size: Some(size), ..SetAttr::default() };
+            let new = SetAttr {
+                size: Some(size),
+                ..SetAttr::default()
+            };
             (tree.setattr(&cx, node, &new, None), m.truncate(c, id, size))
         }
-        Op::Chmod(_, bits) => (tree.setattr(&cx, node, &mode(bits), None), m.chmod(c, id, bits)),
+        Op::Chmod(_, bits) => (
+            tree.setattr(&cx, node, &mode(bits), None),
+            m.chmod(c, id, bits),
+        ),
         Op::Chown(_, uid, gid) => {
-            let new = SetAttr { uid, gid, ..SetAttr::default() };
-            (tree.setattr(&cx, node, &new, None), m.chown(c, id, uid, gid))
+            let new = SetAttr {
+                uid,
+                gid,
+                ..SetAttr::default()
+            };
+            (
+                tree.setattr(&cx, node, &new, None),
+                m.chown(c, id, uid, gid),
+            )
         }
         Op::Utimes(_, secs) => {
             let time = secs.map(at);
             let set = Some(time.map_or(SetTime::Now, SetTime::At));
-            let new = SetAttr { atime: set, mtime: set, ..SetAttr::default() };
+            let new = SetAttr {
+                atime: set,
+                mtime: set,
+                ..SetAttr::default()
+            };
             (tree.setattr(&cx, node, &new, None), m.utimes(c, id, time))
         }
         Op::Xattr(_, x, value) => {
@@ -258,20 +351,40 @@ fn a_work_tree_is_posix() {
         let bench = &mut *bench.borrow_mut();
         let tree = Some(bench.empty());
         let model = Model::new(at(1));
-        let mut w = World { bench, tree, model, pairs: vec![(ROOT_ID, ROOT)] };
+        let mut w = World {
+            bench,
+            tree,
+            model,
+            pairs: vec![(ROOT_ID, ROOT)],
+        };
         populate(&mut w);
         w.same("populated");
         let sealed = w.seal();
         w.same("cloned");
         (sealed.snapshot, w.model.clone(), w.pairs.clone())
     };
-    let config = Config { cases: 96, max_shrink_iters: 400, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: 96,
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    };
     TestRunner::new(config)
         .run(&steps(), |steps| {
             let bench = &mut *bench.borrow_mut();
             let tree = Some(bench.clone_of(base.0));
-            let pairs = base.2.iter().copied().filter(|p| p.0 < 8 || p.0 > 1102 || p.0 % 100 == 3).collect();
-            let mut w = World { bench, tree, model: base.1.clone(), pairs };
+            let pairs = base
+                .2
+                .iter()
+                .copied()
+                .filter(|p| p.0 < 8 || p.0 > 1102 || p.0 % 100 == 3)
+                .collect();
+            let mut w = World {
+                bench,
+                tree,
+                model: base.1.clone(),
+                pairs,
+            };
             for step in &steps {
                 run(&mut w, step);
             }

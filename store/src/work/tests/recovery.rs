@@ -4,7 +4,10 @@ use super::*;
 use std::time::{Duration, Instant};
 
 fn once(key: u8) -> OpCx<'static> {
-    OpCx { once: Some([key; 32]), ..root(5) }
+    OpCx {
+        once: Some([key; 32]),
+        ..root(5)
+    }
 }
 
 /// The same call again, before and after a restart: one effect, one answer.
@@ -32,14 +35,29 @@ fn a_call_with_a_key_runs_once() {
         .enumerate()
         .map(|(i, call)| call(&tree, &once(i as u8), f, &new).unwrap())
         .collect();
-    let after = (tree.names(ROOT), tree.getattr(ROOT).unwrap(), tree.getattr(f).unwrap());
+    let after = (
+        tree.names(ROOT),
+        tree.getattr(ROOT).unwrap(),
+        tree.getattr(f).unwrap(),
+    );
     drop(tree);
     for round in 0..3 {
         let tree = bench.works().get(id).unwrap();
         for (i, call) in calls.iter().enumerate() {
-            assert_eq!(call(&tree, &once(i as u8), f, &new), Ok(first[i]), "call {i}, round {round}");
+            assert_eq!(
+                call(&tree, &once(i as u8), f, &new),
+                Ok(first[i]),
+                "call {i}, round {round}"
+            );
         }
-        assert_eq!((tree.names(ROOT), tree.getattr(ROOT).unwrap(), tree.getattr(f).unwrap()), after);
+        assert_eq!(
+            (
+                tree.names(ROOT),
+                tree.getattr(ROOT).unwrap(),
+                tree.getattr(f).unwrap()
+            ),
+            after
+        );
         drop(tree);
         bench.reopen();
     }
@@ -49,7 +67,10 @@ fn a_call_with_a_key_runs_once() {
     let refused = tree.remove(&once(78), ROOT, b"none");
     assert_eq!(refused, Err(Errno::NoEnt));
     tree.file(ROOT, b"none", b"");
-    assert!(tree.remove(&once(78), ROOT, b"none").is_ok(), "failures are not recorded");
+    assert!(
+        tree.remove(&once(78), ROOT, b"none").is_ok(),
+        "failures are not recorded"
+    );
 }
 
 #[test]
@@ -60,16 +81,21 @@ fn the_reply_cache_is_a_ring() {
     let key = |i: usize| {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&i.to_le_bytes());
-        OpCx { once: Some(key), ..root(5) }
+        OpCx {
+            once: Some(key),
+            ..root(5)
+        }
     };
     let calls = REPLIES + 10;
-    let answers: Vec<_> =
-        (0..calls).map(|i| tree.setattr(&key(i), f, &mode(0o600), None).unwrap()).collect();
+    let answers: Vec<_> = (0..calls)
+        .map(|i| tree.setattr(&key(i), f, &mode(0o600), None).unwrap())
+        .collect();
     drop(tree);
     bench.reopen();
     let tree = bench.works().get(id).unwrap();
-    for i in 10..calls {
-        assert_eq!(tree.setattr(&key(i), f, &mode(0o600), None), Ok(answers[i]), "call {i}");
+    for (i, answer) in answers.iter().enumerate().skip(10) {
+        let again = tree.setattr(&key(i), f, &mode(0o600), None);
+        assert_eq!(again, Ok(*answer), "call {i}");
     }
     let forgotten = tree.setattr(&key(0), f, &mode(0o600), None).unwrap();
     assert!(forgotten.node.ctime > answers[calls - 1].node.ctime);
@@ -80,10 +106,19 @@ fn a_hundred_thousand_rows_are_loaded_again() {
     let mut bench = Bench::new();
     let tree = bench.empty();
     let id = tree.id();
-    let dirs: Vec<Node> = (0..50).map(|i| tree.dir(ROOT, format!("d{i}").as_bytes())).collect();
+    let dirs: Vec<Node> = (0..50)
+        .map(|i| tree.dir(ROOT, format!("d{i}").as_bytes()))
+        .collect();
     for i in 0..40_000 {
         let name = format!("file-{i}");
-        tree.create(&root(5), dirs[i % 50], name.as_bytes(), Create::Guarded, &mode(0o644)).unwrap();
+        tree.create(
+            &root(5),
+            dirs[i % 50],
+            name.as_bytes(),
+            Create::Guarded,
+            &mode(0o644),
+        )
+        .unwrap();
         if i % 2 == 0 {
             let f = tree.find(dirs[i % 50], name.as_bytes()).unwrap().node;
             tree.write(&root(6), f, 0, name.as_bytes()).unwrap();
@@ -113,12 +148,19 @@ fn a_commit_that_fails_is_taken_back() {
     tree.file(ROOT, b"before", b"kept");
     tree.writer.with(|c| {
         let pages: i64 = c.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
-        c.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();
+        c.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(()))
+            .unwrap();
     });
     let mut made = 0;
     let refused = loop {
         let name = format!("n{made}");
-        match tree.create(&root(5), ROOT, name.as_bytes(), Create::Guarded, &mode(0o644)) {
+        match tree.create(
+            &root(5),
+            ROOT,
+            name.as_bytes(),
+            Create::Guarded,
+            &mode(0o644),
+        ) {
             Ok(c) => assert_eq!(tree.getattr(c.node.node), Ok(c.node)),
             Err(e) => break e,
         }
@@ -128,18 +170,27 @@ fn a_commit_that_fails_is_taken_back() {
     assert_eq!(refused, Errno::NoSpc);
     let attr = tree.getattr(ROOT).unwrap();
     assert_eq!(tree.names(ROOT).len(), made + 1);
-    tree.writer.with(|c| c.pragma_update_and_check(None, "max_page_count", 1 << 30, |_| Ok(())).unwrap());
+    tree.writer.with(|c| {
+        c.pragma_update_and_check(None, "max_page_count", 1 << 30, |_| Ok(()))
+            .unwrap()
+    });
     let next = tree.file(ROOT, b"after", b"x");
     assert_eq!(tree.names(ROOT).len(), made + 2);
     assert!(tree.getattr(ROOT).unwrap().ctime > attr.ctime);
-    assert!(tree.getattr(next).is_ok() && tree.slurp(tree.find(ROOT, b"before").unwrap().node) == b"kept");
+    assert!(
+        tree.getattr(next).is_ok()
+            && tree.slurp(tree.find(ROOT, b"before").unwrap().node) == b"kept"
+    );
 }
 
 #[test]
 fn another_boot_starts_empty() {
     let dir = tempfile::tempdir().unwrap();
     let open = |boot: &[u8]| {
-        let options = crate::OpenOptions { create: true, boot_id: boot.to_vec() };
+        let options = crate::OpenOptions {
+            create: true,
+            boot_id: boot.to_vec(),
+        };
         let store = Store::open(dir.path(), options).unwrap();
         Works::open_or_create(store).unwrap()
     };
@@ -173,12 +224,27 @@ fn a_dropped_tree_leaves_nothing() {
     bench.works().drop_tree(tree.id()).unwrap();
     assert_eq!(tree.getattr(f), Err(Errno::Stale));
     assert_eq!(tree.write(&root(5), f, 0, b"x"), Err(Errno::Stale));
-    assert!(matches!(bench.works().drop_tree(tree.id()), Err(Errno::Stale)));
-    let rows = |sql: &str| keep.writer.with(|c| c.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap());
+    assert!(matches!(
+        bench.works().drop_tree(tree.id()),
+        Err(Errno::Stale)
+    ));
+    let rows = |sql: &str| {
+        keep.writer
+            .with(|c| c.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap())
+    };
     wait(|| {
-        rows("SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM added) + (SELECT count(*) FROM content)") == 4
+        rows(
+            "SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM added) + (SELECT count(*) FROM content)",
+        ) == 4
     });
-    wait(|| !bench.store.dir().join("staging").join(tree.id().to_string()).exists());
+    wait(|| {
+        !bench
+            .store
+            .dir()
+            .join("staging")
+            .join(tree.id().to_string())
+            .exists()
+    });
     assert_eq!(keep.names(ROOT), [b"f"]);
 }
 
@@ -194,7 +260,10 @@ fn a_file_shared_with_the_blobs_is_not_written_to() {
     drop(tree);
     bench.reopen();
     let tree = bench.works().get(id).unwrap();
-    assert_eq!(tree.getattr(f).map(|a| (a.mtime, a.ctime)), Ok((attr.mtime, attr.ctime)));
+    assert_eq!(
+        tree.getattr(f).map(|a| (a.mtime, a.ctime)),
+        Ok((attr.mtime, attr.ctime))
+    );
     tree.write(&root(9), f, 0, &[2; 10]).unwrap();
     assert!(std::fs::read(&blob).unwrap() == [1; 100_000]);
     assert!(tree.slurp(f)[..11] == [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
@@ -213,7 +282,8 @@ fn threads_share_commits_and_lose_nothing() {
                 for i in 0..100 {
                     let f = tree.file(ROOT, format!("{t}-{i}").as_bytes(), b"x");
                     if i % 3 == 0 {
-                        tree.remove(&root(6), ROOT, format!("{t}-{i}").as_bytes()).unwrap();
+                        tree.remove(&root(6), ROOT, format!("{t}-{i}").as_bytes())
+                            .unwrap();
                         assert_eq!(tree.getattr(f), Err(Errno::Stale));
                     }
                 }

@@ -4,7 +4,10 @@ use super::*;
 use crate::Step;
 
 fn seal(bench: &Bench, tree: &WorkTree) -> Sealed {
-    bench.works().seal(tree.id(), &SealOptions::default()).unwrap()
+    bench
+        .works()
+        .seal(tree.id(), &SealOptions::default())
+        .unwrap()
 }
 
 #[test]
@@ -34,10 +37,16 @@ fn an_unchanged_clone_seals_to_its_base() {
     tree.link(&root(4), f, ROOT, b"g").unwrap();
     let first = seal(&bench, &tree);
     let again = seal(&bench, &bench.clone_of(first.snapshot));
-    assert_eq!((again.snapshot, again.ordinal, again.dirs), (first.snapshot, first.ordinal, 0));
+    assert_eq!(
+        (again.snapshot, again.ordinal, again.dirs),
+        (first.snapshot, first.ordinal, 0)
+    );
     // Changed and changed back: the same tree, the same name.
     let tree = bench.clone_of(first.snapshot);
-    let times = SetAttr { mtime: Some(SetTime::At(tree.getattr(ROOT).unwrap().mtime)), ..SetAttr::default() };
+    let times = SetAttr {
+        mtime: Some(SetTime::At(tree.getattr(ROOT).unwrap().mtime)),
+        ..SetAttr::default()
+    };
     tree.rename(&root(9), ROOT, b"g", ROOT, b"h").unwrap();
     tree.rename(&root(9), ROOT, b"h", ROOT, b"g").unwrap();
     tree.setattr(&root(9), ROOT, &times, None).unwrap();
@@ -50,8 +59,12 @@ fn mtimes_are_clamped_where_asked() {
     let make = |later| {
         let tree = bench.empty();
         let cx = root(later);
-        tree.create(&cx, ROOT, b"f", Create::Guarded, &mode(0o644)).unwrap();
-        let options = SealOptions { clamp_mtime: Some(at(0).secs), step: None };
+        tree.create(&cx, ROOT, b"f", Create::Guarded, &mode(0o644))
+            .unwrap();
+        let options = SealOptions {
+            clamp_mtime: Some(at(0).secs),
+            step: None,
+        };
         bench.works().seal(tree.id(), &options).unwrap()
     };
     let (one, two) = (make(100), make(200));
@@ -76,7 +89,10 @@ fn a_step_is_recorded_with_the_snapshot() {
     let seal = |name: &[u8], created| {
         let tree = bench.empty();
         tree.file(ROOT, name, b"");
-        let options = SealOptions { clamp_mtime: None, step: Some(step(created)) };
+        let options = SealOptions {
+            clamp_mtime: None,
+            step: Some(step(created)),
+        };
         bench.works().seal(tree.id(), &options).unwrap()
     };
     let (first, second) = (seal(b"a", 1), seal(b"b", 2));
@@ -91,12 +107,21 @@ fn a_step_is_recorded_with_the_snapshot() {
 fn the_cost_follows_the_changes() {
     let bench = Bench::new();
     let tree = bench.empty();
-    let a: Vec<Node> = (0..10).map(|i| tree.dir(ROOT, format!("a{i}").as_bytes())).collect();
-    let leaf: Vec<Node> = (0..100).map(|i| tree.dir(a[i % 10], format!("b{i}").as_bytes())).collect();
+    let a: Vec<Node> = (0..10)
+        .map(|i| tree.dir(ROOT, format!("a{i}").as_bytes()))
+        .collect();
+    let leaf: Vec<Node> = (0..100)
+        .map(|i| tree.dir(a[i % 10], format!("b{i}").as_bytes()))
+        .collect();
     for i in 0..10_000 {
-        let f = tree.file(leaf[i % 100], format!("f{i}").as_bytes(), format!("{}", i % 500).as_bytes());
+        let f = tree.file(
+            leaf[i % 100],
+            format!("f{i}").as_bytes(),
+            format!("{}", i % 500).as_bytes(),
+        );
         if i % 1000 == 0 {
-            tree.link(&root(4), f, ROOT, format!("l{i}").as_bytes()).unwrap();
+            tree.link(&root(4), f, ROOT, format!("l{i}").as_bytes())
+                .unwrap();
         }
     }
     let base = seal(&bench, &tree);
@@ -105,12 +130,18 @@ fn the_cost_follows_the_changes() {
     let top = tree.find(ROOT, b"a3").unwrap().node;
     let dir = tree.find(top, b"b3").unwrap().node;
     for i in 0..10 {
-        let f = tree.find(dir, format!("f{}", 103 + 100 * i).as_bytes()).unwrap().node;
+        let f = tree
+            .find(dir, format!("f{}", 103 + 100 * i).as_bytes())
+            .unwrap()
+            .node;
         tree.write(&root(9), f, 0, b"changed").unwrap();
     }
     let started = std::time::Instant::now();
     let sealed = seal(&bench, &tree);
-    println!("sealed ten files of ten thousand in {:?}", started.elapsed());
+    println!(
+        "sealed ten files of ten thousand in {:?}",
+        started.elapsed()
+    );
     assert_eq!((sealed.dirs, sealed.files, sealed.bytes), (3, 10, 70));
     assert_eq!(sealed.counts.nodes, base.counts.nodes);
     let tree = bench.clone_of(sealed.snapshot);
@@ -147,7 +178,10 @@ fn mutations_beside_a_seal_are_in_it_or_stale() {
             std::thread::yield_now();
         }
         let sealed = seal(&bench, &tree);
-        let mut made: Vec<_> = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+        let mut made: Vec<_> = writers
+            .into_iter()
+            .flat_map(|w| w.join().unwrap())
+            .collect();
         made.sort();
         (sealed, made)
     });

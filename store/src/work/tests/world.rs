@@ -66,7 +66,11 @@ impl World<'_> {
     /// Seals, and goes on with a clone of the snapshot.
     pub fn seal(&mut self) -> Sealed {
         let old = self.tree();
-        let sealed = self.bench.works().seal(old.id(), &SealOptions::default()).unwrap();
+        let sealed = self
+            .bench
+            .works()
+            .seal(old.id(), &SealOptions::default())
+            .unwrap();
         assert_eq!(old.getattr(ROOT), Err(Errno::Stale));
         self.model.sealed();
         let snapshot = self.bench.store.sealed(&sealed.snapshot).unwrap();
@@ -79,8 +83,12 @@ impl World<'_> {
 }
 
 fn same_attr(what: &str, a: &Attr, m: &MNode) {
-    let ours = (a.kind, a.mode, a.uid, a.gid, a.nlink, a.atime, a.mtime, a.ctime);
-    let theirs = (m.kind, m.mode, m.uid, m.gid, m.nlink, m.atime, m.mtime, m.ctime);
+    let ours = (
+        a.kind, a.mode, a.uid, a.gid, a.nlink, a.atime, a.mtime, a.ctime,
+    );
+    let theirs = (
+        m.kind, m.mode, m.uid, m.gid, m.nlink, m.atime, m.mtime, m.ctime,
+    );
     assert_eq!(ours, theirs, "{what}: tree, then model");
     match m.kind {
         Kind::File => assert_eq!(a.size, m.data.len() as u64, "{what}: size"),
@@ -111,8 +119,10 @@ pub fn same_tree(what: &str, tree: &dyn Tree, model: &Model) -> HashMap<Id, Node
             Kind::Dir => {
                 let up = tree.lookup(&Creds::ROOT, n, b"..").unwrap().node.node;
                 assert_eq!(up, found[&m.parent], "{what}: ..");
-                let listed: BTreeMap<Vec<u8>, Node> =
-                    list(tree, n, 100).into_iter().map(|(name, n, _)| (name, n)).collect();
+                let listed: BTreeMap<Vec<u8>, Node> = list(tree, n, 100)
+                    .into_iter()
+                    .map(|(name, n, _)| (name, n))
+                    .collect();
                 let ours: Vec<_> = listed.keys().collect();
                 assert_eq!(ours, m.names.keys().collect::<Vec<_>>(), "{what}: names");
                 for (name, child) in &m.names {
