@@ -1,6 +1,6 @@
 //! What a sealed tree answers about its nodes.
 
-use crate::object::{Body, Entry, EntryRef, Meta, Page};
+use crate::object::{Body, EntryRef, Page};
 use crate::types::{Errno, Kind, Node};
 use std::sync::Arc;
 
@@ -31,16 +31,8 @@ impl BaseEntry {
         Ok(self.view()?.body.kind())
     }
 
-    pub fn meta(&self) -> Result<Meta, Errno> {
-        Ok(self.view()?.to_meta())
-    }
-
     pub fn body(&self) -> Result<Body, Errno> {
         Ok(self.view()?.body.to_body())
-    }
-
-    pub fn to_entry(&self) -> Result<Entry, Errno> {
-        Ok(self.view()?.to_entry())
     }
 }
 
