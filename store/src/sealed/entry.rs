@@ -1,6 +1,6 @@
 //! What a sealed tree answers about its nodes.
 
-use crate::object::{Body, EntryRef, Page};
+use crate::object::{Body, EntryRef, Meta, Page};
 use crate::types::{Errno, Kind, Node};
 use std::sync::Arc;
 
@@ -29,6 +29,10 @@ impl BaseEntry {
 
     pub fn kind(&self) -> Result<Kind, Errno> {
         Ok(self.view()?.body.kind())
+    }
+
+    pub fn meta(&self) -> Result<Meta, Errno> {
+        Ok(self.view()?.to_meta())
     }
 
     pub fn body(&self) -> Result<Body, Errno> {
