@@ -1,6 +1,6 @@
 //! What a sealed tree answers about its nodes.
 
-use crate::object::{Body, EntryRef, Meta, Page};
+use crate::object::{Body, Entry, EntryRef, Meta, Page};
 use crate::types::{Errno, Kind, Node};
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ impl BaseEntry {
 
     pub fn body(&self) -> Result<Body, Errno> {
         Ok(self.view()?.body.to_body())
+    }
+
+    pub fn to_entry(&self) -> Result<Entry, Errno> {
+        Ok(self.view()?.to_entry())
     }
 }
 
