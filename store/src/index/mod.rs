@@ -11,7 +11,7 @@ mod rows;
 mod sweep;
 
 pub(crate) use docs::put_step;
-pub use docs::{Pocker, Step};
+pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 

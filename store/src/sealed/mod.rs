@@ -294,12 +294,6 @@ impl SealedTree {
         Ok(())
     }
 
-    /// Of the file or directory with this number.
-    pub(crate) fn nlink(&self, n: Node) -> Result<u32, Errno> {
-        let base = self.base(n)?;
-        Ok(self.links(n, &base.entry.view()?))
-    }
-
     fn links(&self, n: Node, entry: &EntryRef<'_>) -> u32 {
         let links = match entry.body {
             BodyRef::Dir { counts, .. } => 2 + counts.subdirs,

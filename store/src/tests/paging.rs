@@ -174,6 +174,9 @@ fn unsorted_entries_are_refused() {
             name.escape_ascii()
         );
     }
+    let mut unsorted = entry(b"a", 0, 0);
+    unsorted.meta.xattrs = vec![(b"user.b".to_vec(), vec![]), (b"user.a".to_vec(), vec![])];
+    assert!(put_dir(&mut sink, [unsorted]).is_err());
 }
 
 proptest! {
