@@ -24,7 +24,7 @@ pub use batch::{Batch, Committed};
 pub use blob::BlobStore;
 pub use error::StoreError;
 pub use gc::{GcOptions, GcReport};
-pub use index::{Pocker, Step};
+pub use index::{IdAndBytes, Pocker, Step};
 pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use sealed::SealedTree;
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};

@@ -31,7 +31,7 @@
 use crate::batch::Batch;
 use crate::blob::{Area, BlobStore};
 use crate::error::StoreError;
-use crate::index::{Index, Pocker, Step};
+use crate::index::{IdAndBytes, Index, Pocker, Step};
 use crate::objects::Objects;
 use crate::pins::Pins;
 use crate::sealed::SealedTree;
@@ -298,7 +298,7 @@ impl Store {
     }
 
     /// Id and bytes of each, by id.
-    pub fn records(&self, kind: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn records(&self, kind: &str) -> Result<Vec<IdAndBytes>, StoreError> {
         self.index.records(kind)
     }
 }

@@ -43,6 +43,16 @@ impl Store {
     /// Removes what neither a pocker, nor a tree that is open, nor one of the snapshots in
     /// `extra_roots` reaches. One collection at a time.
     pub fn gc(&self, options: GcOptions, extra_roots: &[Digest]) -> Result<GcReport, StoreError> {
+        self.collect(options, extra_roots, || ())
+    }
+
+    /// `marked` runs between mark and sweep: where a test puts what happens meanwhile.
+    pub(crate) fn collect(
+        &self,
+        options: GcOptions,
+        extra_roots: &[Digest],
+        marked: impl FnOnce(),
+    ) -> Result<GcReport, StoreError> {
         let (_guard, pinned) = self.pins.begin().ok_or(StoreError::Collecting)?;
         let mut roots = pinned;
         roots.extend_from_slice(extra_roots);
@@ -55,6 +65,7 @@ impl Store {
         for root in roots {
             marks.snapshot(self, root)?;
         }
+        marked();
         let mut report = GcReport::default();
         let dead: Vec<&crate::Step> = steps.iter().filter(|s| !keeps(s)).collect();
         self.sweep_steps(&dead, &mut marks, options.dry_run, &mut report)?;

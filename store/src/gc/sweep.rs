@@ -9,7 +9,7 @@ use crate::store::Store;
 use parking_lot::MutexGuard;
 
 /// Rows of one transaction: batches wait for the pins' lock no longer than this takes.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 
 impl Store {
     pub(super) fn sweep_steps(

@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use rusqlite::Connection;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(conn: &Connection, asked: &Receiver<()>, path: &PathBuf) {
+fn run(conn: &Connection, asked: &Receiver<()>, path: &Path) {
     while asked.recv().is_ok() {
         // PASSIVE waits for nobody; what a reader still needs stays for the next time.
         let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));

@@ -30,6 +30,9 @@ pub struct Pocker {
     pub created: i64,
 }
 
+/// A record without its kind.
+pub type IdAndBytes = (Vec<u8>, Vec<u8>);
+
 const STEP: &str = "SELECT key, snapshot, parent, instruction, inputs, upstream, created FROM step";
 
 fn step_row(r: &Row<'_>) -> rusqlite::Result<Step> {
@@ -185,7 +188,7 @@ impl Index {
     }
 
     /// Id and bytes of every record of a kind, by id.
-    pub fn records(&self, kind: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn records(&self, kind: &str) -> Result<Vec<IdAndBytes>, StoreError> {
         self.read("list records", |c| {
             c.prepare_cached("SELECT id, bytes FROM record WHERE kind = ?1 ORDER BY id")?
                 .query_map([kind], |r| Ok((r.get(0)?, r.get(1)?)))?

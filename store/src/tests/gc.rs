@@ -151,6 +151,47 @@ fn leaves_what_a_batch_in_progress_relies_on() {
     whole(&ingest.finish(None).expect("finish").tree, 1);
 }
 
+/// After the marks are made: a tree is opened and closed, a batch commits, a step is
+/// looked up and a pocker put that names it, a batch puts a key that was to go.
+#[test]
+fn leaves_what_comes_into_use_between_mark_and_sweep() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let opened = two_files(&store, 1).snapshot;
+    let named = sealed(&store, 2, 2);
+    let shared = sealed(&store, 3, 3);
+    let dead = sealed(&store, 4, 4);
+    let mut made = None;
+    let between = || {
+        drop(store.sealed(&opened).expect("open"));
+        made = Some(two_files(&store, 5).snapshot);
+        assert!(store.step(&Digest([2; 32])).expect("step").is_some());
+        store.put_pocker(&pocker("p", &[2])).expect("pocker");
+        let held = store
+            .put_step(step(3, two_files(&store, 6).snapshot))
+            .expect("step");
+        assert_eq!(held.snapshot, shared, "the first wins");
+    };
+    let report = store
+        .collect(GcOptions::default(), &[], between)
+        .expect("gc");
+    assert_eq!((report.snapshots, report.steps), (1, 1));
+    assert!(store.sealed(&dead).is_err());
+    for (snapshot, seed) in [
+        (opened, 1),
+        (named, 2),
+        (shared, 3),
+        (made.expect("made"), 5),
+    ] {
+        whole(&store.sealed(&snapshot).expect("is there"), seed);
+    }
+    let again = store.collect(GcOptions::default(), &[], || {
+        let nested = store.gc(GcOptions::default(), &[]);
+        assert!(matches!(nested, Err(StoreError::Collecting)));
+    });
+    assert_eq!(again.expect("gc").snapshots, 4, "all but the pocker's");
+}
+
 /// Builds and collects at once for many rounds; every tree that was made stays whole while held.
 #[test]
 fn runs_beside_builds() {

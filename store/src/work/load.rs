@@ -32,9 +32,13 @@ pub(super) fn state(
             staged = rows(conn, info.id, &mut st)?;
             Ok(())
         })
-        .map_err(|e: Bad| {
-            tracing::error!(tree = info.id, error = %e.0, "load work tree");
-            Errno::Io
+        .map_err(|e| match e {
+            // Dropped since its caller found it.
+            Bad::Sql(rusqlite::Error::QueryReturnedNoRows) => Errno::Stale,
+            e => {
+                tracing::error!(tree = info.id, error = %e, "load work tree");
+                Errno::Io
+            }
         })?;
     attach(area, info.id, &mut st, staged)?;
     sweep(area, info.id, &st);
@@ -42,17 +46,17 @@ pub(super) fn state(
 }
 
 /// Why rows could not be read; only ever logged.
-struct Bad(String);
-
-impl From<rusqlite::Error> for Bad {
-    fn from(e: rusqlite::Error) -> Bad {
-        Bad(e.to_string())
-    }
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error("read work.db: {0}")]
+    Sql(#[from] rusqlite::Error),
+    #[error("a row of work.db is damaged")]
+    Row,
 }
 
 impl From<Errno> for Bad {
     fn from(_: Errno) -> Bad {
-        Bad("a row of work.db is damaged".into())
+        Bad::Row
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Node {
     pub mtime: Time,
     pub ctime: Time,
     pub xattrs: Xattrs,
-    /// Of an EXCLUSIVE create, until the next SETATTR.
+    /// Of the EXCLUSIVE create that made it.
     pub verifier: Option<[u8; 8]>,
     pub what: What,
 }

@@ -3,10 +3,8 @@
 use crate::types::{Changed, OnceKey};
 use std::collections::{HashMap, VecDeque};
 
-/// Outcomes kept for a tree. A client never has more calls outstanding than its slot
-/// table: 65 536 by Linux's limit for one transport shared by all its threads, but a call is
-/// answered, retransmitted or given up in order, and we read no further than the engine's bound on
-/// calls in flight, which is below this.
+/// Outcomes kept for a tree. More than a client has outstanding on it: calls of these kinds
+/// block the thread that makes them, and a retransmission comes before its thread makes another.
 pub const REPLIES: usize = 4096;
 
 /// A ring; the oldest outcome goes first.

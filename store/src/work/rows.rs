@@ -112,6 +112,14 @@ impl Row {
         }
     }
 
+    /// The node whose row this replaces as a whole.
+    pub fn node_key(&self) -> Option<(u64, Node)> {
+        match self {
+            Row::Node { tree, node, .. } => Some((*tree, *node)),
+            _ => None,
+        }
+    }
+
     pub fn reply(tree: u64, seq: u64, key: OnceKey, outcome: &Changed) -> Row {
         Row::Reply {
             tree,

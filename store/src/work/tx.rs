@@ -201,12 +201,8 @@ impl<'a> Tx<'a> {
                     self.rows.push(Row::ContentGone { tree, node: n })
                 }
                 What::Dir { .. } => {
-                    if self
-                        .st
-                        .names
-                        .remove(&n)
-                        .is_some_and(|d| !d.whiteouts.is_empty())
-                    {
+                    let whiteouts = self.st.names.remove(&n).map(|names| names.whiteouts);
+                    if whiteouts.is_some_and(|w| !w.is_empty()) {
                         self.rows.push(Row::WhiteoutsGone { tree, dir: n });
                     }
                 }

@@ -5,6 +5,7 @@ use super::rows::Row;
 use crate::types::Errno;
 use parking_lot::Mutex;
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -136,8 +137,23 @@ fn run(conn: &mut Connection, jobs: &[Job]) {
 
 fn commit(conn: &mut Connection, jobs: &[&Job]) -> rusqlite::Result<()> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    for row in jobs.iter().flat_map(|job| &job.rows) {
-        row.write(&tx)?;
+    // A directory's row is in each transaction that changes its names: the last one holds.
+    let mut last = HashMap::new();
+    if jobs.len() > 1 {
+        let rows = jobs.iter().flat_map(|job| &job.rows);
+        last.extend(
+            rows.enumerate()
+                .filter_map(|(i, row)| Some((row.node_key()?, i))),
+        );
+    }
+    for (i, row) in jobs.iter().flat_map(|job| &job.rows).enumerate() {
+        let superseded = row
+            .node_key()
+            .and_then(|key| last.get(&key))
+            .is_some_and(|at| *at > i);
+        if !superseded {
+            row.write(&tx)?;
+        }
     }
     tx.commit()
 }

@@ -4,6 +4,7 @@
 use super::clock::bump;
 use super::perm;
 use super::tree::WorkTree;
+use crate::object::limits;
 use crate::types::{Attr, Changed, Creds, Errno, Kind, Node, OpCx, Perm};
 
 /// XATTR_NAME_MAX of Linux.
@@ -45,7 +46,7 @@ impl WorkTree {
                 (Err(i), _) => xattrs.insert(i, (name.to_vec(), value.to_vec())),
             }
             let total: usize = xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
-            if total > XATTR_TOTAL_MAX {
+            if total > XATTR_TOTAL_MAX || xattrs.len() > limits::XATTRS {
                 Err(Errno::NoSpc)
             } else {
                 Ok(())

@@ -110,7 +110,10 @@ impl Sealing<'_> {
             (Some(node), Some(body), _) => (self.meta(node), body),
             (Some(node), None, old) => (self.meta(node), self.body(n, node, old.as_ref())?),
             (None, Some(body), Some(old)) => (old.meta()?, body),
-            (None, None, Some(old)) => (old.meta()?, old.body()?),
+            (None, None, Some(old)) => {
+                let old = old.to_entry()?;
+                (old.meta, old.body)
+            }
             (None, _, None) => return Err(Errno::Io),
         };
         Ok(Entry {

@@ -241,14 +241,11 @@ impl Model {
         let id = self.lookup(c, from, name)?;
         let is_dir = self.nodes[&id].kind == Kind::Dir;
         let mut up = to;
-        while is_dir {
-            if up == id {
-                return Err(Errno::Inval);
-            }
-            if up == ROOT_ID {
-                break;
-            }
+        while up != id && up != ROOT_ID {
             up = self.nodes[&up].parent;
+        }
+        if is_dir && up == id {
+            return Err(Errno::Inval);
         }
         let old = self.nodes[&to].names.get(new).copied();
         self.may(c, from, 3)?;

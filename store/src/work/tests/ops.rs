@@ -157,6 +157,7 @@ fn given(w: &mut World, op: Op, first: (Id, Node), second: (Id, Node)) {
             first,
             second,
             there,
+            new: Vec::new(),
         },
     );
 }
@@ -169,8 +170,10 @@ fn name(n: u8) -> &'static [u8] {
 struct Picks {
     first: (Id, Node),
     second: (Id, Node),
-    /// A name that is there, mostly.
+    /// A name that is in the first, mostly.
     there: Vec<u8>,
+    /// A rename's new name, mostly one to replace.
+    new: Vec<u8>,
 }
 
 fn picks(w: &World, op: &Op) -> Picks {
@@ -182,19 +185,19 @@ fn picks(w: &World, op: &Op) -> Picks {
                 .is_some_and(|n| (n.kind == Kind::Dir) == dir)
         };
         let fit: Vec<_> = w.pairs.iter().filter(fits).collect();
-        if i % 8 == 0 || fit.is_empty() {
+        if i.is_multiple_of(8) || fit.is_empty() {
             w.pairs[i / 8 % w.pairs.len()]
         } else {
             *fit[i / 8 % fit.len()]
         }
     };
-    let there = |n: u8, dir: Id| {
+    let in_dir = |n: u8, dir: Id| {
         let names = w
             .model
             .nodes
             .get(&dir)
             .map(|d| d.names.keys().collect::<Vec<_>>());
-        match names.filter(|names| n % 4 != 0 && !names.is_empty()) {
+        match names.filter(|names| !n.is_multiple_of(4) && !names.is_empty()) {
             Some(names) => names[usize::from(n / 4) % names.len()].clone(),
             None => name(n / 4).to_vec(),
         }
@@ -206,18 +209,23 @@ fn picks(w: &World, op: &Op) -> Picks {
         Op::Link(f, d, _) => (pick(f, false), pick(d, true)),
         Op::Write(f, ..) | Op::Truncate(f, _) => (pick(f, false), none),
         Op::Chmod(f, _) | Op::Chown(f, ..) | Op::Utimes(f, _) | Op::Xattr(f, ..) => {
-            (pick(f / 2, f % 2 == 0), none)
+            (pick(f / 2, f.is_multiple_of(2)), none)
         }
         Op::Same | Op::Reopen | Op::Seal => (none, none),
     };
     let there = match *op {
-        Op::Remove(_, n, _) | Op::Rename(_, n, ..) => there(n, first.0),
+        Op::Remove(_, n, _) | Op::Rename(_, n, ..) => in_dir(n, first.0),
+        _ => Vec::new(),
+    };
+    let new = match *op {
+        Op::Rename(.., n) => in_dir(n, second.0),
         _ => Vec::new(),
     };
     Picks {
         first,
         second,
         there,
+        new,
     }
 }
 
@@ -241,6 +249,7 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
         first: (id, node),
         second: (to_id, to),
         there,
+        new,
     } = picks;
     let m = &mut w.model;
     let (ours, theirs) = match step.op {
@@ -267,9 +276,9 @@ fn run_on(w: &mut World, step: &Step, picks: Picks) {
             m.unlink(c, id, &there, false),
         ),
         Op::Remove(_, _, true) => (tree.rmdir(&cx, node, &there), m.unlink(c, id, &there, true)),
-        Op::Rename(_, _, _, new) => {
-            let ours = tree.rename(&cx, node, &there, to, name(new));
-            (ours, m.rename(c, id, &there, to_id, name(new)))
+        Op::Rename(..) => {
+            let ours = tree.rename(&cx, node, &there, to, &new);
+            (ours, m.rename(c, id, &there, to_id, &new))
         }
         Op::Write(_, off, len, seed) => {
             let data = pattern(seed, len);
