@@ -145,10 +145,11 @@ fn unmount(target: &Path, server: Option<&Server>) -> io::Result<Unmounted> {
     // umount may fail after it unmounted; -f then finds nothing mounted.
     let there = server.is_none_or(|s| null_call(s).is_ok());
     let plain = there && run(UMOUNT, &[target.to_owned()]).is_ok();
-    if !plain && let Err(cause) = run(UMOUNT, &["-f".into(), target.to_owned()]) {
-        if !cause.to_string().contains("not currently mounted") {
-            return Err(cause);
-        }
+    if !plain
+        && let Err(cause) = run(UMOUNT, &["-f".into(), target.to_owned()])
+        && !cause.to_string().contains("not currently mounted")
+    {
+        return Err(cause);
     }
     Ok(Unmounted::Gone)
 }

@@ -61,6 +61,11 @@ struct Reading {
 }
 
 impl Reading {
+    /// Whether what follows index `at` is known here.
+    fn goes_on(&self, at: usize) -> bool {
+        at < self.entries.len() || self.eof
+    }
+
     /// The index of the entry after `cookie`, if it is here.
     fn after(&self, cookie: u64) -> Option<usize> {
         if !self.filled {
@@ -75,6 +80,15 @@ impl Reading {
         }
         (1..=self.entries.len()).find(|&i| here(i))
     }
+}
+
+/// What became of an entry.
+enum Given {
+    Added,
+    /// It is not for the kernel, or not there any more.
+    Skipped,
+    /// It did not fit.
+    Full,
 }
 
 /// The kernel's buffer: for names, or for names with their nodes.
@@ -93,14 +107,13 @@ impl Sink {
         }
     }
 
-    /// Adds an entry; false where it does not fit.
-    fn add(&mut self, cookie: u64, name: &[u8], attr: &FileAttr, ttl: Duration) -> bool {
+    fn add(&mut self, cookie: u64, name: &[u8], attr: &FileAttr, ttl: Duration) -> Given {
         let shown = OsStr::from_bytes(name);
         let full = match self {
             Sink::Names(reply) => reply.add(attr.ino, cookie, attr.kind, shown),
             Sink::Nodes(reply) => reply.add(attr.ino, cookie, shown, &ttl, attr, Generation(0)),
         };
-        !full
+        if full { Given::Full } else { Given::Added }
     }
 }
 
@@ -116,29 +129,33 @@ impl Export {
         let reading = self.dirs.get(handle);
         let mut reading = reading.lock().await;
         let mut given = false;
-        loop {
+        // Until something was given: an empty buffer is the end to the kernel.
+        while !given {
             let losses = self.table.losses(ino);
             let at = match reading.after(cookie) {
-                Some(at) if reading.losses == losses => at,
+                Some(at) if reading.losses == losses && reading.goes_on(at) => at,
                 _ => {
                     self.fill(ino, cookie, &mut reading).await?;
                     0
                 }
             };
             for i in at..reading.entries.len() {
-                if !self.give(ino, &reading, i, sink).await {
-                    reading.next = i;
-                    return Ok(());
+                match self.give(ino, &reading, i, sink).await {
+                    Given::Added => given = true,
+                    Given::Skipped => {}
+                    Given::Full => {
+                        reading.next = i;
+                        return Ok(());
+                    }
                 }
-                given = true;
                 cookie = reading.entries[i].cookie;
             }
             reading.next = reading.entries.len();
-            if reading.eof || (given && at < reading.entries.len()) {
-                // What there is fits; the kernel comes back for the rest.
-                return Ok(());
+            if reading.eof {
+                break;
             }
         }
+        Ok(())
     }
 
     async fn fill(&self, ino: u64, cookie: u64, reading: &mut Reading) -> Result<(), Errno> {
@@ -182,12 +199,11 @@ impl Export {
         Ok(())
     }
 
-    /// Gives one entry; false where it does not fit.
-    async fn give(&self, dir: u64, reading: &Reading, i: usize, sink: &mut Sink) -> bool {
+    async fn give(&self, dir: u64, reading: &Reading, i: usize, sink: &mut Sink) -> Given {
         let entry = &reading.entries[i];
         let name = entry.name.as_slice();
         if self.reserved(dir, name) {
-            return true;
+            return Given::Skipped;
         }
         let ino = self.table.id(entry.fileid);
         // Of "." and ".." the kernel takes number and type, never a node.
@@ -207,9 +223,9 @@ impl Export {
                     Ok(parent) => match self.remote.lookup(&parent, name).await {
                         Ok(found) => self.give_node(dir, entry, found, sent, sink),
                         // It went meanwhile.
-                        Err(_) => true,
+                        Err(_) => Given::Skipped,
                     },
-                    Err(_) => true,
+                    Err(_) => Given::Skipped,
                 }
             }
         }
@@ -222,7 +238,7 @@ impl Export {
         (fh, attr): (Fh, fattr3),
         sent: u64,
         sink: &mut Sink,
-    ) -> bool {
+    ) -> Given {
         let seen = Seen {
             parent: dir,
             name: &entry.name,
@@ -233,12 +249,12 @@ impl Export {
         let ino = node.attr.ino.0;
         // Newer than the entry, if this mount changed the node since.
         let attr = self.getattr_now(ino).map_or(node.attr, |e| e.attr);
-        let fits = sink.add(entry.cookie, &entry.name, &attr, node.ttl);
-        if !fits || matches!(sink, Sink::Names(_)) {
+        let given = sink.add(entry.cookie, &entry.name, &attr, node.ttl);
+        if matches!(given, Given::Full) || matches!(sink, Sink::Names(_)) {
             // The kernel does not learn of the node.
             self.table.forget(ino, 1);
         }
-        fits
+        given
     }
 }
 

@@ -79,6 +79,9 @@ impl Export {
     }
 
     pub(crate) async fn removexattr(&self, ino: u64, name: &[u8]) -> Result<(), Errno> {
+        if name.starts_with(ACLS) {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let fh = self.table.handle(ino)?;
         let outcome = self.remote.removexattr(&fh, name).await;
         self.table.invalidate(ino);
