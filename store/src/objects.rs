@@ -18,8 +18,6 @@ pub(crate) struct Place {
     pub page: Digest,
     pub slot: u32,
     pub parent: Node,
-    /// Among all entries of the directory.
-    pub index: u64,
 }
 
 pub(crate) struct Objects {

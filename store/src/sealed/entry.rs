@@ -50,8 +50,6 @@ pub(crate) struct BaseNode {
     pub entry: BaseEntry,
     /// The directory that holds this place; the root's is the root.
     pub parent: Node,
-    /// Which entry of its directory it is.
-    pub index: u64,
 }
 
 /// An entry of a directory.

@@ -125,7 +125,6 @@ impl SealedTree {
             return Ok(BaseNode {
                 entry,
                 parent: place.parent,
-                index: place.index,
             });
         }
         self.descend(n)
@@ -135,7 +134,6 @@ impl SealedTree {
         BaseNode {
             entry: BaseEntry::new(self.root.clone(), 0),
             parent: ROOT,
-            index: 0,
         }
     }
 
@@ -151,31 +149,21 @@ impl SealedTree {
                 .slot_of(before)
                 .ok_or_else(|| self.damaged(&span.digest))?;
             let child = at + 1 + span.nodes_before + span.page.nodes_before(slot);
-            let index = span.entries_before + slot as u64;
             let entry = BaseEntry::new(span.page, slot as u32);
             if child == n {
-                self.remember(n, span.digest, slot, at, index);
-                return Ok(BaseNode {
-                    entry,
-                    parent: at,
-                    index,
-                });
+                self.remember(n, span.digest, slot, at);
+                return Ok(BaseNode { entry, parent: at });
             }
-            dir = BaseNode {
-                entry,
-                parent: at,
-                index,
-            };
+            dir = BaseNode { entry, parent: at };
             at = child;
         }
     }
 
-    fn remember(&self, n: Node, page: Digest, slot: usize, parent: Node, index: u64) {
+    fn remember(&self, n: Node, page: Digest, slot: usize, parent: Node) {
         let place = Place {
             page,
             slot: slot as u32,
             parent,
-            index,
         };
         self.objects.places.put((self.ordinal, n), place, 1);
     }
@@ -254,7 +242,7 @@ impl SealedTree {
             return Ok(None);
         };
         let child = self.child_at(dir, &span, slot);
-        self.remember(child.place, span.digest, slot, dir, child.index);
+        self.remember(child.place, span.digest, slot, dir);
         Ok(Some(child))
     }
 
