@@ -112,9 +112,8 @@ impl Batch {
     /// A blob of any size; its digest and size.
     pub fn put_reader(&mut self, reader: &mut dyn io::Read) -> Result<(Digest, u64), StoreError> {
         let mut head = Vec::new();
-        let path = self.store.blobs().area.incoming();
         io::Read::read_to_end(&mut io::Read::take(&mut *reader, SMALL + 1), &mut head)
-            .map_err(|e| StoreError::io("read the input for", &path, e))?;
+            .map_err(StoreError::Input)?;
         let size = head.len() as u64;
         if size <= SMALL {
             return Ok((self.put_small_blob(head)?, size));

@@ -54,6 +54,8 @@ pub enum StoreError {
     Collecting,
     #[error("the store has used up all 2^22 snapshot numbers")]
     Ordinals,
+    #[error("read the input of a blob: {0}")]
+    Input(io::Error),
     #[error("no random bytes: {0}")]
     Random(getrandom::Error),
 }

@@ -18,7 +18,7 @@
 //! `staging/`, hashed on the way, synced (one syncfs(2) for a batch), renamed, its folder synced, then
 //! the row, in a transaction that is durable when it returns. Removal goes the other way round: row,
 //! then file. So after a crash there may be files without rows, never rows without
-//! files; opening a store that was not closed sweeps those, and all of `staging/in/`.
+//! files; opening a store that was not closed sweeps those. `staging/in/` is swept at every start.
 //!
 //! # Locking
 //! One process: the lock. Inside it: one writer connection behind a mutex; readers have
@@ -91,7 +91,10 @@ impl Store {
         let unclean = lock.unclean();
         let index = Arc::new(Index::open(&dir.join("index.db"), options.create, lock)?);
         let area = Area::open(dir)?;
+        // Nothing else uses what is in the making, so this is safe after any end.
+        let staged = area.sweep_incoming()?;
         if unclean {
+            tracing::info!("the store was not closed: swept {staged} blobs in the making");
             sweep(&area, &index)?;
         }
         let field = |key| index.meta(key).map(Option::unwrap_or_default);
@@ -176,8 +179,7 @@ impl Store {
     pub fn bump_error_epoch(&self) -> Result<(), StoreError> {
         let mut epoch = self.epoch.lock();
         *epoch += 1;
-        self.index.advance("error_epoch", 1)?;
-        Ok(())
+        self.index.put_meta("error_epoch", &epoch.to_le_bytes())
     }
 
     pub fn statfs(&self) -> Result<FsSpace, StoreError> {
@@ -269,13 +271,27 @@ impl Store {
 
     /// Makes or replaces the pocker of that name; its steps must be there.
     pub fn put_pocker(&self, pocker: &Pocker) -> Result<(), StoreError> {
-        for key in &pocker.steps {
-            self.step(key)?.ok_or(StoreError::Missing {
+        // Pinned first: a collection that begins meanwhile sees either the pins or the pocker.
+        pocker.steps.iter().for_each(|key| self.pins.pin(*key));
+        let mut roots = Vec::new();
+        let put = self
+            .pin_snapshots(&pocker.steps, &mut roots)
+            .and_then(|()| self.index.put_pocker(pocker));
+        self.pins
+            .release(pocker.steps.iter().copied(), roots.into_iter());
+        put
+    }
+
+    fn pin_snapshots(&self, keys: &[Digest], roots: &mut Vec<Digest>) -> Result<(), StoreError> {
+        for key in keys {
+            let step = self.index.step(key)?.ok_or(StoreError::Missing {
                 kind: "step",
                 digest: *key,
             })?;
+            self.pins.pin_root(step.snapshot);
+            roots.push(step.snapshot);
         }
-        self.index.put_pocker(pocker)
+        Ok(())
     }
 
     /// False where there was none. Its steps stay until [`Store::gc`].
@@ -303,9 +319,8 @@ impl Store {
     }
 }
 
-/// Removes what a killed process left: blobs in the making, and files without a row.
+/// Removes what a killed process left: files without a row.
 fn sweep(area: &Area, index: &Index) -> Result<(), StoreError> {
-    let staged = area.sweep_incoming()?;
     let mut orphans = Vec::new();
     area.each(&mut |digest| {
         if index.large(&digest)?.is_none() {
@@ -316,9 +331,6 @@ fn sweep(area: &Area, index: &Index) -> Result<(), StoreError> {
     for digest in &orphans {
         area.unlink(digest)?;
     }
-    tracing::info!(
-        "the store was not closed: swept {staged} staged and {} blob files",
-        orphans.len()
-    );
+    tracing::info!("swept {} blob files without a row", orphans.len());
     Ok(())
 }

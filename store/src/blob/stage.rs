@@ -50,8 +50,7 @@ pub(super) fn stage(area: &Area, reader: &mut dyn Read, limit: u64) -> Result<St
     let mut buffer = vec![0; BUFFER];
     loop {
         let want = (limit - staged.size).min(BUFFER as u64) as usize;
-        let got = fill(reader, &mut buffer[..want])
-            .map_err(|e| StoreError::io("read the input for", &staged.path, e))?;
+        let got = fill(reader, &mut buffer[..want]).map_err(StoreError::Input)?;
         hash.update(&buffer[..got]);
         staged.used += write_sparse(&file, &buffer[..got], staged.size, &staged.path)?;
         staged.size += got as u64;

@@ -123,6 +123,17 @@ impl Index {
         })
     }
 
+    /// Durable.
+    pub fn put_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.write("write meta", Sync::Full, 0, |tx| {
+            tx.execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+                (key, value),
+            )?;
+            Ok(())
+        })
+    }
+
     /// Adds `by` to the counter `key` and answers its value before. Durable.
     pub fn advance(&self, key: &str, by: u64) -> Result<u64, StoreError> {
         self.write("advance a counter", Sync::Full, 0, |tx| {

@@ -12,6 +12,7 @@ pub use error::{IngestError, IngestLimits};
 
 use crate::batch::Batch;
 use crate::blob::SMALL;
+use crate::error::StoreError;
 use crate::object::{Body, Meta, limits};
 use crate::sealed::SealedTree;
 use crate::store::Store;
@@ -114,20 +115,23 @@ impl Ingest {
             size,
             got,
         };
+        let input = |source: io::Error| IngestError::Input {
+            path: path.to_vec(),
+            source,
+        };
         if size > SMALL {
-            let staged = self.batch.store().blobs().stage(&mut reader, size)?;
+            let staged = self.batch.store().blobs().stage(&mut reader, size);
+            let staged = staged.map_err(|e| match e {
+                StoreError::Input(source) => input(source),
+                e => e.into(),
+            })?;
             if staged.size != size {
                 return Err(short(staged.size));
             }
             return Ok(self.batch.put_staged(staged)?);
         }
         let mut bytes = Vec::with_capacity(size as usize);
-        reader
-            .read_to_end(&mut bytes)
-            .map_err(|source: io::Error| IngestError::Input {
-                path: path.to_vec(),
-                source,
-            })?;
+        reader.read_to_end(&mut bytes).map_err(input)?;
         if bytes.len() as u64 != size {
             return Err(short(bytes.len() as u64));
         }
@@ -220,7 +224,7 @@ impl Ingest {
         let data = finish::write(&mut self.batch, self.arena, clamp_mtime)?;
         let snapshot = self.batch.put_snapshot(&data)?;
         let done = self.batch.commit()?;
-        let missing = crate::StoreError::Missing {
+        let missing = StoreError::Missing {
             kind: "snapshot",
             digest: snapshot,
         };

@@ -210,3 +210,62 @@ fn a_dropped_ingest_leaves_no_file() {
     assert_eq!(incoming(), 0);
     assert_eq!(super::blob_files(&store), 0);
 }
+
+#[test]
+fn failing_input_names_the_entry() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the pipe burst"))
+        }
+    }
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut ingest = open(dir.path()).ingest();
+    for size in [10, 100_000] {
+        let error = ingest
+            .file(b"a/b", meta(0o644), size, &mut Broken)
+            .expect_err("broken");
+        assert!(matches!(error, IngestError::Input { .. }));
+        let text = error.to_string();
+        assert!(
+            text.contains("a/b") && text.contains("the pipe burst"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_full_index_is_a_typed_error_and_harms_nothing() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let before = super::two_files(&store, 1);
+    let limit = |pages: u32| {
+        let set = |tx: &rusqlite::Transaction<'_>| {
+            tx.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+        };
+        store
+            .index
+            .write("limit", crate::index::Sync::Full, 0, set)
+            .expect("limit");
+    };
+    limit(1);
+    let mut ingest = store.ingest();
+    let mut refused = None;
+    for n in 0..2000_u32 {
+        let data = [n.to_le_bytes(); 2500].concat();
+        if let Err(e) = file(&mut ingest, format!("f{n}").as_bytes(), &data) {
+            refused = Some(e);
+            break;
+        }
+    }
+    let error = refused.expect("full");
+    assert!(
+        matches!(error, IngestError::Store(crate::StoreError::Full { .. })),
+        "{error}"
+    );
+    assert!(error.to_string().contains("index.db"), "{error}");
+    drop(ingest);
+    limit(1 << 30);
+    assert_eq!(super::two_files(&store, 1).snapshot, before.snapshot);
+    super::two_files(&store, 2);
+}

@@ -104,6 +104,9 @@ fn leftovers_of_a_killed_process_are_swept() {
     drop((done, store));
     std::fs::write(&orphan, "no row names it").expect("write");
     std::fs::write(&staged, "half").expect("write");
+    drop(open(dir.path()));
+    assert!(!staged.exists(), "swept at every start");
+    std::fs::write(&staged, "half").expect("write");
     std::fs::create_dir(&tree).expect("mkdir");
     std::fs::write(dir.path().join("store/lock"), "4194305\n").expect("write");
     let store = open(dir.path());
