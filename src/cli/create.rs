@@ -21,7 +21,11 @@ impl From<BuildError> for CliError {
             BuildError::Cancelled => INTERRUPTED,
             _ => super::error::FAILED,
         };
-        CliError { hint: error.hint(), status, ..CliError::new(error.to_string()) }
+        CliError {
+            hint: error.hint(),
+            status,
+            ..CliError::new(error.to_string())
+        }
     }
 }
 
@@ -29,13 +33,23 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     open::must_be_root()?;
     build::validate_name(&args.name, &args::command_names())?;
     let (path, bytes) = pockerfile(args)?;
-    let build_args = args.build_args.iter().map(|a| pair(a, "--build-arg", "NAME=VALUE"));
+    let build_args = args
+        .build_args
+        .iter()
+        .map(|a| pair(a, "--build-arg", "NAME=VALUE"));
     let build_args = build_args.collect::<Result<Vec<_>, _>>()?;
-    let secrets = args.secrets.iter().map(|s| secret(s)).collect::<Result<Vec<_>, _>>()?;
+    let secrets = args
+        .secrets
+        .iter()
+        .map(|s| secret(s))
+        .collect::<Result<Vec<_>, _>>()?;
     let ca = args.ca.as_deref().map(absolute).transpose()?;
     // What is wrong in the file is said before a server is started for it.
     crate::pockerfile::parse(&bytes).map_err(|error| {
-        CliError::from(BuildError::Parse { file: path.clone(), error })
+        CliError::from(BuildError::Parse {
+            file: path.clone(),
+            error,
+        })
     })?;
     let client = open::server(settings)?;
     let cancelled = sys::interrupts();
@@ -58,8 +72,15 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
         cancelled,
     };
     let tools = Tools {
-        workshop: &Remote { client: &client, cancelled },
-        shell: &LocalShell { settings, client: &client, cancelled },
+        workshop: &Remote {
+            client: &client,
+            cancelled,
+        },
+        shell: &LocalShell {
+            settings,
+            client: &client,
+            cancelled,
+        },
         host: &ThisHost,
     };
     let mut printer = Printer::new(settings.quiet);
@@ -74,7 +95,10 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
         let pocker = client.pocker(&args.name)?;
         print!("{}", text::json(&pocker)?);
     } else if !settings.quiet {
-        let (size, files) = built.steps.last().map_or((0, 0), |(s, _)| (s.bytes, s.nodes));
+        let (size, files) = built
+            .steps
+            .last()
+            .map_or((0, 0), |(s, _)| (s.bytes, s.nodes));
         eprintln!(
             "{}: {} steps, {files} files, {}; start it with `pocker run {}`",
             built.name,
@@ -93,7 +117,11 @@ fn pockerfile(args: &Create) -> Result<(PathBuf, Vec<u8>), CliError> {
         Some(path) => path.clone(),
         None => {
             let here = PathBuf::from("Pockerfile");
-            if here.is_file() { here } else { args.context.join("Pockerfile") }
+            if here.is_file() {
+                here
+            } else {
+                args.context.join("Pockerfile")
+            }
         }
     };
     let fail = |e: &dyn std::error::Error| {
@@ -103,7 +131,9 @@ fn pockerfile(args: &Create) -> Result<(PathBuf, Vec<u8>), CliError> {
     let file = std::fs::File::open(&path).map_err(|e| fail(&e))?;
     let mut bytes = Vec::new();
     // One byte more than is taken, so that the parser sees that it is too long.
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|e| fail(&e))?;
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| fail(&e))?;
     Ok((path, bytes))
 }
 
@@ -115,7 +145,9 @@ fn absolute(path: &Path) -> Result<PathBuf, CliError> {
 fn pair(text: &str, flag: &str, shape: &str) -> Result<(String, String), CliError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
-        _ => Err(CliError::usage(format!("{flag} {text}: not of the form {shape}"))),
+        _ => Err(CliError::usage(format!(
+            "{flag} {text}: not of the form {shape}"
+        ))),
     }
 }
 
@@ -129,14 +161,19 @@ fn secret(text: &str) -> Result<(String, PathBuf), CliError> {
     for part in text.split(',') {
         match part.split_once('=') {
             Some(("id", value)) if !value.is_empty() => id = Some(value.to_string()),
-            Some(("src" | "source", value)) if !value.is_empty() => src = Some(PathBuf::from(value)),
+            Some(("src" | "source", value)) if !value.is_empty() => {
+                src = Some(PathBuf::from(value))
+            }
             _ => return Err(wrong()),
         }
     }
     let id = id.ok_or_else(wrong)?;
     let src = absolute(&src.unwrap_or_else(|| PathBuf::from(&id)))?;
     if !src.is_file() {
-        return Err(CliError::usage(format!("--secret {id}: there is no file {}", src.display())));
+        return Err(CliError::usage(format!(
+            "--secret {id}: there is no file {}",
+            src.display()
+        )));
     }
     Ok((id, src))
 }

@@ -11,6 +11,7 @@ mod manage;
 mod mounting;
 mod open;
 mod progress;
+mod run;
 mod serve;
 mod shell;
 mod sys;
@@ -33,7 +34,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             return e.exit_code();
         }
     };
-    match run(cli) {
+    match dispatch(cli) {
         Ok(status) => status,
         Err(error) => {
             eprint!("{}", error.render());
@@ -42,11 +43,13 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     }
 }
 
-fn run(cli: Cli) -> Result<i32, CliError> {
+fn dispatch(cli: Cli) -> Result<i32, CliError> {
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {
         Command::Create(args) => done(create::run(&settings, &args)),
+        Command::Run(args) => run::run(&settings, &args),
+        Command::Debug(args) => run::debug(&settings, &args),
         Command::Mount(args) => done(mounting::mount(&settings, &args)),
         Command::Umount(args) => done(mounting::umount(&settings, &args)),
         Command::MountHelper { kind } if kind == "fuse" => {
@@ -63,6 +66,8 @@ fn run(cli: Cli) -> Result<i32, CliError> {
         Command::Version(args) => done(text::version(&args)),
         Command::Completions { shell } => done(text::completions(shell)),
         Command::Man { dir } => done(text::man(&dir)),
-        _ => Err(CliError::new("not wired")),
+        Command::MountHelper { kind } => Err(CliError::usage(format!(
+            "there is no mount helper process of kind {kind}"
+        ))),
     }
 }

@@ -33,7 +33,10 @@ pub fn listeners(status: &Status) -> Vec<Server> {
     if let Some(kernel) = &status.kernel
         && let Ok(addr) = kernel.addr.parse()
     {
-        out.push(Server::Tcp { addr, netns: kernel.netns.as_ref().map(PathBuf::from) });
+        out.push(Server::Tcp {
+            addr,
+            netns: kernel.netns.as_ref().map(PathBuf::from),
+        });
     }
     out
 }
@@ -44,8 +47,9 @@ pub fn session(settings: &Settings, client: &Client) -> Result<Box<dyn Session>,
     let status = client.status()?;
     let (helper, server) =
         pocker_mount_helpers::choose(settings.mount_helper.as_deref(), &listeners(&status))?;
-    let restart =
-        status.auto.then(|| RestartCommand { argv: client.endpoint().restart_command() });
+    let restart = status.auto.then(|| RestartCommand {
+        argv: client.endpoint().restart_command(),
+    });
     Ok(helper.session(&server, restart)?)
 }
 
@@ -76,21 +80,34 @@ pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), Cl
         return Ok(());
     }
     std::fs::create_dir_all(dir).map_err(|e| {
-        CliError::from_error(format!("cannot make {} for the browse view", dir.display()), &e)
+        CliError::from_error(
+            format!("cannot make {} for the browse view", dir.display()),
+            &e,
+        )
     })?;
-    let export = Export { path: "/chroot".to_string(), read_only: true };
+    let export = Export {
+        path: "/chroot".to_string(),
+        read_only: true,
+    };
     mount_at(settings, client, &export, dir, Cache::Shared)?;
     record(client, dir, BROWSE_VIEW, None)
 }
 
 fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<(), CliError> {
     let target = text(dir)?.to_string();
-    Ok(client.add_mount(&MountRecord { target, what: what.to_string(), tree })?)
+    Ok(client.add_mount(&MountRecord {
+        target,
+        what: what.to_string(),
+        tree,
+    })?)
 }
 
 fn text(dir: &Path) -> Result<&str, CliError> {
     dir.to_str().ok_or_else(|| {
-        CliError::usage(format!("{}: a mount point's path has to be UTF-8", dir.display()))
+        CliError::usage(format!(
+            "{}: a mount point's path has to be UTF-8",
+            dir.display()
+        ))
     })
 }
 
@@ -148,11 +165,17 @@ fn mount_there(
             .hint(format!("make it first: mkdir -p {}", dir.display()))
     })?;
     if is_mounted(&dir)? {
-        return Err(CliError::new(format!("something is mounted on {} already", dir.display()))
-            .hint(format!("pocker umount {}", dir.display())));
+        return Err(
+            CliError::new(format!("something is mounted on {} already", dir.display()))
+                .hint(format!("pocker umount {}", dir.display())),
+        );
     }
     text(&dir)?;
-    let cache = if args.rw { Cache::Exclusive } else { Cache::Sealed };
+    let cache = if args.rw {
+        Cache::Exclusive
+    } else {
+        Cache::Sealed
+    };
     mount_at(settings, client, export, &dir, cache)?;
     record(client, &dir, &args.what, tree)
 }
@@ -173,11 +196,18 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
 
 /// The mount command on each system, for who mounts by hand.
 fn instructions(status: &Status, export: &Export) -> String {
-    let addr = status.listen.clone().unwrap_or_else(|| "SERVER:2049".to_string());
+    let addr = status
+        .listen
+        .clone()
+        .unwrap_or_else(|| "SERVER:2049".to_string());
     let (host, port) = addr.rsplit_once(':').unwrap_or((&addr, "2049"));
     let path = &export.path;
     let mode = if export.read_only { "ro" } else { "rw" };
-    let linux = if export.read_only { ",nocto,actimeo=3600" } else { "" };
+    let linux = if export.read_only {
+        ",nocto,actimeo=3600"
+    } else {
+        ""
+    };
     let bsd = if export.read_only { "ro" } else { "rw,sync" };
     let note = if status.listen.is_none() {
         "# this server listens on no address: start it with `pocker serve --listen ADDR`\n"

@@ -17,7 +17,12 @@ pub struct Printer {
 impl Printer {
     pub fn new(quiet: bool) -> Printer {
         let terminal = std::io::stderr().is_terminal();
-        Printer { quiet, terminal, bar: None, began: Instant::now() }
+        Printer {
+            quiet,
+            terminal,
+            bar: None,
+            began: Instant::now(),
+        }
     }
 
     fn line(&self, line: &str) {
@@ -41,7 +46,9 @@ impl Printer {
                 None => ProgressBar::new_spinner(),
             };
             let template = "  {spinner} {msg} {decimal_bytes} ({decimal_bytes_per_sec})";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_spinner()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_spinner()),
+            );
             bar.set_message(verb(phase));
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some((phase, bar));
@@ -82,7 +89,9 @@ impl Progress for Printer {
                 let how = match outcome {
                     Outcome::Cached => "cached".to_string(),
                     Outcome::Shared => "built by another create".to_string(),
-                    Outcome::Built => format!("built in {:.1} s", self.began.elapsed().as_secs_f64()),
+                    Outcome::Built => {
+                        format!("built in {:.1} s", self.began.elapsed().as_secs_f64())
+                    }
                 };
                 let key = info.key.get(..12).unwrap_or(&info.key);
                 self.line(&format!(

@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::mounting;
 use crate::build::{BuildError, Shell};
 use crate::control::Client;
-use crate::sandbox::{self, Caching, Exit, Fault, Spec, TreeMount, TreeMounter};
+use crate::sandbox::{self, Caching, Exit, Fault, SandboxError, Spec, TreeMount, TreeMounter};
 use pocker_mount_helpers::{Cache, Request, Session};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,11 @@ impl Shell for LocalShell<'_> {
             failed(message, e.hint)
         })?;
         let mut mounter = Mounter(session);
-        let mut running = sandbox::spawn(&spec, &mut mounter)
-            .map_err(|e| failed(e.to_string(), None))?;
+        let mut running = match sandbox::spawn(&spec, &mut mounter) {
+            Ok(running) => running,
+            Err(SandboxError::Interrupted(_)) => return Err(BuildError::Cancelled),
+            Err(e) => return Err(failed(e.to_string(), None)),
+        };
         let exit = running.wait_with(on_output);
         if running.interrupted().is_some() {
             self.cancelled.store(true, Ordering::SeqCst);
@@ -57,10 +60,16 @@ impl TreeMounter for Mounter {
                 Caching::Shared => Cache::Shared,
             },
         };
-        let mounted = self.0.mount(&request).map_err(|e| Fault {
-            detail: e.phase.to_string(),
-            errno: e.cause.raw_os_error(),
-        })?;
+        let mounted = self
+            .0
+            .mount(&request)
+            .map_err(|e| match e.cause.raw_os_error() {
+                Some(errno) => Fault {
+                    detail: e.phase.to_string(),
+                    errno: Some(errno),
+                },
+                None => Fault::new(format!("{}: {}", e.phase, e.cause)),
+            })?;
         // It goes with the sandbox's mount namespace.
         mounted.leak();
         Ok(())
@@ -68,13 +77,18 @@ impl TreeMounter for Mounter {
 
     fn unmount(&mut self, target: &Path) -> Result<(), Fault> {
         let text = target.to_string_lossy();
-        crate::daemon::unmount(&text)
-            .map_err(|e| Fault { detail: "unmount".to_string(), errno: Some(e as i32) })
+        crate::daemon::unmount(&text).map_err(|e| Fault {
+            detail: "unmount".to_string(),
+            errno: Some(e as i32),
+        })
     }
 }
 
 impl From<sandbox::SandboxError> for CliError {
     fn from(error: sandbox::SandboxError) -> CliError {
-        CliError { status: error.status(), ..CliError::from_error("cannot start it", &error) }
+        CliError {
+            status: error.status(),
+            ..CliError::from_error("cannot start it", &error)
+        }
     }
 }

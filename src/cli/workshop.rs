@@ -1,9 +1,9 @@
 //! The builder's server: its trait over the control client.
 
 use crate::build::{BuildError, Claim, Workshop};
+use crate::cli::error::CliError;
 use crate::control::api::*;
 use crate::control::{Client, ClientError};
-use crate::cli::error::CliError;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +21,10 @@ pub fn server(error: ClientError) -> BuildError {
         message.push_str(": ");
         message.push_str(&cause);
     }
-    BuildError::Server { message, hint: error.hint }
+    BuildError::Server {
+        message,
+        hint: error.hint,
+    }
 }
 
 impl Workshop for Remote<'_> {
@@ -30,7 +33,10 @@ impl Workshop for Remote<'_> {
     }
 
     fn claim(&self, key: &str, rebuild: bool) -> Result<Claim, BuildError> {
-        let request = ClaimRequest { pid: std::process::id(), rebuild };
+        let request = ClaimRequest {
+            pid: std::process::id(),
+            rebuild,
+        };
         loop {
             match self.client.claim(key, &request).map_err(server)? {
                 ClaimReply::Done(step) => return Ok(Claim::Done(step)),
@@ -52,8 +58,16 @@ impl Workshop for Remote<'_> {
         self.client.ingest(tar, clamp).map_err(server)
     }
 
-    fn put_step(&self, key: &str, snapshot: &str, seal: SealRequest) -> Result<StepInfo, BuildError> {
-        let put = PutStep { snapshot: snapshot.to_string(), seal };
+    fn put_step(
+        &self,
+        key: &str,
+        snapshot: &str,
+        seal: SealRequest,
+    ) -> Result<StepInfo, BuildError> {
+        let put = PutStep {
+            snapshot: snapshot.to_string(),
+            seal,
+        };
         self.client.put_step(key, &put).map_err(server)
     }
 
@@ -101,8 +115,16 @@ impl Workshop for Remote<'_> {
         self.client.pocker(name).map_err(server)
     }
 
-    fn put_pocker(&self, name: &str, steps: &[String], config: &RunConfig) -> Result<(), BuildError> {
-        let put = PutPocker { steps: steps.to_vec(), config: config.clone() };
+    fn put_pocker(
+        &self,
+        name: &str,
+        steps: &[String],
+        config: &RunConfig,
+    ) -> Result<(), BuildError> {
+        let put = PutPocker {
+            steps: steps.to_vec(),
+            config: config.clone(),
+        };
         self.client.put_pocker(name, &put).map(drop).map_err(server)
     }
 }

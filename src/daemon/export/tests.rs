@@ -17,31 +17,60 @@ struct World {
 
 fn world() -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let options = OpenOptions { create: true, boot_id: b"boot".to_vec() };
+    let options = OpenOptions {
+        create: true,
+        boot_id: b"boot".to_vec(),
+    };
     let store = Store::open(&dir.path().join("store"), options).expect("a store");
     let works = Arc::new(Works::open_or_create(store.clone()).expect("work trees"));
     let exports = Exports::open(store.clone(), works.clone()).expect("exports");
-    World { _dir: dir, exports, store, works }
+    World {
+        _dir: dir,
+        exports,
+        store,
+        works,
+    }
 }
 
 fn meta(mode: u32) -> Meta {
-    Meta { mode, uid: 0, gid: 0, mtime: Time { secs: 5, nanos: 6 }, xattrs: Vec::new() }
+    Meta {
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime: Time { secs: 5, nanos: 6 },
+        xattrs: Vec::new(),
+    }
 }
 
 fn snapshot(w: &World) -> Digest {
     let mut ingest = w.store.ingest();
     ingest.dir(b"etc", meta(0o755)).expect("dir");
-    ingest.file(b"etc/f", meta(0o640), 5, &mut &b"hello"[..]).expect("file");
+    ingest
+        .file(b"etc/f", meta(0o640), 5, &mut &b"hello"[..])
+        .expect("file");
     ingest.finish(None).expect("sealed").snapshot
 }
 
 fn as_caller<T>(caller: &Caller, once: Option<u8>, call: impl FnOnce(&Cx) -> T) -> T {
     let once = once.map(|byte| OnceKey([byte; 32]));
-    call(&Cx { caller, peer: &Peer::Memory, client: [0; 16], once })
+    call(&Cx {
+        caller,
+        peer: &Peer::Memory,
+        client: [0; 16],
+        once,
+    })
 }
 
 fn root<T>(call: impl FnOnce(&Cx) -> T) -> T {
-    as_caller(&Caller { uid: 0, gid: 0, gids: vec![] }, None, call)
+    as_caller(
+        &Caller {
+            uid: 0,
+            gid: 0,
+            gids: vec![],
+        },
+        None,
+        call,
+    )
 }
 
 fn code<T>(result: pocker_nfs::vfs::Result<T>) -> u32 {
@@ -52,7 +81,10 @@ fn code<T>(result: pocker_nfs::vfs::Result<T>) -> u32 {
 fn the_browse_view_is_walked_like_any_tree() {
     let w = world();
     let snapshot = snapshot(&w);
-    let steps = [("step1-aa".to_string(), snapshot), ("run-bb".to_string(), snapshot)];
+    let steps = [
+        ("step1-aa".to_string(), snapshot),
+        ("run-bb".to_string(), snapshot),
+    ];
     w.exports.browse_set("web", &steps).expect("shown");
     let v = &w.exports;
     root(|cx| {
@@ -60,7 +92,10 @@ fn the_browse_view_is_walked_like_any_tree() {
         let web = v.lookup(cx, &top, b"web").expect("web");
         let step = v.lookup(cx, &web.fh, b"step1-aa").expect("step1");
         let run = v.lookup(cx, &web.fh, b"run-bb").expect("run");
-        assert_ne!(step.attr.fileid, run.attr.fileid, "one directory at two places");
+        assert_ne!(
+            step.attr.fileid, run.attr.fileid,
+            "one directory at two places"
+        );
         assert_eq!(step.attr.fsid, top_fsid(v, cx, &top));
         let link = v.lookup(cx, &web.fh, b"run").expect("the link");
         assert_eq!(v.readlink(cx, &link.fh).expect("target").0, b"run-bb");
@@ -79,8 +114,14 @@ fn the_browse_view_is_walked_like_any_tree() {
         .expect("list");
         names.sort();
         assert_eq!(names, [".", "..", "run", "run-bb", "step1-aa"]);
-        assert_eq!(code(v.remove(cx, &etc.fh, b"f")), nfsstat3::NFS3ERR_ROFS as u32);
-        assert_eq!(code(v.write(cx, &file.fh, 0, b"x", Stable::FileSync)), nfsstat3::NFS3ERR_ROFS as u32);
+        assert_eq!(
+            code(v.remove(cx, &etc.fh, b"f")),
+            nfsstat3::NFS3ERR_ROFS as u32
+        );
+        assert_eq!(
+            code(v.write(cx, &file.fh, 0, b"x", Stable::FileSync)),
+            nfsstat3::NFS3ERR_ROFS as u32
+        );
     });
     w.exports.browse_remove("web").expect("gone");
     root(|cx| assert!(v.mount(cx, b"/chroot/web").is_err()));
@@ -94,19 +135,32 @@ fn top_fsid(v: &Exports, cx: &Cx, top: &Fh) -> u64 {
 fn a_work_tree_is_mounted_by_its_secret_only_and_outlives_the_server() {
     let w = world();
     let now = clock::now();
-    let tree = w.works.create(Some(snapshot(&w)), WorkClass::Run, b"t", now).expect("clone");
+    let tree = w
+        .works
+        .create(Some(snapshot(&w)), WorkClass::Run, b"t", now)
+        .expect("clone");
     let path = w.exports.tree_path("run", tree.id());
     let v = &w.exports;
     let fh = root(|cx| {
         let top = v.mount(cx, path.as_bytes()).expect("mounted");
-        for wrong in [format!("/run/{}", tree.id()), format!("/run/{}/{}", tree.id(), "0".repeat(32))] {
-            assert_eq!(code(v.mount(cx, wrong.as_bytes())), nfsstat3::NFS3ERR_NOENT as u32);
+        for wrong in [
+            format!("/run/{}", tree.id()),
+            format!("/run/{}/{}", tree.id(), "0".repeat(32)),
+        ] {
+            assert_eq!(
+                code(v.mount(cx, wrong.as_bytes())),
+                nfsstat3::NFS3ERR_NOENT as u32
+            );
         }
         let etc = v.lookup(cx, &top, b"etc").expect("etc");
         let how = CreateHow::Guarded(sattr3::default());
         let made = v.create(cx, &etc.fh, b"new", &how).expect("made");
-        v.write(cx, &made.fh, 0, b"data", Stable::Unstable).expect("written");
-        let device = NodeKind::Char(specdata3 { specdata1: 1, specdata2: 3 });
+        v.write(cx, &made.fh, 0, b"data", Stable::Unstable)
+            .expect("written");
+        let device = NodeKind::Char(specdata3 {
+            specdata1: 1,
+            specdata2: 3,
+        });
         let refused = v.mknod(cx, &etc.fh, b"null", device, &sattr3::default());
         assert_eq!(code(refused), nfsstat3::NFS3ERR_PERM as u32);
         made.fh
@@ -124,16 +178,27 @@ fn a_work_tree_is_mounted_by_its_secret_only_and_outlives_the_server() {
 #[test]
 fn a_call_that_came_twice_is_answered_twice_and_done_once() {
     let w = world();
-    let tree = w.works.create(None, WorkClass::Build, b"t", clock::now()).expect("tree");
+    let tree = w
+        .works
+        .create(None, WorkClass::Build, b"t", clock::now())
+        .expect("tree");
     let path = w.exports.tree_path("build", tree.id());
     let v = &w.exports;
-    let caller = Caller { uid: 0, gid: 0, gids: vec![] };
+    let caller = Caller {
+        uid: 0,
+        gid: 0,
+        gids: vec![],
+    };
     let top = root(|cx| v.mount(cx, path.as_bytes()).expect("mounted"));
     for _ in 0..2 {
-        let made = as_caller(&caller, Some(1), |cx| v.mkdir(cx, &top, b"d", &sattr3::default()));
+        let made = as_caller(&caller, Some(1), |cx| {
+            v.mkdir(cx, &top, b"d", &sattr3::default())
+        });
         assert_eq!(code(made), 0);
     }
-    let other = as_caller(&caller, Some(2), |cx| v.mkdir(cx, &top, b"d", &sattr3::default()));
+    let other = as_caller(&caller, Some(2), |cx| {
+        v.mkdir(cx, &top, b"d", &sattr3::default())
+    });
     assert_eq!(code(other), nfsstat3::NFS3ERR_EXIST as u32);
 }
 
@@ -141,7 +206,11 @@ fn a_call_that_came_twice_is_answered_twice_and_done_once() {
 fn a_graft_passes_through_as_its_caller_and_ends_at_its_root() {
     let w = world();
     let host = tempfile::tempdir().expect("a directory");
-    std::fs::set_permissions(host.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("chmod");
+    std::fs::set_permissions(
+        host.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o777),
+    )
+    .expect("chmod");
     std::fs::write(host.path().join("f"), "host").expect("write");
     w.exports.grafts.add(7, host.path(), false).expect("served");
     let path = w.exports.graft_path(7);
@@ -155,17 +224,29 @@ fn a_graft_passes_through_as_its_caller_and_ends_at_its_root() {
         let above = v.lookup(cx, &top, b"..").expect("..");
         assert_eq!(above.attr.fileid, v.getattr(cx, &top).expect("attr").fileid);
     });
-    let user = Caller { uid: 1234, gid: 1234, gids: vec![500] };
+    let user = Caller {
+        uid: 1234,
+        gid: 1234,
+        gids: vec![500],
+    };
     as_caller(&user, None, |cx| {
-        let made = v.create(cx, &top, b"mine", &CreateHow::Guarded(sattr3::default())).expect("made");
+        let made = v
+            .create(cx, &top, b"mine", &CreateHow::Guarded(sattr3::default()))
+            .expect("made");
         assert_eq!((made.attr.uid, made.attr.gid), (1234, 1234));
         let theirs = v.lookup(cx, &top, b"f").expect("f");
-        assert_eq!(code(v.write(cx, &theirs.fh, 0, b"x", Stable::Unstable)), nfsstat3::NFS3ERR_ACCES as u32);
+        assert_eq!(
+            code(v.write(cx, &theirs.fh, 0, b"x", Stable::Unstable)),
+            nfsstat3::NFS3ERR_ACCES as u32
+        );
     });
     root(|cx| {
         let made = v.mkdir(cx, &top, b"d", &sattr3::default()).expect("made");
         let (_, _) = v.rename(cx, &top, b"f", &made.fh, b"g").expect("renamed");
-        assert_eq!(std::fs::read(host.path().join("d/g")).expect("read"), b"host");
+        assert_eq!(
+            std::fs::read(host.path().join("d/g")).expect("read"),
+            b"host"
+        );
         let mut names = Vec::new();
         v.readdir(cx, &top, 0, true, &mut |e| {
             names.push(e.name.to_vec());
