@@ -260,7 +260,7 @@ fn busybox_tar() -> Vec<u8> {
         .expect("busybox runs")
         .stdout;
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = |kind: tar::EntryType, mode: u32, size: u64| {
+    let header = |kind: tar::EntryType, mode: u32, size: u64| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
