@@ -58,8 +58,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                         ..Options::default()
                     },
                 );
-                let netns =
-                    cfg!(target_os = "linux").then(|| options.netns_pin().display().to_string());
+                let netns = sys::PRIVATE_NETNS.then(|| options.netns_pin().display().to_string());
                 let addr = format!("127.0.0.1:{KERNEL_PORT}");
                 let _ = daemon.kernel.set(KernelListener { netns, addr });
             }

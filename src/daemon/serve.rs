@@ -26,13 +26,13 @@ pub enum ServeError {
     Store {
         path: String,
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     #[error("cannot open the work trees in {path}")]
     Works {
         path: String,
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     #[error("cannot listen on {what}")]
     Listen {
@@ -97,7 +97,10 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
 fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     let fail = |path: &Path| {
         let path = path.display().to_string();
-        move |source| ServeError::Store { path, source }
+        move |source| ServeError::Store {
+            path,
+            source: Box::new(source),
+        }
     };
     let boot_id = crate::control::sys::boot_id();
     let store = Store::open(
@@ -110,7 +113,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     .map_err(fail(&options.store))?;
     let works = Works::open_or_create(store.clone()).map_err(|source| ServeError::Works {
         path: options.store.display().to_string(),
-        source,
+        source: Box::new(source),
     })?;
     let works = Arc::new(works);
     let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;

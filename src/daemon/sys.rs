@@ -68,6 +68,9 @@ mod imp {
         }
     }
 
+    /// Kernel clients' listener has a network namespace of its own.
+    pub const PRIVATE_NETNS: bool = true;
+
     /// Whether PR_SET_IO_FLUSHER is allowed (prctl(2)); asked for, as there is no other way to know.
     pub fn io_flusher() -> bool {
         // SAFETY: the call takes plain numbers and changes a flag of this thread alone.
@@ -191,6 +194,9 @@ mod imp {
     pub fn kernel_nfs() -> bool {
         true
     }
+
+    /// Only Linux has network namespaces.
+    pub const PRIVATE_NETNS: bool = false;
 
     /// Linux alone has it.
     pub fn io_flusher() -> bool {

@@ -167,7 +167,7 @@ impl Daemon {
             .into_iter()
             .filter(which)
             .collect();
-        mounts.sort_by(|a, b| b.target.len().cmp(&a.target.len()));
+        mounts.sort_by_key(|m| std::cmp::Reverse(m.target.len()));
         let mounted = sys::mounted().unwrap_or_default();
         for mount in mounts {
             let there = mounted.iter().any(|m| m == mount.target.as_bytes());

@@ -48,7 +48,7 @@ impl Exports {
             }),
             None => Table::default(),
         };
-        let codec = Codec::new(&store.secret());
+        let codec = Codec::new(store.secret());
         let grafts = host::Grafts::new(codec.clone());
         Ok(Exports {
             store,

@@ -10,8 +10,8 @@ mod open;
 mod rows;
 mod sweep;
 
-pub(crate) use docs::{drop_step, put_step};
 pub use docs::{IdAndBytes, Pocker, Step};
+pub(crate) use docs::{drop_step, put_step};
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 

@@ -96,11 +96,7 @@ mod imp {
     }
 
     /// Reads names after `cookie`, a position the file system itself gave out (0 = start).
-    pub fn names(
-        dir: BorrowedFd,
-        cookie: u64,
-        each: &mut dyn FnMut(u64, u64, &[u8]) -> Result<bool, Errno>,
-    ) -> Result<bool, Errno> {
+    pub fn names(dir: BorrowedFd, cookie: u64, each: Each<'_>) -> Result<bool, Errno> {
         let position = i64::try_from(cookie).map_err(|_| Errno::EINVAL)?;
         nix::unistd::lseek(dir, position, nix::unistd::Whence::SeekSet)?;
         let mut buffer = vec![0u8; 32 << 10];
@@ -165,16 +161,15 @@ mod imp {
         }
     }
 
-    pub fn names(
-        _dir: BorrowedFd,
-        _cookie: u64,
-        _each: &mut dyn FnMut(u64, u64, &[u8]) -> Result<bool, Errno>,
-    ) -> Result<bool, Errno> {
+    pub fn names(_dir: BorrowedFd, _cookie: u64, _each: Each<'_>) -> Result<bool, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
 }
 
 pub use imp::*;
+
+/// Takes a name: its inode number, the position after it, its bytes; answers whether to go on.
+pub type Each<'a> = &'a mut dyn FnMut(u64, u64, &[u8]) -> Result<bool, Errno>;
 
 /// A path that reaches exactly the file `fd` is open on, symlink or not.
 pub fn path_of(fd: BorrowedFd) -> String {
