@@ -101,7 +101,9 @@ pub trait MountHelper {
     /// Whether this way can reach `server` at all.
     fn takes(&self, server: &Server) -> bool;
     fn probe(&self) -> Probe;
-    /// Prepares to mount exports of one server.
+    /// Prepares to mount exports of one server. Call it before entering a private
+    /// mount namespace: a helper process stays in the namespace it was started in, and
+    /// would keep that one, and so its own mounts, alive.
     fn session(
         &self,
         server: &Server,

@@ -678,3 +678,23 @@ fn the_helper_ends_with_its_session_and_last_mount() {
     wait_for("the hidden file to be removed", || server.files() == 1);
     drop(server_stays);
 }
+
+#[test]
+fn names_known_absent_cost_no_call() {
+    let mut w = World::new();
+    let m = w.mount(Cache::Exclusive);
+    fs::create_dir(w.path("d")).unwrap();
+    let before = w.fs.count("lookup");
+    // As dpkg does it: the kernel itself forgets absence for O_EXCL and rename.
+    for i in 0..20 {
+        let (tmp, name) = (w.path(&format!("d/{i}.new")), w.path(&format!("d/{i}")));
+        assert!(!fs::exists(&name).unwrap());
+        File::create_new(&tmp).unwrap();
+        fs::rename(&tmp, &name).unwrap();
+        fs::remove_file(&name).unwrap();
+        File::create_new(&name).unwrap();
+    }
+    assert_eq!(w.fs.count("lookup"), before);
+    assert_eq!(fs::read_dir(w.path("d")).unwrap().count(), 20);
+    m.unmount().unwrap();
+}

@@ -196,6 +196,9 @@ impl Filesystem for Fs {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if self.export.absent_now(parent.0, name.as_bytes()) {
+            return reply.entry(&self.export.policy.ttl(), &absent(), GENERATION);
+        }
         let name = name.as_bytes().to_vec();
         self.go(|x| async move {
             match x.lookup(parent.0, &name).await {

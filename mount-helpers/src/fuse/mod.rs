@@ -4,6 +4,7 @@
 //! opens `/dev/fuse`, calls mount(2) in its own mount namespace, and hands the
 //! device to the helper. [`process`] is the helper itself.
 
+mod absent;
 mod attr;
 mod control;
 mod data;
@@ -185,7 +186,11 @@ impl FuseSession {
         near.by_ref()
             .take(ANSWER_MAX)
             .read_to_end(&mut answer)
-            .map_err(helper)?;
+            .map_err(|e| match e.kind() {
+                // What a read that ran into its limit says (SO_RCVTIMEO).
+                io::ErrorKind::WouldBlock => helper(io::ErrorKind::TimedOut.into()),
+                _ => helper(e),
+            })?;
         if answer.is_empty() {
             return Err(helper(io::Error::new(
                 io::ErrorKind::UnexpectedEof,

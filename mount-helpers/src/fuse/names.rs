@@ -21,10 +21,8 @@ pub(crate) struct Maker {
 impl Export {
     /// `Ok(None)`: no such name, which the kernel may remember.
     pub(crate) async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Option<Entry>, Errno> {
-        if self.reserved(parent, name) {
-            return Ok(None);
-        }
         let (dir, sent) = (self.table.handle(parent)?, self.table.now());
+        let gains = self.table.gains(parent);
         match self.remote.lookup(&dir, name).await {
             Ok((fh, attr)) => {
                 let seen = Seen {
@@ -35,9 +33,17 @@ impl Export {
                 };
                 Ok(Some(self.entry(&seen, sent, false)))
             }
-            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ENOENT) => {
+                self.table.note_absent(parent, name, gains);
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether a name is known not to be there, without a call.
+    pub(crate) fn absent_now(&self, parent: u64, name: &[u8]) -> bool {
+        self.reserved(parent, name) || (self.policy.alone() && self.table.is_absent(parent, name))
     }
 
     /// The attributes of what `maker` makes in `parent`: a setgid directory hands

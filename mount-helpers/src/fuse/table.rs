@@ -6,6 +6,7 @@
 //! changed them ([`Table::invalidate`]). A reply counts only if its call was sent
 //! after the last such thing ([`Table::now`]), and does not set a ctime back.
 
+use super::absent::Absent;
 use fuser::Errno;
 use parking_lot::Mutex;
 use pocker_nfs::proto::{fattr3, ftype3, nfstime3};
@@ -62,6 +63,9 @@ struct Node {
     children: HashMap<Box<[u8]>, u64>,
     /// For a directory: grows when a name goes away.
     losses: u64,
+    /// For a directory: grows when a name appears.
+    gains: u64,
+    absent: Absent,
     no_caps: Option<Instant>,
     unstable: Unstable,
 }
@@ -188,6 +192,9 @@ impl Table {
         node.note(seen.attr, sent);
         if fresh {
             node.no_caps = Some(Instant::now());
+            if matches!(seen.attr.ftype, ftype3::NF3DIR) {
+                node.absent = Absent::all();
+            }
         }
         inner.bind(seen.parent, seen.name, ino);
         ino
@@ -283,6 +290,7 @@ impl Table {
         };
         if done {
             inner.unbind(parent, name);
+            inner.lost(parent, name);
         }
         if let Some(node) = inner.nodes.get_mut(&ino)
             && node.life == Life::Removing
@@ -304,6 +312,7 @@ impl Table {
         let inner = &mut *self.inner.lock();
         inner.lose(parent, name);
         inner.unbind(parent, name);
+        inner.lost(parent, name);
         if let Some(node) = inner.nodes.get_mut(&ino) {
             node.life = Life::Hidden(hidden);
         }
@@ -328,12 +337,37 @@ impl Table {
     /// A name moved.
     pub(crate) fn renamed(&self, from: (u64, &[u8]), to: (u64, &[u8])) {
         let inner = &mut *self.inner.lock();
-        let Some(ino) = inner.lose(from.0, from.1) else {
+        let moved = inner.lose(from.0, from.1);
+        inner.unbind(from.0, from.1);
+        inner.lost(from.0, from.1);
+        inner.gained(to.0, to.1);
+        let Some(ino) = moved else {
             return;
         };
-        inner.unbind(from.0, from.1);
         inner.bind(to.0, to.1, ino);
         inner.doubt(ino);
+    }
+
+    /// Whether a directory is known not to hold a name, if nobody else changes it.
+    pub(crate) fn is_absent(&self, parent: u64, name: &[u8]) -> bool {
+        let inner = self.inner.lock();
+        let dir = inner.nodes.get(&parent);
+        dir.is_some_and(|d| d.absent.holds(name))
+    }
+
+    /// How often names appeared in a directory.
+    pub(crate) fn gains(&self, dir: u64) -> u64 {
+        self.inner.lock().nodes.get(&dir).map_or(0, |n| n.gains)
+    }
+
+    /// The server said that there is no such name, to a call sent when `gains` was
+    /// what [`Table::gains`] says.
+    pub(crate) fn note_absent(&self, parent: u64, name: &[u8], gains: u64) {
+        if let Some(dir) = self.inner.lock().nodes.get_mut(&parent)
+            && dir.gains == gains
+        {
+            dir.absent.lost(name);
+        }
     }
 
     /// How often names went away from a directory.
@@ -421,6 +455,8 @@ impl Node {
             names: Vec::new(),
             children: HashMap::new(),
             losses: 0,
+            gains: 0,
+            absent: Absent::default(),
             no_caps: None,
             unstable,
         }
@@ -475,7 +511,23 @@ impl Inner {
         }
     }
 
+    /// A name is gone from a directory.
+    fn lost(&mut self, parent: u64, name: &[u8]) {
+        if let Some(dir) = self.nodes.get_mut(&parent) {
+            dir.absent.lost(name);
+        }
+    }
+
+    /// A name is in a directory.
+    fn gained(&mut self, parent: u64, name: &[u8]) {
+        if let Some(dir) = self.nodes.get_mut(&parent) {
+            dir.gains += 1;
+            dir.absent.gained(name);
+        }
+    }
+
     fn bind(&mut self, parent: u64, name: &[u8], ino: u64) {
+        self.gained(parent, name);
         let Some(dir) = self.nodes.get_mut(&parent) else {
             return;
         };
@@ -518,3 +570,7 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -144,5 +144,5 @@ pub fn connections(socket: &str) -> usize {
     list.lines().filter(open).count()
 }
 
-mod raw;
-pub use raw::*;
+mod sys;
+pub use sys::*;
