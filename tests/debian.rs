@@ -99,4 +99,68 @@ fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
 
     let again = w.pocker(&["create", "nginx"]).ok();
     assert_eq!(again.err.matches("cached").count(), 4, "{}", again.err);
+
+    the_readme_shows_what_a_person_sees(&w);
+}
+
+/// The README's screen against this run's: pids, times, sizes, keys and paths aside.
+fn the_readme_shows_what_a_person_sees(w: &World) {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/nginx");
+    let built = w.start(&["create", "--no-cache", "nginx", example]);
+    let done = wait_for(built, BUILD).ok();
+    let readme = include_str!("../README.md");
+    let screen: Vec<&str> = readme
+        .lines()
+        .skip_while(|l| *l != "    $ pocker create nginx examples/nginx")
+        .skip(1)
+        .take_while(|l| *l != "    $ ls /var/pocker/chroot/nginx/")
+        .filter_map(|l| l.strip_prefix("    "))
+        .filter(|l| !l.starts_with("started a server") && l.trim() != "…")
+        .collect();
+    let seen: Vec<&str> = done.err.lines().filter(|l| !l.starts_with("  |")).collect();
+    let plain = |lines: &[&str]| lines.iter().map(|l| aside(l)).collect::<Vec<_>>();
+    assert_eq!(
+        plain(&seen),
+        plain(&screen),
+        "the README's screen is out of date"
+    );
+    let listed: Vec<String> = readme
+        .lines()
+        .skip_while(|l| *l != "    $ ls /var/pocker/chroot/nginx/")
+        .skip(1)
+        .map_while(|l| l.strip_prefix("    "))
+        .map(aside)
+        .collect();
+    let mut names: Vec<String> = std::fs::read_dir(w.path("chroot/nginx"))
+        .expect("the browse view")
+        .map(|e| {
+            e.expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    let names: Vec<String> = names.iter().map(|n| aside(n)).collect();
+    assert_eq!(names, listed);
+}
+
+/// Words with what differs between two runs left out: numbers and keys.
+fn aside(line: &str) -> String {
+    let word = |w: &str| {
+        let core = w.trim_end_matches([',', ';']);
+        let (head, tail) = core.rsplit_once('-').unwrap_or(("", core));
+        let hex = tail.len() >= 12 && tail.bytes().all(|b| b.is_ascii_hexdigit());
+        let number = core.parse::<f64>().is_ok();
+        match (hex, number) {
+            (true, _) if head.is_empty() => "KEY".to_string(),
+            (true, _) => format!("{head}-KEY"),
+            (_, true) => "N".to_string(),
+            _ => core.to_string(),
+        }
+    };
+    line.split_whitespace()
+        .map(word)
+        .collect::<Vec<_>>()
+        .join(" ")
 }

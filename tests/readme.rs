@@ -20,25 +20,35 @@ fn it_shows_the_two_commands_that_set_everything_up() {
 fn its_example_is_the_file() {
     let file = include_str!("../examples/nginx/Pockerfile");
     let indented: String = file.lines().map(|l| format!("    {l}\n")).collect();
-    assert!(readme().contains(&indented), "not in the README:\n{indented}");
+    assert!(
+        readme().contains(&indented),
+        "not in the README:\n{indented}"
+    );
 }
 
 #[test]
 fn every_command_and_option_is_in_its_table() {
     let text = readme();
     let missing = |what: &str| !text.contains(what);
-    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set())
+    {
         let name = command.get_name();
         assert!(
             !missing(&format!("`pocker {name}")) || !missing(&format!("`{name} ")),
             "the README has no `pocker {name}`"
         );
         for option in command.get_arguments().filter(|a| !a.is_hide_set()) {
-            let Some(long) = option.get_long() else { continue };
+            let Some(long) = option.get_long() else {
+                continue;
+            };
             let short = option.get_short().map(|c| format!("`-{c}`"));
             let shown = text.contains(&format!("--{long}"))
                 || short.is_some_and(|s| text.contains(&s))
-                || option.get_short().is_some_and(|c| text.contains(&format!("[-{c} ")));
+                || option
+                    .get_short()
+                    .is_some_and(|c| text.contains(&format!("[-{c} ")));
             assert!(shown, "the README has no --{long} of {name}");
         }
     }
@@ -53,7 +63,10 @@ fn its_defaults_are_the_programs() {
         defaults::CONFIG.to_string(),
         format!("port {}", defaults::NFS_PORT),
         format!("{} s", defaults::SERVER_TIMEOUT),
-        format!("`{}/{{control,nfs}}.sock`", defaults::socket_dir().display()),
+        format!(
+            "`{}/{{control,nfs}}.sock`",
+            defaults::socket_dir().display()
+        ),
     ] {
         assert!(text.contains(&default), "the README does not say {default}");
     }
