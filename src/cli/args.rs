@@ -101,7 +101,7 @@ pub struct Name {
 
 #[derive(Debug, Args)]
 pub struct Create {
-    /// The Pockerfile [default: ./Pockerfile, else CONTEXT/Pockerfile]
+    /// The Pockerfile [default: CONTEXT/Pockerfile, else ./Pockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// The pocker's name

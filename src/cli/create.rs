@@ -110,17 +110,17 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     Ok(())
 }
 
-/// `-f FILE`, else ./Pockerfile, else the context's.
+/// `-f FILE`, else the context's own, else ./Pockerfile.
 fn pockerfile(args: &Create) -> Result<(PathBuf, Vec<u8>), CliError> {
     use std::io::Read;
     let path = match &args.file {
         Some(path) => path.clone(),
         None => {
-            let here = PathBuf::from("Pockerfile");
-            if here.is_file() {
-                here
+            let own = args.context.join("Pockerfile");
+            if own.is_file() {
+                own
             } else {
-                args.context.join("Pockerfile")
+                PathBuf::from("Pockerfile")
             }
         }
     };
