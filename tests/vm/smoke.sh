@@ -1,0 +1,77 @@
+#!/bin/sh
+# In the guest: a pocker built, run and mounted through Linux's own NFS client.
+set -eu
+fail() { echo "FAILED: $*"; [ ! -f /run/pocker/serve.log ] || tail -n 30 /run/pocker/serve.log; dmesg | tail -n 15; exit 1; }
+step() { echo "== $*"; }
+trap 'status=$?; [ $status = 0 ] || { echo "FAILED with $status"; tail -n 30 /run/pocker/serve.log 2>/dev/null; dmesg | tail -n 15; }' EXIT
+
+step "the kernel has an NFS client"
+modprobe nfsv3
+grep -qw nfs /proc/filesystems || fail "no nfs in /proc/filesystems"
+export POCKER_MOUNT_HELPER=linux-kernel
+mkdir -p /var/pocker /srv/g
+
+step "doctor"
+pocker doctor | grep -E '^ok +mount: linux-kernel' || fail "doctor does not say linux-kernel"
+
+step "create, over the kernel's client"
+mkdir -p /w/root/bin /w/root/etc /w/root/tmp /w/root/var
+cp -a /bin/busybox /w/root/bin/
+for name in sh cat ls echo mkdir rm mv ln chmod stat grep sleep test touch find wc; do ln -s busybox /w/root/bin/$name; done
+cp /etc/passwd /etc/group /w/root/etc/
+tar -C /w/root -cf /w/root.tar .
+cat >/w/Pockerfile <<END
+FROM root.tar sha256:$(sha256sum /w/root.tar | cut -d' ' -f1)
+EXEC grep ' / nfs ' /proc/mounts && echo built >/etc/built && mkdir /many && i=0 && while [ \$i -lt 300 ]; do echo \$i >/many/\$i; i=\$((i+1)); done
+RUN cat /etc/built
+END
+cd /w
+pocker create box
+[ "$(pocker run box)" = built ] || fail "run did not say built"
+
+step "files, over the kernel's client"
+pocker run box -- /bin/sh -c '
+  set -e
+  grep " / nfs " /proc/mounts >/dev/null
+  [ "$(ls /many | wc -l)" = 300 ]
+  echo one >/var/a; ln /var/a /var/b; mv /var/b /var/c; chmod 640 /var/c
+  [ "$(stat -c "%h %a" /var/a)" = "2 640" ]
+  echo two >>/var/c; [ "$(cat /var/a)" = "one
+two" ]
+  exec 3<>/var/open; echo x >&3; rm /var/open; echo y >&3; exec 3>&-
+  rm -r /many; [ ! -e /many ]' || fail "files"
+
+step "a graft"
+echo from-host >/srv/g/in
+[ "$(pocker -d /srv/g:/mnt/g box -- /bin/sh -c 'cat /mnt/g/in; echo from-run >/mnt/g/out')" = from-host ] || fail "graft read"
+[ "$(cat /srv/g/out)" = from-run ] || fail "graft written"
+
+step "the server is killed under a run"
+rm -f /srv/g/*
+pocker -d /srv/g:/mnt/g box -- /bin/sh -c '
+  echo kept >/var/mine; echo up >/mnt/g/up
+  while [ ! -e /mnt/g/go ]; do sleep 1; done
+  cat /var/mine >/mnt/g/said; echo more >>/var/mine; cat /var/mine >>/mnt/g/said' &
+run=$!
+i=0; while [ ! -e /srv/g/up ]; do i=$((i+1)); [ $i -lt 60 ] || fail "the run did not come up"; sleep 1; done
+server=$(pocker doctor --json | grep -o 'pid [0-9]*' | cut -d' ' -f2)
+kill -9 "$server"
+touch /srv/g/go
+pocker ls >/dev/null
+wait "$run" || fail "the run failed"
+[ "$(cat /srv/g/said)" = "kept
+kept
+more" ] || fail "the run said: $(cat /srv/g/said)"
+
+step "any step can be mounted"
+mkdir -p /mnt/x
+pocker mount box@run /mnt/x
+grep -q ' /mnt/x nfs ' /proc/mounts || fail "not mounted by nfs"
+[ "$(cat /mnt/x/etc/built)" = built ] || fail "mounted tree"
+if echo no >/mnt/x/etc/built 2>/dev/null; then fail "a sealed tree was written"; fi
+pocker umount /mnt/x
+
+step "everything stops"
+pocker serve --stop
+if grep ' nfs ' /proc/mounts; then fail "left mounted"; fi
+echo "all of it held"
