@@ -3,9 +3,14 @@
 
 use crate::helper::Server;
 use crate::sys;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
+};
 use pocker_nfs::proto::{NFS_PROGRAM, NFS_V3};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +20,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 /// The longest reply to NULL that makes sense: mark, header, and a verifier of
 /// at most 400 bytes (RFC 5531 §8.2).
 const REPLY_MAX: usize = 512;
+
+/// The ports of rresvport(3).
+const RESERVED: std::ops::Range<u16> = 600..1024;
 
 const XID: u32 = 0x706f_636b;
 
@@ -31,29 +39,22 @@ pub(crate) fn null_call(server: &Server) -> io::Result<()> {
     in_netns(netns.as_deref(), move || ping(addr, DEADLINE))?
 }
 
-/// Runs `work` in a network namespace: on a thread of its own, so that the
-/// caller's never moves. The thread keeps the caller's mount namespace.
-pub(crate) fn in_netns<T: Send>(
-    netns: Option<&Path>,
-    work: impl FnOnce() -> T + Send,
-) -> io::Result<T> {
+/// Runs `work` in a network namespace and comes back. Only the calling thread moves; one
+/// of its own would not do, as a process that has unshared its PID namespace can make
+/// none (clone(2), CLONE_THREAD). It keeps its mount namespace.
+pub(crate) fn in_netns<T>(netns: Option<&Path>, work: impl FnOnce() -> T) -> io::Result<T> {
     let Some(netns) = netns else {
         return Ok(work());
     };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
-            sys::enter_netns(netns)?;
-            Ok(work())
-        })?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the network namespace's thread panicked")))
-    })
+    let away = sys::Away::to(netns)?;
+    let done = work();
+    away.back()?;
+    Ok(done)
 }
 
 fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
     let start = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&addr, deadline)?;
+    let mut stream = connect(addr)?;
     stream.set_write_timeout(Some(deadline))?;
     stream.write_all(&null_record())?;
     let mut reply = [0; REPLY_MAX];
@@ -72,6 +73,38 @@ fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
         if let Some(outcome) = accepted(&reply[..have]) {
             return outcome;
         }
+    }
+}
+
+/// Connects from a port that only root may use, as kernel clients do and servers demand;
+/// from any other where this is not root. A port that nothing listens on is refused at once.
+fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+    let (family, any): (_, IpAddr) = match addr {
+        SocketAddr::V4(_) => (AddressFamily::Inet, Ipv4Addr::UNSPECIFIED.into()),
+        SocketAddr::V6(_) => (AddressFamily::Inet6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    for port in RESERVED.rev() {
+        let socket = socket::socket(family, SockType::Stream, SockFlag::empty(), None)?;
+        match socket::bind(socket.as_raw_fd(), &*raw(SocketAddr::new(any, port))) {
+            Ok(()) => {}
+            Err(Errno::EADDRINUSE) => continue,
+            Err(Errno::EACCES) => break,
+            Err(e) => return Err(e.into()),
+        }
+        match socket::connect(socket.as_raw_fd(), &*raw(addr)) {
+            Ok(()) => return Ok(TcpStream::from(socket)),
+            // The pair of ports still is in TIME_WAIT.
+            Err(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) => continue,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    TcpStream::connect_timeout(&addr, DEADLINE)
+}
+
+fn raw(addr: SocketAddr) -> Box<dyn SockaddrLike> {
+    match addr {
+        SocketAddr::V4(addr) => Box::new(SockaddrIn::from(addr)),
+        SocketAddr::V6(addr) => Box::new(SockaddrIn6::from(addr)),
     }
 }
 

@@ -96,10 +96,27 @@ pub(crate) fn unmount_dead(target: &Path) -> io::Result<Unmounted> {
     Ok(Unmounted::Detached)
 }
 
-/// Moves the calling thread, and it alone, to a network namespace.
+/// Moves the calling thread into a network namespace for good.
 pub(crate) fn enter_netns(path: &Path) -> io::Result<()> {
-    setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
-    Ok(())
+    Ok(setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?)
+}
+
+/// A thread in a network namespace that is not its own.
+pub(crate) struct Away {
+    home: File,
+}
+
+impl Away {
+    /// `path` is a pinned namespace, or one of `/proc/PID/ns/net`.
+    pub(crate) fn to(path: &Path) -> io::Result<Away> {
+        let home = File::open("/proc/thread-self/ns/net")?;
+        setns(File::open(path)?, CloneFlags::CLONE_NEWNET)?;
+        Ok(Away { home })
+    }
+
+    pub(crate) fn back(self) -> io::Result<()> {
+        Ok(setns(&self.home, CloneFlags::CLONE_NEWNET)?)
+    }
 }
 
 /// Tells the kernel that this process stands behind a file system: its own

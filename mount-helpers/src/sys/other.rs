@@ -47,6 +47,15 @@ pub(crate) fn unmount_dead(_target: &Path) -> io::Result<Unmounted> {
     unsupported()
 }
 
-pub(crate) fn enter_netns(_path: &Path) -> io::Result<()> {
-    unsupported()
+/// Only Linux has network namespaces.
+pub(crate) struct Away;
+
+impl Away {
+    pub(crate) fn to(_path: &Path) -> io::Result<Away> {
+        unsupported()
+    }
+
+    pub(crate) fn back(self) -> io::Result<()> {
+        unsupported()
+    }
 }
