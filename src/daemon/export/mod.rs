@@ -12,6 +12,8 @@ mod vfs;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
 
 use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};

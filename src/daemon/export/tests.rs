@@ -8,14 +8,14 @@ use pocker_store::object::Meta;
 use pocker_store::types::Time;
 use pocker_store::work::WorkClass;
 
-struct World {
+pub struct World {
     _dir: tempfile::TempDir,
-    exports: Exports,
+    pub exports: Arc<Exports>,
     store: Arc<Store>,
-    works: Arc<Works>,
+    pub works: Arc<Works>,
 }
 
-fn world() -> World {
+pub fn world() -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let options = OpenOptions {
         create: true,
@@ -23,7 +23,7 @@ fn world() -> World {
     };
     let store = Store::open(&dir.path().join("store"), options).expect("a store");
     let works = Arc::new(Works::open_or_create(store.clone()).expect("work trees"));
-    let exports = Exports::open(store.clone(), works.clone()).expect("exports");
+    let exports = Arc::new(Exports::open(store.clone(), works.clone()).expect("exports"));
     World {
         _dir: dir,
         exports,
@@ -42,7 +42,7 @@ fn meta(mode: u32) -> Meta {
     }
 }
 
-fn snapshot(w: &World) -> Digest {
+pub fn snapshot(w: &World) -> Digest {
     let mut ingest = w.store.ingest();
     ingest.dir(b"etc", meta(0o755)).expect("dir");
     ingest
@@ -86,7 +86,7 @@ fn the_browse_view_is_walked_like_any_tree() {
         ("run-bb".to_string(), snapshot),
     ];
     w.exports.browse_set("web", &steps).expect("shown");
-    let v = &w.exports;
+    let v = &*w.exports;
     root(|cx| {
         let top = v.mount(cx, b"/chroot").expect("mounted");
         let web = v.lookup(cx, &top, b"web").expect("web");
@@ -140,7 +140,7 @@ fn a_work_tree_is_mounted_by_its_secret_only_and_outlives_the_server() {
         .create(Some(snapshot(&w)), WorkClass::Run, b"t", now)
         .expect("clone");
     let path = w.exports.tree_path("run", tree.id());
-    let v = &w.exports;
+    let v = &*w.exports;
     let fh = root(|cx| {
         let top = v.mount(cx, path.as_bytes()).expect("mounted");
         for wrong in [
@@ -183,7 +183,7 @@ fn a_call_that_came_twice_is_answered_twice_and_done_once() {
         .create(None, WorkClass::Build, b"t", clock::now())
         .expect("tree");
     let path = w.exports.tree_path("build", tree.id());
-    let v = &w.exports;
+    let v = &*w.exports;
     let caller = Caller {
         uid: 0,
         gid: 0,
@@ -214,7 +214,7 @@ fn a_graft_passes_through_as_its_caller_and_ends_at_its_root() {
     std::fs::write(host.path().join("f"), "host").expect("write");
     w.exports.grafts.add(7, host.path(), false).expect("served");
     let path = w.exports.graft_path(7);
-    let v = &w.exports;
+    let v = &*w.exports;
     let top = root(|cx| v.mount(cx, path.as_bytes()).expect("mounted"));
     root(|cx| {
         let found = v.lookup(cx, &top, b"f").expect("f");
