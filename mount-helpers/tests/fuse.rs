@@ -662,7 +662,9 @@ fn the_helper_ends_with_its_session_and_last_mount() {
         .into_os_string()
         .into_string()
         .unwrap();
-    assert_eq!(support::connections(&socket), 1);
+    wait_for("the helper to be connected", || {
+        support::connections(&socket) == 1
+    });
     // The session goes; the mount stays and works.
     let target = w.target.clone();
     let server_stays = w.close_session();

@@ -4,7 +4,7 @@ mod memfs;
 
 pub use memfs::{HIDDEN, MemFs};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use pocker_mount_helpers::fuse::FuseHelper;
 use pocker_mount_helpers::{
@@ -21,11 +21,23 @@ use tokio::runtime::Runtime;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct World {
+    /// First, so that a test that fails never walks into a mount whose server is gone.
+    guard: Detach,
     pub fs: Arc<MemFs>,
     pub target: PathBuf,
     session: Box<dyn Session>,
     server: Option<(Runtime, NfsServer)>,
     dir: TempDir,
+}
+
+/// Detaches what is mounted there when the test ends.
+struct Detach(PathBuf);
+
+impl Drop for Detach {
+    fn drop(&mut self) {
+        // Nothing is mounted after a test that went well.
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
 }
 
 fn helper() -> FuseHelper {
@@ -54,6 +66,7 @@ impl World {
         let target = dir.path().join("mnt");
         std::fs::create_dir(&target).unwrap();
         let mut world = World {
+            guard: Detach(target.clone()),
             fs: Arc::new(MemFs::new()),
             target,
             session,
@@ -132,7 +145,7 @@ impl World {
     /// Closes the session; what is returned keeps the server.
     pub fn close_session(self) -> impl Sized {
         drop(self.session);
-        (self.server, self.dir)
+        (self.guard, self.server, self.dir)
     }
 }
 
