@@ -1,5 +1,5 @@
 # Shared by the scripts here: packages and a Rust toolchain, installed where missing.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
