@@ -193,3 +193,49 @@ fn another_user_is_told_to_be_root() {
     let done = support::wait(own.spawn().expect("start"));
     done.fails(&["root", "hint:"]);
 }
+
+#[test]
+fn a_server_that_stays_away_ends_the_build_with_a_word() {
+    let w = World::new();
+    w.pockerfile(
+        "a",
+        "EXEC echo up; while :; do echo x >/x; sleep 0.1; done\nRUN true\n",
+    );
+    let mut server = w.start(&["serve"]);
+    until("the server answers", || w.path("s/control.sock").exists());
+    let mut child = w.start(&["--server-timeout", "1", "create", "-f", "a.pockerfile", "a"]);
+    use std::io::{BufRead, BufReader, Read};
+    let mut err = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    while !line.contains("| up") {
+        line.clear();
+        assert!(err.read_line(&mut line).expect("read") > 0, "ended early");
+    }
+    server.kill().expect("killed");
+    server.wait().expect("waited");
+    let done = support::wait(child);
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).expect("read");
+    assert_eq!(done.status, 1, "{rest}");
+    assert!(
+        rest.contains("did not come back within 1 s") && rest.contains("hint:"),
+        "{rest}"
+    );
+}
+
+#[test]
+fn a_host_that_can_mount_nothing_is_told_so() {
+    let w = World::new();
+    w.create("box", "RUN true\n").ok();
+    let hide = "mount --make-rprivate / && mount --bind /dev/null /dev/fuse && exec \"$0\" run box";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-c", hide, env!("CARGO_BIN_EXE_pocker")]);
+    command
+        .env("POCKER_STORE", w.path("store"))
+        .env("POCKER_SOCKET_DIR", w.path("s"));
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let done = support::wait(command.spawn().expect("unshare starts"));
+    done.fails(&["fuse", "hint:", "pocker doctor"]);
+}

@@ -41,16 +41,29 @@ pub fn listeners(status: &Status) -> Vec<Server> {
     out
 }
 
+/// A mount helper at work, and what it leaves to its user.
+pub struct Mounting {
+    pub session: Box<dyn Session>,
+    /// The server was started for a command, so it may be started again.
+    pub auto: bool,
+    /// The helper does that itself.
+    pub restarts: bool,
+}
+
 /// A session with the mount helper that was asked for, or the first that works here; it
 /// restarts a server that was started for a command.
-pub fn session(settings: &Settings, client: &Client) -> Result<Box<dyn Session>, CliError> {
+pub fn session(settings: &Settings, client: &Client) -> Result<Mounting, CliError> {
     let status = client.status()?;
     let (helper, server) =
         pocker_mount_helpers::choose(settings.mount_helper.as_deref(), &listeners(&status))?;
     let restart = status.auto.then(|| RestartCommand {
         argv: client.endpoint().restart_command(),
     });
-    Ok(helper.session(&server, restart)?)
+    Ok(Mounting {
+        auto: status.auto,
+        restarts: helper.name() == "fuse",
+        session: helper.session(&server, restart)?,
+    })
 }
 
 fn mount_at(
@@ -60,7 +73,7 @@ fn mount_at(
     target: &Path,
     cache: Cache,
 ) -> Result<(), CliError> {
-    let mut session = session(settings, client)?;
+    let mut session = session(settings, client)?.session;
     let mounted = session.mount(&Request {
         export: export.path.as_bytes(),
         target,

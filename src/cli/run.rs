@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::shell::Mounter;
 use super::{ls, mounting, open};
 use crate::control::api::{NewRun, RunConfig};
-use crate::control::{Client, ClientError};
+use crate::control::{Client, ClientError, Keeper};
 use crate::run::{self, GraftError, Options, graft};
 use crate::sandbox::{self, Spec};
 use std::ffi::OsString;
@@ -89,8 +89,12 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
 }
 
 fn start(settings: &Settings, client: &Client, spec: &Spec) -> Result<i32, CliError> {
-    let mut mounter = Mounter(mounting::session(settings, client)?);
+    let mounting = mounting::session(settings, client)?;
+    let mut mounter = Mounter(mounting.session);
     let mut sandbox = sandbox::spawn(spec, &mut mounter)?;
+    // The FUSE helper brings a dead server back itself; for the kernel's client we do.
+    let watch = mounting.auto && !mounting.restarts;
+    let _keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));
     Ok(sandbox.wait().status())
 }
 

@@ -4,8 +4,9 @@ use super::config::Settings;
 use super::error::CliError;
 use super::mounting;
 use crate::build::{BuildError, Shell};
-use crate::control::Client;
+use crate::control::{Client, Keeper, OnGone};
 use crate::sandbox::{self, Caching, Exit, Fault, SandboxError, Spec, TreeMount, TreeMounter};
+use nix::sys::signal::Signal;
 use pocker_mount_helpers::{Cache, Request, Session};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,20 +21,32 @@ pub struct LocalShell<'a> {
 impl Shell for LocalShell<'_> {
     fn exec(&self, spec: Spec, on_output: &mut dyn FnMut(&[u8])) -> Result<Exit, BuildError> {
         let failed = |message: String, hint: Option<String>| BuildError::Sandbox { message, hint };
-        let session = mounting::session(self.settings, self.client).map_err(|e| {
+        let mounting = mounting::session(self.settings, self.client).map_err(|e| {
             let mut message = e.message;
             for cause in e.causes {
                 message = format!("{message}: {cause}");
             }
             failed(message, e.hint)
         })?;
-        let mut mounter = Mounter(session);
+        let mut mounter = Mounter(mounting.session);
         let mut running = match sandbox::spawn(&spec, &mut mounter) {
             Ok(running) => running,
             Err(SandboxError::Interrupted(_)) => return Err(BuildError::Cancelled),
             Err(e) => return Err(failed(e.to_string(), None)),
         };
+        let stage = running.pid();
+        let end: OnGone = Box::new(move || crate::daemon::signal(stage, Signal::SIGKILL));
+        let keeper = Keeper::watch(self.client.endpoint().clone(), mounting.auto, Some(end));
         let exit = running.wait_with(on_output);
+        if keeper.gone() {
+            let timeout = self.settings.server_timeout.as_secs();
+            return Err(BuildError::Server {
+                message: format!("the server went away and did not come back within {timeout} s"),
+                hint: Some(
+                    "start it with `pocker serve` and build again: finished steps are kept".into(),
+                ),
+            });
+        }
         if running.interrupted().is_some() {
             self.cancelled.store(true, Ordering::SeqCst);
             return Err(BuildError::Cancelled);

@@ -3,7 +3,9 @@
 pub mod api;
 mod client;
 pub mod connect;
+mod keeper;
 pub mod sys;
 
 pub use client::{Client, ClientError};
 pub use connect::Endpoint;
+pub use keeper::{Keeper, OnGone};

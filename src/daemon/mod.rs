@@ -17,7 +17,7 @@ mod sys;
 mod upkeep;
 
 pub use serve::{ServeError, serve};
-pub use sys::{io_flusher, mounted, unmount};
+pub use sys::{io_flusher, mounted, signal, unmount};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
