@@ -227,7 +227,7 @@ fn a_server_that_stays_away_ends_the_build_with_a_word() {
 fn a_host_that_can_mount_nothing_is_told_so() {
     let w = World::new();
     w.create("box", "RUN true\n").ok();
-    let hide = "mount --make-rprivate / && mount --bind /dev/null /dev/fuse && exec \"$0\" run box";
+    let hide = "mount --make-rprivate / && mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec \"$0\" run box";
     let mut command = std::process::Command::new("unshare");
     command.args(["-m", "sh", "-c", hide, env!("CARGO_BIN_EXE_pocker")]);
     command

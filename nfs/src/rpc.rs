@@ -182,6 +182,7 @@ pub enum Accept {
     ProgMismatch { low: u32, high: u32 },
     ProcUnavail,
     GarbageArgs,
+    SystemErr,
 }
 
 /// The header of an accepted reply; results follow a success.
@@ -199,6 +200,7 @@ pub fn put_accepted(out: &mut Vec<u8>, xid: u32, accept: Accept) {
         }
         Accept::ProcUnavail => out.u32(3),
         Accept::GarbageArgs => out.u32(4),
+        Accept::SystemErr => out.u32(5),
     }
 }
 

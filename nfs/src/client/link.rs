@@ -5,15 +5,17 @@ use super::{ClientLimits, Connect, Health, Outgoing, Stream};
 use crate::proto::{POCKER_PROGRAM, POCKER_V1};
 use crate::rpc::{finish_record, put_call, read_record, start_record};
 use crate::vfs::Caller;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// First and longest pause between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// The xid of every connection's HELLO, whose reply nobody waits for.
+pub const HELLO_XID: u32 = 0;
 /// Calls gathered into one write.
 const GATHER: usize = 256 << 10;
 
@@ -22,13 +24,26 @@ const GATHER: usize = 256 << 10;
 struct Outstanding {
     next: u64,
     by_order: BTreeMap<u64, (u32, Vec<u8>)>,
-    by_xid: std::collections::HashMap<u32, (u64, oneshot::Sender<Vec<u8>>)>,
+    by_xid: HashMap<u32, Waiting>,
+    /// Replies that came over this connection.
+    answered: u64,
+}
+
+struct Waiting {
+    order: u64,
+    reply: oneshot::Sender<Vec<u8>>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Outstanding {
     fn add(&mut self, call: Outgoing) {
         self.by_order.insert(self.next, (call.xid, call.record));
-        self.by_xid.insert(call.xid, (self.next, call.reply));
+        let waiting = Waiting {
+            order: self.next,
+            reply: call.reply,
+            _slot: call.slot,
+        };
+        self.by_xid.insert(call.xid, waiting);
         self.next += 1;
     }
 
@@ -37,9 +52,10 @@ impl Outstanding {
         let Some(xid) = record.first_chunk().map(|b| u32::from_be_bytes(*b)) else {
             return;
         };
-        if let Some((order, reply)) = self.by_xid.remove(&xid) {
-            self.by_order.remove(&order);
-            let _ = reply.send(record);
+        self.answered += 1;
+        if let Some(waiting) = self.by_xid.remove(&xid) {
+            self.by_order.remove(&waiting.order);
+            let _ = waiting.reply.send(record);
         }
     }
 }
@@ -52,16 +68,24 @@ pub async fn run(
     tell: watch::Sender<Health>,
 ) {
     let mut outstanding = Outstanding::default();
+    let mut pause = None;
     loop {
-        let Some(stream) = reach(&*connect, &mut queue, &mut outstanding, &tell).await else {
+        let reached = reach(&*connect, &mut pause, &mut queue, &mut outstanding, &tell).await;
+        let Some(stream) = reached else {
             return;
         };
         tell.send_replace(Health::Connected);
+        outstanding.answered = 0;
         let ended = carry(stream, instance, limits, &mut queue, &mut outstanding).await;
         match ended {
             Ok(()) => return,
             Err(e) => tracing::debug!("the connection broke: {e}"),
         }
+        // A server that takes connections and answers nothing is as good as away.
+        pause = match outstanding.answered {
+            0 => longer(pause),
+            _ => None,
+        };
         tell.send_replace(Health::Away {
             since: Instant::now(),
             attempts: 0,
@@ -69,15 +93,30 @@ pub async fn run(
     }
 }
 
-/// Connects, with growing pauses, for ever; `None` once every handle of the client is gone.
+fn longer(pause: Option<Duration>) -> Option<Duration> {
+    Some(pause.map_or(BACKOFF.0, |pause| (pause * 2).min(BACKOFF.1)))
+}
+
+/// Connects, after `pause` and then with growing ones, for ever; `None` once every handle of
+/// the client is gone.
 async fn reach(
     connect: &dyn Connect,
+    pause: &mut Option<Duration>,
     queue: &mut mpsc::Receiver<Outgoing>,
     outstanding: &mut Outstanding,
     tell: &watch::Sender<Health>,
 ) -> Option<Box<dyn Stream>> {
-    let mut pause = BACKOFF.0;
     loop {
+        if let Some(pause) = *pause {
+            let wake = tokio::time::sleep(pause);
+            tokio::pin!(wake);
+            loop {
+                tokio::select! {
+                    () = &mut wake => break,
+                    call = queue.recv() => outstanding.add(call?),
+                }
+            }
+        }
         match connect.connect().await {
             Ok(stream) => return Some(stream),
             Err(e) => tracing::debug!("cannot connect: {e}"),
@@ -87,19 +126,11 @@ async fn reach(
                 *attempts = attempts.saturating_add(1);
             }
         });
-        let wake = tokio::time::sleep(pause);
-        tokio::pin!(wake);
-        loop {
-            tokio::select! {
-                () = &mut wake => break,
-                call = queue.recv() => outstanding.add(call?),
-            }
-        }
-        pause = (pause * 2).min(BACKOFF.1);
+        *pause = longer(*pause);
     }
 }
 
-/// HELLO: the instance id, under an xid whose reply nobody waits for.
+/// HELLO: the instance id.
 fn hello(instance: &[u8; 16], out: &mut Vec<u8>) {
     let start = start_record(out);
     let root = Caller {
@@ -107,8 +138,7 @@ fn hello(instance: &[u8; 16], out: &mut Vec<u8>) {
         gid: 0,
         gids: Vec::new(),
     };
-    let xid = u32::from_be_bytes([instance[12], instance[13], instance[14], instance[15]]);
-    put_call(out, xid, POCKER_PROGRAM, POCKER_V1, 1, &root);
+    put_call(out, HELLO_XID, POCKER_PROGRAM, POCKER_V1, 1, &root);
     out.extend_from_slice(instance);
     finish_record(out, start);
 }

@@ -7,6 +7,8 @@ mod calls;
 mod connect;
 mod link;
 mod replies;
+#[cfg(test)]
+mod tests;
 
 pub use connect::{Connect, Stream, TcpConnect, UnixConnect};
 pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, ReadReply, WriteReply};
@@ -17,7 +19,7 @@ use crate::vfs::Caller;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// Whose call it is.
 pub type Creds = Caller;
@@ -75,7 +77,7 @@ pub struct Client {
 
 struct Shared {
     calls: mpsc::Sender<Outgoing>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     xid: AtomicU32,
     health: watch::Receiver<Health>,
 }
@@ -85,6 +87,8 @@ struct Outgoing {
     xid: u32,
     record: Vec<u8>,
     reply: oneshot::Sender<Vec<u8>>,
+    /// Held until the reply: a caller that gave up does not make room for another xid.
+    slot: OwnedSemaphorePermit,
 }
 
 impl Client {
@@ -101,7 +105,7 @@ impl Client {
             ^ std::process::id().rotate_left(16);
         let shared = Shared {
             calls,
-            slots: Semaphore::new(limits.in_flight.max(1)),
+            slots: Arc::new(Semaphore::new(limits.in_flight.max(1))),
             xid: AtomicU32::new(seed),
             health,
         };
@@ -115,6 +119,16 @@ impl Client {
         self.shared.health.clone()
     }
 
+    /// HELLO has an xid to itself: its reply must never be taken for a call's.
+    fn next_xid(&self) -> u32 {
+        loop {
+            let xid = self.shared.xid.fetch_add(1, Ordering::Relaxed);
+            if xid != link::HELLO_XID {
+                return xid;
+            }
+        }
+    }
+
     /// Sends one call and waits for the record that answers it.
     async fn call(
         &self,
@@ -124,15 +138,21 @@ impl Client {
     ) -> Result<Vec<u8>, ClientError> {
         let closed = |_| ClientError::Closed;
         // At most `in_flight` xids are out, so a counter of 2^32 never meets one of its own.
-        let _slot = self.shared.slots.acquire().await.map_err(closed)?;
-        let xid = self.shared.xid.fetch_add(1, Ordering::Relaxed);
+        let slot = self.shared.slots.clone().acquire_owned().await;
+        let slot = slot.map_err(closed)?;
+        let xid = self.next_xid();
         let mut record = Vec::with_capacity(256);
         let start = start_record(&mut record);
         put_call(&mut record, xid, program, version, procedure, who);
         args(&mut record);
         finish_record(&mut record, start);
         let (reply, answer) = oneshot::channel();
-        let outgoing = Outgoing { xid, record, reply };
+        let outgoing = Outgoing {
+            xid,
+            record,
+            reply,
+            slot,
+        };
         self.shared
             .calls
             .send(outgoing)

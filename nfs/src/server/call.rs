@@ -1,12 +1,14 @@
 //! One call: from its record to its reply.
 
+use super::connection::Service;
 use super::nfs3::Proc;
 use super::other;
 use crate::proto::*;
 use crate::rpc::*;
 use crate::vfs::*;
-use crate::xdr::Reader;
+use crate::xdr::{Decoded, Reader};
 use sha2::{Digest, Sha256};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What the engine knows of a connection.
 #[derive(Clone, Debug)]
@@ -35,15 +37,6 @@ impl Session {
     }
 }
 
-/// HELLO's instance id, when `record` is that call and may be.
-pub fn hello(session: &Session, record: &[u8]) -> Option<[u8; 16]> {
-    let mut call = parse_call(record).ok()?;
-    if (call.program, call.version, call.procedure) != (POCKER_PROGRAM, POCKER_V1, 1) {
-        return None;
-    }
-    session.trusted().then(|| call.args.array().ok()).flatten()
-}
-
 /// Procedures that must not run twice.
 fn once(procedure: u32) -> bool {
     matches!(procedure, 2 | 8..=15)
@@ -60,51 +53,157 @@ fn once_key(session: &Session, call: &Call<'_>, caller: &Caller) -> OnceKey {
     OnceKey(hash.finalize().into())
 }
 
-/// Answers one record into `out`, whole with its mark; false where nothing can be answered.
-pub fn answer(vfs: &dyn Vfs, session: &Session, record: &[u8], out: &mut Vec<u8>) -> bool {
-    let begin = out.len();
-    let start = start_record(out);
+/// Where a call runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// On the socket's own task: it cannot block.
+    Inline,
+    /// On a thread that may.
+    Blocking,
+}
+
+/// What the connection needs to know of a record before it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub route: Route,
+    /// Memory that the record and the longest reply to it take.
+    pub bytes: usize,
+    /// The client identity that HELLO brings.
+    pub instance: Option<[u8; 16]>,
+}
+
+/// Replies without data: the longest, LINK's or RENAME's, is far below.
+const SMALL_REPLY: usize = 1 << 10;
+
+pub fn plan(vfs: &dyn Vfs, session: &Session, record: &[u8]) -> Plan {
+    let mut plan = Plan {
+        route: Route::Inline,
+        bytes: record.len() + SMALL_REPLY,
+        instance: None,
+    };
+    let Ok(call) = parse_call(record) else {
+        return plan;
+    };
+    let mut args = call.args;
+    plan.route = match (call.program, call.procedure) {
+        (NFS_PROGRAM, 0) | (POCKER_PROGRAM, 0) => Route::Inline,
+        (POCKER_PROGRAM, 1) => {
+            if session.trusted() && call.version == POCKER_V1 && call.caller.is_ok() {
+                plan.instance = args.array().ok();
+            }
+            Route::Inline
+        }
+        // GETATTR, LOOKUP, ACCESS and READLINK only read metadata.
+        (NFS_PROGRAM, 1 | 3 | 4 | 5) if args.fh().is_ok_and(|fh| vfs.inline(&fh)) => Route::Inline,
+        _ => Route::Blocking,
+    };
+    if call.program == NFS_PROGRAM {
+        plan.bytes += asked_for(call.procedure, call.args).unwrap_or(0);
+    }
+    plan
+}
+
+/// Data that the reply may hold, in bytes: what READ, READDIR and READDIRPLUS ask for.
+fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
+    let before = match procedure {
+        6 => 8,
+        16 => 8 + 8,
+        17 => 8 + 8 + 4,
+        _ => return Ok(0),
+    };
+    args.fh()?;
+    args.bytes(before)?;
+    Ok(args.u32()?.min(IO_MAX) as usize)
+}
+
+/// The reply to one record, whole with its mark; empty where nothing can be answered.
+pub fn answer(service: &Service, session: &Session, record: &[u8]) -> Vec<u8> {
+    let counters = &*service.counters;
+    let mut out = Vec::with_capacity(512);
+    let start = start_record(&mut out);
     let call = match parse_call(record) {
         Ok(call) => call,
-        Err(BadCall::Unanswerable) => {
-            out.truncate(begin);
-            return false;
-        }
-        Err(BadCall::Version { xid }) => {
-            put_rpc_mismatch(out, xid);
-            finish_record(out, start);
-            return true;
-        }
-        Err(BadCall::Header { xid }) => {
-            put_accepted(out, xid, Accept::GarbageArgs);
-            finish_record(out, start);
-            return true;
+        Err(bad) => {
+            counters.refuse();
+            match bad {
+                BadCall::Unanswerable => return Vec::new(),
+                BadCall::Version { xid } => put_rpc_mismatch(&mut out, xid),
+                BadCall::Header { xid } => put_accepted(&mut out, xid, Accept::GarbageArgs),
+            }
+            finish_record(&mut out, start);
+            return out;
         }
     };
     match &call.caller {
-        Ok(caller) => dispatch(vfs, session, &call, caller, out),
-        Err(error) => put_auth_error(out, call.xid, *error),
+        Ok(caller) => {
+            let ok = dispatch_or_fail(&*service.vfs, session, &call, caller, &mut out);
+            match ok {
+                Some(ok) => {
+                    counters.count(call.program, call.procedure, ok, record.len(), out.len())
+                }
+                None => counters.refuse(),
+            }
+        }
+        Err(error) => {
+            counters.refuse();
+            put_auth_error(&mut out, call.xid, *error);
+        }
     }
-    finish_record(out, start);
-    true
+    finish_record(&mut out, start);
+    out
 }
 
-fn dispatch(vfs: &dyn Vfs, session: &Session, call: &Call<'_>, caller: &Caller, out: &mut Vec<u8>) {
+/// A panic in the file system costs its own call an error, never the client its answer:
+/// a call that nobody answers hangs whoever made it.
+fn dispatch_or_fail(
+    vfs: &dyn Vfs,
+    session: &Session,
+    call: &Call<'_>,
+    caller: &Caller,
+    out: &mut Vec<u8>,
+) -> Option<bool> {
+    let header = out.len();
+    let run = AssertUnwindSafe(|| dispatch(vfs, session, call, caller, out));
+    catch_unwind(run).unwrap_or_else(|_| {
+        tracing::error!(
+            program = call.program,
+            procedure = call.procedure,
+            "a call panicked"
+        );
+        out.truncate(header);
+        put_accepted(out, call.xid, Accept::SystemErr);
+        Some(false)
+    })
+}
+
+/// Whether the call succeeded; `None` where it reached no procedure.
+fn dispatch(
+    vfs: &dyn Vfs,
+    session: &Session,
+    call: &Call<'_>,
+    caller: &Caller,
+    out: &mut Vec<u8>,
+) -> Option<bool> {
     let version = match call.program {
         NFS_PROGRAM => NFS_V3,
         MOUNT_PROGRAM => MOUNT_V3,
         POCKER_PROGRAM if session.trusted() => POCKER_V1,
-        _ => return put_accepted(out, call.xid, Accept::ProgUnavail),
+        _ => {
+            put_accepted(out, call.xid, Accept::ProgUnavail);
+            return None;
+        }
     };
     if call.version != version {
         let mismatch = Accept::ProgMismatch {
             low: version,
             high: version,
         };
-        return put_accepted(out, call.xid, mismatch);
+        put_accepted(out, call.xid, mismatch);
+        return None;
     }
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
+    let results = out.len();
     let key = (call.program == NFS_PROGRAM && once(call.procedure))
         .then(|| once_key(session, call, caller));
     let cx = Cx {
@@ -121,28 +220,26 @@ fn dispatch(vfs: &dyn Vfs, session: &Session, call: &Call<'_>, caller: &Caller, 
         _ => other::pocker(vfs, &cx, call.procedure, &mut args, out),
     };
     let failed = match done {
-        Some(Ok(())) => return,
-        Some(Err(_)) => Accept::GarbageArgs,
-        None => Accept::ProcUnavail,
+        Some(Ok(())) => return Some(succeeded(call, &out[results..])),
+        Some(Err(_)) => (Accept::GarbageArgs, Some(false)),
+        None => (Accept::ProcUnavail, None),
     };
     out.truncate(header);
-    put_accepted(out, call.xid, failed);
+    put_accepted(out, call.xid, failed.0);
+    failed.1
+}
+
+/// Whether results begin with the status OK, where they begin with a status.
+fn succeeded(call: &Call<'_>, results: &[u8]) -> bool {
+    let status = match call.program {
+        NFS_PROGRAM => call.procedure != 0,
+        MOUNT_PROGRAM => call.procedure == 1,
+        _ => call.procedure > 1,
+    };
+    !status || results.starts_with(&[0; 4])
 }
 
 /// The connection took the id before the call came here; the reply only says so.
-fn hello_reply(args: &mut Reader<'_>) -> crate::xdr::Decoded<()> {
+fn hello_reply(args: &mut Reader<'_>) -> Decoded<()> {
     args.array::<16>().map(drop)
-}
-
-/// Whether the call's file system work can be done on the socket's own task.
-pub fn inline(vfs: &dyn Vfs, record: &[u8]) -> bool {
-    let Ok(mut call) = parse_call(record) else {
-        return true;
-    };
-    match (call.program, call.procedure) {
-        (NFS_PROGRAM, 0) | (POCKER_PROGRAM, 0 | 1) => true,
-        // GETATTR, LOOKUP, ACCESS and READLINK only read metadata.
-        (NFS_PROGRAM, 1 | 3 | 4 | 5) => call.args.fh().is_ok_and(|fh| vfs.inline(&fh)),
-        _ => false,
-    }
 }

@@ -9,8 +9,9 @@ use crate::xdr::{Put, Reader};
 
 /// The cookie verifier never changes: cookies stay good while names come and go.
 const VERIFIER: u64 = 0;
-/// What a reply holds beside entries: status, attributes, verifier, end of list, eof.
-const FRAME: usize = 4 + 4 + 84 + 8 + 4 + 4;
+/// What READDIR3resok holds beside entries: attributes, verifier, end of list, eof. The
+/// status stands before it and does not count.
+const FRAME: usize = 4 + 84 + 8 + 4 + 4;
 
 fn padded(len: usize) -> usize {
     len.div_ceil(4) * 4
@@ -81,7 +82,7 @@ fn list(call: &mut Proc<'_>, dir: &Fh, cookie: u64, plus: bool, dir_max: usize, 
         true
     });
     match done {
-        Ok(_) if full && entries.is_empty() => {
+        Ok(_) if entries.is_empty() && (full || FRAME > max) => {
             call.fail_attr(nfsstat3::NFS3ERR_TOOSMALL, dir);
         }
         Ok(done) => {

@@ -5,7 +5,7 @@ use super::tests::{World, snapshot, world};
 use super::*;
 use pocker_nfs::client::{Client, ClientError, ClientLimits, Connect, Creds, Stream};
 use pocker_nfs::proto::*;
-use pocker_nfs::server::serve_connection;
+use pocker_nfs::server::{Service, serve_connection};
 use pocker_nfs::vfs::{CreateHow, NodeKind, Peer, Stable, XattrHow};
 use pocker_store::work::WorkClass;
 use std::io;
@@ -43,7 +43,7 @@ fn serve(exports: Arc<Exports>, stream: DuplexStream, peer: Peer) {
     let (keep, stop) = watch::channel(false);
     tokio::spawn(async move {
         let _keep = keep;
-        let _ = serve_connection(exports, stream, peer, stop).await;
+        let _ = serve_connection(Service::new(exports), stream, peer, stop).await;
     });
 }
 
