@@ -7,6 +7,8 @@ mod counters;
 mod nfs3;
 mod other;
 mod readdir;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};

@@ -109,3 +109,135 @@ impl Vfs for Stand {
         Err(NO)
     }
 }
+
+fn fh() -> Fh {
+    Fh::new(&[1]).expect("a handle")
+}
+
+fn creds() -> Creds {
+    Creds {
+        uid: 0,
+        gid: 0,
+        gids: Vec::new(),
+    }
+}
+
+struct Once(parking_lot::Mutex<Option<DuplexStream>>);
+
+#[async_trait::async_trait]
+impl Connect for Once {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match self.0.lock().take() {
+            Some(stream) => Ok(Box::new(stream)),
+            None => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+}
+
+/// A connection of `pipe` bytes each way to a server with those limits; its end is told.
+fn serve(
+    limits: Limits,
+    pipe: usize,
+) -> (
+    Arc<Stand>,
+    DuplexStream,
+    tokio::task::JoinHandle<io::Result<()>>,
+) {
+    let stand = Arc::new(Stand::default());
+    let (near, far) = tokio::io::duplex(pipe);
+    let service = Service {
+        limits,
+        ..Service::new(stand.clone())
+    };
+    let (keep, stop) = watch::channel(false);
+    let served = tokio::spawn(async move {
+        let _keep = keep;
+        serve_connection(service, far, Peer::Memory, stop).await
+    });
+    (stand, near, served)
+}
+
+fn read_call(xid: u32, count: u32) -> Vec<u8> {
+    let mut call = Vec::new();
+    let start = start_record(&mut call);
+    put_call(&mut call, xid, NFS_PROGRAM, NFS_V3, 6, &creds());
+    // The handle with its padding, the offset, the count.
+    call.extend_from_slice(&[0, 0, 0, 1, 1, 0, 0, 0]);
+    call.extend_from_slice(&[0; 8]);
+    call.extend_from_slice(&count.to_be_bytes());
+    finish_record(&mut call, start);
+    call
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_call_an_error_and_nothing_else() {
+    let (_, near, _served) = serve(Limits::default(), 1 << 16);
+    let connect = Arc::new(Once(parking_lot::Mutex::new(Some(near))));
+    let client = Client::new(connect, [1; 16], ClientLimits::default());
+    for _ in 0..2 {
+        let e = client.getattr(&creds(), &fh()).await.expect_err("panicked");
+        assert!(matches!(e, ClientError::Rpc(_)), "{e}");
+    }
+    let reply = client.read(&creds(), &fh(), 0, 10).await.expect("data");
+    assert_eq!(reply.data, [7; 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_never_ends_ends_its_connection() {
+    let (_, mut near, served) = serve(Limits::default(), 1 << 16);
+    near.write_all(&read_call(1, 10)[..20]).await.expect("sent");
+    let begun = tokio::time::Instant::now();
+    let e = served.await.expect("ends").expect_err("as an error");
+    assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() >= Limits::default().stalled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_stays() {
+    let (_, near, served) = serve(Limits::default(), 1 << 16);
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    assert!(!served.is_finished());
+    drop(near);
+    served.await.expect("ends").expect("well");
+}
+
+/// A peer that asks for much and reads nothing: what runs for it is bounded by the memory
+/// its replies take, and nothing waits on a thread.
+#[tokio::test]
+async fn a_peer_that_does_not_read_holds_back_its_own_calls_only() {
+    const COUNT: u32 = 1 << 20;
+    let limits = Limits {
+        held: 4 << 20,
+        ..Limits::default()
+    };
+    let (stand, mut near, _served) = serve(limits, 1 << 16);
+    for xid in 0..50 {
+        near.write_all(&read_call(xid, COUNT)).await.expect("sent");
+    }
+    let until = Instant::now() + Duration::from_secs(20);
+    while stand.0.load(Ordering::SeqCst) < 3 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Nothing more can come: what is held is only given back when it is read.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let ran = stand.0.load(Ordering::SeqCst);
+    assert!((1..=4).contains(&ran), "{ran} replies of 1 MiB are held");
+    let mut near = BufReader::new(near);
+    for _ in 0..50 {
+        let mut record = Vec::new();
+        let whole = read_record(&mut near, &mut record, RECORD_MAX + (1 << 20));
+        assert!(whole.await.expect("a reply"));
+        assert!(record.len() > COUNT as usize);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_cut_off() {
+    let (_, mut near, served) = serve(Limits::default(), 1 << 12);
+    near.write_all(&read_call(1, 1 << 20)).await.expect("sent");
+    served.await.expect("ends").expect_err("cut off");
+    // What had been put into the pipe is there, and then the end.
+    let mut rest = Vec::new();
+    near.read_to_end(&mut rest).await.expect("the end");
+    assert!(rest.len() <= 1 << 12);
+}
