@@ -172,6 +172,21 @@ fn two_builds_of_one_file_share_their_steps() {
 }
 
 #[test]
+fn builds_that_end_together_mount_the_view_once() {
+    let w = World::new();
+    w.pockerfile("a", "RUN true\n");
+    w.pocker(&["create", "--no-browse", "-f", "a.pockerfile", "a"])
+        .ok();
+    let again = ["create", "-f", "a.pockerfile", "a"];
+    let builds: Vec<_> = (0..4).map(|_| w.start(&again)).collect();
+    builds.into_iter().for_each(|b| drop(support::wait(b).ok()));
+    let view = w.path("chroot").to_string_lossy().into_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let there = |line: &&str| line.split(' ').nth(4) == Some(&view);
+    assert_eq!(mounts.lines().filter(there).count(), 1, "{mounts}");
+}
+
+#[test]
 fn a_pocker_is_built_from_another() {
     let w = World::new();
     w.create("base", "EXEC echo base >/etc/base\nRUN echo base runs\n")

@@ -7,9 +7,11 @@ use super::transfer::{find_step, split_step};
 use super::{ls, open};
 use crate::control::Client;
 use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
+use nix::fcntl::{Flock, FlockArg};
 use pocker_mount_helpers::{
     Cache, ChooseError, MountError, Request, RestartCommand, Server, Session,
 };
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +91,11 @@ fn mount_at(
 
 /// Mounts the browse view at its place unless it is there.
 pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), CliError> {
+    // Two builds that end together would each find nothing there, and mount.
+    let lock = client.endpoint().socket_dir.join("browse.lock");
+    let _held = File::create(&lock)
+        .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
+        .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))?;
     if is_mounted(dir)? {
         return Ok(());
     }

@@ -170,12 +170,9 @@ impl Daemon {
         mounts.sort_by_key(|m| std::cmp::Reverse(m.target.len()));
         let mounted = sys::mounted().unwrap_or_default();
         for mount in mounts {
-            let there = mounted.iter().any(|m| m == mount.target.as_bytes());
-            match if there {
-                sys::unmount(&mount.target)
-            } else {
-                Ok(())
-            } {
+            // As often as something is mounted there: mounts stack.
+            let mut here = mounted.iter().filter(|m| *m == mount.target.as_bytes());
+            match here.try_for_each(|_| sys::unmount(&mount.target)) {
                 Ok(()) => {
                     stopped.mounts.push(mount.target.clone());
                     let _ = self.forget_mount(&mount.target);
