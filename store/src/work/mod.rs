@@ -9,6 +9,7 @@ mod area;
 mod attrs;
 mod base;
 mod blocks;
+mod check;
 mod clock;
 mod codec;
 mod data;
@@ -33,6 +34,7 @@ mod works;
 mod writer;
 mod xattrs;
 
+pub(crate) use check::{BlobUse, Delta};
 pub use names::{LINK_MAX, NAME_MAX, TARGET_MAX};
 pub use perm::allowed;
 pub use replies::REPLIES;

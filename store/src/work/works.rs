@@ -43,7 +43,7 @@ pub struct WorkInfo {
 }
 
 /// Loaded on first use; whoever loads it holds the lock.
-type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
+pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 
 pub struct Works {
     pub(super) store: Arc<Store>,
@@ -151,6 +151,10 @@ impl Works {
             .values()
             .map(|(info, _)| info.clone())
             .collect()
+    }
+
+    pub(super) fn slot(&self, id: u64) -> Option<Slot> {
+        self.trees.lock().get(&id).map(|(_, slot)| Arc::clone(slot))
     }
 
     /// One delete; the rows and files below go in the background.
