@@ -34,10 +34,12 @@ struct Frame {
     found: BTreeSet<u32>,
 }
 
-/// Fills in the places of findings.
+/// Fills in the places of findings. Where not all is `complete`ly known, what is in no
+/// known place may be in an unknown one.
 pub(super) fn locate(
     store: &Store,
     roots: &[Root],
+    complete: bool,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
     let mut locate = Locate {
@@ -65,7 +67,9 @@ pub(super) fn locate(
             .and_then(|s| locate.subjects.get(&s));
         if let Some(number) = number {
             finding.places = places[*number as usize].1.clone();
-            finding.severity = finding.fault.severity(!finding.places.is_empty());
+            finding.severity = finding
+                .fault
+                .severity(!complete || !finding.places.is_empty());
         }
     }
     Ok(())

@@ -215,7 +215,7 @@ impl Check<'_> {
         mut findings: Findings,
     ) -> Result<FsckReport, StoreError> {
         self.step(FsckPhase::Finish, 0, 1)?;
-        locate::locate(self.store, &walked.roots, &mut findings)?;
+        locate::locate(self.store, &walked.roots, walked.complete, &mut findings)?;
         if self.options.repair {
             let (store, works) = (self.store, self.options.works);
             Mender { store, works }.all(&mut findings.list)?;

@@ -1,6 +1,9 @@
 //! Stores that are damaged in one way each, and what a check makes of them.
 
 mod blobs;
+mod objects;
+mod references;
+mod waste;
 
 use super::*;
 use crate::object::{Body, digest_of};
