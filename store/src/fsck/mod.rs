@@ -143,6 +143,8 @@ impl Check<'_> {
         {
             return Err(StoreError::Stopped);
         }
+        // The list of what came into use is not needed here, and is not to grow.
+        self.store.pins.lock().take_fresh();
         (self.progress)(FsckProgress {
             phase,
             done: done as u64,

@@ -127,6 +127,8 @@ pub(super) fn scan(
                 Told::Failed(e) => failed = failed.take().or(Some(e)),
                 message => scanned.take(message),
             }
+            // All that comes into use is there to stay: nobody has to be told.
+            store.pins.lock().take_fresh();
             progress(FsckProgress {
                 phase: FsckPhase::Content,
                 done: scanned.bytes.min(total),

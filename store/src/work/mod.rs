@@ -27,7 +27,7 @@ mod state;
 mod sweep;
 mod sys;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod tx;
 mod works;

@@ -1,9 +1,11 @@
 //! Stores that are damaged in one way each, and what a check makes of them.
 
 mod blobs;
+mod live;
 mod objects;
 mod references;
 mod waste;
+mod works;
 
 use super::*;
 use crate::object::{Body, digest_of};
@@ -16,7 +18,7 @@ use std::sync::Arc;
 
 /// A store with one pocker, its one step, and that step's tree: dir/small and dir/large.
 struct Bench {
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     store: Arc<Store>,
     snapshot: Digest,
 }
@@ -27,7 +29,7 @@ impl Bench {
         let store = open(dir.path());
         let snapshot = two_files(&store, 1).snapshot;
         let bench = Bench {
-            dir,
+            _dir: dir,
             store,
             snapshot,
         };
