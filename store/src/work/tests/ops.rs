@@ -389,6 +389,7 @@ fn a_work_tree_is_posix() {
                 run(&mut w, step);
             }
             w.same("at the end");
+            w.checked();
             w.reopen();
             w.same("reopened");
             w.seal();
