@@ -32,7 +32,11 @@ fn sees_no_fault_in_what_is_being_made() {
     let bench = Bench::new();
     let works = Works::open_or_create(bench.store.clone()).expect("works");
     let base = Some(bench.snapshot);
-    let clone = |n| works.create(base, WorkClass::Build, b"", at(n)).expect("create");
+    let clone = |n| {
+        works
+            .create(base, WorkClass::Build, b"", at(n))
+            .expect("create")
+    };
     clone(1);
     for repair in [false, true] {
         let seed = Cell::new(if repair { 100 } else { 10 });
@@ -86,6 +90,70 @@ fn sees_no_fault_in_what_is_being_made() {
     sound(&bench.store.fsck(&options, &|_| ()).expect("fsck"));
 }
 
+/// Staged files come and go between the moments when rows and files are looked at.
+#[test]
+fn sees_no_fault_in_staged_files_that_come_and_go() {
+    let bench = Bench::new();
+    let works = Works::open_or_create(bench.store.clone()).expect("works");
+    let tree = works
+        .create(None, WorkClass::Build, b"", at(1))
+        .expect("create");
+    let file = |name: &[u8]| {
+        let made = tree.create(&root(2), ROOT, name, Create::Guarded, &mode(0o644));
+        let node = made.expect("create").node.node;
+        tree.write(&root(3), node, 0, &[5; 40_000]).expect("write");
+        works.staged_path(tree.id(), node)
+    };
+    let old = file(b"old");
+    let meanwhile = |progress: FsckProgress| {
+        if progress.phase == FsckPhase::Content && old.exists() {
+            tree.remove(&root(4), ROOT, b"old").expect("remove");
+            assert!(file(b"new").exists() && !old.exists());
+        }
+    };
+    let options = FsckOptions {
+        repair: true,
+        works: Some(&works),
+        cancel: None,
+    };
+    sound(&bench.store.fsck(&options, &meanwhile).expect("fsck"));
+    assert!(!old.exists(), "it did happen");
+    let found = tree
+        .lookup(&Creds::ROOT, ROOT, b"new")
+        .expect("lookup")
+        .node;
+    assert!(works.staged_path(tree.id(), found.node).exists());
+}
+
+/// A build puts a lost snapshot again before the repairs begin.
+#[test]
+fn leaves_a_step_whose_snapshot_came_back() {
+    let bench = Bench::new();
+    let snapshot = bench.snapshot;
+    bench.sql("DELETE FROM object WHERE digest = ?1", [&snapshot.0]);
+    let options = FsckOptions {
+        repair: true,
+        ..FsckOptions::default()
+    };
+    let again = |progress: FsckProgress| {
+        if progress.phase == FsckPhase::Finish && progress.done == 0 {
+            two_files(&bench.store, 1);
+        }
+    };
+    let report = bench.store.fsck(&options, &again).expect("fsck");
+    let key = Digest([1; 32]);
+    let of_step = report
+        .findings
+        .iter()
+        .find(|f| f.fault == Fault::Step { key, snapshot });
+    assert!(matches!(
+        of_step.expect("is found").outcome,
+        Outcome::Left(_)
+    ));
+    assert!(bench.store.step(&key).expect("step").is_some());
+    sound(&bench.check());
+}
+
 /// Writes to, truncates and removes files of a work tree, large and small, then seals it.
 fn work(works: &Works, base: Digest, seed: u8) -> Digest {
     let tree = works
@@ -101,13 +169,25 @@ fn work(works: &Works, base: Digest, seed: u8) -> Digest {
     };
     for round in 0..12_u8 {
         let f = file(&tree, format!("f{}", round % 3).as_bytes());
-        tree.write(&root(3), f, 0, &[seed ^ round; 40_000]).expect("write");
-        let dir = tree.lookup(&Creds::ROOT, ROOT, b"dir").expect("dir").node.node;
-        let large = tree.lookup(&Creds::ROOT, dir, b"large").expect("large").node.node;
+        tree.write(&root(3), f, 0, &[seed ^ round; 40_000])
+            .expect("write");
+        let dir = tree
+            .lookup(&Creds::ROOT, ROOT, b"dir")
+            .expect("dir")
+            .node
+            .node;
+        let large = tree
+            .lookup(&Creds::ROOT, dir, b"large")
+            .expect("large")
+            .node
+            .node;
         tree.write(&root(4), large, 7, &[seed; 100]).expect("write");
         match round % 3 {
             0 => drop(tree.setattr(&root(5), f, &size(10), None).expect("cut")),
-            1 => drop(tree.remove(&root(5), ROOT, format!("f{}", round % 3).as_bytes()).expect("remove")),
+            1 => drop(
+                tree.remove(&root(5), ROOT, format!("f{}", round % 3).as_bytes())
+                    .expect("remove"),
+            ),
             _ => {}
         }
     }
@@ -204,7 +284,10 @@ fn progress_only_goes_forward() {
             assert!(last.phase != now.phase || last.done <= now.done);
         }
     };
-    bench.store.fsck(&FsckOptions::default(), &see).expect("fsck");
+    bench
+        .store
+        .fsck(&FsckOptions::default(), &see)
+        .expect("fsck");
     let end = last.get().expect("was called");
     assert_eq!((end.phase, end.done, end.total), (FsckPhase::Finish, 1, 1));
 }

@@ -1,7 +1,7 @@
 //! References that lead to something else than they say, and rows that are off.
 
 use super::*;
-use crate::object::{Counts, Entry, Groups, ObjectSink, SnapshotData};
+use crate::object::{Counts, DirObject, Entry, Groups, ObjectSink, SnapshotData};
 use crate::tests::meta;
 
 fn entry(name: &[u8], body: Body) -> Entry {
@@ -135,6 +135,47 @@ fn pages_of_a_directory_swapped() {
         .collect();
     assert_eq!(wrong.len(), 2, "{:#?}", report.findings);
     assert!(wrong.iter().all(|f| f.places.snapshots == [made]));
+}
+
+/// The same first name and the same counts, but its last name is past the next page's first.
+#[test]
+fn a_page_that_reaches_into_the_next() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..4000).map(|n| format!("link-{n:04}")).collect();
+    let link = |name: &String| entry(name.as_bytes(), Body::Symlink(b"to".to_vec()));
+    let whole = snapshot(&bench, names.iter().map(link).collect(), Vec::new());
+    let data = bench.store.objects.snapshot(&whole).expect("data");
+    let DirObject::Index(index) = bench.store.objects.dir(&data.root_dir).expect("index") else {
+        panic!("an index");
+    };
+    let first = index.digest(0);
+    let DirObject::Page(page) = bench.store.objects.dir(&first).expect("page") else {
+        panic!("a page");
+    };
+    let mut entries: Vec<Entry> = (0..page.len())
+        .filter_map(|slot| Some(page.entry(slot)?.to_entry()))
+        .collect();
+    entries.last_mut().expect("not empty").name = b"zzz".to_vec();
+    let mut batch = bench.store.write_batch();
+    let (far, _) = batch.put_dir(entries).expect("page");
+    let mut bytes = bench
+        .store
+        .index
+        .object(&data.root_dir)
+        .expect("read")
+        .expect("there");
+    bytes[48..48 + 32].copy_from_slice(&far.0);
+    let root_dir = batch.put_object(bytes).expect("put");
+    batch
+        .put_snapshot(&SnapshotData { root_dir, ..data })
+        .expect("put");
+    batch.commit().expect("commit");
+    let fault = Fault::Page {
+        index: root_dir,
+        page: far,
+        why: "which reaches into the next page",
+    };
+    assert_eq!(only(&bench.check()).fault, fault);
 }
 
 #[test]

@@ -18,8 +18,15 @@ impl Desk {
         let bench = Bench::new();
         let works = Works::open_or_create(bench.store.clone()).expect("works");
         let base = Some(bench.snapshot);
-        let tree = works.create(base, WorkClass::Run, b"", at(1)).expect("create");
-        let find = |dir, name| tree.lookup(&Creds::ROOT, dir, name).expect("lookup").node.node;
+        let tree = works
+            .create(base, WorkClass::Run, b"", at(1))
+            .expect("create");
+        let find = |dir, name| {
+            tree.lookup(&Creds::ROOT, dir, name)
+                .expect("lookup")
+                .node
+                .node
+        };
         let dir = find(ROOT, b"dir");
         let desk = Desk {
             dir,
@@ -31,7 +38,8 @@ impl Desk {
         let small = find(dir, b"small");
         let mode = mode(0o600);
         tree.setattr(&root(2), small, &mode, None).expect("chmod");
-        tree.rename(&root(3), ROOT, b"dir", ROOT, b"moved").expect("rename");
+        tree.rename(&root(3), ROOT, b"dir", ROOT, b"moved")
+            .expect("rename");
         desk.make(dir, b"tiny", b"x");
         desk.make(dir, b"new", &[9; 30_000]);
         let gone = desk.make(dir, b"gone", &[8; 30_000]);
@@ -88,7 +96,9 @@ fn a_whole_work_tree_is_sound() {
     assert_eq!(report.checked.work_trees, 1);
     let mut out = Vec::new();
     let new = desk.find(b"new");
-    desk.tree.read(&Creds::ROOT, new, 0, 30_000, &mut out).expect("read");
+    desk.tree
+        .read(&Creds::ROOT, new, 0, 30_000, &mut out)
+        .expect("read");
     assert_eq!(out, [9; 30_000]);
 }
 
@@ -119,7 +129,11 @@ fn staged_files_that_no_node_has() {
     assert_eq!(only(&report).outcome, Outcome::Repaired);
     assert!(!stray.exists());
     sound(&desk.fsck(false));
-    assert!(desk.works.staged_path(desk.tree.id(), desk.find(b"new")).exists());
+    assert!(
+        desk.works
+            .staged_path(desk.tree.id(), desk.find(b"new"))
+            .exists()
+    );
 }
 
 #[test]
@@ -172,16 +186,25 @@ fn a_blob_gone() {
 fn a_base_gone() {
     let desk = Desk::new();
     let base = desk.bench.snapshot;
-    desk.bench.sql("DELETE FROM snapshot WHERE digest = ?1", [&base.0]);
+    desk.bench
+        .sql("DELETE FROM snapshot WHERE digest = ?1", [&base.0]);
     let report = desk.fsck(true);
     desk.found(&report, WorkFault::Base { base }, None);
     let row = Fault::SnapshotRow { snapshot: base };
     assert!(report.findings.iter().any(|f| f.fault == row));
     sound(&desk.fsck(false));
-    desk.bench.sql("DELETE FROM snapshot WHERE digest = ?1", [&base.0]);
-    desk.bench.sql("DELETE FROM object WHERE digest = ?1", [&base.0]);
+    desk.bench
+        .sql("DELETE FROM snapshot WHERE digest = ?1", [&base.0]);
+    desk.bench
+        .sql("DELETE FROM object WHERE digest = ?1", [&base.0]);
     let report = desk.fsck(true);
     desk.found(&report, WorkFault::Base { base }, None);
     assert!(report.incomplete);
-    assert!(desk.bench.store.blobs.has(&desk.bench.small()).expect("look"));
+    assert!(
+        desk.bench
+            .store
+            .blobs
+            .has(&desk.bench.small())
+            .expect("look")
+    );
 }
