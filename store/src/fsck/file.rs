@@ -79,3 +79,25 @@ fn failed(what: &'static str, path: &Path, e: io::Error) -> Result<Look, StoreEr
         _ => Ok(Look::Bad(BlobFault::Unreadable { errno })),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_lacks_is_no_fault_of_the_file() {
+        let look = |os: Os| {
+            let e = io::Error::from_raw_os_error(os as i32);
+            failed("read", Path::new("blob"), e)
+        };
+        assert!(matches!(
+            look(Os::EIO),
+            Ok(Look::Bad(BlobFault::Unreadable { .. }))
+        ));
+        assert!(matches!(look(Os::EACCES), Ok(Look::Bad(_))));
+        assert!(matches!(look(Os::ENOENT), Ok(Look::Gone)));
+        for os in [Os::EMFILE, Os::ENFILE, Os::ENOMEM] {
+            assert!(look(os).is_err(), "{os}");
+        }
+    }
+}

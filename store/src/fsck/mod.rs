@@ -169,8 +169,8 @@ impl Check<'_> {
             match data {
                 Some(data) => {
                     self.roots.compare(*snapshot, &data, walk.findings);
-                    let ordinal = self.roots.ordinal(snapshot).unwrap_or_default();
-                    links.check(*snapshot, ordinal, &data, walk.findings)?;
+                    // A number that tells trees apart in the cache of these, no more.
+                    links.check(*snapshot, at as u32, &data, walk.findings)?;
                 }
                 None => self.roots.unopenable(*snapshot, walk.findings),
             }
@@ -220,7 +220,7 @@ impl Check<'_> {
         locate::locate(self.store, &walked.roots, walked.complete, &mut findings)?;
         if self.options.repair {
             let (store, works) = (self.store, self.options.works);
-            Mender { store, works }.all(&mut findings.list)?;
+            Mender { store, works }.all(&mut findings.list);
         }
         let orphans = Orphans {
             store: self.store,

@@ -4,6 +4,7 @@
 //! progress put or found stays, and so does all that one put since the check began.
 
 use super::fault::{BlobFault, Fault, Repair, Waste};
+use super::repair::failed;
 use super::report::{Finding, Findings, Outcome, Places};
 use super::scan::Known;
 use crate::error::StoreError;
@@ -21,6 +22,8 @@ const CHUNK: usize = 64;
 struct Sum {
     count: u64,
     bytes: u64,
+    /// The last removal that failed.
+    failed: Option<Outcome>,
 }
 
 pub(super) struct Orphans<'a> {
@@ -66,8 +69,10 @@ impl Orphans<'_> {
             .into_iter()
             .filter(|row| !pins.pinned(&row.digest))
             .collect();
-        if self.repair {
-            self.store.remove(table, &go)?;
+        if self.repair
+            && let Err(e) = self.store.remove(table, &go)
+        {
+            sum.failed = Some(failed(&e));
         }
         drop(pins);
         sum.count += go.len() as u64;
@@ -97,8 +102,10 @@ impl Orphans<'_> {
             let Ok(meta) = path.symlink_metadata() else {
                 continue;
             };
-            if self.repair {
-                self.store.blobs.area.unlink(digest)?;
+            if self.repair
+                && let Err(e) = self.store.blobs.area.unlink(digest)
+            {
+                sum.failed = Some(failed(&e));
             }
             drop(pins);
             sum.count += 1;
@@ -108,14 +115,16 @@ impl Orphans<'_> {
         Ok(())
     }
 
-    fn add(&self, what: Waste, Sum { count, bytes }: Sum, findings: &mut Findings) {
+    fn add(&self, what: Waste, sum: Sum, findings: &mut Findings) {
+        let Sum { count, bytes, .. } = sum;
         if count == 0 {
             return;
         }
         let fault = Fault::Unreferenced { what, count, bytes };
-        let outcome = match self.repair {
-            true => Outcome::Repaired,
-            false => Outcome::Found,
+        let outcome = match (self.repair, sum.failed) {
+            (_, Some(failed)) => failed,
+            (true, None) => Outcome::Repaired,
+            (false, None) => Outcome::Found,
         };
         // Past the bound of the list: these are four at most.
         findings.list.push(Finding {

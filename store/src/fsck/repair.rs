@@ -25,11 +25,12 @@ pub(super) struct Mender<'a> {
 }
 
 impl Mender<'_> {
-    pub fn all(&self, findings: &mut [Finding]) -> Result<(), StoreError> {
+    /// One that fails does not keep the others from being tried, nor the report from being read.
+    pub fn all(&self, findings: &mut [Finding]) {
         for finding in findings {
-            finding.outcome = self.one(&finding.fault, finding.repair)?;
+            let done = self.one(&finding.fault, finding.repair);
+            finding.outcome = done.unwrap_or_else(|e| failed(&e));
         }
-        Ok(())
     }
 
     fn one(&self, fault: &Fault, repair: Repair) -> Result<Outcome, StoreError> {
@@ -149,12 +150,14 @@ impl Mender<'_> {
     fn work(&self, tree: u64, why: &WorkFault) -> Result<Outcome, StoreError> {
         match (self.works, why) {
             (Some(works), WorkFault::Unstaged { .. }) => {
-                Ok(match works::remove_unstaged(works, tree)? {
-                    true => Outcome::Repaired,
-                    false => CHANGED,
-                })
+                Ok(works::remove_unstaged(works, tree)?.unwrap_or(CHANGED))
             }
             _ => Ok(Outcome::Found),
         }
     }
+}
+
+pub(super) fn failed(e: &StoreError) -> Outcome {
+    tracing::error!("repair: {e}");
+    Outcome::Failed(e.to_string())
 }

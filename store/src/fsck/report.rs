@@ -32,13 +32,15 @@ impl Places {
 }
 
 /// What became of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// No repair was asked for, or there is none.
     Found,
     Repaired,
     /// Not repaired, for this reason; the next run may.
     Left(&'static str),
+    /// The repair was tried and failed, with this error; nothing was lost by it.
+    Failed(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

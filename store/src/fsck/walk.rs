@@ -13,11 +13,13 @@ use crate::store::Store;
 use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
 
+type Name = Box<[u8]>;
+
 /// What is remembered of an object that lists entries.
 struct Seen {
     counts: Counts,
     /// First and last name of a page that has any.
-    names: Option<(Box<[u8]>, Box<[u8]>)>,
+    names: Option<(Name, Name)>,
     page: bool,
 }
 
@@ -157,7 +159,7 @@ impl<'a> Walk<'a> {
                 _ => {}
             }
         }
-        let name = |slot| Box::from(page.name(slot));
+        let name = |slot| Name::from(page.name(slot));
         Seen {
             counts: page.counts(),
             names: (!page.is_empty()).then(|| (name(0), name(page.len() - 1))),

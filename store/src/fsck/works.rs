@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, Repair, WorkFault};
 use super::links;
-use super::report::{Findings, Places};
+use super::report::{Findings, Outcome, Places};
 use super::scan::Known;
 use super::walk::holds;
 use crate::error::StoreError;
@@ -158,25 +158,21 @@ fn absent<'a>(
     staged.iter().copied().filter(gone)
 }
 
-/// Removes the files of a tree that no node has; true where it could be held still.
-pub(super) fn remove_unstaged(works: &Works, id: u64) -> Result<bool, StoreError> {
-    let remove = || -> Result<(), StoreError> {
+/// Removes the files of a tree that no node has; `None` where the tree is gone.
+pub(super) fn remove_unstaged(works: &Works, id: u64) -> Result<Option<Outcome>, StoreError> {
+    let remove = || -> Result<Option<Outcome>, StoreError> {
         let Some(delta) = works.delta(id)? else {
-            return Ok(());
+            return Ok(None);
         };
-        // A row that does not decode may have been a staged file's.
         if !delta.damaged.is_empty() {
-            return Ok(());
+            return Ok(Some(Outcome::Left("a damaged row may be of these files")));
         }
-        works
-            .unstaged(id, &delta.staged)?
-            .iter()
-            .try_for_each(|file| works.unlink_unstaged(id, &file.path))
+        for file in works.unstaged(id, &delta.staged)? {
+            works.unlink_unstaged(id, &file.path)?;
+        }
+        Ok(Some(Outcome::Repaired))
     };
-    works
-        .held(id, remove)
-        .transpose()
-        .map(|done| done.is_some())
+    works.held(id, remove).unwrap_or(Ok(None))
 }
 
 /// What is open of a work tree's base.

@@ -144,7 +144,7 @@ fn an_object_that_makes_no_sense() {
     };
     assert_eq!((*digest, why.object), (dir, "directory page"));
     assert_eq!(
-        (finding.repair, finding.outcome),
+        (finding.repair, finding.outcome.clone()),
         (Repair::None, Outcome::Found)
     );
     assert_eq!(finding.places.snapshots, [snapshot]);

@@ -192,3 +192,54 @@ fn a_needed_file_without_its_row_is_left_to_its_batch() {
         assert_eq!(only(&bench.repair()).outcome, Outcome::Repaired);
     }
 }
+
+/// A dying disk has more than anybody reads: the rest is counted, and left for the next run.
+#[test]
+fn findings_have_a_bound() {
+    let bench = Bench::new();
+    let blobs: Vec<_> = (0..report::FINDINGS + 5)
+        .map(|n| (digest_of(&n.to_le_bytes()), b"rotted".to_vec()))
+        .collect();
+    bench
+        .store
+        .index
+        .put_bytes(Sync::Full, &blobs, &[])
+        .expect("put");
+    let report = bench.check();
+    assert_eq!(report.more, 5);
+    // And the one that counts those nothing refers to.
+    assert_eq!(report.findings.len(), report::FINDINGS + 1);
+    assert_eq!(report.worst(), Some(Severity::Warning), "no tree has them");
+}
+
+/// A repair that fails is told of, and the others are made.
+#[test]
+fn a_repair_that_fails_is_told_of() {
+    let bench = Bench::new();
+    let large = bench.large();
+    flip(&bench.blob_path(&large));
+    bench.sql(
+        "UPDATE snapshot SET nodes = nodes + 1 WHERE digest = ?1",
+        [&bench.snapshot.0],
+    );
+    std::fs::write(bench.store.dir().join("quarantine"), b"in the way").expect("write");
+    let report = bench.repair();
+    let outcome = |fault: fn(&Fault) -> bool| {
+        let finding = report.findings.iter().find(|f| fault(&f.fault));
+        finding.expect("is found").outcome.clone()
+    };
+    assert!(matches!(
+        outcome(|f| matches!(f, Fault::Blob { .. })),
+        Outcome::Failed(_)
+    ));
+    assert_eq!(
+        outcome(|f| matches!(f, Fault::SnapshotSums { .. })),
+        Outcome::Repaired
+    );
+    assert_eq!(report.unrepaired().count(), 1);
+    assert!(
+        bench.blob_path(&large).exists(),
+        "nothing goes that is not kept"
+    );
+    assert!(bench.store.blobs.has(&large).expect("look"));
+}
