@@ -11,7 +11,7 @@ use crate::types::{Digest, Kind, Node, ROOT};
 use std::sync::Arc;
 
 /// Directories above a node that its path is followed through: PATH_MAX has fewer.
-const DEPTH: usize = 4096;
+pub(super) const DEPTH: usize = 4096;
 
 pub(super) struct Links<'a> {
     store: &'a Store,

@@ -31,6 +31,7 @@
 //! all trees. Steps are found by their keys before they are built, so that takes a build
 //! which does not use the steps concerned.
 
+mod content;
 mod fault;
 mod file;
 mod links;
@@ -53,7 +54,6 @@ pub use report::{Checked, Finding, FsckReport, Outcome, Places};
 use crate::error::StoreError;
 use crate::store::Store;
 use crate::work::Works;
-use fault::Fault as F;
 use links::Links;
 use orphans::Orphans;
 use repair::Mender;
@@ -68,7 +68,8 @@ use walk::Walk;
 pub struct FsckOptions<'a> {
     /// Repair what can be repaired, not only say what is wrong.
     pub repair: bool,
-    /// The store's work trees; without them, these are not checked.
+    /// The store's work trees. Without them they are not checked, and where there may be
+    /// some, nothing that only they could need is removed.
     pub works: Option<&'a Works>,
     /// Ends the check soon after it is set, with [`StoreError::Stopped`].
     pub cancel: Option<&'a AtomicBool>,
@@ -222,11 +223,12 @@ impl Check<'_> {
             let (store, works) = (self.store, self.options.works);
             Mender { store, works }.all(&mut findings.list);
         }
+        let all_known = self.options.works.is_some() || !Works::any(self.store.dir());
         let orphans = Orphans {
             store: self.store,
             objects: &walked.objects,
             blobs: &scanned.blobs,
-            repair: self.options.repair,
+            repair: self.options.repair && all_known,
         };
         if walked.complete {
             orphans.rows(&mut findings)?;
@@ -242,50 +244,5 @@ impl Check<'_> {
             ..self.roots.checked()
         };
         Ok(report)
-    }
-}
-
-impl Scanned {
-    fn bad_objects(&self, findings: &mut Findings) {
-        let mut bad: Vec<_> = self.bad_objects.iter().collect();
-        bad.sort_by_key(|(digest, _)| **digest);
-        for (digest, why) in bad {
-            let repair = match why {
-                ObjectFault::Rotted { .. } => Repair::Quarantine,
-                // The same content would have the same bytes again.
-                ObjectFault::Malformed(_) | ObjectFault::Missing => Repair::None,
-            };
-            let (digest, why) = (*digest, why.clone());
-            findings.add(F::Object { digest, why }, repair);
-        }
-    }
-
-    /// Once it is known which are used.
-    fn bad_blobs(&mut self, store: &Store, findings: &mut Findings) -> Result<(), StoreError> {
-        self.bad_blobs.sort_by_key(|(digest, _)| *digest);
-        for (digest, why) in &self.bad_blobs {
-            let known = self.blobs.get(digest);
-            if known.is_some_and(|known| !known.listed) {
-                // A file alone: an orphan where no tree needs it, and perhaps a batch's.
-                let used = known.is_some_and(|known| known.used);
-                let pinned = store.pins.lock().pinned(digest);
-                if !used || pinned || store.index.large(digest)?.is_some() {
-                    continue;
-                }
-            }
-            let repair = match why {
-                BlobFault::Rotted { .. } | BlobFault::Truncated { .. } => Repair::Quarantine,
-                // A disk that cannot read it, not a mode that somebody changed.
-                BlobFault::Unreadable { errno } if *errno == nix::errno::Errno::EIO as i32 => {
-                    Repair::Quarantine
-                }
-                BlobFault::NoFile { .. } => Repair::DropRow,
-                BlobFault::RowSize { .. } => Repair::MendRow,
-                _ => Repair::None,
-            };
-            let (digest, why) = (*digest, why.clone());
-            findings.add(F::Blob { digest, why }, repair);
-        }
-        Ok(())
     }
 }

@@ -11,9 +11,6 @@ use crate::types::{Digest, Node, ROOT};
 use crate::work::{BlobUse, Delta, Works};
 use std::collections::{HashMap, HashSet};
 
-/// Directories above a node that its path is followed through.
-const DEPTH: usize = 4096;
-
 /// One tree, its base, and what the store has.
 pub(super) struct WorkCheck<'a> {
     pub works: &'a Works,
@@ -72,7 +69,7 @@ impl WorkCheck<'_> {
         let mut names = Vec::new();
         let mut at = node;
         while at != ROOT {
-            if names.len() == DEPTH {
+            if names.len() == links::DEPTH {
                 return None;
             }
             match self.delta.names.get(&at) {

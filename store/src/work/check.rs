@@ -5,7 +5,7 @@
 //! [`Works::held`].
 
 use super::codec::{self, ContentRow};
-use super::works::Works;
+use super::works::{DATABASE, Works};
 use crate::StoreError;
 use crate::types::{Digest, Node, ROOT};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -49,6 +49,11 @@ pub(crate) struct Unstaged {
 }
 
 impl Works {
+    /// The store in `dir` may have work trees.
+    pub(crate) fn any(dir: &Path) -> bool {
+        dir.join(DATABASE).symlink_metadata().is_ok()
+    }
+
     /// Ids of all trees.
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.list().into_iter().map(|info| info.id).collect()
@@ -56,7 +61,7 @@ impl Works {
 
     /// `None` where the tree is gone.
     pub(crate) fn delta(&self, id: u64) -> Result<Option<Delta>, StoreError> {
-        let path = self.store.dir().join("work.db");
+        let path = self.store.dir().join(DATABASE);
         let read = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&path, flags)?;

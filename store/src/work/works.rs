@@ -14,6 +14,9 @@ use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+/// In the store's folder.
+pub(super) const DATABASE: &str = "work.db";
+
 /// What a work tree is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -57,7 +60,7 @@ impl Works {
     /// `work.db` and `staging/` of the store: created, or opened where they are of this
     /// boot. What a tree that is gone left behind is removed in the background.
     pub fn open_or_create(store: Arc<Store>) -> Result<Works, StoreError> {
-        let path = store.dir().join("work.db");
+        let path = store.dir().join(DATABASE);
         let staging = store.dir().join("staging");
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
         let (conn, _) =

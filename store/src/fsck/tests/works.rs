@@ -208,3 +208,27 @@ fn a_base_gone() {
             .expect("look")
     );
 }
+
+/// Only a work tree knows of its base: a check that is not told of work trees removes nothing.
+#[test]
+fn trees_that_are_not_told_of_lose_nothing() {
+    let desk = Desk::new();
+    let bench = &desk.bench;
+    let base = bench.snapshot;
+    let (small, large) = (bench.small(), bench.large());
+    bench.sql("DELETE FROM step WHERE key = ?1", [&[1_u8; 32]]);
+    bench.sql("DELETE FROM snapshot WHERE digest = ?1", [&base.0]);
+    bench.repair();
+    for blob in [small, large] {
+        assert!(bench.store.blobs.has(&blob).expect("look"));
+    }
+    let report = desk.fsck(true);
+    let row = Fault::SnapshotRow { snapshot: base };
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.fault == row && f.outcome == Outcome::Repaired)
+    );
+    assert_eq!(bench.read(b"large").expect("read"), [1; 50_000]);
+}
