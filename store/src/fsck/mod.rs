@@ -60,9 +60,13 @@ use repair::Mender;
 use report::Findings;
 use roots::Roots;
 use scan::Scanned;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use walk::Walk;
+
+/// Of work trees, pockers, steps, snapshots, files and large blobs.
+const LISTS: u64 = 6;
 
 #[derive(Clone, Copy, Default)]
 pub struct FsckOptions<'a> {
@@ -77,6 +81,8 @@ pub struct FsckOptions<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FsckPhase {
+    /// What there is to check is listed; in lists.
+    Listing,
     /// Blobs and objects are hashed; in bytes, of which the total is an estimate.
     Content,
     /// References are followed; in snapshots.
@@ -103,10 +109,21 @@ impl Store {
         progress: &dyn Fn(FsckProgress),
     ) -> Result<FsckReport, StoreError> {
         let (_guard, _) = self.pins.begin().ok_or(StoreError::Collecting)?;
-        let roots = Roots::list(self, options.works)?;
+        let made = Cell::new(0);
+        let listed = || {
+            made.set(made.get() + 1);
+            progress(FsckProgress {
+                phase: FsckPhase::Listing,
+                done: made.get(),
+                total: LISTS,
+            });
+        };
+        let roots = Roots::list(self, options.works, &listed)?;
         let mut findings = Findings::default();
-        let listed = orphans::list(self, &mut findings)?;
-        let files = roots::files(self, listed)?;
+        let files = orphans::list(self, &mut findings)?;
+        listed();
+        let files = roots::files(self, files)?;
+        listed();
         let mut scanned = scan::scan(self, files, options, progress)?;
         scanned.bad_objects(&mut findings);
         let check = Check {

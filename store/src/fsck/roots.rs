@@ -26,16 +26,25 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    pub fn list(store: &Store, works: Option<&Works>) -> Result<Roots, StoreError> {
+    /// `listed` is told of each list that is made.
+    pub fn list(
+        store: &Store,
+        works: Option<&Works>,
+        listed: &dyn Fn(),
+    ) -> Result<Roots, StoreError> {
         let deltas = works.map(works::deltas).transpose()?.unwrap_or_default();
+        listed();
         let pockers = store.index.pockers()?;
+        listed();
         let steps = store.index.steps()?;
+        listed();
         let rows = store.index.snapshot_rows()?;
+        listed();
         let mut order: Vec<Digest> = rows.iter().map(|row| row.digest).collect();
-        let mut listed: HashSet<Digest> = order.iter().copied().collect();
+        let mut known: HashSet<Digest> = order.iter().copied().collect();
         let named = steps.iter().map(|step| step.snapshot);
         for snapshot in named.chain(deltas.iter().filter_map(|d| d.base)) {
-            if listed.insert(snapshot) {
+            if known.insert(snapshot) {
                 order.push(snapshot);
             }
         }

@@ -25,33 +25,34 @@ fn unfinished(store: &Arc<Store>, seed: u8) -> Ingest {
     ingest
 }
 
-/// In each phase, a tree is made, another is left unfinished, and one that was begun
+/// After each list and in each phase, a tree is made and cloned, another is left unfinished, and one that was begun
 /// before goes on.
 #[test]
 fn sees_no_fault_in_what_is_being_made() {
     let bench = Bench::new();
     let works = Works::open_or_create(bench.store.clone()).expect("works");
-    let base = Some(bench.snapshot);
-    let clone = |n| {
-        works
-            .create(base, WorkClass::Build, b"", at(n))
-            .expect("create")
+    let clone = |base| {
+        let made = works.create(Some(base), WorkClass::Build, b"", at(1));
+        made.expect("create")
     };
-    clone(1);
+    clone(bench.snapshot);
     for repair in [false, true] {
         let seed = Cell::new(if repair { 100 } else { 10 });
         let fresh = || seed.replace(seed.get() + 1);
-        let before = RefCell::new(vec![
-            unfinished(&bench.store, fresh()),
-            unfinished(&bench.store, fresh()),
-        ]);
+        let begun = (0..10).map(|_| unfinished(&bench.store, fresh()));
+        let before = RefCell::new(begun.collect::<Vec<_>>());
         let seen = RefCell::new(Vec::new());
         let made = RefCell::new(Vec::new());
         let meanwhile = |progress: FsckProgress| {
-            if seen.borrow().contains(&progress.phase) {
+            // After each list, and once in each other phase.
+            let moment = match progress.phase {
+                FsckPhase::Listing => (progress.phase, progress.done),
+                phase => (phase, 0),
+            };
+            if seen.borrow().contains(&moment) {
                 return;
             }
-            seen.borrow_mut().push(progress.phase);
+            seen.borrow_mut().push(moment);
             let key = fresh();
             let snapshot = two_files(&bench.store, key).snapshot;
             bench.name(key, snapshot);
@@ -62,7 +63,7 @@ fn sees_no_fault_in_what_is_being_made() {
                 bench.store.put_step(step(fresh(), snapshot)).expect("step");
                 made.borrow_mut().push(snapshot);
             }
-            clone(i64::from(key));
+            clone(snapshot);
             let gc = bench.store.gc(GcOptions::default(), &[]);
             assert!(matches!(gc, Err(StoreError::Collecting)));
         };
@@ -73,7 +74,7 @@ fn sees_no_fault_in_what_is_being_made() {
         };
         let report = bench.store.fsck(&options, &meanwhile).expect("fsck");
         sound(&report);
-        assert_eq!(seen.borrow().len(), 4, "{:?}", seen.borrow());
+        assert_eq!(seen.borrow().len(), 6 + 4, "{:?}", seen.borrow());
         // What was left unfinished is waste now.
         let swept = FsckOptions {
             repair: true,
