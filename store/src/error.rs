@@ -50,8 +50,10 @@ pub enum StoreError {
         expected: u64,
         found: u64,
     },
-    #[error("a collection is running already")]
+    #[error("a collection or a check is running already")]
     Collecting,
+    #[error("the check was stopped")]
+    Stopped,
     #[error("the store has used up all 2^22 snapshot numbers")]
     Ordinals,
     #[error("read the input of a blob: {0}")]

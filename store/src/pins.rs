@@ -3,7 +3,8 @@
 //! A batch pins each digest before it asks whether the store has it, and until it ends. While a
 //! collection runs, pins are kept until the collection ends: it may have
 //! looked at the references before the batch committed its own. The collection removes rows and
-//! files only under the lock of this table, and nothing that is pinned.
+//! files only under the lock of this table, and nothing that is pinned. A check of the
+//! store ([`crate::fsck`]) counts as a collection.
 
 use crate::types::Digest;
 use parking_lot::{Mutex, MutexGuard};

@@ -9,6 +9,7 @@
 //!   blobs/aa/aabb…     large blobs, named by the SHA-256 of their bytes, sparse where they have zeros
 //!   staging/in/        blobs in the making
 //!   staging/N/         staged files of work tree N (their module's own)
+//!   quarantine/        what a check found rotted and moved aside; nothing reads it or takes it away
 //! ```
 //! `index.db` has the format in user_version and named features in a table; a newer format or an
 //! unknown incompatible feature is refused by name. Objects are described in [`crate::object`].

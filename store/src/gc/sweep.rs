@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// Rows, then files, then what memory holds of them. Under the pins' lock.
-    fn remove(&self, table: Table, go: &[Doomed]) -> Result<(), StoreError> {
+    pub(crate) fn remove(&self, table: Table, go: &[Doomed]) -> Result<(), StoreError> {
         if go.is_empty() {
             return Ok(());
         }

@@ -4,12 +4,14 @@
 //! they never wait for it, and hold no transaction over more than one call. Checkpoints run on
 //! a thread of their own ([`checkpoint`]).
 
+mod check;
 mod checkpoint;
 mod docs;
 mod open;
 mod rows;
 mod sweep;
 
+pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};

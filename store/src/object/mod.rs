@@ -33,6 +33,14 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
+/// Says what is wrong with bytes that are no object of any kind.
+pub(crate) fn validate(bytes: &[u8]) -> Result<(), Malformed> {
+    match wire::kind_of(bytes)? {
+        wire::SNAPSHOT => SnapshotData::parse(bytes).map(drop),
+        _ => DirObject::parse(bytes.to_vec()).map(drop),
+    }
+}
+
 /// An object that lists entries: a whole directory or a page of one, or the index over pages.
 #[derive(Clone, Debug)]
 pub enum DirObject {

@@ -9,6 +9,7 @@ mod area;
 mod attrs;
 mod base;
 mod blocks;
+mod check;
 mod clock;
 mod codec;
 mod data;
@@ -26,13 +27,14 @@ mod state;
 mod sweep;
 mod sys;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod tx;
 mod works;
 mod writer;
 mod xattrs;
 
+pub(crate) use check::{BlobUse, Delta};
 pub use names::{LINK_MAX, NAME_MAX, TARGET_MAX};
 pub use perm::allowed;
 pub use replies::REPLIES;

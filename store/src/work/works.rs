@@ -14,6 +14,9 @@ use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+/// In the store's folder.
+pub(super) const DATABASE: &str = "work.db";
+
 /// What a work tree is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -43,7 +46,7 @@ pub struct WorkInfo {
 }
 
 /// Loaded on first use; whoever loads it holds the lock.
-type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
+pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 
 pub struct Works {
     pub(super) store: Arc<Store>,
@@ -57,7 +60,7 @@ impl Works {
     /// `work.db` and `staging/` of the store: created, or opened where they are of this
     /// boot. What a tree that is gone left behind is removed in the background.
     pub fn open_or_create(store: Arc<Store>) -> Result<Works, StoreError> {
-        let path = store.dir().join("work.db");
+        let path = store.dir().join(DATABASE);
         let staging = store.dir().join("staging");
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
         let (conn, _) =
@@ -151,6 +154,10 @@ impl Works {
             .values()
             .map(|(info, _)| info.clone())
             .collect()
+    }
+
+    pub(super) fn slot(&self, id: u64) -> Option<Slot> {
+        self.trees.lock().get(&id).map(|(_, slot)| Arc::clone(slot))
     }
 
     /// One delete; the rows and files below go in the background.

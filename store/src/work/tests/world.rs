@@ -55,6 +55,17 @@ impl World<'_> {
         }
     }
 
+    /// A check of the store finds nothing wrong.
+    pub fn checked(&self) {
+        let options = crate::FsckOptions {
+            works: Some(self.bench.works()),
+            ..Default::default()
+        };
+        let report = self.bench.store.fsck(&options, &|_| ()).unwrap();
+        assert_eq!(report.findings, []);
+        assert!(!report.incomplete && report.checked.work_trees > 0);
+    }
+
     /// What kill -9 and a restart leave.
     pub fn reopen(&mut self) {
         let id = self.tree().id();
