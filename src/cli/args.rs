@@ -72,6 +72,8 @@ pub enum Command {
     Import(Import),
     /// Drop what nothing refers to
     Gc(Gc),
+    /// Check the whole store
+    Fsck(Fsck),
     /// Run the server, or stop it
     Serve(Serve),
     /// Say what this host can do and what is missing
@@ -235,6 +237,16 @@ pub struct Gc {
     /// Say what would go
     #[arg(long)]
     pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// Set aside what rotted, mend what can be mended, drop what nothing refers to
+    #[arg(long)]
+    pub repair: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ mod create;
 pub mod defaults;
 mod doctor;
 mod error;
+mod fsck;
 mod ls;
 mod manage;
 mod mounting;
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<i32, CliError> {
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Gc(args) => done(manage::gc(&settings, &args)),
+        Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Export(args) => done(transfer::export(&settings, &args)),
         Command::Import(args) => done(transfer::import(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),

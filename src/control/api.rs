@@ -230,6 +230,36 @@ pub struct GcDone {
     pub bytes: u64,
 }
 
+/// `POST /v1/fsck`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FsckDone {
+    /// Nothing is wrong that was not repaired; there may be waste.
+    pub sound: bool,
+    /// Something could not be read, so nothing was taken for unreferenced.
+    pub incomplete: bool,
+    pub findings: Vec<FsckFinding>,
+    /// Findings that are not listed.
+    pub more: u64,
+    pub snapshots: u64,
+    pub objects: u64,
+    pub blobs: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FsckFinding {
+    /// `note`, `warning` or `damage`.
+    pub severity: String,
+    pub what: String,
+    pub outcome: String,
+    /// Where it is, 32 of each at most.
+    pub snapshots: Vec<String>,
+    pub steps: Vec<String>,
+    pub work_trees: Vec<u64>,
+    /// One path of it, for people: bytes that are not UTF-8 are replaced.
+    pub example: Option<String>,
+}
+
 /// `POST /v1/stop`: what it ended before it left.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {

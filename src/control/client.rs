@@ -367,6 +367,15 @@ impl Client {
         )
     }
 
+    /// Checks the whole store, and repairs it when told to.
+    pub fn fsck(&self, repair: bool) -> Result<FsckDone, ClientError> {
+        self.call(
+            Method::POST,
+            &format!("/v1/fsck?repair={repair}"),
+            Some(&()),
+        )
+    }
+
     pub fn file_of(&self, snapshot: &str, path: &str) -> Result<Option<Vec<u8>>, ClientError> {
         self.call(
             Method::POST,

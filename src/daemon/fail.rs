@@ -4,6 +4,8 @@ use crate::control::api::ApiError;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use pocker_store::types::Errno;
+use pocker_store::{IngestError, StoreError};
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -41,8 +43,9 @@ impl Fail {
     }
 
     /// The store or the host failed; causes are joined into one line.
-    pub fn internal(tried: impl Into<String>, error: &dyn std::error::Error) -> Fail {
+    pub fn internal(tried: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Fail {
         let mut message = tried.into();
+        let mut hint = None;
         let mut next = Some(error);
         while let Some(cause) = next {
             let text = cause.to_string();
@@ -50,16 +53,36 @@ impl Fail {
                 message.push_str(": ");
                 message.push_str(&text);
             }
+            if no_room(cause) {
+                hint = Some(ROOM.to_string());
+            }
             next = cause.source();
         }
         tracing::error!("{message}");
-        Fail::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+        let mut fail = Fail::new(StatusCode::INTERNAL_SERVER_ERROR, message);
+        fail.error.hint = hint;
+        fail
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Fail {
         self.error.hint = Some(hint.into());
         self
     }
+}
+
+/// What gives room back on a full disk.
+const ROOM: &str = "free space on the store's file system: `pocker reset NAME` drops kept trees, `pocker rm NAME` and `pocker gc` what is not needed";
+
+fn no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Full { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(IngestError::Store(StoreError::Full { .. }))
+        )
+        || matches!(error.downcast_ref(), Some(Errno::NoSpc | Errno::DQuot))
+        || error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
 }
 
 impl IntoResponse for Fail {

@@ -1,6 +1,7 @@
 //! The server process: the store as an NFS file system, and the control socket.
 
 pub mod archive;
+mod check;
 mod claims;
 pub mod clock;
 mod docs;

@@ -33,7 +33,7 @@ pub struct Daemon {
     pub stop: tokio::sync::watch::Sender<bool>,
 }
 
-fn internal<E: std::error::Error>(tried: &str) -> impl Fn(E) -> Fail {
+fn internal<E: std::error::Error + 'static>(tried: &str) -> impl Fn(E) -> Fail {
     let tried = tried.to_string();
     move |e| Fail::internal(tried.clone(), &e)
 }

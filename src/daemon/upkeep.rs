@@ -66,7 +66,8 @@ impl Daemon {
 
     /// A mount is gone: forgets it, and drops the clone it showed.
     pub fn forget_mount(&self, target: &str) -> Outcome<()> {
-        let fail = |e: &dyn std::error::Error| Fail::internal("cannot forget the mount", e);
+        let fail =
+            |e: &(dyn std::error::Error + 'static)| Fail::internal("cannot forget the mount", e);
         let found =
             docs::get::<MountRecord>(&self.store, target.as_bytes()).map_err(|e| fail(&e))?;
         let Some(mount) = found else { return Ok(()) };

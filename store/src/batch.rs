@@ -8,7 +8,7 @@
 use crate::blob::{SMALL, Staged};
 use crate::error::StoreError;
 use crate::index::{
-    Large, Step, Sync, drop_step, put_large, put_objects, put_small, put_snapshot, put_step,
+    Large, Packed, Step, Sync, drop_step, put_large, put_objects, put_small, put_snapshot, put_step,
 };
 use crate::object::{
     Counts, DirObject, Entry, ObjectSink, SnapshotData, digest_of, edit_dir, put_dir,
@@ -54,7 +54,7 @@ pub struct Batch {
     store: Arc<Store>,
     pinned: HashSet<Digest>,
     roots: Vec<Digest>,
-    blobs: Vec<(Digest, Vec<u8>)>,
+    blobs: Vec<(Digest, Packed)>,
     objects: Vec<(Digest, Vec<u8>)>,
     pending: usize,
     incoming: Vec<Incoming>,
@@ -102,8 +102,9 @@ impl Batch {
             return self.put_staged(staged);
         }
         if self.pin(digest) {
-            self.pending += bytes.len();
-            self.blobs.push((digest, bytes));
+            let packed = Packed::new(bytes);
+            self.pending += packed.bytes.len();
+            self.blobs.push((digest, packed));
             self.spill()?;
         }
         Ok(digest)

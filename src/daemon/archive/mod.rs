@@ -7,7 +7,6 @@ pub mod work;
 
 use entry::{Kind, TarEntry};
 use pocker_store::object::Meta;
-use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
 /// Most entries an archive may hold: a large distribution has a tenth.
@@ -47,24 +46,12 @@ pub trait Sink {
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError>;
 }
 
-/// What went through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    pub entries: u64,
-    pub bytes: u64,
-    pub sha256: [u8; 32],
-}
-
-/// Reads a whole tar stream into `sink`; gzip is told by its first bytes.
-pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, ArchiveError> {
-    let mut hashed = Hashed {
-        inner: stream,
-        hasher: Sha256::new(),
-        bytes: 0,
-    };
+/// Reads a whole tar stream into `sink`, to the stream's very end; gzip is told by its first
+/// bytes. How many entries there were.
+pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
     let mut head = [0; 2];
-    let got = fill(&mut hashed, &mut head).map_err(ArchiveError::Read)?;
-    let joined = std::io::Read::chain(&head[..got], &mut hashed);
+    let got = fill(stream, &mut head).map_err(ArchiveError::Read)?;
+    let joined = std::io::Read::chain(&head[..got], &mut *stream);
     let entries = if head == [0x1f, 0x8b] {
         let mut plain = flate2::read::MultiGzDecoder::new(joined);
         let entries = entries(&mut plain, sink)?;
@@ -76,13 +63,9 @@ pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, Archi
         std::io::copy(&mut plain, &mut std::io::sink()).map_err(ArchiveError::Read)?;
         entries
     };
-    // What follows the end marker belongs to the digest as well.
-    std::io::copy(&mut hashed, &mut std::io::sink()).map_err(ArchiveError::Read)?;
-    Ok(Counted {
-        entries,
-        bytes: hashed.bytes,
-        sha256: hashed.hasher.finalize().into(),
-    })
+    // What follows the end marker belongs to the archive as well.
+    std::io::copy(stream, &mut std::io::sink()).map_err(ArchiveError::Read)?;
+    Ok(entries)
 }
 
 fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
@@ -121,20 +104,4 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(got)
-}
-
-/// Hashes and counts what passes.
-struct Hashed<'a> {
-    inner: &'a mut dyn Read,
-    hasher: Sha256,
-    bytes: u64,
-}
-
-impl Read for Hashed<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.bytes += n as u64;
-        Ok(n)
-    }
 }

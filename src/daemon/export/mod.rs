@@ -108,7 +108,9 @@ impl Exports {
     }
 
     fn save(&self, table: &Table) -> Outcome<()> {
-        let fail = |e: &dyn std::error::Error| Fail::internal("cannot save the browse view", e);
+        let fail = |e: &(dyn std::error::Error + 'static)| {
+            Fail::internal("cannot save the browse view", e)
+        };
         let bytes = table.save().map_err(|e| fail(&e))?;
         self.store
             .put_record(TABLE.0, TABLE.1, &bytes)

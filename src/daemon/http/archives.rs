@@ -12,9 +12,10 @@ use axum::extract::{Path, Query, State};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use std::io::{Read, Write};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Chunks in flight between the socket and the blocking side.
 const QUEUE: usize = 8;
@@ -25,6 +26,21 @@ type Chunks = mpsc::Receiver<std::io::Result<Bytes>>;
 struct BodyReader {
     chunks: Chunks,
     current: Bytes,
+    whole: oneshot::Receiver<Whole>,
+}
+
+/// What a body was, once all of it has passed.
+struct Whole {
+    bytes: u64,
+    sha256: [u8; 32],
+}
+
+impl BodyReader {
+    /// After the last byte was read.
+    fn whole(self) -> Outcome<Whole> {
+        let whole = self.whole.blocking_recv();
+        whole.map_err(|e| Fail::internal("the archive ended in the middle", &e))
+    }
 }
 
 impl Read for BodyReader {
@@ -41,23 +57,32 @@ impl Read for BodyReader {
     }
 }
 
+/// The digest is taken here, beside the thread that takes the archive apart and hashes
+/// its files.
 fn reader(body: Body) -> BodyReader {
     let (send, chunks) = mpsc::channel(QUEUE);
+    let (tell, whole) = oneshot::channel();
     tokio::spawn(async move {
         let mut stream = body.into_data_stream();
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
         while let Some(chunk) = stream.next().await {
-            if send
-                .send(chunk.map_err(std::io::Error::other))
-                .await
-                .is_err()
-            {
-                break;
+            let broken = chunk.is_err();
+            if let Ok(chunk) = &chunk {
+                hash.update(chunk);
+                bytes += chunk.len() as u64;
+            }
+            let sent = send.send(chunk.map_err(std::io::Error::other)).await;
+            if broken || sent.is_err() {
+                return;
             }
         }
+        let sha256 = hash.finalize().into();
+        let _ = tell.send(Whole { bytes, sha256 });
     });
     BodyReader {
         chunks,
         current: Bytes::new(),
+        whole,
     }
 }
 
@@ -97,16 +122,17 @@ pub async fn ingest(
     let mut stream = reader(body);
     let done = on_blocking(d, move |d| {
         let mut sink = IngestSink::new(&d.store);
-        let counted = archive::read(&mut stream, &mut sink).map_err(refused)?;
+        let entries = archive::read(&mut stream, &mut sink).map_err(refused)?;
+        let whole = stream.whole()?;
         let done = sink.finish(q.clamp).map_err(refused)?;
         let snapshot = done.snapshot;
         // Nothing refers to the tree yet: its builder is about to.
         d.hold(done.tree);
         Ok(ArchiveDone {
             snapshot: Some(snapshot.to_string()),
-            entries: counted.entries,
-            bytes: counted.bytes,
-            sha256: hex::encode(counted.sha256),
+            entries,
+            bytes: whole.bytes,
+            sha256: hex::encode(whole.sha256),
         })
     });
     done.await.map(Json)
@@ -132,12 +158,13 @@ pub async fn apply(
         let tree = tree.map_err(|_| Fail::not_found(format!("there is no work tree {id}")))?;
         let mut sink = WorkSink::new(tree, &dest).map_err(refused)?;
         let sink: &mut dyn Sink = &mut sink;
-        let counted = archive::read(&mut stream, sink).map_err(refused)?;
+        let entries = archive::read(&mut stream, sink).map_err(refused)?;
+        let whole = stream.whole()?;
         Ok(ArchiveDone {
             snapshot: None,
-            entries: counted.entries,
-            bytes: counted.bytes,
-            sha256: hex::encode(counted.sha256),
+            entries,
+            bytes: whole.bytes,
+            sha256: hex::encode(whole.sha256),
         })
     });
     done.await.map(Json)

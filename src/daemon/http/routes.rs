@@ -49,6 +49,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/snapshots/{digest}/file", post(file_of))
         .route("/v1/snapshots/{digest}/is-dir", post(is_dir))
         .route("/v1/gc", post(gc))
+        .route("/v1/fsck", post(fsck))
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
@@ -234,6 +235,16 @@ struct DryRun {
 
 async fn gc(State(d): Shared, Query(q): Query<DryRun>) -> Outcome<Json<GcDone>> {
     blocking(d, move |d| d.gc(q.dry_run)).await
+}
+
+#[derive(Deserialize)]
+struct Repair {
+    #[serde(default)]
+    repair: bool,
+}
+
+async fn fsck(State(d): Shared, Query(q): Query<Repair>) -> Outcome<Json<FsckDone>> {
+    blocking(d, move |d| d.fsck(q.repair)).await
 }
 
 async fn stop(State(d): Shared) -> Outcome<Json<Stopped>> {

@@ -61,6 +61,7 @@ pub(super) fn stage(area: &Area, reader: &mut dyn Read, limit: u64) -> Result<St
     // A hole at the end is only there once the length says so.
     file.set_len(staged.size)
         .map_err(|e| StoreError::io("set the size of", &staged.path, e))?;
+    crate::sys::begin_writing(&file);
     staged.digest = Digest(hash.finalize().into());
     Ok(staged)
 }

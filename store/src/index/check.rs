@@ -1,9 +1,9 @@
 //! What a check of the store reads and mends.
 
+use super::pack::unpacked;
 use super::{Index, Large, Sync, Table, digest_column};
 use crate::error::StoreError;
 use crate::types::Digest;
-use rusqlite::types::ValueRef;
 
 /// A snapshot's row: its sums are copies of what its object says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Index {
         })
     }
 
-    /// Calls `f` with digest and bytes of each row after `after` and up to `to`, not copied.
+    /// Calls `f` with digest and bytes of each row after `after` and up to `to`.
     pub fn scan(
         &self,
         table: Table,
@@ -59,19 +59,19 @@ impl Index {
         f: &mut dyn FnMut(Digest, &[u8]),
     ) -> Result<(), StoreError> {
         self.read("read rows", |c| {
+            // Objects are never packed.
+            let plain = match table {
+                Table::SmallBlob => "plain",
+                _ => "NULL",
+            };
             let sql = format!(
-                "SELECT digest, bytes FROM {} WHERE id > ?1 AND id <= ?2 ORDER BY id",
+                "SELECT digest, bytes, {plain} FROM {} WHERE id > ?1 AND id <= ?2 ORDER BY id",
                 name(table)
             );
             let mut all = c.prepare_cached(&sql)?;
             let mut rows = all.query((after, to))?;
             while let Some(row) = rows.next()? {
-                // What is no blob is not what was put: its digest will tell.
-                let bytes = match row.get_ref(1)? {
-                    ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
-                    _ => &[],
-                };
-                f(digest_column(row, 0)?, bytes);
+                f(digest_column(row, 0)?, &unpacked(row, 1)?);
             }
             Ok(())
         })

@@ -8,12 +8,14 @@ mod check;
 mod checkpoint;
 mod docs;
 mod open;
+mod pack;
 mod rows;
 mod sweep;
 
 pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
+pub(crate) use pack::Packed;
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 

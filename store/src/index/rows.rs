@@ -1,5 +1,6 @@
 //! Blobs, objects and snapshots as rows.
 
+use super::pack::{Packed, unpacked};
 use super::{Index, Sync, digest_column};
 use crate::error::StoreError;
 use crate::types::Digest;
@@ -15,7 +16,9 @@ pub(crate) struct Large {
 impl Index {
     pub fn small(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         self.read("read a blob", |c| {
-            bytes(c, "SELECT bytes FROM small_blob WHERE digest = ?1", digest)
+            c.prepare_cached("SELECT bytes, plain FROM small_blob WHERE digest = ?1")?
+                .query_row([&digest.0], |row| Ok(unpacked(row, 0)?.into_owned()))
+                .optional()
         })
     }
 
@@ -74,12 +77,12 @@ impl Index {
     pub fn put_bytes(
         &self,
         sync: Sync,
-        blobs: &[(Digest, Vec<u8>)],
+        blobs: &[(Digest, Packed)],
         objects: &[(Digest, Vec<u8>)],
     ) -> Result<(), StoreError> {
-        let size =
-            |list: &[(Digest, Vec<u8>)]| list.iter().map(|(_, b)| b.len() + 64).sum::<usize>();
-        let total = (size(blobs) + size(objects)) as u64;
+        let small: usize = blobs.iter().map(|(_, b)| b.bytes.len() + 64).sum();
+        let objects_size: usize = objects.iter().map(|(_, b)| b.len() + 64).sum();
+        let total = (small + objects_size) as u64;
         self.write("write blobs and objects", sync, total, |tx| {
             put_small(tx, blobs)?;
             put_objects(tx, objects)
@@ -93,11 +96,12 @@ fn bytes(c: &Connection, sql: &str, digest: &Digest) -> rusqlite::Result<Option<
         .optional()
 }
 
-pub(crate) fn put_small(tx: &Transaction<'_>, rows: &[(Digest, Vec<u8>)]) -> rusqlite::Result<()> {
-    let mut put =
-        tx.prepare_cached("INSERT OR IGNORE INTO small_blob (digest, bytes) VALUES (?1, ?2)")?;
-    for (digest, bytes) in rows {
-        put.execute((&digest.0, bytes))?;
+pub(crate) fn put_small(tx: &Transaction<'_>, rows: &[(Digest, Packed)]) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached(
+        "INSERT OR IGNORE INTO small_blob (digest, bytes, plain) VALUES (?1, ?2, ?3)",
+    )?;
+    for (digest, blob) in rows {
+        put.execute((&digest.0, &blob.bytes, blob.plain))?;
     }
     Ok(())
 }

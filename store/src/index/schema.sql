@@ -2,7 +2,13 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- Features in use. A program that does not know one with incompatible = 1 refuses the store.
 CREATE TABLE feature (name TEXT PRIMARY KEY, incompatible INTEGER NOT NULL) WITHOUT ROWID;
 -- Rows in the order they came, so that the files of one tree lie together; found by digest.
-CREATE TABLE small_blob (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL);
+-- plain: bytes is an LZ4 block of that many; NULL: the bytes themselves.
+CREATE TABLE small_blob (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    bytes BLOB NOT NULL,
+    plain INTEGER
+);
 CREATE TABLE large_blob (digest BLOB PRIMARY KEY, size INTEGER NOT NULL, used INTEGER NOT NULL)
     WITHOUT ROWID;
 CREATE TABLE object (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, bytes BLOB NOT NULL);

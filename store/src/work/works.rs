@@ -189,7 +189,13 @@ impl Works {
                 self.sweeper.remove(id);
                 Ok(())
             }
-            Err(e) => Err(db("drop work tree", &e)),
+            Err(e) => match db("drop work tree", &e) {
+                Errno::NoSpc => {
+                    self.sweeper.remove_all(id);
+                    Ok(())
+                }
+                other => Err(other),
+            },
         }
     }
 }

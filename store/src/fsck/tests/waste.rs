@@ -1,7 +1,7 @@
 //! What nothing refers to, and what only looks so.
 
 use super::*;
-use crate::index::{Large, Sync};
+use crate::index::{Large, Packed, Sync};
 use crate::object::put_dir;
 use crate::tests::blob_files;
 
@@ -16,7 +16,7 @@ fn litter(bench: &Bench) -> [Digest; 4] {
     };
     let (object, _) = put_dir(&mut sink, [entry]).expect("directory");
     let small = digest_of(b"nobody's");
-    let blobs = [(small, b"nobody's".to_vec())];
+    let blobs = [(small, Packed::new(b"nobody's".to_vec()))];
     let put = store.index.put_bytes(Sync::Full, &blobs, &sink.0);
     put.expect("put");
     let [large, file] = [7, 8].map(|byte| {
@@ -198,7 +198,7 @@ fn a_needed_file_without_its_row_is_left_to_its_batch() {
 fn findings_have_a_bound() {
     let bench = Bench::new();
     let blobs: Vec<_> = (0..report::FINDINGS + 5)
-        .map(|n| (digest_of(&n.to_le_bytes()), b"rotted".to_vec()))
+        .map(|n| (digest_of(&n.to_le_bytes()), Packed::new(b"rotted".to_vec())))
         .collect();
     bench
         .store

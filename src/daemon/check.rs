@@ -1,0 +1,64 @@
+//! `pocker fsck`: the store's check, in the words of the control socket.
+
+use super::fail::{Fail, Outcome};
+use super::state::Daemon;
+use crate::control::api::{FsckDone, FsckFinding};
+use pocker_store::fsck::{Finding, Outcome as Mended, Repair, Severity};
+use pocker_store::{FsckOptions, StoreError};
+
+impl Daemon {
+    /// Checks the store while everything else goes on.
+    pub fn fsck(&self, repair: bool) -> Outcome<FsckDone> {
+        let options = FsckOptions {
+            repair,
+            works: Some(&self.works),
+            cancel: None,
+        };
+        let report = self.store.fsck(&options, &|_| ()).map_err(|e| match e {
+            StoreError::Collecting => Fail::busy("a collection or another check is under way")
+                .hint("try again when it has ended"),
+            e => Fail::internal("cannot check the store", &e),
+        })?;
+        let checked = report.checked;
+        Ok(FsckDone {
+            sound: report.more == 0 && report.unrepaired().next().is_none(),
+            incomplete: report.incomplete,
+            more: report.more,
+            snapshots: checked.snapshots,
+            objects: checked.objects,
+            blobs: checked.blobs,
+            bytes: checked.bytes,
+            findings: report.findings.iter().map(told).collect(),
+        })
+    }
+}
+
+fn told(finding: &Finding) -> FsckFinding {
+    let hex = |digests: &[pocker_store::types::Digest]| {
+        digests.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let outcome = match &finding.outcome {
+        Mended::Found => match finding.repair {
+            Repair::None => "no repair from what the store holds".to_string(),
+            _ => "can be repaired".to_string(),
+        },
+        Mended::Repaired => "repaired".to_string(),
+        Mended::Left(why) => format!("left: {why}"),
+        Mended::Failed(why) => format!("the repair failed: {why}"),
+    };
+    let severity = match finding.severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Damage => "damage",
+    };
+    let example = finding.places.example.as_deref();
+    FsckFinding {
+        severity: severity.to_string(),
+        what: finding.fault.to_string(),
+        outcome,
+        snapshots: hex(&finding.places.snapshots),
+        steps: hex(&finding.places.steps),
+        work_trees: finding.places.work_trees.clone(),
+        example: example.map(|path| format!("/{}", String::from_utf8_lossy(path))),
+    }
+}
