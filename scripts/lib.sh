@@ -43,19 +43,22 @@ at_least() {
   [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
+# Nothing where there is none.
+cargo_version() { { cargo --version 2>/dev/null || true; } | cut -d' ' -f2; }
+
 # A cargo that is new enough for Cargo.toml's rust-version, on PATH.
 need_cargo() {
   local want have
   [ ! -d "$HOME/.cargo/bin" ] || PATH=$HOME/.cargo/bin:$PATH
   want=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
-  have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
+  have=$(cargo_version)
   if [ -z "$have" ] || ! at_least "$have" "$want"; then
     say "cargo is ${have:-missing}, at least $want is wanted: installing Debian's"
     need_packages rustc-web cargo-web
     hash -r
     # Debian's own, before an older one that is on PATH.
     PATH=/usr/bin:$PATH
-    have=$(cargo --version 2>/dev/null | cut -d' ' -f2)
+    have=$(cargo_version)
     [ -n "$have" ] && at_least "$have" "$want" ||
       die "cargo $want or newer is needed, and this system's packages have ${have:-none}" "install Rust from your system or https://rustup.rs"
   fi
