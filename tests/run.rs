@@ -191,3 +191,23 @@ fn a_run_outlives_its_killed_server() {
     let done = wait(child).ok();
     assert_eq!(done.out, "one\none\ntwo\n");
 }
+
+#[test]
+fn what_is_mounted_is_not_removed_and_a_link_to_it_unmounts_it() {
+    let w = World::new();
+    w.create("box", "EXEC echo kept >/kept\nRUN true\n").ok();
+    std::fs::create_dir(w.path("m")).expect("mkdir");
+    std::os::unix::fs::symlink(w.path("m"), w.path("link")).expect("link");
+    w.pocker(&["mount", "box", "m"]).ok();
+    w.pocker(&["rm", "box"])
+        .fails(&["mounted on", "hint:", "pocker umount"]);
+    let kept = std::fs::read_to_string(w.path("m/kept"));
+    assert_eq!(kept.expect("read"), "kept\n");
+    w.pocker(&["umount", "link"]).ok();
+    assert!(!w.path("m/kept").exists());
+    w.pocker(&["umount", "/"])
+        .fails(&["mounted nothing on /", "hint:"]);
+    w.pocker(&["mount", "box", "m"]).ok();
+    w.pocker(&["rm", "--force", "box"]).ok();
+    assert_eq!(w.path("m").read_dir().expect("unmounted").count(), 0);
+}

@@ -201,11 +201,21 @@ fn mount_there(
 }
 
 pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
-    let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
-    let target = text(&dir)?.trim_end_matches('/');
     let client = open::server(settings)?;
-    let known = client.mounts()?.into_iter().any(|m| m.target == target);
-    if !known {
+    let mounts = client.mounts()?;
+    let known = |dir: &Path| mounts.iter().any(|m| Path::new(&m.target) == dir);
+    let mut dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    // Only then: looking at a mount whose server is away would wait for it.
+    if !known(&dir)
+        && let Ok(real) = std::fs::canonicalize(&dir)
+    {
+        dir = real;
+    }
+    let target = match text(&dir)?.trim_end_matches('/') {
+        "" => "/",
+        target => target,
+    };
+    if !known(Path::new(target)) {
         return Err(CliError::new(format!("pocker mounted nothing on {target}"))
             .hint("umount(8) unmounts what others mounted"));
     }

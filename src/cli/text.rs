@@ -3,6 +3,7 @@
 use super::args::{Cli, Json};
 use super::error::CliError;
 use clap::CommandFactory;
+use std::io::Write;
 use std::path::Path;
 
 /// Bytes in decimal units.
@@ -50,8 +51,15 @@ pub fn version(args: &Json) -> Result<(), CliError> {
 }
 
 pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
-    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut std::io::stdout());
-    Ok(())
+    // Not straight to stdout: the generator panics where that is a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut script);
+    match std::io::stdout().write_all(&script) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::from_error("cannot write the script", &e))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub fn man(dir: &Path) -> Result<(), CliError> {

@@ -303,6 +303,15 @@ impl Daemon {
         self.known_pocker(name)
     }
 
+    /// Where `pocker mount` has a step of NAME.
+    fn mounted_of(&self, name: &str) -> Outcome<Vec<MountRecord>> {
+        self.reap();
+        let all: Vec<MountRecord> =
+            docs::all(&self.store).map_err(internal("cannot list mounts"))?;
+        let of = |m: &MountRecord| m.what.split('@').next() == Some(name);
+        Ok(all.into_iter().filter(of).collect())
+    }
+
     pub fn remove_pocker(&self, name: &str, force: bool) -> Outcome<()> {
         let pocker = self.known_pocker(name)?;
         if !pocker.running.is_empty() && !force {
@@ -317,8 +326,22 @@ impl Daemon {
             ))
             .hint(format!("stop it first, or `pocker rm --force {name}`")));
         }
+        let mounted = self.mounted_of(name)?;
+        if !mounted.is_empty() && !force {
+            let at: Vec<&str> = mounted.iter().map(|m| m.target.as_str()).collect();
+            return Err(
+                Fail::busy(format!("{name} is mounted on {}", at.join(", "))).hint(format!(
+                    "`pocker umount {}` first, or `pocker rm --force {name}`",
+                    at.first().copied().unwrap_or_default()
+                )),
+            );
+        }
         if force {
             self.stop_runs(Some(name));
+            self.unmount_all(
+                |m| mounted.iter().any(|own| own.target == m.target),
+                &mut Stopped::default(),
+            );
         }
         let _one = self.change.lock();
         self.drop_ended_runs(name)?;
