@@ -199,7 +199,10 @@ fn a_server_that_stays_away_ends_the_build_with_a_word() {
     let w = World::new();
     w.pockerfile(
         "a",
-        "EXEC echo up; while :; do echo x >/x; sleep 0.1; done\nRUN true\n",
+        &format!(
+            "EXEC echo up; while :; do echo x >/x; sleep 0.1; done # {}\nRUN true\n",
+            w.dir.path().display()
+        ),
     );
     let mut server = w.start(&["serve"]);
     until("the server answers", || w.path("s/control.sock").exists());
@@ -221,6 +224,11 @@ fn a_server_that_stays_away_ends_the_build_with_a_word() {
         rest.contains("did not come back within 1 s") && rest.contains("hint:"),
         "{rest}"
     );
+    // The command was waiting for an answer to a write, and the helper for the server.
+    w.pocker(&["serve", "--stop"]).ok();
+    until("neither the command nor the mount helper is left", || {
+        w.processes().is_empty()
+    });
 }
 
 #[test]

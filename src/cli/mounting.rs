@@ -84,6 +84,7 @@ fn mount_at(
         nodev: true,
         noexec: false,
         cache,
+        outlives: true,
     })?;
     mounted.leak();
     Ok(())

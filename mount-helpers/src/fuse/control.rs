@@ -89,6 +89,7 @@ pub(crate) struct Mount {
     pub export: Vec<u8>,
     pub cache: Cache,
     pub read_only: bool,
+    pub outlives: bool,
 }
 
 /// What became of it.
