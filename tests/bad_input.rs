@@ -247,3 +247,39 @@ fn a_host_that_can_mount_nothing_is_told_so() {
     let done = support::wait(command.spawn().expect("unshare starts"));
     done.fails(&["fuse", "hint:", "pocker doctor"]);
 }
+
+/// What a build that filled the store left is dropped again, although dropping it wants
+/// room in the store's own records.
+#[test]
+fn a_store_that_is_full_works_again_once_the_failed_build_is_dropped() {
+    let w = World::new();
+    let small = w.path("small");
+    std::fs::create_dir(&small).expect("mkdir");
+    let none: Option<&str> = None;
+    nix::mount::mount(
+        none,
+        &small,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        Some("size=24m"),
+    )
+    .expect("a small tmpfs");
+    let pocker = |args: &[&str]| {
+        let mut command = w.command(args);
+        command
+            .env("POCKER_STORE", small.join("store"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        support::wait(command.spawn().expect("pocker starts"))
+    };
+    w.pockerfile("box", "RUN echo started\n");
+    pocker(&["create", "-f", "box.pockerfile", "box"]).ok();
+    w.pockerfile("big", "EXEC dd if=/dev/urandom of=/big bs=1M\nRUN true\n");
+    pocker(&["create", "-f", "big.pockerfile", "big"]).fails(&["No space left on device"]);
+    // Kept for `pocker debug` where that could still be recorded.
+    pocker(&["reset", "big"]);
+    pocker(&["gc"]).ok();
+    assert_eq!(pocker(&["box"]).ok().out, "started\n");
+    pocker(&["serve", "--stop"]).ok();
+    nix::mount::umount(&small).expect("unmount");
+}

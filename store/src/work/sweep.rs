@@ -74,7 +74,7 @@ impl Work {
                 return;
             }
             self.rows(id);
-            self.files(id);
+            self.area.remove_tree(id);
         }
     }
 
@@ -97,16 +97,6 @@ impl Work {
                     }
                 }
             }
-        }
-    }
-
-    fn files(&self, id: u64) {
-        let dir = self.area.tree_dir(id);
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %dir.display(), error = %e, "remove staged files of a dropped tree");
-            }
-            _ => {}
         }
     }
 }
