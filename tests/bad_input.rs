@@ -169,6 +169,14 @@ fn what_is_not_there_is_said_plainly() {
 }
 
 #[test]
+fn a_pipe_that_brings_nothing_makes_no_pocker() {
+    let w = World::new();
+    w.pocker(&["import", "-", "a"])
+        .fails(&["archive", "complete"]);
+    w.pocker(&["run", "a"]).fails(&["no pocker named a"]);
+}
+
+#[test]
 fn another_user_is_told_to_be_root() {
     let w = World::new();
     let mut command = w.command(&["ls"]);

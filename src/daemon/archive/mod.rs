@@ -64,6 +64,10 @@ pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<Counted, Archi
     };
     let mut head = [0; 2];
     let got = fill(&mut hashed, &mut head).map_err(ArchiveError::Read)?;
+    if got == 0 {
+        // What comes out of a pipe whose writer failed; an empty archive has an end marker.
+        return Err(ArchiveError::Read(std::io::ErrorKind::UnexpectedEof.into()));
+    }
     let joined = std::io::Read::chain(&head[..got], &mut hashed);
     let entries = if head == [0x1f, 0x8b] {
         let mut plain = flate2::read::MultiGzDecoder::new(joined);
