@@ -169,6 +169,14 @@ fn what_is_not_there_is_said_plainly() {
 }
 
 #[test]
+fn a_pipe_that_brings_nothing_makes_no_pocker() {
+    let w = World::new();
+    w.pocker(&["import", "-", "a"])
+        .fails(&["archive", "complete"]);
+    w.pocker(&["run", "a"]).fails(&["no pocker named a"]);
+}
+
+#[test]
 fn another_user_is_told_to_be_root() {
     let w = World::new();
     let mut command = w.command(&["ls"]);
@@ -199,7 +207,10 @@ fn a_server_that_stays_away_ends_the_build_with_a_word() {
     let w = World::new();
     w.pockerfile(
         "a",
-        "EXEC echo up; while :; do echo x >/x; sleep 0.1; done\nRUN true\n",
+        &format!(
+            "EXEC echo up; while :; do echo x >/x; sleep 0.1; done # {}\nRUN true\n",
+            w.dir.path().display()
+        ),
     );
     let mut server = w.start(&["serve"]);
     until("the server answers", || w.path("s/control.sock").exists());
@@ -221,6 +232,11 @@ fn a_server_that_stays_away_ends_the_build_with_a_word() {
         rest.contains("did not come back within 1 s") && rest.contains("hint:"),
         "{rest}"
     );
+    // The command was waiting for an answer to a write, and the helper for the server.
+    w.pocker(&["serve", "--stop"]).ok();
+    until("neither the command nor the mount helper is left", || {
+        w.processes().is_empty()
+    });
 }
 
 #[test]
@@ -238,4 +254,40 @@ fn a_host_that_can_mount_nothing_is_told_so() {
         .stderr(std::process::Stdio::piped());
     let done = support::wait(command.spawn().expect("unshare starts"));
     done.fails(&["fuse", "hint:", "pocker doctor"]);
+}
+
+/// What a build that filled the store left is dropped again, although dropping it wants
+/// room in the store's own records.
+#[test]
+fn a_store_that_is_full_works_again_once_the_failed_build_is_dropped() {
+    let w = World::new();
+    let small = w.path("small");
+    std::fs::create_dir(&small).expect("mkdir");
+    let none: Option<&str> = None;
+    nix::mount::mount(
+        none,
+        &small,
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        Some("size=24m"),
+    )
+    .expect("a small tmpfs");
+    let pocker = |args: &[&str]| {
+        let mut command = w.command(args);
+        command
+            .env("POCKER_STORE", small.join("store"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        support::wait(command.spawn().expect("pocker starts"))
+    };
+    w.pockerfile("box", "RUN echo started\n");
+    pocker(&["create", "-f", "box.pockerfile", "box"]).ok();
+    w.pockerfile("big", "EXEC dd if=/dev/urandom of=/big bs=1M\nRUN true\n");
+    pocker(&["create", "-f", "big.pockerfile", "big"]).fails(&["No space left on device"]);
+    // Kept for `pocker debug` where that could still be recorded.
+    pocker(&["reset", "big"]);
+    pocker(&["gc"]).ok();
+    assert_eq!(pocker(&["box"]).ok().out, "started\n");
+    pocker(&["serve", "--stop"]).ok();
+    nix::mount::umount(&small).expect("unmount");
 }

@@ -187,6 +187,25 @@ fn builds_that_end_together_mount_the_view_once() {
 }
 
 #[test]
+fn a_view_whose_mount_helper_was_killed_is_mounted_again() {
+    use nix::sys::signal::{Signal, kill};
+    let w = World::new();
+    w.create("a", "RUN true\n").ok();
+    let helper = |pid: &u32| {
+        let text = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains("mount-helper")
+    };
+    for pid in w.processes().into_iter().filter(helper) {
+        kill(nix::unistd::Pid::from_raw(pid as i32), Signal::SIGKILL).expect("kill");
+    }
+    support::until("nobody serves the view", || {
+        std::fs::read_dir(w.path("chroot")).is_err()
+    });
+    w.create("b", "RUN true\n").ok();
+    assert!(w.path("chroot/b/run").exists());
+}
+
+#[test]
 fn a_pocker_is_built_from_another() {
     let w = World::new();
     w.create("base", "EXEC echo base >/etc/base\nRUN echo base runs\n")

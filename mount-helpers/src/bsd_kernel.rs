@@ -180,6 +180,7 @@ mod tests {
             nodev: true,
             noexec: false,
             cache,
+            outlives: true,
         }
     }
 

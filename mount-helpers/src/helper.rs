@@ -57,6 +57,8 @@ pub struct Request<'a> {
     pub nodev: bool,
     pub noexec: bool,
     pub cache: Cache,
+    /// The mount is to outlive its session. Others are for processes that end with it.
+    pub outlives: bool,
 }
 
 /// Whether this host can use a helper.

@@ -7,6 +7,7 @@ use super::transfer::{find_step, split_step};
 use super::{ls, open};
 use crate::control::Client;
 use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use pocker_mount_helpers::{
     Cache, ChooseError, MountError, Request, RestartCommand, Server, Session,
@@ -84,6 +85,7 @@ fn mount_at(
         nodev: true,
         noexec: false,
         cache,
+        outlives: true,
     })?;
     mounted.leak();
     Ok(())
@@ -97,7 +99,16 @@ pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), Cl
         .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
         .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))?;
     if is_mounted(dir)? {
-        return Ok(());
+        // A mount helper that was killed leaves a mount that nobody serves; its attributes
+        // may still be cached.
+        match std::fs::read_dir(dir) {
+            Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => {
+                crate::daemon::unmount(text(dir)?).map_err(|e| {
+                    CliError::from_error(format!("cannot unmount {}", dir.display()), &e)
+                })?;
+            }
+            _ => return Ok(()),
+        }
     }
     std::fs::create_dir_all(dir).map_err(|e| {
         CliError::from_error(

@@ -72,6 +72,7 @@ impl TreeMounter for Mounter {
                 Caching::Exclusive => Cache::Exclusive,
                 Caching::Shared => Cache::Shared,
             },
+            outlives: false,
         };
         let mounted = self
             .0

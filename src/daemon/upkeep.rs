@@ -41,6 +41,10 @@ impl Daemon {
 
     /// Drops what no pocker, work tree or build refers to.
     pub fn gc(&self, dry_run: bool) -> Outcome<GcDone> {
+        if !dry_run {
+            // A builder that just died holds nothing, even before the next round.
+            self.reap();
+        }
         let _one = self.change.lock();
         let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
         let lives = |pid, start| docs::Owner { pid, start }.lives();

@@ -143,6 +143,21 @@ impl World {
         (path, hex::encode(sha2::Sha256::digest(bytes)))
     }
 
+    /// Every process whose arguments or environment name this world.
+    pub fn processes(&self) -> Vec<u32> {
+        use std::os::unix::ffi::OsStrExt;
+        let ours = self.dir.path().as_os_str().as_bytes();
+        let names = |pid: u32, file: &str| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            bytes.windows(ours.len()).any(|part| part == ours)
+        };
+        std::fs::read_dir("/proc")
+            .expect("/proc")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| names(*pid, "cmdline") || names(*pid, "environ"))
+            .collect()
+    }
+
     /// The running server's pid.
     pub fn server_pid(&self) -> i32 {
         let done = self.pocker(&["doctor", "--json"]);

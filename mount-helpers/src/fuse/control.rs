@@ -89,6 +89,7 @@ pub(crate) struct Mount {
     pub export: Vec<u8>,
     pub cache: Cache,
     pub read_only: bool,
+    pub outlives: bool,
 }
 
 /// What became of it.
@@ -210,6 +211,7 @@ mod tests {
             export: b"/run/\xff\"\\".to_vec(),
             cache: Cache::Exclusive,
             read_only: true,
+            outlives: true,
         };
         send(a.as_fd(), &mount, &[far.as_raw_fd()]).unwrap();
         drop((a, far));
@@ -244,6 +246,7 @@ mod tests {
             export: vec![0xff; pocker_nfs::proto::PATH_MAX],
             cache: Cache::Sealed,
             read_only: true,
+            outlives: true,
         };
         send(a.as_fd(), &longest, &[]).unwrap();
         let (got, _) = receive::<Mount>(b.as_fd()).unwrap().unwrap();

@@ -176,6 +176,7 @@ impl FuseSession {
             export: req.export.to_vec(),
             cache: req.cache,
             read_only: req.read_only,
+            outlives: req.outlives,
         };
         let fds = [device.as_raw_fd(), far.as_raw_fd()];
         control::send(self.control.as_fd(), &message, &fds).map_err(helper)?;

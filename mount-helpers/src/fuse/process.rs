@@ -10,7 +10,9 @@ use super::restart;
 use crate::helper::{RestartCommand, Server};
 use crate::sys;
 use fuser::{Config, SessionACL};
-use pocker_nfs::client::{Client, ClientError, ClientLimits, Connect, TcpConnect, UnixConnect};
+use pocker_nfs::client::{
+    Client, ClientError, ClientLimits, Connect, Health, TcpConnect, UnixConnect,
+};
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::Stable;
 use std::fs::File;
@@ -24,6 +26,14 @@ use tokio::runtime::{Handle, Runtime};
 
 /// How long a mount waits for the server to name an export's root.
 pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long the server may be away before mounts are given up whose session is closed:
+/// who used them has been killed, but cannot end before its last call is answered. An
+/// auto-started server is back within a second.
+const ABANDONED: Duration = Duration::from_secs(5);
+
+/// How often is looked for the end of such mounts.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Threads that run operations. None of them ever waits, and an operation costs little
 /// more than waking a thread does: with two, the tasks it passes through wake each
@@ -57,14 +67,19 @@ fn run() -> io::Result<()> {
     };
     let (server, restart) = hello.into_parts();
     let helper = Helper::new(&server, restart)?;
-    let mounts = helper.take_mounts(&control);
+    let taken = helper.take_mounts(&control);
     // Whoever reads our messages may wait for the end of them.
     nix::unistd::dup2_stderr(&null)?;
-    for mount in mounts {
-        // A mount's thread that panicked has nothing left to serve.
-        let _ = mount.join();
-    }
+    helper.serve_to_the_end(taken);
     Ok(())
+}
+
+/// The mounts a session asked for.
+#[derive(Default)]
+struct Taken {
+    threads: Vec<JoinHandle<()>>,
+    /// One of them is to outlive the session.
+    outlives: bool,
 }
 
 struct Helper {
@@ -124,20 +139,39 @@ impl Helper {
         })
     }
 
-    /// Serves what the session asks for until it is closed: the threads of the mounts
-    /// that are left.
-    fn take_mounts(&self, control: &OwnedFd) -> Vec<JoinHandle<()>> {
-        let mut mounts: Vec<JoinHandle<()>> = Vec::new();
+    /// Until the last mount is gone, or nobody can be served any more. The end of this
+    /// process closes the devices, which fails the calls that are left.
+    fn serve_to_the_end(&self, taken: Taken) {
+        if taken.outlives {
+            for mount in taken.threads {
+                // A mount's thread that panicked has nothing left to serve.
+                let _ = mount.join();
+            }
+            return;
+        }
+        let health = self.client.health();
+        let away = || match *health.borrow() {
+            Health::Connected => false,
+            Health::Away { since, .. } => since.elapsed() > ABANDONED,
+        };
+        while taken.threads.iter().any(|mount| !mount.is_finished()) && !away() {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Serves what the session asks for until it is closed.
+    fn take_mounts(&self, control: &OwnedFd) -> Taken {
+        let mut taken = Taken::default();
         loop {
             let (mount, fds) = match control::receive::<control::Mount>(control.as_fd()) {
                 Ok(Some(message)) => message,
-                Ok(None) => return mounts,
+                Ok(None) => return taken,
                 Err(cause) => {
                     eprintln!("pocker mount-helper: a message that is none: {cause}");
-                    return mounts;
+                    return taken;
                 }
             };
-            mounts.retain(|m| !m.is_finished());
+            taken.threads.retain(|m| !m.is_finished());
             let Ok([device, answer]) = <[OwnedFd; control::FDS_MAX]>::try_from(fds) else {
                 eprintln!("pocker mount-helper: a mount without its descriptors");
                 continue;
@@ -148,11 +182,12 @@ impl Helper {
                 self.stable,
             );
             let answer = UnixStream::from(answer);
+            taken.outlives |= mount.outlives;
             let spawned = std::thread::Builder::new()
                 .name("mount".into())
                 .spawn(move || serve(&handle, client, stable, &mount, device, answer));
             match spawned {
-                Ok(thread) => mounts.push(thread),
+                Ok(thread) => taken.threads.push(thread),
                 Err(cause) => eprintln!("pocker mount-helper: no thread for a mount: {cause}"),
             }
         }

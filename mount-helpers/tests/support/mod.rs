@@ -115,6 +115,7 @@ impl World {
             nodev: false,
             noexec: false,
             cache,
+            outlives: true,
         })
     }
 

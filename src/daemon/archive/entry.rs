@@ -8,6 +8,9 @@ use std::io::Read;
 /// PAX key of an extended attribute, as GNU tar and bsdtar write it.
 pub const XATTR_KEY: &str = "SCHILY.xattr.";
 
+/// PAX keys with which GNU tar says that the data is a map and pieces, not the file.
+const SPARSE_KEYS: &str = "GNU.sparse.";
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct TarEntry {
     pub path: Vec<u8>,
@@ -141,6 +144,12 @@ fn attributes<R: Read>(entry: &mut tar::Entry<R>, path: &[u8]) -> Result<Meta, A
                 "uid" => meta.uid = number(value).ok_or_else(|| bad(path, "a bad uid"))?,
                 "gid" => meta.gid = number(value).ok_or_else(|| bad(path, "a bad gid"))?,
                 "mtime" => meta.mtime = pax_time(value).ok_or_else(|| bad(path, "a bad mtime"))?,
+                key if key.starts_with(SPARSE_KEYS) => {
+                    return Err(bad(
+                        path,
+                        "a sparse file in PAX form; make the archive without --sparse",
+                    ));
+                }
                 key => {
                     if let Some(name) = key.strip_prefix(XATTR_KEY) {
                         meta.xattrs.push((name.as_bytes().to_vec(), value.to_vec()));
@@ -212,6 +221,33 @@ mod tests {
             assert!(clean(bad).is_err(), "{}", bad.escape_ascii());
         }
         assert!(clean(&[b'a'; 256]).is_err());
+    }
+
+    /// GNU tar 1.34: `tar --sparse --format=posix`.
+    #[test]
+    fn a_sparse_file_in_pax_form_is_refused_not_misread() {
+        let mut made = tar::Builder::new(Vec::new());
+        let keys = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.name", b"f")];
+        made.append_pax_extensions(keys).expect("tar");
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        made.append_data(&mut header, "GNUSparseFile.1/f", std::io::empty())
+            .expect("tar");
+        let bytes = made.into_inner().expect("tar");
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let mut entry = archive
+            .entries()
+            .expect("tar")
+            .next()
+            .expect("one")
+            .expect("tar");
+        let refused = parse(&mut entry)
+            .expect_err("a map, not the file")
+            .to_string();
+        assert!(refused.contains("sparse"), "{refused}");
     }
 
     proptest! {

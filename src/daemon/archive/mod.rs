@@ -51,6 +51,10 @@ pub trait Sink {
 pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
     let mut head = [0; 2];
     let got = fill(stream, &mut head).map_err(ArchiveError::Read)?;
+    if got == 0 {
+        // What comes out of a pipe whose writer failed; an empty archive has an end marker.
+        return Err(ArchiveError::Read(std::io::ErrorKind::UnexpectedEof.into()));
+    }
     let joined = std::io::Read::chain(&head[..got], &mut *stream);
     let entries = if head == [0x1f, 0x8b] {
         let mut plain = flate2::read::MultiGzDecoder::new(joined);

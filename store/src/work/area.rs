@@ -113,6 +113,17 @@ impl Area {
         }
     }
 
+    /// All staged files of a tree that is dropped.
+    pub fn remove_tree(&self, tree: u64) {
+        let dir = self.tree_dir(tree);
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %dir.display(), error = %e, "remove staged files of a dropped tree");
+            }
+            _ => {}
+        }
+    }
+
     pub fn unlink(&self, key: Key) {
         self.forget(key);
         let path = self.path(key);

@@ -14,16 +14,9 @@ use std::thread::JoinHandle;
 /// Rows removed in one transaction: a few milliseconds.
 const CHUNK: usize = 500;
 
-/// A tree that nobody can reach any more.
-struct Dropped {
-    id: u64,
-    /// Its own row is there still: the disk was too full for its removal.
-    row: bool,
-}
-
 pub(super) struct Sweeper {
     /// One message a dropped tree.
-    ids: Option<Sender<Dropped>>,
+    ids: Option<Sender<u64>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,18 +44,9 @@ impl Sweeper {
     }
 
     pub fn remove(&self, id: u64) {
-        self.tell(Dropped { id, row: false });
-    }
-
-    /// Its row goes too, once its files have given room for that.
-    pub fn remove_all(&self, id: u64) {
-        self.tell(Dropped { id, row: true });
-    }
-
-    fn tell(&self, dropped: Dropped) {
         if let Some(ids) = &self.ids {
             // A thread that died leaves the tree to the next start.
-            let _ = ids.send(dropped);
+            let _ = ids.send(id);
         }
     }
 }
@@ -84,21 +68,13 @@ struct Work {
 }
 
 impl Work {
-    fn run(&self, dead: BTreeSet<u64>, rx: &Receiver<Dropped>) {
-        let dead = dead.into_iter().map(|id| Dropped { id, row: false });
-        for Dropped { id, row } in dead.chain(rx.iter()) {
+    fn run(&self, dead: BTreeSet<u64>, rx: &Receiver<u64>) {
+        for id in dead.into_iter().chain(rx.iter()) {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // Files first: on a full disk not even rows can be removed before.
-            self.files(id);
             self.rows(id);
-            if row {
-                let sql = "DELETE FROM tree WHERE id = ?1";
-                if let Err(e) = self.writer.with(|conn| conn.execute(sql, [id as i64])) {
-                    tracing::warn!(tree = id, error = %e, "remove the row of a dropped tree");
-                }
-            }
+            self.area.remove_tree(id);
         }
     }
 
@@ -121,16 +97,6 @@ impl Work {
                     }
                 }
             }
-        }
-    }
-
-    fn files(&self, id: u64) {
-        let dir = self.area.tree_dir(id);
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %dir.display(), error = %e, "remove staged files of a dropped tree");
-            }
-            _ => {}
         }
     }
 }

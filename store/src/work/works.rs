@@ -175,27 +175,28 @@ impl Works {
 
     /// Frozen by the caller where it is loaded.
     pub(super) fn forget(&self, id: u64, tree: Option<&WorkTree>) -> Result<(), Errno> {
-        let deleted = self
-            .writer
-            .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]));
+        let delete = || {
+            self.writer
+                .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
+        };
+        let mut deleted = delete();
         // Gone for its users in any case: after a seal its staged files are also blobs.
         if let Some(tree) = tree {
             tree.mark_dropped();
         }
         self.trees.lock().remove(&id);
         self.area.forget_tree(id);
+        if deleted.as_ref().is_err_and(is_full) {
+            // On a full file system the way back is what the tree itself holds.
+            self.area.remove_tree(id);
+            deleted = delete();
+        }
         match deleted {
             Ok(_) => {
                 self.sweeper.remove(id);
                 Ok(())
             }
-            Err(e) => match db("drop work tree", &e) {
-                Errno::NoSpc => {
-                    self.sweeper.remove_all(id);
-                    Ok(())
-                }
-                other => Err(other),
-            },
+            Err(e) => Err(db("drop work tree", &e)),
         }
     }
 }
@@ -222,8 +223,9 @@ fn infos(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<WorkInfo>> {
 /// Logs what failed and why.
 pub(super) fn db(what: &str, e: &rusqlite::Error) -> Errno {
     tracing::error!(error = %e, "{what}");
-    match e.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => Errno::NoSpc,
-        _ => Errno::Io,
-    }
+    if is_full(e) { Errno::NoSpc } else { Errno::Io }
+}
+
+fn is_full(e: &rusqlite::Error) -> bool {
+    e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
