@@ -241,6 +241,19 @@ fn export_and_import_keep_the_tree() {
 }
 
 #[test]
+fn export_and_import_keep_newlines_in_names_and_attributes() {
+    let w = World::new();
+    w.create("a", "EXEC n=\"$(printf 'line\\nbreak')\"; echo x >\"/$n\"; ln -s \"$n\" /soft; ln \"/$n\" \"/${n}2\"\nRUN true\n").ok();
+    w.pocker(&["export", "a", "-o", "a.tar"]).ok();
+    w.pocker(&["import", "a.tar", "b"]).ok();
+    w.pocker(&["export", "b", "-o", "b.tar"]).ok();
+    let read = |name| std::fs::read(w.path(name)).expect("an archive");
+    assert!(read("a.tar") == read("b.tar"), "they differ");
+    let seen = lines(&w, "cat /soft; stat -c %h /line*2", "b");
+    assert_eq!(seen, "x\n2\n");
+}
+
+#[test]
 fn a_build_goes_on_after_its_server_was_killed() {
     let w = World::new();
     let script = "i=0; echo up; while [ $i -lt 300 ]; do mkdir /d$i && echo $i >/d$i/f && mv /d$i/f /d$i/g && ln /d$i/g /d$i/h && rm /d$i/g || exit 1; i=$((i+1)); done";

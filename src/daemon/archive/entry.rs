@@ -30,9 +30,17 @@ pub enum Kind {
 }
 
 /// `None` for entries that are no files: global headers and the like.
-pub fn parse<R: Read>(entry: &mut tar::Entry<R>) -> Result<Option<TarEntry>, ArchiveError> {
+/// `lifted` are PAX records of this entry that the library was not shown.
+pub fn parse<R: Read>(
+    entry: &mut tar::Entry<R>,
+    lifted: &[(Vec<u8>, Vec<u8>)],
+) -> Result<Option<TarEntry>, ArchiveError> {
     use tar::EntryType as T;
-    let raw = entry.path_bytes().into_owned();
+    let given = |key: &[u8]| {
+        let record = lifted.iter().rev().find(|(k, _)| k == key);
+        record.map(|(_, value)| value.clone())
+    };
+    let raw = given(b"path").unwrap_or_else(|| entry.path_bytes().into_owned());
     let kind = entry.header().entry_type();
     if matches!(
         kind,
@@ -41,7 +49,7 @@ pub fn parse<R: Read>(entry: &mut tar::Entry<R>) -> Result<Option<TarEntry>, Arc
         return Ok(None);
     }
     let path = clean(&raw)?;
-    let mut meta = attributes(entry, &raw)?;
+    let mut meta = attributes(entry, lifted, &raw)?;
     let rdev = |entry: &tar::Entry<R>| -> Result<Rdev, ArchiveError> {
         let number = |n: std::io::Result<Option<u32>>| n.ok().flatten();
         match (
@@ -53,9 +61,8 @@ pub fn parse<R: Read>(entry: &mut tar::Entry<R>) -> Result<Option<TarEntry>, Arc
         }
     };
     let link = |entry: &tar::Entry<R>| {
-        entry
-            .link_name_bytes()
-            .map(|l| l.into_owned())
+        given(b"linkpath")
+            .or_else(|| entry.link_name_bytes().map(|l| l.into_owned()))
             .ok_or_else(|| bad(&raw, "a link without target"))
     };
     let kind = match kind {
@@ -117,7 +124,11 @@ pub fn clean(raw: &[u8]) -> Result<Vec<u8>, ArchiveError> {
     Ok(out)
 }
 
-fn attributes<R: Read>(entry: &mut tar::Entry<R>, path: &[u8]) -> Result<Meta, ArchiveError> {
+fn attributes<R: Read>(
+    entry: &mut tar::Entry<R>,
+    lifted: &[(Vec<u8>, Vec<u8>)],
+    path: &[u8],
+) -> Result<Meta, ArchiveError> {
     let header = entry.header();
     let id = |value: std::io::Result<u64>, what: &str| -> Result<u32, ArchiveError> {
         value
@@ -156,6 +167,11 @@ fn attributes<R: Read>(entry: &mut tar::Entry<R>, path: &[u8]) -> Result<Meta, A
                     }
                 }
             }
+        }
+    }
+    for (key, value) in lifted {
+        if let Some(name) = key.strip_prefix(XATTR_KEY.as_bytes()) {
+            meta.xattrs.push((name.to_vec(), value.clone()));
         }
     }
     meta.xattrs.sort();
@@ -244,7 +260,7 @@ mod tests {
             .next()
             .expect("one")
             .expect("tar");
-        let refused = parse(&mut entry)
+        let refused = parse(&mut entry, &[])
             .expect_err("a map, not the file")
             .to_string();
         assert!(refused.contains("sparse"), "{refused}");

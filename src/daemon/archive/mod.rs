@@ -3,6 +3,7 @@
 
 pub mod entry;
 pub mod out;
+mod pax;
 pub mod work;
 
 use entry::{Kind, TarEntry};
@@ -73,7 +74,8 @@ pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveEr
 }
 
 fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
-    let mut archive = tar::Archive::new(stream);
+    let (lifting, lifted) = pax::Lifting::new(stream);
+    let mut archive = tar::Archive::new(lifting);
     let mut count = 0;
     for entry in archive.entries().map_err(ArchiveError::Read)? {
         let mut entry = entry.map_err(ArchiveError::Read)?;
@@ -81,7 +83,8 @@ fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveErr
         if count > ENTRIES_MAX {
             return Err(ArchiveError::TooMany);
         }
-        let Some(found) = entry::parse(&mut entry)? else {
+        let lifted = std::mem::take(&mut *lifted.borrow_mut());
+        let Some(found) = entry::parse(&mut entry, &lifted)? else {
             continue;
         };
         let TarEntry { path, meta, kind } = found;
