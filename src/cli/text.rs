@@ -3,7 +3,22 @@
 use super::args::{Cli, Json};
 use super::error::CliError;
 use clap::CommandFactory;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+/// Writes a command's result. A reader that has seen enough (`| head`) is no failure.
+pub fn out(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::from_error("cannot write to standard output", &e))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Bytes in decimal units.
 pub fn bytes(n: u64) -> String {
@@ -42,16 +57,16 @@ pub fn json<T: serde::Serialize>(value: &T) -> Result<String, CliError> {
 pub fn version(args: &Json) -> Result<(), CliError> {
     let version = env!("CARGO_PKG_VERSION");
     if args.json {
-        print!("{}", json(&serde_json::json!({ "version": version }))?);
+        out(&json(&serde_json::json!({ "version": version }))?)
     } else {
-        println!("pocker {version}");
+        out(&format!("pocker {version}\n"))
     }
-    Ok(())
 }
 
 pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
-    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut std::io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut script);
+    out(&String::from_utf8_lossy(&script))
 }
 
 pub fn man(dir: &Path) -> Result<(), CliError> {
