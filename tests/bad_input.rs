@@ -291,3 +291,39 @@ fn a_store_that_is_full_works_again_once_the_failed_build_is_dropped() {
     pocker(&["serve", "--stop"]).ok();
     nix::mount::umount(&small).expect("unmount");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_and_a_full_disk_is_one() {
+    let w = World::new();
+    for args in [
+        &["version"][..],
+        &["completions", "bash"],
+        &["ls", "--json"],
+    ] {
+        let (read, write) = std::io::pipe().expect("pipe");
+        drop(read);
+        let mut command = w.command(args);
+        command.stdout(write).stderr(std::process::Stdio::piped());
+        support::wait(command.spawn().expect("start")).ok();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = w.command(args);
+        command
+            .stdout(full.expect("/dev/full"))
+            .stderr(std::process::Stdio::piped());
+        support::wait(command.spawn().expect("start")).fails(&["cannot write", "No space left"]);
+    }
+}
+
+#[test]
+fn a_mount_is_unmounted_by_any_path_to_it() {
+    let w = World::new();
+    w.create("a", "RUN true\n").ok();
+    std::fs::create_dir(w.path("real")).expect("mkdir");
+    std::os::unix::fs::symlink("real", w.path("link")).expect("symlink");
+    w.pocker(&["mount", "a", "link"]).ok();
+    assert!(w.path("real/bin").exists());
+    w.pocker(&["umount", "link"]).ok();
+    assert!(!w.path("real/bin").exists());
+    w.pocker(&["umount", "link"])
+        .fails(&["mounted nothing on", "real"]);
+}

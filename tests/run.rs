@@ -119,6 +119,18 @@ fn a_program_may_unlink_its_open_file() {
 }
 
 #[test]
+fn the_environment_of_who_starts_a_run_is_not_seen_in_it() {
+    let w = world();
+    let mut command = w.command(&["run", "box", "--", "/bin/cat", "/proc/1/environ"]);
+    command
+        .env("TOKEN", "of-the-host")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let done = wait(command.spawn().expect("start")).ok();
+    assert!(!done.out.contains("of-the-host"), "{}", done.out);
+}
+
+#[test]
 fn a_signal_reaches_the_command_and_nothing_is_left() {
     let w = world();
     let mut child = w.start(&[

@@ -93,7 +93,7 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     }
     if args.json {
         let pocker = client.pocker(&args.name)?;
-        print!("{}", text::json(&pocker)?);
+        text::out(&text::json(&pocker)?)?;
     } else if !settings.quiet {
         let (size, files) = built
             .steps

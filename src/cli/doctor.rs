@@ -47,9 +47,9 @@ pub fn run(settings: &Settings, args: &Json) -> Result<i32, CliError> {
     let findings = look(settings);
     let usable = findings.iter().all(|f| f.verdict != Verdict::Missing);
     if args.json {
-        print!("{}", text::json(&findings)?);
+        text::out(&text::json(&findings)?)?;
     } else {
-        print!("{}", render(&findings));
+        text::out(&render(&findings))?;
     }
     Ok(if usable { 0 } else { super::error::FAILED })
 }

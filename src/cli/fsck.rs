@@ -13,9 +13,9 @@ pub fn run(settings: &Settings, args: &Fsck) -> Result<i32, CliError> {
     let client = open::server(settings)?;
     let done = client.fsck(args.repair)?;
     if args.json {
-        print!("{}", text::json(&done)?);
+        text::out(&text::json(&done)?)?;
     } else {
-        print!("{}", told(&done, &client.pockers()?));
+        text::out(&told(&done, &client.pockers()?))?;
     }
     Ok(if done.sound { 0 } else { UNCORRECTED })
 }

@@ -21,7 +21,7 @@ pub fn run(settings: &Settings, args: &Ls) -> Result<(), CliError> {
     } else {
         table(&pockers, now)
     };
-    print!("{shown}");
+    text::out(&shown)?;
     Ok(())
 }
 

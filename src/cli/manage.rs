@@ -34,16 +34,15 @@ pub fn gc(settings: &Settings, args: &Gc) -> Result<(), CliError> {
     let client = open::server(settings)?;
     let done = client.gc(args.dry_run)?;
     if args.json {
-        print!("{}", text::json(&done)?);
+        text::out(&text::json(&done)?)
     } else {
-        println!(
-            "{} {} steps, {} objects, {} blobs: {}",
+        text::out(&format!(
+            "{} {} steps, {} objects, {} blobs: {}\n",
             if args.dry_run { "would free" } else { "freed" },
             done.steps,
             done.objects,
             done.blobs,
             text::bytes(done.bytes)
-        );
+        ))
     }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use super::args::{Mount, Umount};
 use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
-use super::{ls, open};
+use super::{ls, open, text};
 use crate::control::Client;
 use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
 use nix::errno::Errno;
@@ -103,7 +103,7 @@ pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), Cl
         // may still be cached.
         match std::fs::read_dir(dir) {
             Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => {
-                crate::daemon::unmount(text(dir)?).map_err(|e| {
+                crate::daemon::unmount(utf8(dir)?).map_err(|e| {
                     CliError::from_error(format!("cannot unmount {}", dir.display()), &e)
                 })?;
             }
@@ -125,7 +125,7 @@ pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), Cl
 }
 
 fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<(), CliError> {
-    let target = text(dir)?.to_string();
+    let target = utf8(dir)?.to_string();
     Ok(client.add_mount(&MountRecord {
         target,
         what: what.to_string(),
@@ -133,7 +133,7 @@ fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<
     })?)
 }
 
-fn text(dir: &Path) -> Result<&str, CliError> {
+fn utf8(dir: &Path) -> Result<&str, CliError> {
     dir.to_str().ok_or_else(|| {
         CliError::usage(format!(
             "{}: a mount point's path has to be UTF-8",
@@ -170,8 +170,7 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
         client.export_of(name, &step.key)?
     };
     if args.print {
-        print!("{}", instructions(&client.status()?, &export));
-        return Ok(());
+        return text::out(&instructions(&client.status()?, &export));
     }
     let Some(dir) = &args.dir else {
         return Err(CliError::usage("say where to mount it"));
@@ -201,7 +200,7 @@ fn mount_there(
                 .hint(format!("pocker umount {}", dir.display())),
         );
     }
-    text(&dir)?;
+    utf8(&dir)?;
     let cache = if args.rw {
         Cache::Exclusive
     } else {
@@ -212,21 +211,21 @@ fn mount_there(
 }
 
 pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
-    let client = open::server(settings)?;
-    let mounts = client.mounts()?;
-    let known = |dir: &Path| mounts.iter().any(|m| Path::new(&m.target) == dir);
-    let mut dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
-    // Only then: looking at a mount whose server is away would wait for it.
-    if !known(&dir)
-        && let Ok(real) = std::fs::canonicalize(&dir)
-    {
-        dir = real;
-    }
-    let target = match text(&dir)?.trim_end_matches('/') {
+    let dir = std::path::absolute(&args.dir).unwrap_or_else(|_| args.dir.clone());
+    let target = match utf8(&dir)?.trim_end_matches('/') {
         "" => "/",
         target => target,
     };
-    if !known(Path::new(target)) {
+    let client = open::server(settings)?;
+    let mounts = client.mounts()?;
+    let known = |target: &str| mounts.iter().any(|m| m.target == target);
+    // As `mount` took it. Not looked at before it must be: it may be a mount that is dead.
+    let real = match known(target) {
+        true => None,
+        false => std::fs::canonicalize(target).ok(),
+    };
+    let target = real.as_deref().map_or(Ok(target), utf8)?;
+    if !known(target) {
         return Err(CliError::new(format!("pocker mounted nothing on {target}"))
             .hint("umount(8) unmounts what others mounted"));
     }

@@ -3,8 +3,22 @@
 use super::args::{Cli, Json};
 use super::error::CliError;
 use clap::CommandFactory;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+/// Writes a command's result. A reader that has seen enough (`| head`) is no failure.
+pub fn out(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::from_error("cannot write to standard output", &e))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Bytes in decimal units.
 pub fn bytes(n: u64) -> String {
@@ -43,23 +57,16 @@ pub fn json<T: serde::Serialize>(value: &T) -> Result<String, CliError> {
 pub fn version(args: &Json) -> Result<(), CliError> {
     let version = env!("CARGO_PKG_VERSION");
     if args.json {
-        print!("{}", json(&serde_json::json!({ "version": version }))?);
+        out(&json(&serde_json::json!({ "version": version }))?)
     } else {
-        println!("pocker {version}");
+        out(&format!("pocker {version}\n"))
     }
-    Ok(())
 }
 
 pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
-    // Not straight to stdout: the generator panics where that is a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut script);
-    match std::io::stdout().write_all(&script) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::from_error("cannot write the script", &e))
-        }
-        _ => Ok(()),
-    }
+    out(&String::from_utf8_lossy(&script))
 }
 
 pub fn man(dir: &Path) -> Result<(), CliError> {

@@ -73,6 +73,8 @@ impl<'a> Child<'a> {
             if process::tie_to_parent(tie).is_err() || signals::let_end().is_err() {
                 return;
             }
+            // The command, as root, can look at the processes that supervise it.
+            process::forget_environment();
             umask(Mode::from_bits_truncate(UMASK as _));
             for action in actions {
                 if let Err(fault) = self.perform(action) {

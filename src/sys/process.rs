@@ -46,6 +46,26 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+unsafe extern "C" {
+    /// environ(7).
+    static mut environ: *mut *mut libc::c_char;
+}
+
+/// Overwrites this process's environment, which /proc/PID/environ shows to those who may
+/// trace it. For a process of one thread, which has no use for it any more.
+pub fn forget_environment() {
+    // SAFETY: environ(7) is null or an array of writable strings that ends with null; no
+    // other thread looks at them, and strings that became empty are still strings.
+    unsafe {
+        let mut at = (&raw const environ).read();
+        while !at.is_null() && !at.read().is_null() {
+            let variable = at.read();
+            variable.write_bytes(0, libc::strlen(variable));
+            at = at.add(1);
+        }
+    }
+}
+
 /// Threads of this process, where the system tells.
 pub fn threads() -> usize {
     os::threads()
