@@ -67,5 +67,12 @@ need_cargo() {
   export PATH
 }
 
+# A cargo command that comes in a package of its own: need_cargo_command NAME PACKAGE
+need_cargo_command() {
+  cargo "$1" --version >/dev/null 2>&1 || need_packages "$2"
+  cargo "$1" --version >/dev/null 2>&1 ||
+    die "cargo $1 is missing, also after $2 was installed" "rustup component add ${1/fmt/rustfmt}"
+}
+
 now() { date +%s.%N; }
 seconds() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.1f", b - a }'; }

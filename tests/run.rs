@@ -121,7 +121,14 @@ fn a_program_may_unlink_its_open_file() {
 #[test]
 fn the_environment_of_who_starts_a_run_is_not_seen_in_it() {
     let w = world();
-    let mut command = w.command(&["run", "box", "--", "/bin/cat", "/proc/1/environ"]);
+    let mut command = w.command(&[
+        "run",
+        "box",
+        "--",
+        "/bin/sh",
+        "-c",
+        "cat /proc/*/environ; true",
+    ]);
     command
         .env("TOKEN", "of-the-host")
         .stdout(std::process::Stdio::piped())
@@ -222,4 +229,39 @@ fn what_is_mounted_is_not_removed_and_a_link_to_it_unmounts_it() {
     w.pocker(&["mount", "box", "m"]).ok();
     w.pocker(&["rm", "--force", "box"]).ok();
     assert_eq!(w.path("m").read_dir().expect("unmounted").count(), 0);
+}
+
+#[test]
+fn root_in_a_run_does_not_reach_the_host() {
+    let w = World::new();
+    w.create("box", "RUN true\n").ok();
+    let pattern = "/proc/sys/kernel/core_pattern";
+    let before = std::fs::read(pattern).expect("core_pattern");
+    for refused in [
+        "mknod /dev/disk b 254 0",
+        "mknod /disk c 1 3",
+        "mount -t tmpfs none /tmp",
+        "mount -o remount,rw /proc/sys",
+        "umount /proc",
+        "echo x >/proc/sys/kernel/core_pattern",
+        "echo h >/proc/sysrq-trigger",
+        "cat /proc/1/environ /proc/1/mem",
+        "chroot /proc/1/root true",
+    ] {
+        let done = w.pocker(&["run", "box", "--", "/bin/sh", "-c", refused]);
+        assert_ne!(done.status, 0, "{refused}: {}", done.out);
+    }
+    assert_eq!(std::fs::read(pattern).expect("core_pattern"), before);
+    let services = "touch /f && chown 5:6 /f && chmod 4755 /f && mkdir /var && su -s /bin/sh nobody -c true || id";
+    let set = w.pocker(&["run", "box", "--", "/bin/sh", "-c", services]);
+    set.ok();
+    let bound = w.pocker(&[
+        "run",
+        "box",
+        "--",
+        "/bin/grep",
+        "CapBnd",
+        "/proc/self/status",
+    ]);
+    assert_eq!(bound.ok().out, "CapBnd:\t00000000200405fb\n");
 }

@@ -7,7 +7,7 @@ use super::export::Exports;
 use super::fail::{Fail, Outcome};
 use crate::control::api::*;
 use parking_lot::Mutex;
-use pocker_store::types::Digest;
+use pocker_store::types::{Digest, Errno};
 use pocker_store::work::SealOptions;
 use pocker_store::work::{WorkClass, Works};
 use pocker_store::{Pocker, SealedTree, Step, Store};
@@ -184,7 +184,10 @@ impl Daemon {
 
     /// Drops a work tree and what is recorded of it.
     pub fn forget_tree(&self, id: u64) {
-        if let Err(e) = self.works.drop_tree(id) {
+        // A seal has dropped its tree already.
+        if let Err(e) = self.works.drop_tree(id)
+            && e != Errno::Stale
+        {
             tracing::warn!(tree = id, "cannot drop a tree: {e}");
         }
         if let Err(e) = self.store.delete_record("tree", &id.to_be_bytes()) {

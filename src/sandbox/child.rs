@@ -110,10 +110,11 @@ impl<'a> Child<'a> {
             Action::Hostname(name) => self.ground.hostname(name),
             Action::Enter => self.ground.enter(),
             Action::Fork(role) => self.fork(*role),
-            Action::MountProc => self.ground.proc(),
+            Action::MountProc { sealed } => self.ground.proc(*sealed),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
             Action::Workdir(dir) => enter_workdir(dir),
+            Action::Confine => self.ground.confine(),
             Action::Identity { user } => self.become_user(user.as_deref()),
             Action::Exec { argv, env } => {
                 process::close_except(&self.report_fd());

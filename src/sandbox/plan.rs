@@ -83,11 +83,16 @@ pub enum Action {
     Hostname(OsString),
     Enter,
     Fork(Role),
-    MountProc,
+    /// `sealed`: what there is of the kernel's own settings can only be read.
+    MountProc {
+        sealed: bool,
+    },
     /// Own session; the sandbox's terminal, if it has one, controls it.
     Session,
     Stdio(Stdio),
     Workdir(PathBuf),
+    /// Gives up for good what only a host's root needs.
+    Confine,
     Identity {
         user: Option<String>,
     },
@@ -110,10 +115,11 @@ impl fmt::Display for Action {
             Action::Enter => f.write_str("enter the root"),
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
-            Action::MountProc => f.write_str("mount /proc"),
+            Action::MountProc { .. } => f.write_str("mount /proc"),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
             Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
+            Action::Confine => f.write_str("give up capabilities"),
             Action::Identity { user } => {
                 write!(f, "become user {}", user.as_deref().unwrap_or("root"))
             }
@@ -154,6 +160,11 @@ pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Actio
         Action::Session,
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
+    ]);
+    if platform == Platform::Namespaces && spec.profile == Profile::Run {
+        actions.push(Action::Confine);
+    }
+    actions.extend([
         Action::Identity {
             user: spec.user.clone(),
         },
@@ -187,7 +198,9 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
     actions.extend([
         Action::Enter,
         Action::Fork(Role::Init),
-        Action::MountProc,
+        Action::MountProc {
+            sealed: spec.profile == Profile::Run,
+        },
         Action::Fork(Role::Command),
     ]);
     actions

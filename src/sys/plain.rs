@@ -94,8 +94,12 @@ impl Ground {
         chdir("/").attempt("enter the root")
     }
 
-    pub fn proc(&self) -> Result<(), Fault> {
+    pub fn proc(&self, _sealed: bool) -> Result<(), Fault> {
         Err(lacks("a /proc of its own"))
+    }
+
+    pub fn confine(&self) -> Result<(), Fault> {
+        Err(lacks("capabilities"))
     }
 
     pub fn descriptors(&self) -> Vec<RawFd> {

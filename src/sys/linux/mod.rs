@@ -5,6 +5,7 @@
 //! tmpfs that only this mount namespace has, and moved onto a descriptor of its
 //! target (see [`resolve`]): a symlink, even one that appears meanwhile, can't lead it out.
 
+mod confine;
 mod devices;
 mod resolve;
 
@@ -160,9 +161,22 @@ impl Ground {
     }
 
     /// By the first process of the pid namespace, whose view it is.
-    pub fn proc(&self) -> Result<(), Fault> {
+    pub fn proc(&self, sealed: bool) -> Result<(), Fault> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")
+        mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")?;
+        let seal = if sealed { confine::KERNEL } else { &[] };
+        for path in seal.iter().map(Path::new).filter(|p| p.exists()) {
+            // These files ask for user 0 alone, not for a capability.
+            mount_at(Some(path), path, None, MsFlags::MS_BIND, "").attempt(show("bind", path))?;
+            let again = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            mount_at(None, path, None, again, "").attempt(show("restrict", path))?;
+        }
+        Ok(())
+    }
+
+    /// Takes effect with the next exec.
+    pub fn confine(&self) -> Result<(), Fault> {
+        confine::capabilities().attempt("")
     }
 
     /// Descriptors that [`Ground::clean`] needs.
