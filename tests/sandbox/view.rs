@@ -131,8 +131,20 @@ fn flags() {
 
 fn mounts() {
     let world = World::new();
-    let text = output(&world.sh("cut -d ' ' -f 2 /proc/mounts"));
+    // The kernel's own part of /proc lies on itself, to be read only.
+    let text = output(&world.sh("cut -d ' ' -f 2 /proc/mounts | grep -v '^/proc/'"));
     assert_eq!(text, "/\n/dev\n/dev/pts\n/dev/shm\n/proc\n");
+    let sealed = output(&world.sh("grep '^proc /proc/' /proc/mounts | cut -d ' ' -f 4"));
+    assert!(sealed.lines().count() >= 2, "{sealed}");
+    assert!(
+        sealed
+            .lines()
+            .all(|o| o.starts_with("ro,nosuid,nodev,noexec")),
+        "{sealed}"
+    );
+    let mut build = world.sh("grep -c '^proc /proc/' /proc/mounts; true");
+    build.profile = Profile::Build;
+    assert_eq!(output(&build), "0\n");
 }
 
 fn tmpfs() {
