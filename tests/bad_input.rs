@@ -153,6 +153,35 @@ fn ctrl_c_drops_the_work_tree_and_the_next_build_works() {
     w.create("a", "EXEC echo fine\nRUN true\n").ok();
 }
 
+/// From before the server is reached to after the last step.
+#[test]
+fn ctrl_c_at_any_moment_leaves_nothing_half_made() {
+    let w = World::new();
+    let text = "EXEC echo one >/one\nEXEC sleep 0.05; echo two >/two\nRUN cat /one /two\n";
+    w.pockerfile("a", text);
+    let create = ["create", "--no-cache", "-f", "a.pockerfile", "a"];
+    let mut interrupted = 0;
+    for n in 0..20 {
+        let child = w.start(&create);
+        // The moment is what is tested; the last ones come after the end.
+        std::thread::sleep(std::time::Duration::from_millis(n * n));
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
+        let done = support::wait(child);
+        assert!([0, 130].contains(&done.status), "{n}: {done:?}");
+        interrupted += usize::from(done.status == 130);
+    }
+    assert!(interrupted > 3, "{interrupted} of 20");
+    w.pocker(&create).ok();
+    assert_eq!(w.pocker(&["run", "a"]).ok().out, "one\ntwo\n");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let view = w.path("chroot").to_string_lossy().into_owned();
+    let world = w.dir.path().to_string_lossy().into_owned();
+    let other = |l: &&str| l.contains(&world) && !l.contains(&view) && !l.contains("/netns");
+    assert_eq!(mounts.lines().filter(other).count(), 0, "{mounts}");
+    w.pocker(&["fsck"]).ok();
+}
+
 #[test]
 fn what_is_not_there_is_said_plainly() {
     let w = World::new();

@@ -265,3 +265,21 @@ fn root_in_a_run_does_not_reach_the_host() {
     ]);
     assert_eq!(bound.ok().out, "CapBnd:\t00000000200405fb\n");
 }
+
+#[test]
+fn a_stopped_server_leaves_no_mount_inside_another() {
+    let w = World::new();
+    w.create("box", "EXEC mkdir -p /sub/deeper\nRUN true\n")
+        .ok();
+    std::fs::create_dir(w.path("m")).expect("mkdir");
+    w.pocker(&["mount", "box", "m"]).ok();
+    w.pocker(&["mount", "--rw", "box", "m/sub"]).ok();
+    w.pocker(&["mount", "box", "m/sub/sub"]).ok();
+    assert!(w.path("m/sub/sub/sub/deeper").exists());
+    let stopped = w.pocker(&["serve", "--stop"]).ok();
+    assert!(stopped.err.contains("/m/sub/sub"), "{}", stopped.err);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let ours = w.path("m").to_string_lossy().into_owned();
+    assert!(!mounts.contains(&ours), "{mounts}");
+    assert_eq!(w.path("m").read_dir().expect("m").count(), 0);
+}

@@ -31,10 +31,16 @@ pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
         if let Some(hint) = &error.hint {
             said = format!("{said}\nhint: {hint}");
         }
-        println!("error: {said}");
+        say(&format!("error: {said}"));
         return Ok(error.status);
     }
     outcome.map(|()| 0)
+}
+
+/// To the command that started this server; it may be gone by now.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
@@ -55,8 +61,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
     let auto = args.auto;
     let served = serve(options, || {
         if auto {
-            println!("ready");
-            let _ = std::io::stdout().flush();
+            say("ready");
             super::sys::close_stdout();
         }
     });

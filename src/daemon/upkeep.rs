@@ -164,15 +164,15 @@ impl Daemon {
         Ok(stopped)
     }
 
-    /// Unmounts what commands left mounted. A mount inside another goes first: Linux
-    /// refuses the other order.
+    /// Unmounts what commands left mounted, outermost first: the way to a mount inside
+    /// another leads through that other one, and so through this server. What is inside goes with it.
     pub fn unmount_all(&self, which: impl Fn(&MountRecord) -> bool, stopped: &mut Stopped) {
         let mut mounts: Vec<MountRecord> = docs::all(&self.store)
             .unwrap_or_default()
             .into_iter()
             .filter(which)
             .collect();
-        mounts.sort_by_key(|m| std::cmp::Reverse(m.target.len()));
+        mounts.sort_by_key(|m| m.target.len());
         let mounted = sys::mounted().unwrap_or_default();
         for mount in mounts {
             // As often as something is mounted there: mounts stack.
