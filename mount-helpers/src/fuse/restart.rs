@@ -62,7 +62,7 @@ fn start(command: &RestartCommand) {
     }
 }
 
-/// The command may be the server itself and run for long; it is asked for now and then.
+/// The command may be the server itself and run for long; it is asked about once in a while.
 async fn collect(mut child: Child) {
     while let Ok(None) = child.try_wait() {
         sleep(PAUSE.0).await;
