@@ -243,7 +243,7 @@ fn export_and_import_keep_the_tree() {
 #[test]
 fn export_and_import_keep_newlines_in_names_and_attributes() {
     let w = World::new();
-    w.create("a", "EXEC n=\"$(printf 'line\\nbreak')\"; echo x >\"/$n\"; ln -s \"$n\" /soft; ln \"/$n\" \"/${n}2\"\nRUN true\n").ok();
+    w.create("a", "EXEC n=\"$(printf 'line\\nbreak%0120d' 0)\"; echo x >\"/$n\"; ln -s \"$n\" /soft; ln \"/$n\" \"/${n}2\"\nRUN true\n").ok();
     w.pocker(&["export", "a", "-o", "a.tar"]).ok();
     w.pocker(&["import", "a.tar", "b"]).ok();
     w.pocker(&["export", "b", "-o", "b.tar"]).ok();
