@@ -91,3 +91,59 @@ pub(crate) fn space(path: &Path) -> io::Result<crate::FsSpace> {
 fn wide(n: impl TryInto<u64>) -> u64 {
     n.try_into().unwrap_or(u64::MAX)
 }
+
+/// Fills `out` from `offset` where all of it is in memory: preadv2(2) with RWF_NOWAIT.
+/// False where it is not, or where the system cannot tell.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn read_cached(file: &File, out: &mut [u8], offset: u64) -> bool {
+    use std::os::fd::AsRawFd;
+    let Ok(offset) = nix::libc::off_t::try_from(offset) else {
+        return false;
+    };
+    let iov = nix::libc::iovec {
+        iov_base: out.as_mut_ptr().cast(),
+        iov_len: out.len(),
+    };
+    // SAFETY: one iovec, whose memory is `out`'s and writable for as long as the call lasts;
+    // the descriptor is open as long as `file` is borrowed.
+    let got =
+        unsafe { nix::libc::preadv2(file.as_raw_fd(), &iov, 1, offset, nix::libc::RWF_NOWAIT) };
+    usize::try_from(got).is_ok_and(|got| got == out.len())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_cached(_file: &File, _out: &mut [u8], _offset: u64) -> bool {
+    false
+}
+
+/// True where `len` bytes from `offset` are in memory: cachestat(2), Linux 6.5. False where they
+/// are not, or where the system cannot tell.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn is_cached(file: &File, offset: u64, len: u64) -> bool {
+    use std::os::fd::AsRawFd;
+    /// The same number on every architecture that this is built for.
+    const CACHESTAT: nix::libc::c_long = 451;
+    const PAGE: u64 = 4096;
+    let range = [offset, len];
+    // nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted.
+    let mut stat = [0u64; 5];
+    // SAFETY: struct cachestat_range is two u64, struct cachestat five; both live over the call.
+    let failed = unsafe {
+        nix::libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            range.as_ptr(),
+            stat.as_mut_ptr(),
+            0,
+        )
+    };
+    let pages = (offset + len).div_ceil(PAGE) - offset / PAGE;
+    failed == 0 && stat[0] >= pages
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_cached(_file: &File, _offset: u64, _len: u64) -> bool {
+    false
+}

@@ -1,24 +1,29 @@
 //! One connection: records in, calls to the file system, replies out.
 //!
-//! A call holds a slot and its share of the connection's memory from before it runs
-//! until its reply is written, so a peer that reads slowly holds back its own calls
-//! and nothing else: no thread waits for it, and what it can pile up here is bounded.
+//! One task does all of it. A call is first tried right here, where it may not block; most
+//! never would, and their replies go out with one write for as many as came with one read.
+//! The others run on threads. Such a call holds a slot and its share of the connection's
+//! memory from before it runs until its reply is written, so a peer that reads slowly holds
+//! back its own calls and nothing else.
 
-use super::call::{self, Route, Session};
+use super::call::{self, Answer, Place, Session};
 use super::counters::Counters;
-use crate::rpc::{RECORD_MAX, read_record};
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::patience::Patience;
+use super::socket::Socket;
+use super::spares::Spares;
 use crate::vfs::{Peer, Vfs};
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::timeout;
 
-/// Replies gathered into one write.
+/// Replies that wait to be written before the connection stops to answer more.
 const GATHER: usize = 256 << 10;
-/// Read from the socket at once.
-const READ_AHEAD: usize = 64 << 10;
 /// Memory is counted in units of this many bytes.
 const UNIT: usize = 4 << 10;
 
@@ -52,6 +57,7 @@ pub struct Service {
     pub vfs: Arc<dyn Vfs>,
     pub counters: Arc<Counters>,
     pub limits: Limits,
+    pub(super) spares: Arc<Spares>,
 }
 
 impl Service {
@@ -60,20 +66,21 @@ impl Service {
             vfs,
             counters: Arc::default(),
             limits: Limits::default(),
+            spares: Arc::default(),
         }
     }
 }
 
 /// A call's slot and memory, given back when this is dropped.
-struct Held {
+pub(super) struct Held {
     _slot: OwnedSemaphorePermit,
     _room: OwnedSemaphorePermit,
 }
 
-/// One reply on its way out. Empty where the record could not be answered.
+/// What a thread made of a call.
 struct Reply {
     bytes: Vec<u8>,
-    _held: Held,
+    held: Held,
 }
 
 /// Where the calls of one connection get what they hold.
@@ -93,114 +100,183 @@ impl Room {
         }
     }
 
-    /// Waits for a slot; `None` never happens, as the semaphores are never closed.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        self.slots.clone().acquire_owned().await.ok()
-    }
-
-    async fn hold(&self, slot: OwnedSemaphorePermit, bytes: usize) -> Option<Held> {
+    /// Waits for a slot and so many bytes; `None` never happens, as the semaphores are
+    /// never closed.
+    fn hold(&self, bytes: usize) -> impl Future<Output = Option<Held>> + Send + 'static {
         // Clamped to `most`, which fits in u32.
         let units = bytes.div_ceil(UNIT).clamp(1, self.most) as u32;
-        let room = self.units.clone().acquire_many_owned(units).await.ok()?;
-        Some(Held {
-            _slot: slot,
-            _room: room,
-        })
+        let (slots, room) = (self.slots.clone(), self.units.clone());
+        async move {
+            Some(Held {
+                _slot: slots.acquire_owned().await.ok()?,
+                _room: room.acquire_many_owned(units).await.ok()?,
+            })
+        }
     }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Option<Held>> + Send>>;
+
+struct Connection<S> {
+    service: Service,
+    session: Session,
+    stream: S,
+    place: Place,
+    inbox: Inbox,
+    outbox: Outbox,
+    room: Room,
+    /// For the call at hand, which must run on a thread.
+    waiting: Option<Waiting>,
+    /// Calls on threads.
+    running: usize,
+    replies: mpsc::Receiver<Reply>,
+    reply_to: mpsc::Sender<Reply>,
+    patience: Patience,
+    /// No more calls are taken.
+    closing: bool,
 }
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
 /// calls in hand are answered first.
-pub async fn serve_connection<S>(
+pub async fn serve_connection<S: Socket>(
     service: Service,
     stream: S,
     peer: Peer,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let limits = service.limits;
-    let (read, write) = tokio::io::split(stream);
-    let mut read = BufReader::with_capacity(READ_AHEAD, read);
-    // Every reply holds a slot, so the queue is never full.
-    let (replies, queue) = mpsc::channel(limits.in_flight.max(1));
-    let mut writer = tokio::spawn(write_replies(write, queue, limits.stalled));
-    let room = Room::new(&limits);
-    let mut session = Session::new(peer);
-    let outcome = loop {
-        let Some(slot) = room.slot().await else {
-            break Ok(());
-        };
-        let record = tokio::select! {
-            record = next_record(&mut read, limits.stalled) => record,
-            _ = stop.wait_for(|stop| *stop) => break Ok(()),
-            // The writer ends first only when the peer stopped reading.
-            _ = &mut writer => return Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        let record = match record {
-            Ok(Some(record)) => record,
-            Ok(None) => break Ok(()),
-            Err(e) => break Err(e),
-        };
-        let plan = call::plan(&*service.vfs, &session, &record);
-        if let Some(instance) = plan.instance {
-            session.client = instance;
-        }
-        let Some(held) = room.hold(slot, plan.bytes).await else {
-            break Ok(());
-        };
-        let (service, session, replies) = (service.clone(), session.clone(), replies.clone());
-        let run = move || {
-            let bytes = call::answer(&service, &session, &record);
-            // Fails only where the connection is gone; the client will ask again.
-            let _ = replies.try_send(Reply { bytes, _held: held });
-        };
-        match plan.route {
-            Route::Inline => run(),
-            Route::Blocking => drop(tokio::task::spawn_blocking(run)),
-        }
-    };
-    drop(replies);
-    // Ends when the last call in hand has been answered and written.
-    let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
-    outcome.and(written)
-}
-
-/// The next record, however long it takes to begin; `None` at the end of the stream.
-async fn next_record(
-    read: &mut BufReader<impl AsyncRead + Unpin>,
-    stalled: Duration,
-) -> io::Result<Option<Vec<u8>>> {
-    if read.fill_buf().await?.is_empty() {
-        return Ok(None);
-    }
-    let mut record = Vec::new();
-    let whole = timeout(stalled, read_record(read, &mut record, RECORD_MAX));
-    let whole = whole
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the rest of a record never came"))?;
-    Ok(whole?.then_some(record))
-}
-
-async fn write_replies<W: AsyncWrite + Unpin>(
-    mut write: W,
-    mut queue: mpsc::Receiver<Reply>,
-    stalled: Duration,
 ) -> io::Result<()> {
-    let mut held = Vec::new();
-    while let Some(first) = queue.recv().await {
-        let mut batch = first.bytes;
-        held.push(first._held);
-        while batch.len() < GATHER {
-            let Ok(more) = queue.try_recv() else { break };
-            batch.extend_from_slice(&more.bytes);
-            held.push(more._held);
+    let limits = service.limits;
+    // Every reply holds a slot, so the queue is never full.
+    let (reply_to, replies) = mpsc::channel(limits.in_flight.max(1));
+    let mut connection = Connection {
+        session: Session::new(peer),
+        place: Place::Socket {
+            spans: stream.sends_files(),
+        },
+        stream,
+        inbox: Inbox::new(service.spares.clone()),
+        outbox: Outbox::new(service.spares.clone()),
+        service,
+        room: Room::new(&limits),
+        waiting: None,
+        running: 0,
+        replies,
+        reply_to,
+        patience: Patience::new(limits.stalled),
+        closing: false,
+    };
+    // Also when the sender is gone: then nobody is there to serve for.
+    let mut stop = Box::pin(async move { stop.wait_for(|stop| *stop).await.is_ok() });
+    poll_fn(|cx| {
+        if !connection.closing && stop.as_mut().poll(cx).is_ready() {
+            connection.closing = true;
         }
-        timeout(stalled, write.write_all(&batch))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "replies are not read"))??;
-        held.clear();
+        connection.poll(cx)
+    })
+    .await?;
+    tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await
+}
+
+impl<S: Socket> Connection<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut moved = false;
+            while self.running > 0
+                && let Poll::Ready(Some(reply)) = self.replies.poll_recv(cx)
+            {
+                self.running -= 1;
+                self.outbox.push(reply.bytes, reply.held);
+                moved = true;
+            }
+            moved |= self.answer(cx)?;
+            moved |= self.outbox.poll_write(cx, &mut self.stream)?;
+            if self.over() {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.closing && self.waiting.is_none() && self.has_room() && !self.inbox.find()? {
+                moved |= self.inbox.poll_fill(cx, &mut self.stream)?;
+            }
+            if moved {
+                continue;
+            }
+            self.inbox.rest();
+            self.outbox.rest();
+            let partial = self.inbox.partial() && !self.closing;
+            return match self.patience.poll(cx, partial, self.unread()) {
+                Poll::Ready(e) => Poll::Ready(Err(e)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
     }
-    write.shutdown().await
+
+    /// Everything that was asked is answered, and no more will come.
+    fn over(&self) -> bool {
+        (self.closing || self.inbox.ended())
+            && self.waiting.is_none()
+            && self.running == 0
+            && self.outbox.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.outbox.waiting() < GATHER
+    }
+
+    /// How much the peer has read, where there is something for it to read.
+    fn unread(&self) -> Option<u64> {
+        (!self.outbox.is_empty()).then_some(self.outbox.written)
+    }
+
+    /// Answers the calls that are here; true where one was.
+    fn answer(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        loop {
+            if let Some(waiting) = &mut self.waiting {
+                let Poll::Ready(held) = waiting.as_mut().poll(cx) else {
+                    return Ok(moved);
+                };
+                self.waiting = None;
+                moved = true;
+                if let Some(held) = held {
+                    self.start(held);
+                }
+            }
+            if self.closing || !self.has_room() || !self.inbox.find()? {
+                return Ok(moved);
+            }
+            let record = self.inbox.record();
+            let (service, out) = (&self.service, &mut self.outbox.arena);
+            let answer = call::answer(service, &self.session, record, self.place, out);
+            match answer {
+                Answer::Whole => self.outbox.queue(None),
+                Answer::Span(at, span) => self.outbox.queue(Some((at, span))),
+                Answer::Hello(instance) => {
+                    self.session.client = instance;
+                    self.outbox.queue(None);
+                }
+                Answer::Blocked => {
+                    let hold = self.room.hold(call::cost(record));
+                    self.waiting = Some(Box::pin(hold));
+                    continue;
+                }
+            }
+            self.inbox.done();
+            self.patience.record_ended();
+            moved = true;
+        }
+    }
+
+    /// Runs the call at hand on a thread.
+    fn start(&mut self, held: Held) {
+        let record = self.inbox.take();
+        self.patience.record_ended();
+        let (service, session) = (self.service.clone(), self.session.clone());
+        let replies = self.reply_to.clone();
+        self.running += 1;
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = service.spares.take();
+            call::answer(&service, &session, &record, Place::Thread, &mut bytes);
+            service.spares.give(record);
+            // Fails only where the connection is gone; the client will ask again.
+            let _ = replies.try_send(Reply { bytes, held });
+        });
+    }
 }
