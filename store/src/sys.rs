@@ -92,13 +92,15 @@ fn wide(n: impl TryInto<u64>) -> u64 {
     n.try_into().unwrap_or(u64::MAX)
 }
 
-/// Fills `out` from `offset` where all of it is in memory: preadv2(2) with RWF_NOWAIT.
-/// False where it is not, or where the system cannot tell.
+/// Fills `out` from `offset` where all of it is in memory: preadv2(2) with RWF_NOWAIT, or where
+/// the file system has no such reads, when cachestat(2) says so. False where it is not, or
+/// where the system cannot tell.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(crate) fn read_cached(file: &File, out: &mut [u8], offset: u64) -> bool {
     use std::os::fd::AsRawFd;
-    let Ok(offset) = nix::libc::off_t::try_from(offset) else {
+    use std::os::unix::fs::FileExt;
+    let Ok(at) = nix::libc::off_t::try_from(offset) else {
         return false;
     };
     let iov = nix::libc::iovec {
@@ -107,8 +109,11 @@ pub(crate) fn read_cached(file: &File, out: &mut [u8], offset: u64) -> bool {
     };
     // SAFETY: one iovec, whose memory is `out`'s and writable for as long as the call lasts;
     // the descriptor is open as long as `file` is borrowed.
-    let got =
-        unsafe { nix::libc::preadv2(file.as_raw_fd(), &iov, 1, offset, nix::libc::RWF_NOWAIT) };
+    let got = unsafe { nix::libc::preadv2(file.as_raw_fd(), &iov, 1, at, nix::libc::RWF_NOWAIT) };
+    if got < 0 && nix::errno::Errno::last() == nix::errno::Errno::EOPNOTSUPP {
+        return is_cached(file, offset, out.len() as u64)
+            && file.read_exact_at(out, offset).is_ok();
+    }
     usize::try_from(got).is_ok_and(|got| got == out.len())
 }
 
