@@ -100,6 +100,13 @@ fn wide(n: impl TryInto<u64>) -> u64 {
 pub(crate) fn read_cached(file: &File, out: &mut [u8], offset: u64) -> bool {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    /// The store's file system refused once; it would each time.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        return is_cached(file, offset, out.len() as u64)
+            && file.read_exact_at(out, offset).is_ok();
+    }
     let Ok(at) = nix::libc::off_t::try_from(offset) else {
         return false;
     };

@@ -24,6 +24,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 /// Replies that wait to be written before the connection stops to answer more.
 const GATHER: usize = 256 << 10;
+/// Calls answered before their replies are written: the peer reads them while the next ones
+/// are made.
+const TURN: usize = 8;
 /// Memory is counted in units of this many bytes.
 const UNIT: usize = 4 << 10;
 
@@ -228,7 +231,7 @@ impl<S: Socket> Connection<S> {
     /// Answers the calls that are here; true where one was.
     fn answer(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
-        loop {
+        for _ in 0..TURN {
             if let Some(waiting) = &mut self.waiting {
                 let Poll::Ready(held) = waiting.as_mut().poll(cx) else {
                     return Ok(moved);
@@ -262,6 +265,7 @@ impl<S: Socket> Connection<S> {
             self.patience.record_ended();
             moved = true;
         }
+        Ok(moved)
     }
 
     /// Runs the call at hand on a thread.
