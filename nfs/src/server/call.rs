@@ -59,10 +59,29 @@ const SMALL_REPLY: usize = 1 << 10;
 /// Memory that the record and the longest reply to it take.
 pub fn cost(record: &[u8]) -> usize {
     let asked = match parse_call(record) {
-        Ok(call) if call.program == NFS_PROGRAM => asked_for(call.procedure, call.args),
-        _ => Ok(0),
+        Ok(call) => match (call.program, call.procedure) {
+            (NFS_PROGRAM, 5) => Ok(PATH_MAX),
+            (NFS_PROGRAM, _) => asked_for(call.procedure, call.args),
+            (MOUNT_PROGRAM, 5) => Ok(LIST_MAX),
+            (POCKER_PROGRAM, 2) => Ok(other::XATTR_VALUE_MAX),
+            (POCKER_PROGRAM, 3) => Ok(LIST_MAX),
+            _ => Ok(0),
+        },
+        Err(_) => Ok(0),
     };
     record.len() + SMALL_REPLY + asked.unwrap_or(0)
+}
+
+/// EXPORT's and LISTXATTR's replies: the kernel's 64 KiB of names (xattr(7),
+/// XATTR_LIST_MAX), each of them up to four times as long in XDR.
+const LIST_MAX: usize = 256 << 10;
+
+/// Memory that the reply may take, where that may be much: a glance at a record that is
+/// about to be answered on the socket's task.
+pub fn bulk(record: &[u8]) -> Option<usize> {
+    let word = |at: usize| Some(u32::from_be_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let bulk = word(12)? == NFS_PROGRAM && matches!(word(20)?, 6 | 16 | 17);
+    bulk.then(|| cost(record))
 }
 
 /// Data that the reply may hold, in bytes: what READ, READDIR and READDIRPLUS ask for.

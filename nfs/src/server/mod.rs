@@ -10,6 +10,7 @@ mod other;
 mod outbox;
 mod patience;
 mod readdir;
+mod room;
 mod socket;
 mod spares;
 mod sys;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use room::{Pool, SERVER_HELD};
 pub use socket::Socket;
 
 use crate::vfs::{Peer, Vfs};

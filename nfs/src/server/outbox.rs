@@ -1,6 +1,6 @@
 //! Replies on their way to a peer, in the order in which they came to be.
 
-use super::connection::Held;
+use super::room::Held;
 use super::socket::Socket;
 use super::spares::Spares;
 use crate::vfs::Span;
@@ -12,6 +12,9 @@ use std::task::{Context, Poll};
 
 /// A reply up to this is copied behind the one before, so that one write takes both.
 const SMALL: usize = 8 << 10;
+/// Sent bytes that the arena keeps before it is moved together: a peer that always leaves
+/// something unread must not make it grow for ever.
+const MOVE: usize = 256 << 10;
 /// Kept between batches; a larger buffer goes back.
 const KEEP: usize = 64 << 10;
 
@@ -23,7 +26,10 @@ enum Piece {
         sent: usize,
         _held: Held,
     },
-    File(Span),
+    File {
+        span: Span,
+        _held: Option<Held>,
+    },
 }
 
 #[derive(Default)]
@@ -34,8 +40,8 @@ pub(super) struct Outbox {
     /// Up to where `pieces` speaks of `arena`.
     queued: usize,
     pieces: VecDeque<Piece>,
-    /// What the replies in `arena` hold.
-    held: Vec<Held>,
+    /// What the replies in `arena` hold, each until the arena was sent to that place.
+    held: VecDeque<(usize, Held)>,
     /// Bytes of replies that were written, ever.
     pub written: u64,
     spares: Arc<Spares>,
@@ -58,13 +64,20 @@ impl Outbox {
         self.arena.len() - self.arena_sent
     }
 
-    /// What was appended to `arena` is a reply; a span's data follows `head` bytes of it.
-    pub fn queue(&mut self, span: Option<(usize, Span)>) {
+    /// What was appended to `arena` is a reply, which holds that; a span's data follows
+    /// `head` bytes of it.
+    pub fn queue(&mut self, span: Option<(usize, Span)>, mut held: Option<Held>) {
         if let Some((head, span)) = span {
             self.queue_arena(head);
-            self.pieces.push_back(Piece::File(span));
+            self.pieces.push_back(Piece::File {
+                span,
+                _held: held.take(),
+            });
         }
         self.queue_arena(self.arena.len());
+        if let Some(held) = held {
+            self.held.push_back((self.arena.len(), held));
+        }
     }
 
     fn queue_arena(&mut self, to: usize) {
@@ -82,9 +95,8 @@ impl Outbox {
     pub fn push(&mut self, bytes: Vec<u8>, held: Held) {
         if bytes.len() <= SMALL {
             self.arena.extend_from_slice(&bytes);
-            self.held.push(held);
             self.spares.give(bytes);
-            return self.queue(None);
+            return self.queue(None, Some(held));
         }
         self.pieces.push_back(Piece::Own {
             bytes,
@@ -112,7 +124,7 @@ impl Outbox {
                     let left = rest.len();
                     (Pin::new(&mut *stream).poll_write(cx, rest), left)
                 }
-                Piece::File(span) => {
+                Piece::File { span, .. } => {
                     let left = span.len;
                     (stream.poll_send_file(cx, span), left)
                 }
@@ -126,7 +138,7 @@ impl Outbox {
             match piece {
                 Piece::Arena(_) => self.arena_sent += sent,
                 Piece::Own { sent: at, .. } => *at += sent,
-                Piece::File(span) => {
+                Piece::File { span, .. } => {
                     span.offset += sent as u64;
                     span.len -= sent;
                 }
@@ -137,6 +149,13 @@ impl Outbox {
                 self.spares.give(bytes);
             }
         }
+        while self
+            .held
+            .front()
+            .is_some_and(|(end, _)| *end <= self.arena_sent)
+        {
+            self.held.pop_front();
+        }
         if self.pieces.is_empty() {
             self.arena.clear();
             (self.arena_sent, self.queued) = (0, 0);
@@ -144,8 +163,25 @@ impl Outbox {
             if self.arena.capacity() > KEEP {
                 self.arena = Vec::new();
             }
+        } else if self.arena_sent >= MOVE {
+            self.move_together();
         }
         Ok(self.written != before)
+    }
+
+    /// Forgets what was sent of the arena.
+    fn move_together(&mut self) {
+        let sent = std::mem::take(&mut self.arena_sent);
+        self.arena = self.arena[sent..].to_vec();
+        self.queued -= sent;
+        for piece in &mut self.pieces {
+            if let Piece::Arena(end) = piece {
+                *end -= sent;
+            }
+        }
+        for (end, _) in &mut self.held {
+            *end -= sent;
+        }
     }
 
     /// Gives back the buffers of a connection that waits for its peer.
