@@ -245,7 +245,7 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
         Op::Readdir | Op::Readdirplus => Prepared::List(List {
             plus: args.op == Op::Readdirplus,
             dir: last,
-            cookies: [(0, 0); 64],
+            cookies: vec![(0, 0); 64],
             until: far,
             entries: 0,
         }),

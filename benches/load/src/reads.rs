@@ -36,7 +36,7 @@ impl Load for Repeat {
     fn next(&mut self, _: usize, xid: u32, out: &mut Vec<u8>) -> bool {
         self.sent += 1;
         // The clock is not looked at for each of a million calls.
-        if self.sent % 32 == 0 && Instant::now() >= self.until {
+        if self.sent.is_multiple_of(32) && Instant::now() >= self.until {
             self.until = Instant::now() - std::time::Duration::from_secs(1);
             return false;
         }
@@ -70,7 +70,7 @@ impl Load for Repeat {
 pub struct List {
     pub plus: bool,
     pub dir: Fh,
-    pub cookies: [(u64, u64); 64],
+    pub cookies: Vec<(u64, u64)>,
     pub until: Instant,
     pub entries: u64,
 }

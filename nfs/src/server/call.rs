@@ -101,10 +101,7 @@ fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// On the socket's own task, where nothing may block.
-    Socket {
-        /// The stream can send parts of files.
-        spans: bool,
-    },
+    Socket,
     /// On a thread that may.
     Thread,
 }
@@ -113,8 +110,6 @@ pub enum Place {
 #[derive(Debug)]
 pub enum Answer {
     Whole,
-    /// As whole, but for this part of a file, which belongs at that place of `out`.
-    Span(usize, Span),
     /// HELLO: the client's identity from here on.
     Hello([u8; 16]),
     /// It must run on a thread; `out` is as it was.
@@ -162,22 +157,20 @@ pub fn answer(
         out.truncate(before);
         return Answer::Blocked;
     }
-    let beside = done.span.as_ref().map_or(0, |(_, span)| span.len);
     match done.ok {
         Some(ok) => counters.count(
             call.program,
             call.procedure,
             ok,
             record.len(),
-            out.len() - before + beside,
+            out.len() - before,
         ),
         None => counters.refuse(),
     }
-    finish_record_with(out, start, beside);
-    match (done.span, done.hello) {
-        (Some((at, span)), _) => Answer::Span(at, span),
-        (None, Some(instance)) => Answer::Hello(instance),
-        (None, None) => Answer::Whole,
+    finish_record(out, start);
+    match done.hello {
+        Some(instance) => Answer::Hello(instance),
+        None => Answer::Whole,
     }
 }
 
@@ -187,7 +180,6 @@ struct Done {
     /// Whether it succeeded; `None` where it reached no procedure.
     ok: Option<bool>,
     blocked: bool,
-    span: Option<(usize, Span)>,
     hello: Option<[u8; 16]>,
 }
 
@@ -204,7 +196,7 @@ fn dispatch_or_fail(
     let header = out.len();
     let run = AssertUnwindSafe(|| match place {
         Place::Thread => dispatch(vfs, session, call, caller, place, out),
-        Place::Socket { .. } => {
+        Place::Socket => {
             let mut done = Done::default();
             vfs.hurried(&mut || done = dispatch(vfs, session, call, caller, place, out));
             done
@@ -277,13 +269,10 @@ fn dispatch(
                 vfs,
                 cx,
                 out,
-                spans: place == Place::Socket { spans: true },
-                span: None,
                 blocked: false,
             };
             let ran = running.run(call.procedure, &mut args);
             done.blocked = running.blocked;
-            done.span = running.span;
             ran
         }
         MOUNT_PROGRAM => other::mount(vfs, &cx, call.procedure, &mut args, out),

@@ -12,7 +12,6 @@ use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::room::{Held, Pool, Room, SERVER_HELD};
-use super::socket::Socket;
 use super::spares::Spares;
 use crate::vfs::{Peer, Vfs};
 use std::future::poll_fn;
@@ -21,14 +20,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 
 /// Replies that wait to be written before the connection stops to answer more.
 const GATHER: usize = 256 << 10;
 /// Of these so many may lie there without the connection's holding memory for them.
 const LOOSE: usize = 16 << 10;
-/// What a part of a file counts for that waits to be sent: little memory, but a descriptor.
-const SPAN: usize = 64 << 10;
 /// Calls answered before their replies are written: the peer reads them while the next ones
 /// are made.
 const TURN: usize = 8;
@@ -119,7 +117,7 @@ struct Connection<S> {
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
 /// calls in hand are answered first.
-pub async fn serve_connection<S: Socket>(
+pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     service: Service,
     stream: S,
     peer: Peer,
@@ -130,9 +128,7 @@ pub async fn serve_connection<S: Socket>(
     let (reply_to, replies) = mpsc::channel(limits.in_flight.max(1));
     let mut connection = Connection {
         session: Session::new(peer),
-        place: Place::Socket {
-            spans: stream.sends_files(),
-        },
+        place: Place::Socket,
         stream,
         inbox: Inbox::new(service.spares.clone()),
         outbox: Outbox::new(service.spares.clone()),
@@ -158,7 +154,7 @@ pub async fn serve_connection<S: Socket>(
     tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await
 }
 
-impl<S: Socket> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut moved = false;
@@ -281,15 +277,11 @@ impl<S: Socket> Connection<S> {
         match answer {
             Answer::Whole => {
                 shrink(out.len() - before);
-                self.outbox.queue(None, held);
-            }
-            Answer::Span(at, span) => {
-                shrink(SPAN);
-                self.outbox.queue(Some((at, span)), held);
+                self.outbox.queue(held);
             }
             Answer::Hello(instance) => {
                 self.session.client = instance;
-                self.outbox.queue(None, held);
+                self.outbox.queue(held);
             }
             Answer::Blocked => {
                 drop(held);

@@ -11,21 +11,19 @@ mod outbox;
 mod patience;
 mod readdir;
 mod room;
-mod socket;
 mod spares;
-mod sys;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
 pub use room::{Pool, SERVER_HELD};
-pub use socket::Socket;
 
 use crate::vfs::{Peer, Vfs};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
@@ -172,7 +170,7 @@ fn spawn<S>(
     live: &Arc<watch::Sender<usize>>,
     stop: &watch::Receiver<bool>,
 ) where
-    S: Socket,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(open) = Open::new(live) else {
         tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");

@@ -1,14 +1,13 @@
 //! Replies on their way to a peer, in the order in which they came to be.
 
 use super::room::Held;
-use super::socket::Socket;
 use super::spares::Spares;
-use crate::vfs::Span;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
 
 /// A reply up to this is copied behind the one before, so that one write takes both.
 const SMALL: usize = 8 << 10;
@@ -25,10 +24,6 @@ enum Piece {
         bytes: Vec<u8>,
         sent: usize,
         _held: Held,
-    },
-    File {
-        span: Span,
-        _held: Option<Held>,
     },
 }
 
@@ -64,23 +59,12 @@ impl Outbox {
         self.arena.len() - self.arena_sent
     }
 
-    /// What was appended to `arena` is a reply, which holds that; a span's data follows
-    /// `head` bytes of it.
-    pub fn queue(&mut self, span: Option<(usize, Span)>, mut held: Option<Held>) {
-        if let Some((head, span)) = span {
-            self.queue_arena(head);
-            self.pieces.push_back(Piece::File {
-                span,
-                _held: held.take(),
-            });
-        }
-        self.queue_arena(self.arena.len());
+    /// What was appended to `arena` is a reply, which holds that.
+    pub fn queue(&mut self, held: Option<Held>) {
+        let to = self.arena.len();
         if let Some(held) = held {
-            self.held.push_back((self.arena.len(), held));
+            self.held.push_back((to, held));
         }
-    }
-
-    fn queue_arena(&mut self, to: usize) {
         if to == self.queued {
             return;
         }
@@ -96,7 +80,7 @@ impl Outbox {
         if bytes.len() <= SMALL {
             self.arena.extend_from_slice(&bytes);
             self.spares.give(bytes);
-            return self.queue(None, Some(held));
+            return self.queue(Some(held));
         }
         self.pieces.push_back(Piece::Own {
             bytes,
@@ -106,7 +90,7 @@ impl Outbox {
     }
 
     /// Writes what the peer takes; true where it took something.
-    pub fn poll_write<S: Socket>(
+    pub fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
@@ -124,10 +108,6 @@ impl Outbox {
                     let left = rest.len();
                     (Pin::new(&mut *stream).poll_write(cx, rest), left)
                 }
-                Piece::File { span, .. } => {
-                    let left = span.len;
-                    (stream.poll_send_file(cx, span), left)
-                }
             };
             let sent = match polled {
                 Poll::Pending => break,
@@ -138,10 +118,6 @@ impl Outbox {
             match piece {
                 Piece::Arena(_) => self.arena_sent += sent,
                 Piece::Own { sent: at, .. } => *at += sent,
-                Piece::File { span, .. } => {
-                    span.offset += sent as u64;
-                    span.len -= sent;
-                }
             }
             if sent == left
                 && let Some(Piece::Own { bytes, .. }) = self.pieces.pop_front()

@@ -311,7 +311,7 @@ async fn a_reader_that_lags_for_ever_costs_no_more() {
     while got < 1 << 20 {
         while outbox.waiting() < 16 << 10 {
             outbox.arena.extend_from_slice(&put.to_be_bytes());
-            outbox.queue(None, None);
+            outbox.queue(None);
             put += 1;
         }
         tokio::task::yield_now().await;
