@@ -10,7 +10,7 @@ pub const IO_MAX: u32 = 1 << 20;
 /// Longest record taken: a WRITE of [`IO_MAX`] with the longest header, handle and credentials.
 pub const RECORD_MAX: usize = IO_MAX as usize + 4096;
 /// Most fragments in one record: a client that sends more is at play.
-const FRAGMENTS_MAX: usize = 4096;
+pub const FRAGMENTS_MAX: usize = 4096;
 /// Longest credential or verifier body (RFC 5531 §8.2).
 const AUTH_MAX: usize = 400;
 /// Most supplementary groups in AUTH_SYS (RFC 5531 appendix A).
@@ -18,7 +18,7 @@ const GIDS_MAX: u32 = 16;
 /// Who AUTH_NONE is.
 const NOBODY: u32 = 65534;
 
-const LAST_FRAGMENT: u32 = 1 << 31;
+pub const LAST_FRAGMENT: u32 = 1 << 31;
 const AUTH_NONE: u32 = 0;
 const AUTH_SYS: u32 = 1;
 

@@ -2,8 +2,8 @@
 //!
 //! Every method is synchronous and knows its caller. Permissions are the file
 //! system's to check, under the same lock as the operation itself; the engine
-//! decodes, bounds and encodes. Methods may block; [`Vfs::inline`] says
-//! which calls never do, so that the engine keeps the others off its socket tasks.
+//! decodes, bounds and encodes. Each call is first tried on the socket's own task with
+//! [`Cx::nowait`] set; what would block there says so and is run again on a thread that may.
 
 use crate::proto::{fattr3, nfsstat3, nfstime3, sattr3, specdata3, wcc_attr};
 use std::net::SocketAddr;
@@ -86,7 +86,13 @@ pub struct Cx<'a> {
     /// answers a key it has recorded with the recorded outcome, and records
     /// each success in the same transaction as the change.
     pub once: Option<OnceKey>,
+    /// The operation runs where nothing may block: rather than wait for a disk or for
+    /// another's lock it changes nothing and answers [`WOULD_BLOCK`].
+    pub nowait: bool,
 }
+
+/// Answered to a call with [`Cx::nowait`] only; it never reaches a client.
+pub const WOULD_BLOCK: nfsstat3 = nfsstat3::NFS3ERR_JUKEBOX;
 
 /// Weak cache consistency data: the attributes before and after a change,
 /// both from the same transaction as the change (RFC 1813 §2.6).
@@ -266,10 +272,9 @@ pub trait Vfs: Send + Sync + 'static {
     fn setxattr(&self, cx: &Cx, fh: &Fh, name: &[u8], value: &[u8], how: XattrHow) -> Result<()>;
     fn removexattr(&self, cx: &Cx, fh: &Fh, name: &[u8]) -> Result<()>;
 
-    /// True where no operation on `fh` that only reads metadata (GETATTR,
-    /// LOOKUP, ACCESS, READLINK) can block: the engine then runs it on the socket's task.
-    fn inline(&self, fh: &Fh) -> bool {
-        let _ = fh;
-        false
+    /// Runs `call`, operations of which have [`Cx::nowait`] set: for a file system that
+    /// must know so where no argument reaches.
+    fn hurried(&self, call: &mut dyn FnMut()) {
+        call();
     }
 }

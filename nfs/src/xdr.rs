@@ -172,12 +172,16 @@ pub trait Put {
         self.u32(u32::from(v));
     }
     fn opaque(&mut self, bytes: &[u8]);
+    /// What follows opaque data of `len` bytes.
+    fn pad(&mut self, len: usize);
     /// Anything of nfsserve's vocabulary.
     fn xdr(&mut self, value: &impl XDR);
+    /// fattr3 (RFC 1813 §2.5), 84 bytes.
+    fn fattr(&mut self, attr: &fattr3);
     fn attr(&mut self, attr: Option<&fattr3>) {
-        match attr {
-            Some(attr) => self.xdr(&post_op_attr::attributes(*attr)),
-            None => self.bool(false),
+        self.bool(attr.is_some());
+        if let Some(attr) = attr {
+            self.fattr(attr);
         }
     }
     fn fh(&mut self, fh: &Fh) {
@@ -198,12 +202,97 @@ impl Put for Vec<u8> {
         // Nothing in this crate is longer than a record, which is far below 2^32.
         self.u32(bytes.len() as u32);
         self.extend_from_slice(bytes);
-        let pad = bytes.len().wrapping_neg() & 3;
-        self.extend_from_slice(&[0; 3][..pad]);
+        self.pad(bytes.len());
+    }
+
+    fn pad(&mut self, len: usize) {
+        self.extend_from_slice(&[0; 3][..len.wrapping_neg() & 3]);
+    }
+
+    fn fattr(&mut self, a: &fattr3) {
+        let (wide, time) = (
+            |n: u64| [(n >> 32) as u32, n as u32],
+            |t: &nfstime3| [t.seconds, t.nseconds],
+        );
+        let ([size, size_low], [used, used_low]) = (wide(a.size), wide(a.used));
+        let ([fsid, fsid_low], [fileid, fileid_low]) = (wide(a.fsid), wide(a.fileid));
+        let ([at, at_ns], [mt, mt_ns], [ct, ct_ns]) =
+            (time(&a.atime), time(&a.mtime), time(&a.ctime));
+        let words = [
+            a.ftype as u32,
+            a.mode,
+            a.nlink,
+            a.uid,
+            a.gid,
+            size,
+            size_low,
+            used,
+            used_low,
+            a.rdev.specdata1,
+            a.rdev.specdata2,
+            fsid,
+            fsid_low,
+            fileid,
+            fileid_low,
+            at,
+            at_ns,
+            mt,
+            mt_ns,
+            ct,
+            ct_ns,
+        ];
+        let mut bytes = [0; 84];
+        for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+            to.copy_from_slice(&word.to_be_bytes());
+        }
+        self.extend_from_slice(&bytes);
     }
 
     fn xdr(&mut self, value: &impl XDR) {
         // A Vec takes everything.
         let _ = value.serialize(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_as_the_vocabulary_has_them() {
+        let time = |n| nfstime3 {
+            seconds: n,
+            nseconds: n + 1,
+        };
+        let attr = fattr3 {
+            ftype: ftype3::NF3LNK,
+            mode: 0o4755,
+            nlink: 3,
+            uid: 4,
+            gid: 5,
+            size: 0x0102_0304_0506_0708,
+            used: 0x1112_1314_1516_1718,
+            rdev: specdata3 {
+                specdata1: 6,
+                specdata2: 7,
+            },
+            fsid: 0x2122_2324_2526_2728,
+            fileid: 0x3132_3334_3536_3738,
+            atime: time(8),
+            mtime: time(10),
+            ctime: time(12),
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        ours.attr(Some(&attr));
+        theirs.xdr(&post_op_attr::attributes(attr));
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.len(), 4 + 84);
+        let read = Reader::new(&ours)
+            .post_op_attr()
+            .expect("decodes")
+            .expect("attributes");
+        ours.clear();
+        ours.attr(Some(&read));
+        assert_eq!(ours, theirs);
     }
 }

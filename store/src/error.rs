@@ -58,6 +58,8 @@ pub enum StoreError {
     Ordinals,
     #[error("read the input of a blob: {0}")]
     Input(io::Error),
+    #[error("it would have to wait")]
+    WouldWait,
     #[error("no random bytes: {0}")]
     Random(getrandom::Error),
 }
@@ -100,13 +102,16 @@ impl StoreError {
         match self {
             StoreError::ReadOnly { .. } => Errno::RoFs,
             StoreError::Full { .. } => Errno::NoSpc,
+            StoreError::WouldWait => Errno::Again,
             _ => Errno::Io,
         }
     }
 
     /// Logs the error, as the answer loses the details; answers what a system call would say.
     pub(crate) fn log(self) -> Errno {
-        tracing::error!("{self}");
+        if !matches!(self, StoreError::WouldWait) {
+            tracing::error!("{self}");
+        }
         self.errno()
     }
 }

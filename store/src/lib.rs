@@ -12,6 +12,7 @@ mod ingest;
 mod lock;
 pub mod object;
 mod objects;
+mod patience;
 mod pins;
 mod sealed;
 mod store;
@@ -28,6 +29,7 @@ pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
 pub use gc::{GcOptions, GcReport};
 pub use index::{IdAndBytes, Pocker, Step};
 pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
+pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
 

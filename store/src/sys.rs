@@ -91,3 +91,89 @@ pub(crate) fn space(path: &Path) -> io::Result<crate::FsSpace> {
 fn wide(n: impl TryInto<u64>) -> u64 {
     n.try_into().unwrap_or(u64::MAX)
 }
+
+/// Appends `len` bytes from `offset` where all of them are in memory: preadv2(2) with
+/// RWF_NOWAIT, or where the file system has no such reads, when cachestat(2) says so. False
+/// where they are not, or where the system cannot tell; then `out` is as it was.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn read_cached(file: &File, out: &mut Vec<u8>, offset: u64, len: usize) -> bool {
+    use nix::errno::Errno;
+    use nix::libc;
+    use std::os::fd::AsRawFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    /// The store's file system refused once; it would each time.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let Ok(at) = libc::off_t::try_from(offset) else {
+        return false;
+    };
+    out.reserve(len);
+    let before = out.len();
+    let room = out.spare_capacity_mut();
+    let iov = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: len.min(room.len()),
+    };
+    let read = |flags| {
+        // SAFETY: one iovec, over the vector's own spare capacity, which lives over the call;
+        // the descriptor is open as long as `file` is borrowed.
+        let got = unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, flags) };
+        usize::try_from(got).map_err(|_| Errno::last())
+    };
+    let got = match REFUSED.load(Ordering::Relaxed) {
+        false => read(libc::RWF_NOWAIT),
+        true => Err(Errno::EOPNOTSUPP),
+    };
+    let got = match got {
+        Err(Errno::EOPNOTSUPP) => {
+            REFUSED.store(true, Ordering::Relaxed);
+            if !is_cached(file, offset, len as u64) {
+                return false;
+            }
+            read(0)
+        }
+        got => got,
+    };
+    if got != Ok(len) {
+        return false;
+    }
+    // SAFETY: the kernel filled `len` bytes of the capacity behind `before`.
+    unsafe { out.set_len(before + len) };
+    true
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn read_cached(_file: &File, _out: &mut Vec<u8>, _offset: u64, _len: usize) -> bool {
+    false
+}
+
+/// True where `len` bytes from `offset` are in memory: cachestat(2), Linux 6.5. False where they
+/// are not, or where the system cannot tell.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub(crate) fn is_cached(file: &File, offset: u64, len: u64) -> bool {
+    use std::os::fd::AsRawFd;
+    /// The same number on every architecture that this is built for.
+    const CACHESTAT: nix::libc::c_long = 451;
+    const PAGE: u64 = 4096;
+    let range = [offset, len];
+    // nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted.
+    let mut stat = [0u64; 5];
+    // SAFETY: struct cachestat_range is two u64, struct cachestat five; both live over the call.
+    let failed = unsafe {
+        nix::libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            range.as_ptr(),
+            stat.as_mut_ptr(),
+            0,
+        )
+    };
+    let pages = (offset + len).div_ceil(PAGE) - offset / PAGE;
+    failed == 0 && stat[0] >= pages
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_cached(_file: &File, _offset: u64, _len: u64) -> bool {
+    false
+}

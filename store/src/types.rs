@@ -209,6 +209,9 @@ pub enum Errno {
     NoData,
     #[error("the object changed since it was looked at")]
     NotSync,
+    /// It would have to wait where it may not (`without_waiting`); nothing was changed.
+    #[error("operation would block")]
+    Again,
     /// The store failed; it has logged what, on which file, and why.
     #[error("input/output error")]
     Io,

@@ -53,54 +53,35 @@ fn once_key(session: &Session, call: &Call<'_>, caller: &Caller) -> OnceKey {
     OnceKey(hash.finalize().into())
 }
 
-/// Where a call runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// On the socket's own task: it cannot block.
-    Inline,
-    /// On a thread that may.
-    Blocking,
-}
-
-/// What the connection needs to know of a record before it is answered.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub route: Route,
-    /// Memory that the record and the longest reply to it take.
-    pub bytes: usize,
-    /// The client identity that HELLO brings.
-    pub instance: Option<[u8; 16]>,
-}
-
 /// Replies without data: the longest, LINK's or RENAME's, is far below.
 const SMALL_REPLY: usize = 1 << 10;
 
-pub fn plan(vfs: &dyn Vfs, session: &Session, record: &[u8]) -> Plan {
-    let mut plan = Plan {
-        route: Route::Inline,
-        bytes: record.len() + SMALL_REPLY,
-        instance: None,
+/// Memory that the record and the longest reply to it take.
+pub fn cost(record: &[u8]) -> usize {
+    let asked = match parse_call(record) {
+        Ok(call) => match (call.program, call.procedure) {
+            (NFS_PROGRAM, 5) => Ok(PATH_MAX),
+            (NFS_PROGRAM, _) => asked_for(call.procedure, call.args),
+            (MOUNT_PROGRAM, 5) => Ok(LIST_MAX),
+            (POCKER_PROGRAM, 2) => Ok(other::XATTR_VALUE_MAX),
+            (POCKER_PROGRAM, 3) => Ok(LIST_MAX),
+            _ => Ok(0),
+        },
+        Err(_) => Ok(0),
     };
-    let Ok(call) = parse_call(record) else {
-        return plan;
-    };
-    let mut args = call.args;
-    plan.route = match (call.program, call.procedure) {
-        (NFS_PROGRAM, 0) | (POCKER_PROGRAM, 0) => Route::Inline,
-        (POCKER_PROGRAM, 1) => {
-            if session.trusted() && call.version == POCKER_V1 && call.caller.is_ok() {
-                plan.instance = args.array().ok();
-            }
-            Route::Inline
-        }
-        // GETATTR, LOOKUP, ACCESS and READLINK only read metadata.
-        (NFS_PROGRAM, 1 | 3 | 4 | 5) if args.fh().is_ok_and(|fh| vfs.inline(&fh)) => Route::Inline,
-        _ => Route::Blocking,
-    };
-    if call.program == NFS_PROGRAM {
-        plan.bytes += asked_for(call.procedure, call.args).unwrap_or(0);
-    }
-    plan
+    record.len() + SMALL_REPLY + asked.unwrap_or(0)
+}
+
+/// EXPORT's and LISTXATTR's replies: the kernel's 64 KiB of names (xattr(7),
+/// XATTR_LIST_MAX), each of them up to four times as long in XDR.
+const LIST_MAX: usize = 256 << 10;
+
+/// Memory that the reply may take, where that may be much: a glance at a record that is
+/// about to be answered on the socket's task.
+pub fn bulk(record: &[u8]) -> Option<usize> {
+    let word = |at: usize| Some(u32::from_be_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let bulk = word(12)? == NFS_PROGRAM && matches!(word(20)?, 6 | 16 | 17);
+    bulk.then(|| cost(record))
 }
 
 /// Data that the reply may hold, in bytes: what READ, READDIR and READDIRPLUS ask for.
@@ -116,41 +97,90 @@ fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
     Ok(args.u32()?.min(IO_MAX) as usize)
 }
 
-/// The reply to one record, whole with its mark; empty where nothing can be answered.
-pub fn answer(service: &Service, session: &Session, record: &[u8]) -> Vec<u8> {
+/// Where a call runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the socket's own task, where nothing may block.
+    Socket,
+    /// On a thread that may.
+    Thread,
+}
+
+/// What became of a record. The reply, whole with its mark, is behind what `out` held.
+#[derive(Debug)]
+pub enum Answer {
+    Whole,
+    /// HELLO: the client's identity from here on.
+    Hello([u8; 16]),
+    /// It must run on a thread; `out` is as it was.
+    Blocked,
+}
+
+/// Answers one record. Nothing is appended where nothing can be answered.
+pub fn answer(
+    service: &Service,
+    session: &Session,
+    record: &[u8],
+    place: Place,
+    out: &mut Vec<u8>,
+) -> Answer {
     let counters = &*service.counters;
-    let mut out = Vec::with_capacity(512);
-    let start = start_record(&mut out);
+    let before = out.len();
+    let start = start_record(out);
     let call = match parse_call(record) {
         Ok(call) => call,
         Err(bad) => {
             counters.refuse();
             match bad {
-                BadCall::Unanswerable => return Vec::new(),
-                BadCall::Version { xid } => put_rpc_mismatch(&mut out, xid),
-                BadCall::Header { xid } => put_accepted(&mut out, xid, Accept::GarbageArgs),
+                BadCall::Unanswerable => {
+                    out.truncate(before);
+                    return Answer::Whole;
+                }
+                BadCall::Version { xid } => put_rpc_mismatch(out, xid),
+                BadCall::Header { xid } => put_accepted(out, xid, Accept::GarbageArgs),
             }
-            finish_record(&mut out, start);
-            return out;
+            finish_record(out, start);
+            return Answer::Whole;
         }
     };
-    match &call.caller {
-        Ok(caller) => {
-            let ok = dispatch_or_fail(&*service.vfs, session, &call, caller, &mut out);
-            match ok {
-                Some(ok) => {
-                    counters.count(call.program, call.procedure, ok, record.len(), out.len())
-                }
-                None => counters.refuse(),
-            }
-        }
+    let caller = match &call.caller {
+        Ok(caller) => caller,
         Err(error) => {
             counters.refuse();
-            put_auth_error(&mut out, call.xid, *error);
+            put_auth_error(out, call.xid, *error);
+            finish_record(out, start);
+            return Answer::Whole;
         }
+    };
+    let done = dispatch_or_fail(&*service.vfs, session, &call, caller, place, out);
+    if done.blocked {
+        out.truncate(before);
+        return Answer::Blocked;
     }
-    finish_record(&mut out, start);
-    out
+    match done.ok {
+        Some(ok) => counters.count(
+            call.program,
+            call.procedure,
+            ok,
+            record.len(),
+            out.len() - before,
+        ),
+        None => counters.refuse(),
+    }
+    finish_record(out, start);
+    match done.hello {
+        Some(instance) => Answer::Hello(instance),
+        None => Answer::Whole,
+    }
+}
+
+/// How a call went.
+#[derive(Default)]
+struct Done {
+    /// Whether it succeeded; `None` where it reached no procedure.
+    ok: Option<bool>,
+    blocked: bool,
+    hello: Option<[u8; 16]>,
 }
 
 /// A panic in the file system costs its own call an error, never the client its answer:
@@ -160,10 +190,18 @@ fn dispatch_or_fail(
     session: &Session,
     call: &Call<'_>,
     caller: &Caller,
+    place: Place,
     out: &mut Vec<u8>,
-) -> Option<bool> {
+) -> Done {
     let header = out.len();
-    let run = AssertUnwindSafe(|| dispatch(vfs, session, call, caller, out));
+    let run = AssertUnwindSafe(|| match place {
+        Place::Thread => dispatch(vfs, session, call, caller, place, out),
+        Place::Socket => {
+            let mut done = Done::default();
+            vfs.hurried(&mut || done = dispatch(vfs, session, call, caller, place, out));
+            done
+        }
+    });
     catch_unwind(run).unwrap_or_else(|_| {
         tracing::error!(
             program = call.program,
@@ -172,25 +210,28 @@ fn dispatch_or_fail(
         );
         out.truncate(header);
         put_accepted(out, call.xid, Accept::SystemErr);
-        Some(false)
+        Done {
+            ok: Some(false),
+            ..Done::default()
+        }
     })
 }
 
-/// Whether the call succeeded; `None` where it reached no procedure.
 fn dispatch(
     vfs: &dyn Vfs,
     session: &Session,
     call: &Call<'_>,
     caller: &Caller,
+    place: Place,
     out: &mut Vec<u8>,
-) -> Option<bool> {
+) -> Done {
     let version = match call.program {
         NFS_PROGRAM => NFS_V3,
         MOUNT_PROGRAM => MOUNT_V3,
         POCKER_PROGRAM if session.trusted() => POCKER_V1,
         _ => {
             put_accepted(out, call.xid, Accept::ProgUnavail);
-            return None;
+            return Done::default();
         }
     };
     if call.version != version {
@@ -199,7 +240,15 @@ fn dispatch(
             high: version,
         };
         put_accepted(out, call.xid, mismatch);
-        return None;
+        return Done::default();
+    }
+    let mut done = Done::default();
+    // MOUNT and our own program are rare, and not worth the care of never blocking.
+    if call.program != NFS_PROGRAM && call.procedure > 1 && place != Place::Thread
+        || call.program == MOUNT_PROGRAM && place != Place::Thread
+    {
+        done.blocked = true;
+        return done;
     }
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
@@ -211,22 +260,39 @@ fn dispatch(
         peer: &session.peer,
         client: session.client,
         once: key,
+        nowait: place != Place::Thread,
     };
     let mut args = call.args;
-    let done = match call.program {
-        NFS_PROGRAM => Proc { vfs, cx, out }.run(call.procedure, &mut args),
+    let ran = match call.program {
+        NFS_PROGRAM => {
+            let mut running = Proc {
+                vfs,
+                cx,
+                out,
+                blocked: false,
+            };
+            let ran = running.run(call.procedure, &mut args);
+            done.blocked = running.blocked;
+            ran
+        }
         MOUNT_PROGRAM => other::mount(vfs, &cx, call.procedure, &mut args, out),
-        _ if call.procedure == 1 => Some(hello_reply(&mut args)),
+        _ if call.procedure == 1 => Some(args.array().map(|instance| done.hello = Some(instance))),
         _ => other::pocker(vfs, &cx, call.procedure, &mut args, out),
     };
-    let failed = match done {
-        Some(Ok(())) => return Some(succeeded(call, &out[results..])),
+    let failed = match ran {
+        Some(Ok(())) => {
+            done.ok = Some(succeeded(call, &out[results..]));
+            return done;
+        }
         Some(Err(_)) => (Accept::GarbageArgs, Some(false)),
         None => (Accept::ProcUnavail, None),
     };
     out.truncate(header);
     put_accepted(out, call.xid, failed.0);
-    failed.1
+    Done {
+        ok: failed.1,
+        ..Done::default()
+    }
 }
 
 /// Whether results begin with the status OK, where they begin with a status.
@@ -237,9 +303,4 @@ fn succeeded(call: &Call<'_>, results: &[u8]) -> bool {
         _ => call.procedure > 1,
     };
     !status || results.starts_with(&[0; 4])
-}
-
-/// The connection took the id before the call came here; the reply only says so.
-fn hello_reply(args: &mut Reader<'_>) -> Decoded<()> {
-    args.array::<16>().map(drop)
 }

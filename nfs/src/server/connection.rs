@@ -1,26 +1,35 @@
 //! One connection: records in, calls to the file system, replies out.
 //!
-//! A call holds a slot and its share of the connection's memory from before it runs
-//! until its reply is written, so a peer that reads slowly holds back its own calls
-//! and nothing else: no thread waits for it, and what it can pile up here is bounded.
+//! One task does all of it. A call is first tried right here, where it may not block; most
+//! never would, and their replies go out with one write for as many as came with one read.
+//! The others run on threads. Such a call holds a slot and its share of the connection's
+//! memory from before it runs until its reply is written, so a peer that reads slowly holds
+//! back its own calls and nothing else.
 
-use super::call::{self, Route, Session};
+use super::call::{self, Answer, Place, Session};
 use super::counters::Counters;
-use crate::rpc::{RECORD_MAX, read_record};
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::patience::Patience;
+use super::room::{Held, Pool, Room, SERVER_HELD};
+use super::spares::Spares;
 use crate::vfs::{Peer, Vfs};
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 
-/// Replies gathered into one write.
+/// Replies that wait to be written before the connection stops to answer more.
 const GATHER: usize = 256 << 10;
-/// Read from the socket at once.
-const READ_AHEAD: usize = 64 << 10;
-/// Memory is counted in units of this many bytes.
-const UNIT: usize = 4 << 10;
+/// Of these so many may lie there without the connection's holding memory for them.
+const LOOSE: usize = 16 << 10;
+/// Calls answered before their replies are written: the peer reads them while the next ones
+/// are made.
+const TURN: usize = 8;
 
 /// What one connection may have and take.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +43,8 @@ pub struct Limits {
     /// batch of replies, before it is cut off. Between records it may be silent for ever,
     /// as an idle mount is.
     pub stalled: Duration,
+    /// The same, for a peer whose calls hold memory of the server for which others wait.
+    pub pressed: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +53,7 @@ impl Default for Limits {
             in_flight: 64,
             held: 16 << 20,
             stalled: Duration::from_secs(300),
+            pressed: Duration::from_secs(10),
         }
     }
 }
@@ -52,6 +64,9 @@ pub struct Service {
     pub vfs: Arc<dyn Vfs>,
     pub counters: Arc<Counters>,
     pub limits: Limits,
+    /// Memory of all calls together.
+    pub pool: Arc<Pool>,
+    pub(super) spares: Arc<Spares>,
 }
 
 impl Service {
@@ -60,147 +75,264 @@ impl Service {
             vfs,
             counters: Arc::default(),
             limits: Limits::default(),
+            pool: Arc::new(Pool::new(SERVER_HELD)),
+            spares: Arc::default(),
         }
     }
 }
 
-/// A call's slot and memory, given back when this is dropped.
-struct Held {
-    _slot: OwnedSemaphorePermit,
-    _room: OwnedSemaphorePermit,
-}
-
-/// One reply on its way out. Empty where the record could not be answered.
+/// What a thread made of a call.
 struct Reply {
     bytes: Vec<u8>,
-    _held: Held,
+    held: Held,
 }
 
-/// Where the calls of one connection get what they hold.
-struct Room {
-    slots: Arc<Semaphore>,
-    units: Arc<Semaphore>,
-    most: usize,
+/// What the connection waits for before it goes on with its records.
+struct Waiting {
+    held: Pin<Box<dyn Future<Output = Held> + Send>>,
+    /// So many bytes for a record that is not whole yet; else the call at hand, which must
+    /// run on a thread, gets its slot and memory.
+    record: Option<usize>,
 }
 
-impl Room {
-    fn new(limits: &Limits) -> Room {
-        let most = (limits.held / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Room {
-            slots: Arc::new(Semaphore::new(limits.in_flight.max(1))),
-            units: Arc::new(Semaphore::new(most)),
-            most,
-        }
-    }
-
-    /// Waits for a slot; `None` never happens, as the semaphores are never closed.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        self.slots.clone().acquire_owned().await.ok()
-    }
-
-    async fn hold(&self, slot: OwnedSemaphorePermit, bytes: usize) -> Option<Held> {
-        // Clamped to `most`, which fits in u32.
-        let units = bytes.div_ceil(UNIT).clamp(1, self.most) as u32;
-        let room = self.units.clone().acquire_many_owned(units).await.ok()?;
-        Some(Held {
-            _slot: slot,
-            _room: room,
-        })
-    }
+struct Connection<S> {
+    service: Service,
+    session: Session,
+    stream: S,
+    place: Place,
+    inbox: Inbox,
+    outbox: Outbox,
+    room: Room,
+    waiting: Option<Waiting>,
+    /// For small replies that wait to be written.
+    gathering: Option<Held>,
+    /// Calls on threads.
+    running: usize,
+    replies: mpsc::Receiver<Reply>,
+    reply_to: mpsc::Sender<Reply>,
+    patience: Patience,
+    /// No more calls are taken.
+    closing: bool,
 }
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
 /// calls in hand are answered first.
-pub async fn serve_connection<S>(
+pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     service: Service,
     stream: S,
     peer: Peer,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Send + 'static,
-{
-    let limits = service.limits;
-    let (read, write) = tokio::io::split(stream);
-    let mut read = BufReader::with_capacity(READ_AHEAD, read);
-    // Every reply holds a slot, so the queue is never full.
-    let (replies, queue) = mpsc::channel(limits.in_flight.max(1));
-    let mut writer = tokio::spawn(write_replies(write, queue, limits.stalled));
-    let room = Room::new(&limits);
-    let mut session = Session::new(peer);
-    let outcome = loop {
-        let Some(slot) = room.slot().await else {
-            break Ok(());
-        };
-        let record = tokio::select! {
-            record = next_record(&mut read, limits.stalled) => record,
-            _ = stop.wait_for(|stop| *stop) => break Ok(()),
-            // The writer ends first only when the peer stopped reading.
-            _ = &mut writer => return Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        let record = match record {
-            Ok(Some(record)) => record,
-            Ok(None) => break Ok(()),
-            Err(e) => break Err(e),
-        };
-        let plan = call::plan(&*service.vfs, &session, &record);
-        if let Some(instance) = plan.instance {
-            session.client = instance;
-        }
-        let Some(held) = room.hold(slot, plan.bytes).await else {
-            break Ok(());
-        };
-        let (service, session, replies) = (service.clone(), session.clone(), replies.clone());
-        let run = move || {
-            let bytes = call::answer(&service, &session, &record);
-            // Fails only where the connection is gone; the client will ask again.
-            let _ = replies.try_send(Reply { bytes, _held: held });
-        };
-        match plan.route {
-            Route::Inline => run(),
-            Route::Blocking => drop(tokio::task::spawn_blocking(run)),
-        }
-    };
-    drop(replies);
-    // Ends when the last call in hand has been answered and written.
-    let written = writer.await.unwrap_or_else(|e| Err(io::Error::other(e)));
-    outcome.and(written)
-}
-
-/// The next record, however long it takes to begin; `None` at the end of the stream.
-async fn next_record(
-    read: &mut BufReader<impl AsyncRead + Unpin>,
-    stalled: Duration,
-) -> io::Result<Option<Vec<u8>>> {
-    if read.fill_buf().await?.is_empty() {
-        return Ok(None);
-    }
-    let mut record = Vec::new();
-    let whole = timeout(stalled, read_record(read, &mut record, RECORD_MAX));
-    let whole = whole
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the rest of a record never came"))?;
-    Ok(whole?.then_some(record))
-}
-
-async fn write_replies<W: AsyncWrite + Unpin>(
-    mut write: W,
-    mut queue: mpsc::Receiver<Reply>,
-    stalled: Duration,
 ) -> io::Result<()> {
-    let mut held = Vec::new();
-    while let Some(first) = queue.recv().await {
-        let mut batch = first.bytes;
-        held.push(first._held);
-        while batch.len() < GATHER {
-            let Ok(more) = queue.try_recv() else { break };
-            batch.extend_from_slice(&more.bytes);
-            held.push(more._held);
+    let limits = service.limits;
+    // Every reply holds a slot, so the queue is never full.
+    let (reply_to, replies) = mpsc::channel(limits.in_flight.max(1));
+    let mut connection = Connection {
+        session: Session::new(peer),
+        place: Place::Socket,
+        stream,
+        inbox: Inbox::new(service.spares.clone()),
+        outbox: Outbox::new(service.spares.clone()),
+        room: Room::new(&limits, &service.pool),
+        service,
+        waiting: None,
+        gathering: None,
+        running: 0,
+        replies,
+        reply_to,
+        patience: Patience::new(limits.stalled, limits.pressed),
+        closing: false,
+    };
+    // Also when the sender is gone: then nobody is there to serve for.
+    let mut stop = Box::pin(async move { stop.wait_for(|stop| *stop).await.is_ok() });
+    poll_fn(|cx| {
+        if !connection.closing && stop.as_mut().poll(cx).is_ready() {
+            connection.closing = true;
         }
-        timeout(stalled, write.write_all(&batch))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "replies are not read"))??;
-        held.clear();
+        connection.poll(cx)
+    })
+    .await?;
+    tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut moved = false;
+            while self.running > 0
+                && let Poll::Ready(Some(reply)) = self.replies.poll_recv(cx)
+            {
+                self.running -= 1;
+                self.outbox.push(reply.bytes, reply.held);
+                moved = true;
+            }
+            moved |= self.answer(cx)?;
+            moved |= self.outbox.poll_write(cx, &mut self.stream)?;
+            if self.outbox.is_empty() {
+                self.gathering = None;
+            }
+            if self.over() {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.closing && self.waiting.is_none() && self.has_room() && !self.inbox.find()? {
+                moved |= self.inbox.poll_fill(cx, &mut self.stream)?;
+            }
+            if moved {
+                continue;
+            }
+            self.inbox.rest();
+            self.outbox.rest();
+            // Who waits for memory here does not keep us waiting.
+            let partial = self.inbox.partial() && !self.closing && self.waiting.is_none();
+            let unread = self.unread();
+            return match self.patience.poll(cx, partial, unread, &self.room) {
+                Poll::Ready(e) => Poll::Ready(Err(e)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
     }
-    write.shutdown().await
+
+    /// Everything that was asked is answered, and no more will come.
+    fn over(&self) -> bool {
+        (self.closing || self.inbox.ended())
+            && self.waiting.is_none()
+            && self.running == 0
+            && self.outbox.is_empty()
+    }
+
+    /// More replies may be put beside those that wait to be written.
+    fn has_room(&mut self) -> bool {
+        let waiting = self.outbox.waiting();
+        if waiting >= LOOSE && self.gathering.is_none() {
+            self.gathering = self.room.try_hold(GATHER);
+        }
+        waiting < LOOSE || waiting < GATHER && self.gathering.is_some()
+    }
+
+    /// How much the peer has read, where there is something for it to read.
+    fn unread(&self) -> Option<u64> {
+        (!self.outbox.is_empty()).then_some(self.outbox.written)
+    }
+
+    /// Answers the calls that are here; true where one was.
+    fn answer(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        for _ in 0..TURN {
+            if self.closing && self.waiting.as_ref().is_some_and(|w| w.record.is_some()) {
+                self.waiting = None;
+            }
+            if let Some(waiting) = &mut self.waiting {
+                let Poll::Ready(held) = waiting.held.as_mut().poll(cx) else {
+                    return Ok(moved);
+                };
+                let record = waiting.record;
+                self.waiting = None;
+                moved = true;
+                match record {
+                    Some(bytes) => self.inbox.claim(held, bytes),
+                    None => self.start(held),
+                }
+            }
+            if self.closing || !self.has_room() {
+                return Ok(moved);
+            }
+            if !self.inbox.find()? {
+                let Some(bytes) = self.inbox.wants() else {
+                    return Ok(moved);
+                };
+                self.wait(bytes, Some(bytes));
+                continue;
+            }
+            moved |= self.answer_one()?;
+        }
+        Ok(moved)
+    }
+
+    fn wait(&mut self, bytes: usize, record: Option<usize>) {
+        self.waiting = Some(Waiting {
+            held: Box::pin(self.room.hold(bytes, record.is_none())),
+            record,
+        });
+    }
+
+    /// Answers the record at hand, or sees to it that a thread will; true in the first case.
+    fn answer_one(&mut self) -> io::Result<bool> {
+        let record = self.inbox.record();
+        let mut held = None;
+        if let Some(bytes) = call::bulk(record) {
+            held = self.room.try_hold(bytes);
+            if held.is_none() {
+                self.wait_for_thread()?;
+                return Ok(false);
+            }
+            self.outbox.arena.reserve_exact(bytes);
+        }
+        let (service, out) = (&self.service, &mut self.outbox.arena);
+        let before = out.len();
+        let answer = call::answer(service, &self.session, record, self.place, out);
+        let mut shrink = |bytes| {
+            if let Some(held) = &mut held {
+                held.shrink(bytes);
+            }
+        };
+        match answer {
+            Answer::Whole => {
+                shrink(out.len() - before);
+                self.outbox.queue(held);
+            }
+            Answer::Hello(instance) => {
+                self.session.client = instance;
+                self.outbox.queue(held);
+            }
+            Answer::Blocked => {
+                drop(held);
+                self.wait_for_thread()?;
+                return Ok(false);
+            }
+        }
+        self.inbox.done();
+        self.patience.record_ended();
+        Ok(true)
+    }
+
+    /// A large record holds what its reply needs already. No client asks with a large record
+    /// for a large reply: such a call goes on where it need not wait for others, as two that
+    /// wait while they hold something could wait for each other.
+    fn wait_for_thread(&mut self) -> io::Result<()> {
+        let claimed = self.inbox.claimed();
+        let more = call::cost(self.inbox.record()).saturating_sub(claimed);
+        if claimed == 0 || more == 0 {
+            self.wait(more, None);
+            return Ok(());
+        }
+        let Some(more) = self.room.try_hold(more) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        self.inbox.add(more);
+        self.wait(0, None);
+        Ok(())
+    }
+
+    /// Runs the call at hand on a thread.
+    fn start(&mut self, mut held: Held) {
+        let (record, claimed) = self.inbox.take();
+        if let Some(claimed) = claimed {
+            held.add(claimed);
+        }
+        self.patience.record_ended();
+        let (service, session) = (self.service.clone(), self.session.clone());
+        let replies = self.reply_to.clone();
+        self.running += 1;
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = service
+                .spares
+                .take(held.bytes().saturating_sub(record.len()));
+            call::answer(&service, &session, &record, Place::Thread, &mut bytes);
+            // From here on only the reply is held.
+            let reply = bytes.capacity();
+            service.spares.give(record);
+            held.shrink(reply);
+            // Fails only where the connection is gone; the client will ask again.
+            let _ = replies.try_send(Reply { bytes, held });
+        });
+    }
 }

@@ -4,14 +4,20 @@
 mod call;
 mod connection;
 mod counters;
+mod inbox;
 mod nfs3;
 mod other;
+mod outbox;
+mod patience;
 mod readdir;
+mod room;
+mod spares;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use room::{Pool, SERVER_HELD};
 
 use crate::vfs::{Peer, Vfs};
 use std::io;
@@ -164,7 +170,7 @@ fn spawn<S>(
     live: &Arc<watch::Sender<usize>>,
     stop: &watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(open) = Open::new(live) else {
         tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");

@@ -33,7 +33,12 @@ pub struct Proc<'a> {
     pub vfs: &'a dyn Vfs,
     pub cx: Cx<'a>,
     pub out: &'a mut Vec<u8>,
+    /// The file system would have waited: nothing was done, and `out` says nothing.
+    pub blocked: bool,
 }
+
+/// Bytes of READ3resok before its data.
+const READ_HEAD: usize = 4 + 84 + 4 + 4 + 4;
 
 impl Proc<'_> {
     /// Runs procedure `number`; `None` where there is no such procedure.
@@ -66,19 +71,27 @@ impl Proc<'_> {
     }
 
     pub fn status(&mut self, status: nfsstat3) {
+        self.blocked |= self.cx.nowait && status as u32 == WOULD_BLOCK as u32;
         self.out.u32(status as u32);
     }
 
     /// Attributes for a failed reply: what can be had.
     fn attr_of(&self, fh: &Fh) -> Option<fattr3> {
+        if self.blocked {
+            return None;
+        }
         self.vfs.getattr(&self.cx, fh).ok()
     }
 
     fn put_wcc(&mut self, wcc: &Wcc) {
-        self.out.xdr(&wcc_data {
-            before: pre_op_attr::attributes(wcc.before),
-            after: post_op_attr::attributes(wcc.after),
-        });
+        let before = &wcc.before;
+        self.out.bool(true);
+        self.out.u64(before.size);
+        for time in [before.mtime, before.ctime] {
+            self.out.u32(time.seconds);
+            self.out.u32(time.nseconds);
+        }
+        self.out.attr(Some(&wcc.after));
     }
 
     /// A failure that carries wcc_data: nothing changed, so there is nothing before.
@@ -101,7 +114,7 @@ impl Proc<'_> {
         match self.vfs.getattr(&self.cx, &fh) {
             Ok(attr) => {
                 self.out.u32(OK);
-                self.out.xdr(&attr);
+                self.out.fattr(&attr);
             }
             Err(status) => self.status(status),
         }
@@ -180,21 +193,17 @@ impl Proc<'_> {
         let count = args.u32()?.min(IO_MAX);
         let start = self.out.len();
         self.out.u32(OK);
-        let attr_at = self.out.len();
-        // post_op_attr, count, eof and the opaque's length, written once they are known.
-        self.out.resize(attr_at + 4 + 84 + 4 + 4 + 4, 0);
+        // Written once it is known.
+        self.out.extend_from_slice(&[0; READ_HEAD]);
         let data_at = self.out.len();
         match self.vfs.read(&self.cx, &fh, offset, count, self.out) {
             Ok(done) => {
                 let got = self.out.len() - data_at;
-                let mut head = Vec::with_capacity(100);
-                head.attr(Some(&done.attr));
-                head.u32(got as u32);
-                head.bool(done.eof);
-                head.u32(got as u32);
-                self.out[attr_at..data_at].copy_from_slice(&head);
-                let pad = got.wrapping_neg() & 3;
-                self.out.extend_from_slice(&[0; 3][..pad]);
+                let end = self.out.len();
+                self.put_read_head(&done, got);
+                self.out.copy_within(end.., data_at - READ_HEAD);
+                self.out.truncate(end);
+                self.out.pad(got);
             }
             Err(status) => {
                 self.out.truncate(start);
@@ -202,6 +211,14 @@ impl Proc<'_> {
             }
         }
         Ok(())
+    }
+
+    /// READ3resok before its data: attributes, count, eof and the opaque's length.
+    fn put_read_head(&mut self, done: &ReadDone, got: usize) {
+        self.out.attr(Some(&done.attr));
+        self.out.u32(got as u32);
+        self.out.bool(done.eof);
+        self.out.u32(got as u32);
     }
 
     /// §3.3.7

@@ -135,6 +135,7 @@ pub fn status(e: st::Errno) -> nfsstat3 {
         Errno::DQuot => nfsstat3::NFS3ERR_DQUOT,
         Errno::Stale => nfsstat3::NFS3ERR_STALE,
         Errno::NotSync => nfsstat3::NFS3ERR_NOT_SYNC,
+        Errno::Again => vfs::WOULD_BLOCK,
         Errno::Io => nfsstat3::NFS3ERR_IO,
     }
 }

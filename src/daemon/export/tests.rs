@@ -54,6 +54,7 @@ pub fn snapshot(w: &World) -> Digest {
 fn as_caller<T>(caller: &Caller, once: Option<u8>, call: impl FnOnce(&Cx) -> T) -> T {
     let once = once.map(|byte| OnceKey([byte; 32]));
     call(&Cx {
+        nowait: false,
         caller,
         peer: &Peer::Memory,
         client: [0; 16],

@@ -8,6 +8,7 @@ pub use stage::Staged;
 use crate::cache::Cache;
 use crate::error::StoreError;
 use crate::index::Index;
+use crate::patience::about_to_wait;
 use crate::types::Digest;
 pub(crate) use files::Area;
 use std::fs::File;
@@ -75,6 +76,7 @@ impl BlobStore {
 
     /// A descriptor of a large blob, for reading only, the caller's own.
     pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
+        about_to_wait()?;
         let path = self.area.path(digest);
         File::open(&path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => StoreError::Missing {
@@ -111,6 +113,10 @@ impl BlobStore {
             return Ok(());
         }
         let file = self.shared(digest)?;
+        if crate::sys::read_cached(&file, out, offset, count) {
+            return Ok(());
+        }
+        about_to_wait()?;
         let start = out.len();
         out.resize(start + count, 0);
         file.read_exact_at(&mut out[start..], offset).map_err(|e| {

@@ -21,6 +21,7 @@ pub(crate) use sweep::{Doomed, Table};
 
 use crate::error::StoreError;
 use crate::lock::StoreLock;
+use crate::patience::about_to_wait;
 use crate::types::Digest;
 use checkpoint::Checkpointer;
 use parking_lot::{Mutex, MutexGuard};
@@ -66,6 +67,7 @@ impl Index {
         what: &'static str,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        about_to_wait()?;
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,

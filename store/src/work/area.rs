@@ -2,6 +2,7 @@
 //! descriptors, and the way to base blobs.
 
 use crate::StoreError;
+use crate::patience::may_block;
 use crate::types::{Digest, Errno, Node};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -54,6 +55,7 @@ impl Area {
     /// A new, empty file under `key`. What an earlier use left there is unlinked, not
     /// written over: a seal may have shared it with the blob area.
     pub fn create(&self, key: Key) -> Result<Arc<File>, Errno> {
+        may_block()?;
         let path = self.path(key);
         self.unlink(key);
         let make = || {
@@ -81,6 +83,7 @@ impl Area {
         if let Some(file) = self.open.lock().get(&key) {
             return Ok(Arc::clone(file));
         }
+        may_block()?;
         let path = self.path(key);
         let file = OpenOptions::new()
             .read(true)

@@ -7,6 +7,7 @@ use super::staged::{Base, MAX_FILE, Staged};
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
 use crate::blob::SMALL;
+use crate::patience::may_block;
 use crate::types::{Attr, Changed, Creds, Errno, Kind, Node, OpCx, SetAttr, SetTime, Time, Wcc};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl WorkTree {
         guard: Option<Time>,
         dir: Option<Node>,
     ) -> Result<Changed, Errno> {
-        let _running = self.freeze.read();
+        let _running = self.running()?;
         let touches_file = new.size.is_some() || new.mtime.is_some();
         for _ in 0..ROUNDS {
             let staged = match touches_file {
@@ -45,6 +46,9 @@ impl WorkTree {
                     .and_then(|n| n.staged().cloned()),
                 false => None,
             };
+            if staged.is_some() {
+                may_block()?;
+            }
             let _io = staged.as_ref().map(|s| s.io.lock());
             let done = self.mutate_running(cx, |tx| {
                 if touches_file && !same(tx, node, staged.as_ref()) {

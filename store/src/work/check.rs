@@ -54,6 +54,12 @@ impl Works {
         dir.join(DATABASE).symlink_metadata().is_ok()
     }
 
+    /// Everything is in the database.
+    #[cfg(test)]
+    pub(crate) fn settle(&self) {
+        self.writer.settle().expect("work.db");
+    }
+
     /// Ids of all trees.
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.list().into_iter().map(|info| info.id).collect()
@@ -69,7 +75,10 @@ impl Works {
             let tx = conn.unchecked_transaction()?;
             delta(&tx, id)
         };
-        read().map_err(|e| StoreError::db("check a work tree", &path, e))
+        let settled = self.writer.settle();
+        settled
+            .and_then(|()| read())
+            .map_err(|e| StoreError::db("check a work tree", &path, e))
     }
 
     /// Runs `f` while nothing changes the tree; `None` where it is gone.

@@ -8,65 +8,65 @@ use crate::object::Xattrs;
 use crate::types::{Attr, Changed, Digest, Errno, Kind, Rdev, Time, Wcc};
 
 #[derive(Default)]
-struct Enc(Vec<u8>);
+pub(super) struct Enc(pub Vec<u8>);
 
 impl Enc {
-    fn u8(&mut self, v: u8) {
+    pub fn u8(&mut self, v: u8) {
         self.0.push(v);
     }
-    fn u32(&mut self, v: u32) {
+    pub fn u32(&mut self, v: u32) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
-    fn u64(&mut self, v: u64) {
+    pub fn u64(&mut self, v: u64) {
         self.0.extend_from_slice(&v.to_le_bytes());
     }
-    fn time(&mut self, t: Time) {
+    pub fn time(&mut self, t: Time) {
         self.u64(t.secs as u64);
         self.u32(t.nanos);
     }
-    fn rdev(&mut self, r: Rdev) {
+    pub fn rdev(&mut self, r: Rdev) {
         self.u32(r.major);
         self.u32(r.minor);
     }
-    fn bytes(&mut self, b: &[u8]) {
+    pub fn bytes(&mut self, b: &[u8]) {
         self.u32(b.len() as u32);
         self.0.extend_from_slice(b);
     }
 }
 
-struct Dec<'a>(&'a [u8]);
+pub(super) struct Dec<'a>(pub &'a [u8]);
 
 impl<'a> Dec<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Errno> {
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8], Errno> {
         let (head, rest) = self.0.split_at_checked(n).ok_or(Errno::Io)?;
         self.0 = rest;
         Ok(head)
     }
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Errno> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Errno> {
         self.take(N)?.try_into().map_err(|_| Errno::Io)
     }
-    fn u8(&mut self) -> Result<u8, Errno> {
+    pub fn u8(&mut self) -> Result<u8, Errno> {
         Ok(self.array::<1>()?[0])
     }
-    fn u32(&mut self) -> Result<u32, Errno> {
+    pub fn u32(&mut self) -> Result<u32, Errno> {
         Ok(u32::from_le_bytes(self.array()?))
     }
-    fn u64(&mut self) -> Result<u64, Errno> {
+    pub fn u64(&mut self) -> Result<u64, Errno> {
         Ok(u64::from_le_bytes(self.array()?))
     }
-    fn time(&mut self) -> Result<Time, Errno> {
+    pub fn time(&mut self) -> Result<Time, Errno> {
         Ok(Time {
             secs: self.u64()? as i64,
             nanos: self.u32()?,
         })
     }
-    fn rdev(&mut self) -> Result<Rdev, Errno> {
+    pub fn rdev(&mut self) -> Result<Rdev, Errno> {
         Ok(Rdev {
             major: self.u32()?,
             minor: self.u32()?,
         })
     }
-    fn bytes(&mut self) -> Result<&'a [u8], Errno> {
+    pub fn bytes(&mut self) -> Result<&'a [u8], Errno> {
         let n = self.u32()? as usize;
         self.take(n)
     }

@@ -11,6 +11,7 @@ use super::state::State;
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
 use crate::blob::SMALL;
+use crate::patience::may_block;
 use crate::types::{Attr, Changed, Errno, Kind, Node, OpCx, Time, Wcc};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ impl WorkTree {
             .filter(|end| *end <= MAX_FILE)
             .ok_or(Errno::FBig)?;
         let cx = OpCx { once: None, ..*cx };
-        let _running = self.freeze.read();
+        let _running = self.running()?;
         for _ in 0..ROUNDS {
             let staged = {
                 let st = self.view()?;
@@ -59,7 +60,16 @@ impl WorkTree {
         offset: u64,
         data: &[u8],
     ) -> Result<Option<Changed>, Errno> {
-        let _io = staged.io.lock();
+        if staged.base.is_some() {
+            self.writer.admit()?;
+        }
+        let _io = match staged.io.try_lock() {
+            Some(io) => io,
+            None => {
+                may_block()?;
+                staged.io.lock()
+            }
+        };
         let before = {
             let st = self.view()?;
             if !is(&st, node, staged) {
@@ -69,19 +79,17 @@ impl WorkTree {
         };
         let time = bump(cx.now, before.ctime);
         let wrote = staged.write(&self.area, offset, data, time)?;
-        let (after, fate) = {
+        let after = {
             let st = self.view()?;
             if !is(&st, node, staged) {
                 return Ok(None);
             }
             let chunks = staged.wrote(&wrote, time);
-            let fate =
-                (!chunks.is_empty()).then(|| self.enqueue(&st, self.present(staged, &chunks)));
-            (st.attr(node)?, fate)
+            if !chunks.is_empty() {
+                self.keep(&st, self.present(staged, &chunks))?;
+            }
+            st.attr(node)?
         };
-        if let Some(fate) = fate {
-            self.writer.wait(&fate)?;
-        }
         Ok(Some(changed(before, after)))
     }
 

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Everything committed for the tree. Queued rows are committed or refused first.
+/// Everything kept for the tree.
 pub(super) fn state(
     info: &WorkInfo,
     area: &Area,
@@ -27,11 +27,13 @@ pub(super) fn state(
     let mut st = State::new(base, info.created);
     let mut staged = Vec::new();
     writer
-        .with(|conn| {
+        .read(|conn| {
             st.epoch = link.epoch.load(Ordering::Acquire);
             staged = rows(conn, info.id, &mut st)?;
             Ok(())
         })
+        .map_err(Bad::Sql)
+        .flatten()
         .map_err(|e| match e {
             // Dropped since its caller found it.
             Bad::Sql(rusqlite::Error::QueryReturnedNoRows) => Errno::Stale,

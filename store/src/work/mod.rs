@@ -1,7 +1,7 @@
 //! Work trees: writable clones of snapshots.
 //!
 //! What changed lives in memory ([`state`]) and, written through before any answer, as
-//! rows of `work.db` ([`rows`], [`writer`]); large files are under `staging/` ([`staged`]).
+//! rows: at once in a journal ([`journal`]), then in `work.db` ([`rows`], [`writer`]); large files are under `staging/` ([`staged`]).
 //! The database and its trees are good for one boot of the machine. A seal
 //! ([`seal`]) turns a work tree into a snapshot.
 
@@ -13,6 +13,7 @@ mod check;
 mod clock;
 mod codec;
 mod data;
+mod journal;
 mod load;
 mod names;
 mod node;
@@ -20,6 +21,7 @@ mod perm;
 mod read;
 mod rename;
 mod replies;
+mod row_codec;
 mod rows;
 mod seal;
 mod staged;

@@ -60,7 +60,7 @@ impl WorkTree {
                 };
                 return self.set(cx, node, &only, None, Some(dir));
             }
-            let running = self.freeze.read();
+            let running = self.running()?;
             let made = self.mutate_running(cx, |tx| create(tx, cx, dir, name, how, new))?;
             drop(running);
             if let Some(changed) = made {
@@ -222,6 +222,7 @@ impl WorkTree {
             fits(tx, &attr)?;
             tx.touch(dir)?;
             tx.touch(target.node)?;
+            tx.may_unname(target.node)?;
             tx.drop_name(dir, name, &target)?;
             if attr.kind == Kind::Dir {
                 tx.add_subdirs(dir, -1)?;

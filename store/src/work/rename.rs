@@ -102,6 +102,7 @@ fn apply(tx: &mut Tx, plan: &Plan, name: &[u8], new: &[u8]) -> Result<(), Errno>
     }
     if let Some((old, attr)) = &plan.replaced {
         tx.touch(old.node)?;
+        tx.may_unname(old.node)?;
         tx.drop_name(to, new, old)?;
         tx.unname(old.node)?;
         if attr.kind == Kind::Dir {

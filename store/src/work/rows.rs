@@ -1,14 +1,15 @@
 //! `work.db`: its schema and its rows.
 
 use super::codec;
+use super::journal::{Journal, Mark};
 use super::node::Node as Inode;
 use super::replies::REPLIES;
 use crate::types::{Changed, Node, OnceKey};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
 
 /// Moves with each change of schema or row; another one is thrown away like another boot's.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
 /// is a copy in memory, so neither long nor often.
 const CHECKPOINT_PAGES: u32 = 2000;
@@ -40,7 +41,11 @@ pub(super) const TREE_TABLES: [(&str, &str); 6] = [
     ("reply", "slot"),
 ];
 
+/// Table, tree, and where in it.
+pub(super) type RowKey = (u8, u64, u64, u64);
+
 /// One change of one row. Data is a node's row (no bytes: a base node that is gone).
+#[derive(Debug, PartialEq)]
 pub(super) enum Row {
     Node {
         tree: u64,
@@ -112,11 +117,42 @@ impl Row {
         }
     }
 
-    /// The node whose row this replaces as a whole.
-    pub fn node_key(&self) -> Option<(u64, Node)> {
+    pub fn tree(&self) -> u64 {
         match self {
-            Row::Node { tree, node, .. } => Some((*tree, *node)),
-            _ => None,
+            Row::Node { tree, .. }
+            | Row::NodeGone { tree, .. }
+            | Row::Content { tree, .. }
+            | Row::ContentGone { tree, .. }
+            | Row::Present { tree, .. }
+            | Row::PresentGone { tree, .. }
+            | Row::Added { tree, .. }
+            | Row::AddedGone { tree, .. }
+            | Row::Whiteout { tree, .. }
+            | Row::WhiteoutsGone { tree, .. }
+            | Row::Reserved { tree, .. }
+            | Row::Reply { tree, .. } => *tree,
+        }
+    }
+
+    /// The one place that this row decides as a whole, whatever was there; none for those
+    /// that remove a range of rows, or whose place is a name.
+    pub fn key(&self) -> Option<RowKey> {
+        match self {
+            Row::Node { tree, node, .. } | Row::NodeGone { tree, node } => {
+                Some((0, *tree, *node, 0))
+            }
+            Row::Content { tree, node, .. } | Row::ContentGone { tree, node } => {
+                Some((1, *tree, *node, 0))
+            }
+            Row::Present {
+                tree, node, chunk, ..
+            } => Some((2, *tree, *node, *chunk as u64)),
+            Row::Added { tree, dir, seq, .. } | Row::AddedGone { tree, dir, seq } => {
+                Some((3, *tree, *dir, *seq))
+            }
+            Row::Reserved { tree, .. } => Some((4, *tree, 0, 0)),
+            Row::Reply { tree, seq, .. } => Some((5, *tree, *seq % REPLIES as u64, 0)),
+            Row::PresentGone { .. } | Row::Whiteout { .. } | Row::WhiteoutsGone { .. } => None,
         }
     }
 
@@ -212,6 +248,9 @@ pub(super) fn open(path: &Path, boot: &[u8]) -> rusqlite::Result<(Connection, bo
             Ok((false, _)) => tracing::info!("work.db is of another boot: its trees are gone"),
             Err(e) => tracing::warn!(error = %e, "work.db cannot be read: its trees are gone"),
         }
+        if let Some(dir) = path.parent() {
+            Journal::remove(dir);
+        }
         for suffix in ["", "-wal", "-shm"] {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
@@ -230,8 +269,35 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // A transaction that finds the disk full still holds its rows in memory.
+    conn.pragma_update(None, "cache_spill", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
+}
+
+/// How far the database has the journal.
+pub(super) fn applied(conn: &Connection) -> rusqlite::Result<Mark> {
+    let read = "SELECT value FROM about WHERE key = 'applied'";
+    let bytes = conn
+        .query_row(read, [], |r| r.get::<_, [u8; 16]>(0))
+        .optional()?;
+    let [generation, offset] = bytes.map_or([0; 2], |b| {
+        let word = |at: usize| {
+            b[at..at + 8]
+                .iter()
+                .rev()
+                .fold(0, |n, b| n << 8 | u64::from(*b))
+        };
+        [word(0), word(8)]
+    });
+    Ok(Mark { generation, offset })
+}
+
+pub(super) fn set_applied(conn: &Connection, mark: Mark) -> rusqlite::Result<()> {
+    let bytes = [mark.generation.to_le_bytes(), mark.offset.to_le_bytes()].concat();
+    conn.prepare_cached("INSERT OR REPLACE INTO about VALUES('applied', ?1)")?
+        .execute([bytes])
+        .map(drop)
 }
 
 /// The boot the database is of, if its format is ours.

@@ -9,6 +9,7 @@
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
+use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +18,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Largest file: what every common file system takes, and far below where offsets overflow.
 pub const MAX_FILE: u64 = 1 << 43;
+/// Most that a write puts into the page cache where nothing may block.
+const QUICK: usize = 32 << 10;
 /// Read and hashed at once by seal.
 const SEAL_BUFFER: usize = 1 << 20;
 /// st_blocks counts these (POSIX leaves the unit open; all our systems agree).
@@ -217,6 +220,10 @@ impl Staged {
         want: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Errno> {
+        if crate::sys::read_cached(file, out, at, want) {
+            return Ok(());
+        }
+        may_block()?;
         let start = out.len();
         out.resize(start + want, 0);
         let mut got = 0;
@@ -243,6 +250,10 @@ impl Staged {
         data: &[u8],
         mtime: Time,
     ) -> Result<Wrote, Errno> {
+        // Large writes, and those that read their surroundings first, may take their time.
+        if data.len() > QUICK || self.base.is_some() {
+            may_block()?;
+        }
         let end = offset + data.len() as u64;
         let file = area.file(self.key)?;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
@@ -303,6 +314,7 @@ impl Staged {
 
     /// Sets the size, `io` held; the caller then writes the node's row.
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
+        may_block()?;
         let file = area.file(self.key)?;
         file.set_len(size)
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;

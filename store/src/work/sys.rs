@@ -27,3 +27,25 @@ pub(super) fn reflink(from: &File, to: &File) -> io::Result<()> {
 pub(super) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+/// Has the file system promise `len` more bytes at `at`, the end of the file.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let wide = |n| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+    Ok(nix::fcntl::posix_fallocate(file, wide(at)?, wide(len)?)?)
+}
+
+/// As above: zeros are the portable way to be promised space.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) fn allocate(file: &File, at: u64, len: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+    let mut at = at;
+    let end = at + len;
+    while at < end {
+        let part = (end - at).min(ZEROS.len() as u64) as usize;
+        file.write_all_at(&ZEROS[..part], at)?;
+        at += part as u64;
+    }
+    Ok(())
+}

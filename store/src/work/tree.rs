@@ -8,8 +8,9 @@ use super::area::Area;
 use super::load;
 use super::state::State;
 use super::tx::Tx;
-use super::writer::{Fate, Link, Writer};
+use super::writer::{Link, Writer};
 use super::{WorkClass, WorkInfo};
+use crate::patience::may_block;
 use crate::types::{Attr, Changed, Creds, Errno, Node, OpCx, Perm, Wcc};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::Arc;
@@ -84,6 +85,17 @@ impl WorkTree {
         })
     }
 
+    /// Held over a mutation; a seal waits for it, and the other way round.
+    pub(super) fn running(&self) -> Result<RwLockReadGuard<'_, ()>, Errno> {
+        match self.freeze.try_read() {
+            Some(running) => Ok(running),
+            None => {
+                may_block()?;
+                Ok(self.freeze.read())
+            }
+        }
+    }
+
     pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, State>, Errno> {
         for _ in 0..ROUNDS {
             let st = self.state.read();
@@ -106,6 +118,7 @@ impl WorkTree {
             return Err(Errno::Stale);
         }
         if st.epoch != self.link.epoch.load(Ordering::Acquire) {
+            may_block()?;
             *st = load::state(
                 &self.info,
                 &self.area,
@@ -135,7 +148,7 @@ impl WorkTree {
         cx: &OpCx,
         f: impl FnOnce(&mut Tx) -> Result<Changed, Errno>,
     ) -> Result<Changed, Errno> {
-        let _running = self.freeze.read();
+        let _running = self.running()?;
         self.mutate_running(cx, |tx| f(tx).map(Some))?
             .ok_or(Errno::Io)
     }
@@ -147,12 +160,9 @@ impl WorkTree {
         cx: &OpCx,
         f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
     ) -> Result<Option<Changed>, Errno> {
+        self.writer.admit()?;
         let mut st = self.change()?;
         if let Some(known) = cx.once.and_then(|key| st.replies.get(&key)).copied() {
-            let fate = self.enqueue(&st, Vec::new());
-            drop(st);
-            // The recorded transaction may still be on its way to the disk.
-            self.writer.wait(&fate)?;
             return Ok(Some(known));
         }
         let mut tx = Tx::new(&mut st, &self.info, &self.area, cx.now);
@@ -173,28 +183,25 @@ impl WorkTree {
         if rows.is_empty() {
             return Ok(outcome);
         }
-        let fate = self.enqueue(&st, rows);
+        self.keep(&st, rows)?;
         drop(st);
-        self.writer.wait(&fate)?;
         for node in unlink {
             self.area.unlink((self.info.id, node));
         }
         Ok(outcome)
     }
 
-    pub(super) fn enqueue(&self, st: &State, rows: Vec<super::rows::Row>) -> Arc<Fate> {
-        self.writer.enqueue(&self.link, st.epoch, rows)
+    /// Keeps what a change of `st` says; where that fails the change is taken back.
+    pub(super) fn keep(&self, st: &State, rows: Vec<super::rows::Row>) -> Result<(), Errno> {
+        let kept = self.writer.append(rows);
+        if kept.is_err() {
+            self.take_back(st);
+        }
+        kept
     }
 
-    /// A half-made change: what is queued is committed, then the next operation
-    /// loads the tree from that.
+    /// A change that is not kept: the next operation loads the tree from what is.
     fn take_back(&self, st: &State) {
-        self.writer.with(|_| ());
-        let _ = self.link.epoch.compare_exchange(
-            st.epoch,
-            st.epoch + 1,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
+        self.link.failed(st.epoch);
     }
 }

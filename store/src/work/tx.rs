@@ -6,6 +6,7 @@ use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
 use super::rows::Row;
 use super::state::{At, State, Target};
+use crate::patience::{may_block, see_it_through};
 use crate::types::{Attr, Changed, Errno, Node, OnceKey, Time, Wcc};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -34,6 +35,12 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// The first row is the point of no return: what comes after may wait.
+    fn push(&mut self, row: Row) {
+        see_it_through();
+        self.rows.push(row);
+    }
+
     /// The rows to commit, and the staged files to unlink after.
     pub fn finish(self) -> (Vec<Row>, Vec<Node>) {
         (self.rows, self.unlink)
@@ -41,7 +48,7 @@ impl<'a> Tx<'a> {
 
     pub fn reply(&mut self, key: OnceKey, outcome: &Changed) {
         let seq = self.st.replies.record(key, *outcome);
-        self.rows.push(Row::reply(self.tree, seq, key, outcome));
+        self.push(Row::reply(self.tree, seq, key, outcome));
     }
 
     /// The node in the delta, copied there if it was not. Nothing is changed yet.
@@ -56,7 +63,7 @@ impl<'a> Tx<'a> {
     /// Writes the node's row, its data left out.
     pub fn put(&mut self, n: Node) {
         if let Some(node) = self.st.nodes.get(&n) {
-            self.rows.push(Row::node(self.tree, n, node));
+            self.push(Row::node(self.tree, n, node));
         }
     }
 
@@ -77,7 +84,9 @@ impl<'a> Tx<'a> {
             _ => None,
         };
         node.what = What::File(content);
-        self.rows.extend(row);
+        if let Some(row) = row {
+            self.push(row);
+        }
         Ok(())
     }
 
@@ -86,7 +95,7 @@ impl<'a> Tx<'a> {
         let n = self.st.next;
         if n >= self.st.reserved {
             self.st.reserved = n + RESERVE;
-            self.rows.push(Row::Reserved {
+            self.push(Row::Reserved {
                 tree: self.tree,
                 reserved: self.st.reserved,
             });
@@ -115,7 +124,7 @@ impl<'a> Tx<'a> {
         let names = self.st.names.entry(dir).or_default();
         names.added.insert(seq, (Arc::clone(&name), node));
         names.by_name.insert(Arc::clone(&name), seq);
-        self.rows.push(Row::Added {
+        self.push(Row::Added {
             tree: self.tree,
             dir,
             seq,
@@ -136,11 +145,11 @@ impl<'a> Tx<'a> {
             At::Added(seq) => {
                 names.added.remove(&seq);
                 names.by_name.remove(name);
-                self.rows.push(Row::AddedGone { tree, dir, seq });
+                self.push(Row::AddedGone { tree, dir, seq });
             }
             At::Base => {
                 names.whiteouts.insert(name.into());
-                self.rows.push(Row::Whiteout {
+                self.push(Row::Whiteout {
                     tree,
                     dir,
                     name: name.to_vec(),
@@ -165,6 +174,12 @@ impl<'a> Tx<'a> {
         let node = self.touch(dir)?;
         node.nlink = node.nlink.saturating_add_signed(by);
         Ok(())
+    }
+
+    /// A staged file that loses its last name is unlinked, which may take its time.
+    pub fn may_unname(&self, n: Node) -> Result<(), Errno> {
+        let staged = self.st.nodes.get(&n).is_some_and(|n| n.staged().is_some());
+        if staged { may_block() } else { Ok(()) }
     }
 
     /// One name fewer. The node as it is after; without a name left it is gone.
@@ -194,16 +209,14 @@ impl<'a> Tx<'a> {
                 What::File(Content::Staged(staged)) => {
                     self.unlink.push(n);
                     if staged.base.is_some() {
-                        self.rows.push(Row::PresentGone { tree, node: n });
+                        self.push(Row::PresentGone { tree, node: n });
                     }
                 }
-                What::File(Content::Inline(_)) => {
-                    self.rows.push(Row::ContentGone { tree, node: n })
-                }
+                What::File(Content::Inline(_)) => self.push(Row::ContentGone { tree, node: n }),
                 What::Dir { .. } => {
                     let whiteouts = self.st.names.remove(&n).map(|names| names.whiteouts);
                     if whiteouts.is_some_and(|w| !w.is_empty()) {
-                        self.rows.push(Row::WhiteoutsGone { tree, dir: n });
+                        self.push(Row::WhiteoutsGone { tree, dir: n });
                     }
                 }
                 _ => {}
@@ -211,13 +224,13 @@ impl<'a> Tx<'a> {
         }
         if self.st.in_base(n) {
             self.st.gone.insert(n);
-            self.rows.push(Row::Node {
+            self.push(Row::Node {
                 tree,
                 node: n,
                 data: Vec::new(),
             });
         } else {
-            self.rows.push(Row::NodeGone { tree, node: n });
+            self.push(Row::NodeGone { tree, node: n });
         }
     }
 

@@ -1,12 +1,14 @@
 //! All work trees of a store: created, found again, dropped.
 
 use super::area::Area;
+use super::journal::Journal;
 use super::load;
 use super::rows;
 use super::state::State;
 use super::sweep::Sweeper;
 use super::tree::WorkTree;
 use super::writer::{Link, Writer};
+use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use crate::{Store, StoreError};
 use parking_lot::Mutex;
@@ -68,7 +70,13 @@ impl Works {
         let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
         let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let area = Arc::new(Area::new(staging, Arc::clone(&store)));
-        let writer = Arc::new(Writer::new(conn));
+        let applied = rows::applied(&conn).map_err(|e| StoreError::db("read", &path, e))?;
+        let journal = Journal::open(store.dir(), applied);
+        let (journal, pending) =
+            journal.map_err(|e| StoreError::io("open the journal of", &path, e))?;
+        let writer = Writer::start(conn, journal, pending)
+            .map_err(|e| StoreError::io("start a thread for", &path, e))?;
+        let writer = Arc::new(writer);
         let sweeper = Sweeper::start(Arc::clone(&writer), Arc::clone(&area), known)
             .map_err(|e| StoreError::io("start a thread for", &path, e))?;
         Ok(Works {
@@ -131,11 +139,20 @@ impl Works {
 
     /// `Stale` where there is none: dropped, sealed, or of another boot.
     pub fn get(&self, id: u64) -> Result<Arc<WorkTree>, Errno> {
-        let (info, slot) = self.trees.lock().get(&id).cloned().ok_or(Errno::Stale)?;
-        let mut slot = slot.lock();
+        let slot = self.slot(id).ok_or(Errno::Stale)?;
+        let mut slot = match slot.try_lock() {
+            Some(slot) => slot,
+            None => {
+                may_block()?;
+                slot.lock()
+            }
+        };
         if let Some(tree) = &*slot {
             return Ok(Arc::clone(tree));
         }
+        may_block()?;
+        let known = self.trees.lock().get(&id).map(|(info, _)| info.clone());
+        let info = known.ok_or(Errno::Stale)?;
         let base = match &info.base {
             Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
@@ -179,6 +196,7 @@ impl Works {
             self.writer
                 .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
         };
+        self.writer.forget(id);
         let mut deleted = delete();
         // Gone for its users in any case: after a seal its staged files are also blobs.
         if let Some(tree) = tree {
@@ -189,6 +207,7 @@ impl Works {
         if deleted.as_ref().is_err_and(is_full) {
             // On a full file system the way back is what the tree itself holds.
             self.area.remove_tree(id);
+            self.writer.forget(id);
             deleted = delete();
         }
         match deleted {

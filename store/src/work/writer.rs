@@ -1,159 +1,279 @@
-//! The one writer of `work.db`, with group commit and no timer: whoever waits for the
-//! connection finds its rows committed by the one who had it.
+//! The way of rows to the disk: into the journal before anyone is told, and from there, many
+//! at once, into `work.db`.
+//!
+//! A thread carries them over when there are many, or when none has come for a moment; so do
+//! those who want to read the database. What SQLite refuses (a full disk) stays in memory and
+//! in the journal, and is tried again.
 
-use super::rows::Row;
+use super::journal::{Journal, Mark};
+use super::rows::{Row, RowKey};
+use crate::patience::may_block;
 use crate::types::Errno;
-use parking_lot::Mutex;
-use rusqlite::Connection;
+use parking_lot::{Condvar, Mutex};
+use rusqlite::{Connection, TransactionBehavior};
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// What the writer and a tree share: a failed commit moves the epoch, and the tree
-/// loads itself again from what was committed.
+/// Carried over at once: some 20 ms of SQLite's time.
+const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: usize = 4 << 20;
+/// More than this waits for `work.db`: who would add to it helps first.
+const BACKLOG_ROWS: usize = 8 * BATCH_ROWS;
+const BACKLOG_BYTES: usize = 8 * BATCH_BYTES;
+/// How long fewer rows wait for more.
+const LINGER: Duration = Duration::from_millis(100);
+/// Between attempts at what SQLite refused.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the writer and a tree share: where rows could not be kept the epoch moves, and the
+/// tree loads itself again from what was.
 #[derive(Default)]
 pub(super) struct Link {
     pub epoch: AtomicU64,
 }
 
-/// A transaction waiting its turn. As many as there are threads in a mutation: each waits for its own.
-pub(super) struct Job {
-    link: Arc<Link>,
-    epoch: u64,
-    rows: Vec<Row>,
-    fate: Arc<Fate>,
+impl Link {
+    /// What was made of the state of `epoch` is not kept.
+    pub fn failed(&self, epoch: u64) {
+        let (now, past) = (Ordering::AcqRel, Ordering::Acquire);
+        // Once, however many find out.
+        let _ = self.epoch.compare_exchange(epoch, epoch + 1, now, past);
+    }
 }
 
-#[derive(Default)]
-pub(super) struct Fate(AtomicU8);
+struct Queue {
+    journal: Journal,
+    rows: Vec<Row>,
+    bytes: usize,
+}
 
-const WAITING: u8 = 0;
-const DONE: u8 = 1;
-const FULL: u8 = 2;
-const FAILED: u8 = 3;
-
-impl Fate {
-    fn settled(&self) -> Option<Result<(), Errno>> {
-        match self.0.load(Ordering::Acquire) {
-            WAITING => None,
-            DONE => Some(Ok(())),
-            FULL => Some(Err(Errno::NoSpc)),
-            _ => Some(Err(Errno::Io)),
-        }
-    }
-
-    fn settle(&self, to: u8) {
-        self.0.store(to, Ordering::Release);
-    }
+struct Shared {
+    /// Taken before `queue`.
+    conn: Mutex<Connection>,
+    queue: Mutex<Queue>,
+    /// Rows came, or the end.
+    more: Condvar,
+    stop: AtomicBool,
+    #[cfg(test)]
+    refuse: AtomicBool,
 }
 
 pub(super) struct Writer {
-    conn: Mutex<Connection>,
-    queue: Mutex<Vec<Job>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub fn new(conn: Connection) -> Writer {
-        Writer {
+    /// `rows` were in the journal and are not in the database.
+    pub fn start(conn: Connection, journal: Journal, rows: Vec<Row>) -> io::Result<Writer> {
+        let shared = Arc::new(Shared {
             conn: Mutex::new(conn),
-            queue: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Takes a place in the order of commits; called under the tree's lock, so
-    /// that a tree's rows are committed in the order of its changes.
-    pub fn enqueue(&self, link: &Arc<Link>, epoch: u64, rows: Vec<Row>) -> Arc<Fate> {
-        let fate = Arc::new(Fate::default());
-        self.queue.lock().push(Job {
-            link: Arc::clone(link),
-            epoch,
-            rows,
-            fate: Arc::clone(&fate),
+            queue: Mutex::new(Queue {
+                journal,
+                rows,
+                bytes: 0,
+            }),
+            more: Condvar::new(),
+            stop: AtomicBool::new(false),
+            #[cfg(test)]
+            refuse: AtomicBool::new(false),
         });
-        fate
+        let carrier = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("pocker-work-db".into())
+            .spawn(move || carrier.run())?;
+        Ok(Writer {
+            shared,
+            thread: Some(thread),
+        })
     }
 
-    /// Until the rows are committed, or are known not to be. No tree's lock is held.
-    pub fn wait(&self, fate: &Fate) -> Result<(), Errno> {
-        if let Some(settled) = fate.settled() {
-            return settled;
+    /// Before a mutation: there is room for what it will write.
+    pub fn admit(&self) -> Result<(), Errno> {
+        let mut queue = self.shared.queue.lock();
+        if queue.rows.len() >= BACKLOG_ROWS || queue.bytes >= BACKLOG_BYTES {
+            drop(queue);
+            may_block()?;
+            let carried = self.shared.carry(&mut self.shared.conn.lock());
+            carried.map_err(|e| super::works::db("write to work.db", &e))?;
+            queue = self.shared.queue.lock();
         }
-        let mut conn = self.conn.lock();
-        if let Some(settled) = fate.settled() {
-            return settled;
-        }
-        let jobs = std::mem::take(&mut *self.queue.lock());
-        run(&mut conn, &jobs);
-        fate.settled().unwrap_or(Err(Errno::Io))
+        queue.journal.prepare()
     }
 
-    /// Everything queued is settled, then `f` has the connection.
+    /// Keeps one mutation's rows; when this returns they survive a kill. Called under
+    /// the tree's lock, so that a tree's rows are in the order of its changes.
+    pub fn append(&self, rows: Vec<Row>) -> Result<(), Errno> {
+        let mut queue = self.shared.queue.lock();
+        queue.bytes += queue.journal.append(&rows)?;
+        let first = queue.rows.is_empty();
+        queue.rows.extend(rows);
+        if first || queue.is_batch() {
+            self.shared.more.notify_one();
+        }
+        Ok(())
+    }
+
+    /// `f` has the connection. The database holds everything, unless it is full.
     pub fn with<T>(&self, f: impl FnOnce(&mut Connection) -> T) -> T {
-        let mut conn = self.conn.lock();
-        let jobs = std::mem::take(&mut *self.queue.lock());
-        run(&mut conn, &jobs);
+        let mut conn = self.shared.conn.lock();
+        self.shared.carry_or_log(&mut conn);
         f(&mut conn)
     }
+
+    /// Everything is in the database, also for other connections.
+    pub fn settle(&self) -> rusqlite::Result<()> {
+        self.shared.carry(&mut self.shared.conn.lock())
+    }
+
+    /// `f` reads the database with everything in it, also where it is full.
+    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> T) -> rusqlite::Result<T> {
+        let mut conn = self.shared.conn.lock();
+        if self.shared.carry_or_log(&mut conn) {
+            return Ok(f(&conn));
+        }
+        // In memory only, and taken back.
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write(&tx, &self.shared.queue.lock().rows)?;
+        Ok(f(&tx))
+    }
+
+    /// As if the database's disk were full.
+    #[cfg(test)]
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.refuse.store(refuse, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub fn mark(&self) -> Mark {
+        self.shared.queue.lock().journal.mark()
+    }
+
+    /// As if the file system had no more than so many bytes beyond what is written.
+    #[cfg(test)]
+    pub fn limit_journal(&self, bytes: Option<u64>) {
+        self.shared.queue.lock().journal.limit(bytes);
+    }
+
+    /// The tree is gone: its rows need not be written.
+    pub fn forget(&self, tree: u64) {
+        self.shared
+            .queue
+            .lock()
+            .rows
+            .retain(|row| row.tree() != tree);
+    }
 }
 
-fn run(conn: &mut Connection, jobs: &[Job]) {
-    let live: Vec<&Job> = jobs
-        .iter()
-        .filter(|job| {
-            // Made on a state that an earlier failure took back.
-            let current = job.link.epoch.load(Ordering::Acquire) == job.epoch;
-            if !current {
-                job.fate.settle(FAILED);
-            }
-            current
-        })
-        .collect();
-    if live.is_empty() {
-        return;
+impl Drop for Writer {
+    /// What is in the journal only stays there: the next to open finds it.
+    fn drop(&mut self) {
+        {
+            let _queue = self.shared.queue.lock();
+            self.shared.stop.store(true, Ordering::Relaxed);
+            self.shared.more.notify_all();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
-    let fate = match commit(conn, &live) {
-        Ok(()) => DONE,
-        Err(e) => {
-            tracing::error!(error = %e, transactions = live.len(), "commit to work.db");
-            for job in &live {
-                // Once a batch, however many of its jobs the tree has.
-                let _ = job.link.epoch.compare_exchange(
-                    job.epoch,
-                    job.epoch + 1,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                );
+}
+
+impl Queue {
+    fn is_batch(&self) -> bool {
+        self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut pause = LINGER;
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                while queue.rows.is_empty() && !self.stopped() {
+                    self.more.wait(&mut queue);
+                }
+                if !queue.is_batch() || pause > LINGER {
+                    self.more.wait_for(&mut queue, pause);
+                }
             }
-            match e.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DiskFull) => FULL,
-                _ => FAILED,
+            if self.stopped() {
+                return;
+            }
+            let carried = self.carry_or_log(&mut self.conn.lock());
+            pause = if carried { LINGER } else { RETRY };
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn carry_or_log(&self, conn: &mut Connection) -> bool {
+        match self.carry(conn) {
+            Ok(()) => true,
+            Err(e) => {
+                tracing::error!(error = %e, "cannot write to work.db; what was changed is in its journal");
+                false
             }
         }
-    };
-    for job in live {
-        job.fate.settle(fate);
+    }
+
+    /// Writes what is queued. On failure it is queued as before.
+    fn carry(&self, conn: &mut Connection) -> rusqlite::Result<()> {
+        let (rows, bytes, mark) = {
+            let mut queue = self.queue.lock();
+            if queue.rows.is_empty() {
+                return Ok(());
+            }
+            let rows = std::mem::take(&mut queue.rows);
+            (rows, std::mem::take(&mut queue.bytes), queue.journal.mark())
+        };
+        let done = self.commit(conn, &rows, mark);
+        let mut queue = self.queue.lock();
+        if let Err(e) = done {
+            let later = std::mem::replace(&mut queue.rows, rows);
+            queue.rows.extend(later);
+            queue.bytes += bytes;
+            return Err(e);
+        }
+        // Logged there; the file in use just grows on.
+        let _ = queue.journal.applied(mark);
+        Ok(())
+    }
+
+    fn commit(&self, conn: &mut Connection, rows: &[Row], mark: Mark) -> rusqlite::Result<()> {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write(&tx, rows)?;
+        super::rows::set_applied(&tx, mark)?;
+        #[cfg(test)]
+        if self.refuse.load(Ordering::Relaxed) {
+            let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            return Err(rusqlite::Error::SqliteFailure(full, None));
+        }
+        tx.commit()
     }
 }
 
-fn commit(conn: &mut Connection, jobs: &[&Job]) -> rusqlite::Result<()> {
-    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    // A directory's row is in each transaction that changes its names: the last one holds.
-    let mut last = HashMap::new();
-    if jobs.len() > 1 {
-        let rows = jobs.iter().flat_map(|job| &job.rows);
-        last.extend(
-            rows.enumerate()
-                .filter_map(|(i, row)| Some((row.node_key()?, i))),
-        );
+/// Of several rows in one place the last one holds: most directories' rows, and all but the
+/// newest replies, are never written.
+fn write(conn: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
+    let mut last: HashMap<RowKey, usize> = HashMap::with_capacity(rows.len());
+    for (i, row) in rows.iter().enumerate() {
+        if let Some(key) = row.key() {
+            last.insert(key, i);
+        }
     }
-    for (i, row) in jobs.iter().flat_map(|job| &job.rows).enumerate() {
-        let superseded = row
-            .node_key()
-            .and_then(|key| last.get(&key))
-            .is_some_and(|at| *at > i);
+    for (i, row) in rows.iter().enumerate() {
+        let superseded = row.key().is_some_and(|key| last.get(&key) != Some(&i));
         if !superseded {
-            row.write(&tx)?;
+            row.write(conn)?;
         }
     }
-    tx.commit()
+    Ok(())
 }

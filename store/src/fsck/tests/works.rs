@@ -72,6 +72,7 @@ impl Desk {
     }
 
     fn sql(&self, sql: &str, node: Node) {
+        self.works.settle();
         let conn = rusqlite::Connection::open(self.bench.store.dir().join("work.db"));
         let changed = conn.expect("open").execute(sql, [node as i64]).expect(sql);
         assert_eq!(changed, 1, "{sql}");

@@ -142,15 +142,11 @@ fn a_hundred_thousand_rows_are_loaded_again() {
 
 /// A full disk refuses what it cannot keep, and nothing else is lost or half there.
 #[test]
-fn a_commit_that_fails_is_taken_back() {
+fn what_the_journal_refuses_is_taken_back() {
     let bench = Bench::new();
     let tree = bench.empty();
     tree.file(ROOT, b"before", b"kept");
-    tree.writer.with(|c| {
-        let pages: i64 = c.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
-        c.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(()))
-            .unwrap();
-    });
+    tree.writer.limit_journal(Some(4096));
     let mut made = 0;
     let refused = loop {
         let name = format!("n{made}");
@@ -170,10 +166,7 @@ fn a_commit_that_fails_is_taken_back() {
     assert_eq!(refused, Errno::NoSpc);
     let attr = tree.getattr(ROOT).unwrap();
     assert_eq!(tree.names(ROOT).len(), made + 1);
-    tree.writer.with(|c| {
-        c.pragma_update_and_check(None, "max_page_count", 1 << 30, |_| Ok(()))
-            .unwrap()
-    });
+    tree.writer.limit_journal(None);
     let next = tree.file(ROOT, b"after", b"x");
     assert_eq!(tree.names(ROOT).len(), made + 2);
     assert!(tree.getattr(ROOT).unwrap().ctime > attr.ctime);
@@ -302,5 +295,77 @@ fn wait(done: impl Fn() -> bool) {
     while !done() {
         assert!(Instant::now() < deadline, "not done in time");
         std::thread::yield_now();
+    }
+}
+
+/// `work.db` cannot grow: everything answered stays, is read, and is found again.
+#[test]
+fn what_the_database_refuses_waits_in_the_journal() {
+    let mut bench = Bench::new();
+    let tree = bench.empty();
+    let id = tree.id();
+    tree.file(ROOT, b"before", b"kept");
+    tree.writer.refuse(true);
+    for i in 0..500 {
+        let name = format!("n{i}");
+        tree.file(ROOT, name.as_bytes(), &[i as u8; 3000]);
+    }
+    assert!(tree.writer.settle().is_err(), "it does not fit");
+    // Loaded again, from what the database has and what it has not.
+    tree.link.failed(0);
+    assert_eq!(tree.names(ROOT).len(), 501);
+    let f = tree.find(ROOT, b"n77").unwrap().node;
+    assert_eq!(tree.slurp(f), [77; 3000]);
+    drop(tree);
+    bench.reopen();
+    let tree = bench.works().get(id).unwrap();
+    assert_eq!(tree.names(ROOT).len(), 501);
+    let f = tree.find(ROOT, b"n499").unwrap().node;
+    assert_eq!(tree.slurp(f), [499u32 as u8; 3000]);
+    tree.writer.settle().unwrap();
+}
+
+/// The journal cut at any byte, as a kill may: every mutation before the cut is there, and
+/// nothing of the one it cut.
+#[test]
+fn a_journal_cut_anywhere_ends_at_a_whole_mutation() {
+    let bench = Bench::new();
+    let tree = bench.empty();
+    let id = tree.id();
+    // In the database, so that the journal holds only what comes now.
+    tree.writer.settle().unwrap();
+    let begin = tree.writer.mark().offset as usize;
+    let mut ends = Vec::new();
+    for i in 0..5 {
+        tree.file(ROOT, format!("f{i}").as_bytes(), b"");
+        ends.push(tree.writer.mark().offset as usize);
+    }
+    let journal = std::fs::read(bench.store.dir().join("work.journal.0")).unwrap();
+    for cut in (begin..=*ends.last().unwrap()).step_by(7) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_store(dir.path());
+        {
+            let source = bench.store.dir().join("work.db");
+            let from = rusqlite::Connection::open(&source).unwrap();
+            let to = dir.path().join("work.db");
+            from.execute("VACUUM INTO ?1", [to.to_str().unwrap()])
+                .unwrap();
+            let to = rusqlite::Connection::open(to).unwrap();
+            to.execute("DELETE FROM node", []).unwrap();
+            to.execute("DELETE FROM added", []).unwrap();
+            to.execute(
+                "UPDATE about SET value = ?1 WHERE key = 'applied'",
+                [[1u64.to_le_bytes(), (begin as u64).to_le_bytes()].concat()],
+            )
+            .unwrap();
+        }
+        let mut bytes = journal.clone();
+        bytes[cut..].fill(0xa5);
+        std::fs::write(dir.path().join("work.journal.0"), bytes).unwrap();
+        let works = Works::open_or_create(store).unwrap();
+        let whole = ends.iter().filter(|end| **end <= cut).count();
+        let tree = works.get(id).unwrap();
+        assert_eq!(tree.names(ROOT).len(), whole, "cut at {cut} of {ends:?}");
+        tree.file(ROOT, b"next", b"goes on");
     }
 }
