@@ -12,6 +12,9 @@ pub const NFS_PROGRAM: u32 = 100_003;
 pub const NFS_V3: u32 = 3;
 /// MOUNT program number (RFC 1813 §5.1).
 pub const MOUNT_PROGRAM: u32 = 100_005;
+/// The version of MOUNT that NFSv2 had: OpenBSD and Linux say UMNT in it. MNT is not served
+/// in it, as its handles are not NFSv3's.
+pub const MOUNT_V1: u32 = 1;
 /// MOUNT protocol version served here.
 pub const MOUNT_V3: u32 = 3;
 /// Our own program, from the range RFC 5531 §8.2 leaves to users: the

@@ -48,6 +48,8 @@ impl std::fmt::Debug for Fh {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     Tcp(SocketAddr),
+    /// A datagram's sender, who may be anybody: MOUNT and the portmapper only.
+    Udp(SocketAddr),
     /// A local process on the unix socket, as the kernel names it (SO_PEERCRED, getpeereid).
     Unix {
         uid: u32,
@@ -218,6 +220,8 @@ pub trait Vfs: Send + Sync + 'static {
     /// MOUNT's UMNT; advisory.
     fn umount(&self, cx: &Cx, path: &[u8]);
     fn exports(&self) -> Vec<ExportLine>;
+    /// An export path as it may be logged and told to others: without its secret.
+    fn shown(&self, path: &[u8]) -> Vec<u8>;
 
     fn getattr(&self, cx: &Cx, fh: &Fh) -> Result<fattr3>;
     /// `guard`: the ctime the client saw; another one is NFS3ERR_NOT_SYNC.

@@ -257,9 +257,21 @@ pub struct Serve {
     /// Serve other hosts too, on TCP [port: 2049]
     #[arg(long, value_name = "ADDR[:PORT]")]
     pub listen: Option<String>,
+    /// Tell clients where NFS and MOUNT are
+    #[arg(long, value_enum, default_value = "off")]
+    pub portmap: Portmap,
+    /// Let nothing change: no builds, no runs, no writes
+    #[arg(long)]
+    pub read_only: bool,
     /// Stop the running server: its runs first, then its mounts
-    #[arg(long, conflicts_with_all = ["listen", "auto"])]
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "stats"])]
     pub stop: bool,
+    /// Show the running server's calls, by procedure
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only"])]
+    pub stats: bool,
+    /// With --stats: print JSON
+    #[arg(long, requires = "stats")]
+    pub json: bool,
     /// Started by another command: leave when idle
     #[arg(long, hide = true)]
     pub auto: bool,
@@ -269,6 +281,16 @@ pub struct Serve {
     /// Log format
     #[arg(long, value_enum, default_value = "text")]
     pub log: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Portmap {
+    /// Clients know the port
+    Off,
+    /// Answer as the portmapper, on port 111
+    Builtin,
+    /// Register with this host's portmapper
+    Register,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -15,6 +15,7 @@ mod progress;
 mod run;
 mod serve;
 mod shell;
+mod stats;
 mod sys;
 mod text;
 mod transfer;

@@ -3,10 +3,10 @@
 use super::args::{LogFormat, Serve};
 use super::config::Settings;
 use super::error::CliError;
-use super::{defaults, open};
+use super::{args, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::sys::process_start;
-use crate::daemon::{ServeOptions, serve};
+use crate::daemon::{Portmap, ServeOptions, serve};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ const GONE_WITHIN: Duration = Duration::from_secs(15);
 pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
     if args.stop {
         return stop(settings).map(|()| 0);
+    }
+    if args.stats {
+        return super::stats::run(settings, args.json).map(|()| 0);
     }
     open::must_be_root()?;
     let outcome = start(settings, args);
@@ -49,9 +52,19 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         store: settings.store.clone(),
         socket_dir: settings.socket_dir.clone(),
         listen: listen.map(|text| address(text)).transpose()?,
+        portmap: match args.portmap {
+            args::Portmap::Off => Portmap::Off,
+            args::Portmap::Builtin => Portmap::Builtin,
+            args::Portmap::Register => Portmap::Register,
+        },
+        read_only: args.read_only,
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };
+    if options.portmap != Portmap::Off && options.listen.is_none() {
+        return Err(CliError::usage("--portmap: there is nothing to tell of")
+            .hint("it is for other hosts: give --listen ADDR too"));
+    }
     make_socket_dir(&settings.endpoint(false))?;
     log_to_stderr(args.log);
     if args.auto {

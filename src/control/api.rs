@@ -26,6 +26,52 @@ pub struct Status {
     pub mounts: u64,
 }
 
+/// `GET /v1/stats`: the NFS server's counters since it started.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stats {
+    /// When the server started, in seconds since 1970.
+    pub started: i64,
+    pub read_only: bool,
+    pub connections: u64,
+    /// Records that reached no procedure.
+    pub refused: u64,
+    /// Bytes that calls under way hold, and the most they may.
+    pub held: u64,
+    pub held_max: u64,
+    /// The procedures that were called.
+    pub procedures: Vec<ProcedureStats>,
+    /// Who said MNT and not UMNT since: a hint.
+    pub mounted: Vec<MountedBy>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcedureStats {
+    pub program: u32,
+    pub procedure: u32,
+    /// As its RFC calls it.
+    pub name: String,
+    pub calls: u64,
+    /// Calls that were answered with another status than OK.
+    pub errors: u64,
+    /// Bytes of calls and of replies.
+    pub received: u64,
+    pub sent: u64,
+    pub mean_us: f64,
+    /// What half of the calls, and 99 of 100, took less than.
+    pub p50_us: f64,
+    pub p99_us: f64,
+    /// Calls that took less than 1 us, 2 us, 4 us, … and the rest.
+    pub buckets: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountedBy {
+    /// An address, or `local`.
+    pub client: String,
+    /// The export, without its secret.
+    pub path: String,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KernelListener {
     pub netns: Option<String>,

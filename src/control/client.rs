@@ -253,6 +253,10 @@ impl Client {
         self.get("/v1/status")
     }
 
+    pub fn stats(&self) -> Result<Stats, ClientError> {
+        self.get("/v1/stats")
+    }
+
     pub fn step(&self, key: &str) -> Result<Option<StepInfo>, ClientError> {
         self.find(&format!("/v1/steps/{key}"))
     }

@@ -33,6 +33,10 @@ impl Fail {
     }
 
     /// The request itself cannot be right.
+    pub fn forbidden(message: impl Into<String>) -> Fail {
+        Fail::new(StatusCode::FORBIDDEN, message)
+    }
+
     pub fn bad(message: impl Into<String>) -> Fail {
         Fail::new(StatusCode::BAD_REQUEST, message)
     }

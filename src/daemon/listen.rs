@@ -3,17 +3,19 @@
 
 use super::serve::ServeError;
 use super::state::Daemon;
-use super::sys;
+use super::{Portmap, sys};
 use crate::control::api::KernelListener;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pocker_nfs::portmap;
 use pocker_nfs::server::{Options, Server};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
 
 /// Port of the kernel's listener inside the private network namespace.
@@ -40,7 +42,7 @@ fn unix(path: &Path) -> Result<UnixListener, ServeError> {
 /// Starts every NFS listener.
 pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     let options = &daemon.options;
-    let server = Server::new(daemon.exports.clone());
+    let server = Server::with(daemon.nfs.clone());
     let local = Options {
         root_peer_only: true,
         ..Options::default()
@@ -67,22 +69,66 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         }
     }
     if let Some(addr) = options.listen {
-        let listener = TcpListener::bind(addr)
-            .await
-            .map_err(|source| ServeError::Listen {
-                what: addr.to_string(),
-                source,
-            })?;
-        tracing::info!(%addr, "serving other hosts");
-        server.listen_tcp(
-            listener,
-            Options {
-                reserved_port: true,
-                ..Options::default()
-            },
-        );
+        let remote = Options {
+            reserved_port: true,
+            ..Options::default()
+        };
+        server.listen_tcp(tcp(addr).await?, remote);
+        server.listen_udp(udp(addr).await?, remote);
+        tracing::info!(%addr, read_only = options.read_only, "serving other hosts");
+        portmap(&server, options.portmap, addr).await?;
     }
     Ok(server)
+}
+
+async fn tcp(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    let what = || format!("{addr} (TCP)");
+    let refused = |source| ServeError::Listen {
+        what: what(),
+        source,
+    };
+    TcpListener::bind(addr).await.map_err(refused)
+}
+
+async fn udp(addr: SocketAddr) -> Result<UdpSocket, ServeError> {
+    let what = || format!("{addr} (UDP)");
+    let refused = |source| ServeError::Listen {
+        what: what(),
+        source,
+    };
+    UdpSocket::bind(addr).await.map_err(refused)
+}
+
+async fn portmap(server: &Server, how: Portmap, addr: SocketAddr) -> Result<(), ServeError> {
+    let mappings = portmap::mappings(addr.port());
+    match how {
+        Portmap::Off => {}
+        Portmap::Builtin => {
+            let at = SocketAddr::new(addr.ip(), portmap::PORTMAP_PORT);
+            server.listen_portmap(tcp(at).await?, udp(at).await?, mappings);
+        }
+        Portmap::Register => {
+            let registered = tokio::task::spawn_blocking(move || portmap::register(&mappings));
+            registered
+                .await
+                .map_err(|e| ServeError::Runtime(e.into()))?
+                .map_err(ServeError::Register)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes back what was registered; the portmapper may be gone by now.
+pub async fn unregister(daemon: &Daemon) {
+    let options = &daemon.options;
+    let (Portmap::Register, Some(addr)) = (options.portmap, options.listen) else {
+        return;
+    };
+    let mappings = portmap::mappings(addr.port());
+    let done = tokio::task::spawn_blocking(move || portmap::unregister(&mappings)).await;
+    if let Ok(Err(e)) = done {
+        tracing::warn!("{e}");
+    }
 }
 
 fn tokio_listener(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {

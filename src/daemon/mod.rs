@@ -14,6 +14,7 @@ mod look;
 mod runs;
 mod serve;
 mod state;
+mod stats;
 mod sys;
 mod upkeep;
 
@@ -24,6 +25,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Whether a portmapper tells clients where NFS and MOUNT are. Linux's need none where they
+/// are told the port; OpenBSD's and showmount(8) do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Portmap {
+    #[default]
+    Off,
+    /// This server is the portmapper, on port 111.
+    Builtin,
+    /// The host's own is told.
+    Register,
+}
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -31,6 +44,10 @@ pub struct ServeOptions {
     pub socket_dir: PathBuf,
     /// Other hosts reach NFS here.
     pub listen: Option<SocketAddr>,
+    /// How clients of other hosts find its ports.
+    pub portmap: Portmap,
+    /// Nothing that clients or commands ask may change the store.
+    pub read_only: bool,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,

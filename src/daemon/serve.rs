@@ -1,11 +1,13 @@
 //! Start-up, the main loop and the way out.
 
 use super::docs::{self, RunDoc};
-use super::export::Exports;
+use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
 use super::{ServeOptions, clock, http, listen};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use parking_lot::Mutex;
+use pocker_nfs::server::Service;
+use pocker_nfs::vfs::Vfs;
 use pocker_store::work::Works;
 use pocker_store::{OpenOptions, Store, StoreError};
 use std::path::Path;
@@ -40,6 +42,8 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot register with this host's portmapper")]
+    Register(#[source] pocker_nfs::portmap::RegisterError),
     #[error("cannot start the server's threads")]
     Runtime(#[source] std::io::Error),
 }
@@ -55,6 +59,10 @@ impl ServeError {
                 )),
                 _ => None,
             },
+            ServeError::Register(_) => Some(
+                "start it (rpcbind, or portmap on OpenBSD), or be it: --portmap builtin"
+                    .to_string(),
+            ),
             ServeError::Works { .. } | ServeError::Runtime(_) => None,
         }
     }
@@ -117,10 +125,17 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     })?;
     let works = Arc::new(works);
     let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
+    let exports = Arc::new(exports);
+    let vfs: Arc<dyn Vfs> = match options.read_only {
+        true => Arc::new(ReadOnly(exports.clone())),
+        false => exports.clone(),
+    };
     let daemon = Arc::new(Daemon {
         store,
         works,
-        exports: Arc::new(exports),
+        exports,
+        nfs: Service::new(vfs),
+        started: clock::now().secs,
         claims: Default::default(),
         change: Mutex::new(()),
         held: Mutex::new(Vec::new()),
@@ -184,6 +199,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
         tracing::warn!("{left} runs and {mounts} mounts wait for this store's server to come back");
     }
     let _ = tokio::time::timeout(DRAIN, serving).await;
+    listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     let _ = std::fs::remove_file(daemon.options.control_socket());
     let _ = std::fs::remove_file(daemon.options.nfs_socket());

@@ -18,6 +18,10 @@ pub struct Daemon {
     pub store: Arc<Store>,
     pub works: Arc<Works>,
     pub exports: Arc<Exports>,
+    /// What all NFS listeners share.
+    pub nfs: pocker_nfs::server::Service,
+    /// When the server started, in seconds.
+    pub started: i64,
     pub claims: Claims,
     /// Held by calls that change which trees there are, one at a time.
     pub change: Mutex<()>,

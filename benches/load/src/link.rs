@@ -4,9 +4,13 @@ use crate::wire::{self, Fh, Put, Reader};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 /// Read at once.
 const READ: usize = 4 << 20;
+
+/// A call that is not answered by then is lost: some servers lose calls that come together.
+const LOST: Duration = Duration::from_secs(2);
 
 /// What to ask and what to make of the answers; `slot` is one of the calls under way.
 pub trait Load {
@@ -21,6 +25,17 @@ pub struct Link {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// The next call's xid but for its slot: an xid that another run had from this port would
+    /// be a retransmission of its call.
+    xid: u32,
+}
+
+/// Slots have the xid's low bits.
+const SLOTS: u32 = 64;
+
+fn some_xid() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    (now.unwrap_or_default().as_micros() as u32).wrapping_mul(SLOTS)
 }
 
 fn bad(why: String) -> io::Error {
@@ -58,11 +73,13 @@ impl Link {
     pub fn new(to: SocketAddr) -> io::Result<Link> {
         let stream = connect(to)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LOST))?;
         Ok(Link {
             stream,
             buffer: vec![0; READ],
             start: 0,
             end: 0,
+            xid: some_xid(),
         })
     }
 
@@ -101,27 +118,34 @@ impl Link {
         }
     }
 
-    /// Keeps `depth` calls under way until the load has no more. Calls and errors.
+    /// Keeps `depth` calls under way until the load has no more, or until none of those under
+    /// way is answered: they count as errors then. Calls and errors.
     pub fn run(&mut self, depth: usize, load: &mut dyn Load) -> io::Result<(u64, u64)> {
         let mut out = Vec::with_capacity(1 << 20);
-        let (mut under_way, mut calls, mut errors) = (0, 0, 0);
+        self.xid = some_xid();
+        let (mut under_way, mut calls, mut errors) = (0u64, 0, 0);
         for slot in 0..depth {
-            under_way += usize::from(load.next(slot, slot as u32, &mut out));
+            under_way += u64::from(load.next(slot, self.xid + slot as u32, &mut out));
         }
         while under_way > 0 {
-            self.stream.write_all(&out)?;
+            let lost = match self.stream.write_all(&out) {
+                Ok(()) => self.fill().err(),
+                Err(e) => Some(e),
+            };
             out.clear();
-            self.fill()?;
+            if let Some(e) = lost {
+                eprintln!("pocker-load: {under_way} calls were not answered: {e}");
+                return Ok((calls + under_way, errors + under_way));
+            }
             while let Some((from, to)) = self.record()? {
                 let record = &self.buffer[from..to];
                 let xid = wire::xid(record);
-                let slot = xid as usize % 64;
+                let slot = (xid % SLOTS) as usize;
                 calls += 1;
                 if load.reply(slot, wire::results(record)).is_err() {
                     errors += 1;
                 }
-                // The slot in the low bits, something new above: a reused xid is a retransmission.
-                if !load.next(slot, xid.wrapping_add(64), &mut out) {
+                if !load.next(slot, xid.wrapping_add(SLOTS), &mut out) {
                     under_way -= 1;
                 }
             }
@@ -138,7 +162,8 @@ impl Link {
         read: impl FnOnce(Reader<'_>) -> Option<T>,
     ) -> io::Result<T> {
         let mut out = Vec::new();
-        wire::call(&mut out, 1 << 30 | procedure, program, procedure, args);
+        self.xid = some_xid();
+        wire::call(&mut out, self.xid, program, procedure, args);
         self.stream.write_all(&out)?;
         loop {
             if let Some((from, to)) = self.record()? {

@@ -128,7 +128,7 @@ impl Load for List {
 
 /// Handles of up to `most` nodes below `root`, by READDIRPLUS, or LOOKUP where that is not given.
 pub fn walk(link: &mut Link, root: &Fh, most: usize) -> io::Result<Vec<Fh>> {
-    let mut found = Vec::new();
+    let mut found = vec![root.clone()];
     let mut dirs = vec![root.clone()];
     while let Some(dir) = dirs.pop() {
         let mut at = (0, 0);

@@ -3,12 +3,15 @@
 use super::connection::Service;
 use super::nfs3::Proc;
 use super::other;
+use crate::portmap::{self, Mapping, PORTMAP_PROGRAM, PORTMAP_V2};
 use crate::proto::*;
 use crate::rpc::*;
 use crate::vfs::*;
 use crate::xdr::{Decoded, Reader};
 use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What the engine knows of a connection.
 #[derive(Clone, Debug)]
@@ -21,7 +24,7 @@ impl Session {
     pub fn new(peer: Peer) -> Session {
         // Until HELLO names an instance, the peer's address is its identity.
         let text = match &peer {
-            Peer::Tcp(addr) => format!("tcp {}", addr.ip()),
+            Peer::Tcp(addr) | Peer::Udp(addr) => format!("tcp {}", addr.ip()),
             Peer::Unix { uid, .. } => format!("unix {uid}"),
             Peer::Memory => "memory".to_string(),
         };
@@ -62,7 +65,7 @@ pub fn cost(record: &[u8]) -> usize {
         Ok(call) => match (call.program, call.procedure) {
             (NFS_PROGRAM, 5) => Ok(PATH_MAX),
             (NFS_PROGRAM, _) => asked_for(call.procedure, call.args),
-            (MOUNT_PROGRAM, 5) => Ok(LIST_MAX),
+            (MOUNT_PROGRAM, 2 | 5) => Ok(LIST_MAX),
             (POCKER_PROGRAM, 2) => Ok(other::XATTR_VALUE_MAX),
             (POCKER_PROGRAM, 3) => Ok(LIST_MAX),
             _ => Ok(0),
@@ -72,7 +75,7 @@ pub fn cost(record: &[u8]) -> usize {
     record.len() + SMALL_REPLY + asked.unwrap_or(0)
 }
 
-/// EXPORT's and LISTXATTR's replies: the kernel's 64 KiB of names (xattr(7),
+/// DUMP's, EXPORT's and LISTXATTR's replies: the kernel's 64 KiB of names (xattr(7),
 /// XATTR_LIST_MAX), each of them up to four times as long in XDR.
 const LIST_MAX: usize = 256 << 10;
 
@@ -95,6 +98,43 @@ fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
     args.fh()?;
     args.bytes(before)?;
     Ok(args.u32()?.min(IO_MAX) as usize)
+}
+
+/// What a listener answers.
+#[derive(Clone, Debug)]
+pub enum Programs {
+    /// NFS and MOUNT, and to helpers on this host our own program.
+    Nfs,
+    Mount,
+    Portmap(Arc<[Mapping]>),
+}
+
+impl Programs {
+    /// Versions of a program, lowest and highest; `None` where it is not served here.
+    fn versions(&self, program: u32, session: &Session) -> Option<(u32, u32)> {
+        match (self, program) {
+            (Programs::Nfs, NFS_PROGRAM) => Some((NFS_V3, NFS_V3)),
+            (Programs::Nfs | Programs::Mount, MOUNT_PROGRAM) => Some((MOUNT_V1, MOUNT_V3)),
+            (Programs::Nfs, POCKER_PROGRAM) => session.trusted().then_some((POCKER_V1, POCKER_V1)),
+            (Programs::Portmap(_), PORTMAP_PROGRAM) => Some((PORTMAP_V2, PORTMAP_V2)),
+            _ => None,
+        }
+    }
+}
+
+/// Tells how long each of some calls took that run one after the other: one reading of the
+/// machine's clock a call.
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    fn lap(&mut self) -> Duration {
+        let began = std::mem::replace(&mut self.0, Instant::now());
+        self.0.duration_since(began)
+    }
 }
 
 /// Where a call runs.
@@ -122,6 +162,7 @@ pub fn answer(
     session: &Session,
     record: &[u8],
     place: Place,
+    clock: &mut Clock,
     out: &mut Vec<u8>,
 ) -> Answer {
     let counters = &*service.counters;
@@ -152,7 +193,7 @@ pub fn answer(
             return Answer::Whole;
         }
     };
-    let done = dispatch_or_fail(&*service.vfs, session, &call, caller, place, out);
+    let done = dispatch_or_fail(service, session, &call, caller, place, out);
     if done.blocked {
         out.truncate(before);
         return Answer::Blocked;
@@ -162,6 +203,7 @@ pub fn answer(
             call.program,
             call.procedure,
             ok,
+            clock.lap(),
             record.len(),
             out.len() - before,
         ),
@@ -186,7 +228,7 @@ struct Done {
 /// A panic in the file system costs its own call an error, never the client its answer:
 /// a call that nobody answers hangs whoever made it.
 fn dispatch_or_fail(
-    vfs: &dyn Vfs,
+    service: &Service,
     session: &Session,
     call: &Call<'_>,
     caller: &Caller,
@@ -195,10 +237,11 @@ fn dispatch_or_fail(
 ) -> Done {
     let header = out.len();
     let run = AssertUnwindSafe(|| match place {
-        Place::Thread => dispatch(vfs, session, call, caller, place, out),
+        Place::Thread => dispatch(service, session, call, caller, place, out),
         Place::Socket => {
             let mut done = Done::default();
-            vfs.hurried(&mut || done = dispatch(vfs, session, call, caller, place, out));
+            let run = &mut || done = dispatch(service, session, call, caller, place, out);
+            service.vfs.hurried(run);
             done
         }
     });
@@ -218,38 +261,31 @@ fn dispatch_or_fail(
 }
 
 fn dispatch(
-    vfs: &dyn Vfs,
+    service: &Service,
     session: &Session,
     call: &Call<'_>,
     caller: &Caller,
     place: Place,
     out: &mut Vec<u8>,
 ) -> Done {
-    let version = match call.program {
-        NFS_PROGRAM => NFS_V3,
-        MOUNT_PROGRAM => MOUNT_V3,
-        POCKER_PROGRAM if session.trusted() => POCKER_V1,
-        _ => {
-            put_accepted(out, call.xid, Accept::ProgUnavail);
-            return Done::default();
-        }
+    let Some((low, high)) = service.programs.versions(call.program, session) else {
+        put_accepted(out, call.xid, Accept::ProgUnavail);
+        return Done::default();
     };
-    if call.version != version {
-        let mismatch = Accept::ProgMismatch {
-            low: version,
-            high: version,
-        };
-        put_accepted(out, call.xid, mismatch);
+    // MOUNT v2 differs from both: it is not served.
+    if call.version != low && call.version != high {
+        put_accepted(out, call.xid, Accept::ProgMismatch { low, high });
         return Done::default();
     }
     let mut done = Done::default();
     // MOUNT and our own program are rare, and not worth the care of never blocking.
-    if call.program != NFS_PROGRAM && call.procedure > 1 && place != Place::Thread
+    if call.program == POCKER_PROGRAM && call.procedure > 1 && place != Place::Thread
         || call.program == MOUNT_PROGRAM && place != Place::Thread
     {
         done.blocked = true;
         return done;
     }
+    let vfs = &*service.vfs;
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
     let results = out.len();
@@ -275,7 +311,21 @@ fn dispatch(
             done.blocked = running.blocked;
             ran
         }
-        MOUNT_PROGRAM => other::mount(vfs, &cx, call.procedure, &mut args, out),
+        MOUNT_PROGRAM => other::mount(
+            vfs,
+            &service.mounts,
+            &cx,
+            call.version,
+            call.procedure,
+            &mut args,
+            out,
+        ),
+        PORTMAP_PROGRAM => match &service.programs {
+            Programs::Portmap(mappings) => {
+                portmap::answer(mappings, call.procedure, &mut args, out)
+            }
+            _ => None,
+        },
         _ if call.procedure == 1 => Some(args.array().map(|instance| done.hello = Some(instance))),
         _ => other::pocker(vfs, &cx, call.procedure, &mut args, out),
     };
@@ -300,7 +350,8 @@ fn succeeded(call: &Call<'_>, results: &[u8]) -> bool {
     let status = match call.program {
         NFS_PROGRAM => call.procedure != 0,
         MOUNT_PROGRAM => call.procedure == 1,
-        _ => call.procedure > 1,
+        POCKER_PROGRAM => call.procedure > 1,
+        _ => false,
     };
     !status || results.starts_with(&[0; 4])
 }

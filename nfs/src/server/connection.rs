@@ -6,9 +6,10 @@
 //! memory from before it runs until its reply is written, so a peer that reads slowly holds
 //! back its own calls and nothing else.
 
-use super::call::{self, Answer, Place, Session};
+use super::call::{self, Answer, Clock, Place, Programs, Session};
 use super::counters::Counters;
 use super::inbox::Inbox;
+use super::mounts::Mounts;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::room::{Held, Pool, Room, SERVER_HELD};
@@ -63,10 +64,13 @@ impl Default for Limits {
 pub struct Service {
     pub vfs: Arc<dyn Vfs>,
     pub counters: Arc<Counters>,
+    pub mounts: Arc<Mounts>,
     pub limits: Limits,
     /// Memory of all calls together.
     pub pool: Arc<Pool>,
     pub(super) spares: Arc<Spares>,
+    pub(super) programs: Programs,
+    pub(super) live: Arc<watch::Sender<usize>>,
 }
 
 impl Service {
@@ -74,10 +78,26 @@ impl Service {
         Service {
             vfs,
             counters: Arc::default(),
+            mounts: Arc::default(),
             limits: Limits::default(),
             pool: Arc::new(Pool::new(SERVER_HELD)),
             spares: Arc::default(),
+            programs: Programs::Nfs,
+            live: Arc::new(watch::Sender::new(0)),
         }
+    }
+
+    /// The same service for a listener that answers other programs.
+    pub(super) fn serving(&self, programs: Programs) -> Service {
+        Service {
+            programs,
+            ..self.clone()
+        }
+    }
+
+    /// Connections that are open, on all listeners.
+    pub fn connections(&self) -> usize {
+        *self.live.borrow()
     }
 }
 
@@ -216,6 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     /// Answers the calls that are here; true where one was.
     fn answer(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
+        let mut clock = Clock::start();
         for _ in 0..TURN {
             if self.closing && self.waiting.as_ref().is_some_and(|w| w.record.is_some()) {
                 self.waiting = None;
@@ -242,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 self.wait(bytes, Some(bytes));
                 continue;
             }
-            moved |= self.answer_one()?;
+            moved |= self.answer_one(&mut clock)?;
         }
         Ok(moved)
     }
@@ -255,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     }
 
     /// Answers the record at hand, or sees to it that a thread will; true in the first case.
-    fn answer_one(&mut self) -> io::Result<bool> {
+    fn answer_one(&mut self, clock: &mut Clock) -> io::Result<bool> {
         let record = self.inbox.record();
         let mut held = None;
         if let Some(bytes) = call::bulk(record) {
@@ -268,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         }
         let (service, out) = (&self.service, &mut self.outbox.arena);
         let before = out.len();
-        let answer = call::answer(service, &self.session, record, self.place, out);
+        let answer = call::answer(service, &self.session, record, self.place, clock, out);
         let mut shrink = |bytes| {
             if let Some(held) = &mut held {
                 held.shrink(bytes);
@@ -322,11 +343,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let (service, session) = (self.service.clone(), self.session.clone());
         let replies = self.reply_to.clone();
         self.running += 1;
+        let mut clock = Clock::start();
         tokio::task::spawn_blocking(move || {
             let mut bytes = service
                 .spares
                 .take(held.bytes().saturating_sub(record.len()));
-            call::answer(&service, &session, &record, Place::Thread, &mut bytes);
+            call::answer(
+                &service,
+                &session,
+                &record,
+                Place::Thread,
+                &mut clock,
+                &mut bytes,
+            );
             // From here on only the reply is held.
             let reply = bytes.capacity();
             service.spares.give(record);

@@ -1,8 +1,11 @@
 //! What was asked, how it went and how much it moved: one row a procedure, read while
 //! it is written.
 
+use super::latency::{Latency, Times};
+use crate::portmap::PORTMAP_PROGRAM;
 use crate::proto::{MOUNT_PROGRAM, NFS_PROGRAM, POCKER_PROGRAM};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const NFS: [&str; 22] = [
     "NULL",
@@ -37,11 +40,12 @@ const POCKER: [&str; 6] = [
     "SETXATTR",
     "REMOVEXATTR",
 ];
-const ROWS: usize = NFS.len() + MOUNT.len() + POCKER.len();
+const PORTMAP: [&str; 5] = ["NULL", "SET", "UNSET", "GETPORT", "DUMP"];
+const ROWS: usize = NFS.len() + MOUNT.len() + POCKER.len() + PORTMAP.len();
 
 #[derive(Debug, Default)]
 struct Row {
-    calls: AtomicU64,
+    times: Latency,
     errors: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
@@ -65,6 +69,8 @@ pub struct Count {
     pub calls: u64,
     /// Calls answered with a status other than OK, or with an RPC error.
     pub errors: u64,
+    /// How long the calls took, from when they were at hand until their replies were made.
+    pub times: Times,
     /// Bytes of the calls' records, without their marks.
     pub received: u64,
     /// Bytes of the replies' records, with their marks.
@@ -85,6 +91,7 @@ fn row(program: u32, procedure: u32) -> Option<usize> {
         NFS_PROGRAM => (0, NFS.len()),
         MOUNT_PROGRAM => (NFS.len(), MOUNT.len()),
         POCKER_PROGRAM => (NFS.len() + MOUNT.len(), POCKER.len()),
+        PORTMAP_PROGRAM => (ROWS - PORTMAP.len(), PORTMAP.len()),
         _ => return None,
     };
     let procedure = procedure as usize;
@@ -97,6 +104,7 @@ impl Counters {
         program: u32,
         procedure: u32,
         ok: bool,
+        took: Duration,
         received: usize,
         sent: usize,
     ) {
@@ -104,7 +112,7 @@ impl Counters {
             return self.refuse();
         };
         let row = &self.rows[row];
-        row.calls.fetch_add(1, Ordering::Relaxed);
+        row.times.count(took);
         if !ok {
             row.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -127,19 +135,24 @@ impl Counters {
             (NFS_PROGRAM, &NFS[..]),
             (MOUNT_PROGRAM, &MOUNT[..]),
             (POCKER_PROGRAM, &POCKER[..]),
+            (PORTMAP_PROGRAM, &PORTMAP[..]),
         ];
         names
             .iter()
             .flat_map(|(program, names)| (0..).zip(*names).map(|(n, name)| (*program, n, *name)))
             .zip(&self.rows)
-            .map(|((program, procedure, name), row)| Count {
-                program,
-                procedure,
-                name,
-                calls: row.calls.load(Ordering::Relaxed),
-                errors: row.errors.load(Ordering::Relaxed),
-                received: row.received.load(Ordering::Relaxed),
-                sent: row.sent.load(Ordering::Relaxed),
+            .map(|((program, procedure, name), row)| {
+                let times = row.times.read();
+                Count {
+                    program,
+                    procedure,
+                    name,
+                    calls: times.calls(),
+                    times,
+                    errors: row.errors.load(Ordering::Relaxed),
+                    received: row.received.load(Ordering::Relaxed),
+                    sent: row.sent.load(Ordering::Relaxed),
+                }
             })
             .filter(|count| count.calls > 0)
             .collect()

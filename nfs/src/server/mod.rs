@@ -5,6 +5,8 @@ mod call;
 mod connection;
 mod counters;
 mod inbox;
+mod latency;
+mod mounts;
 mod nfs3;
 mod other;
 mod outbox;
@@ -14,17 +16,22 @@ mod room;
 mod spares;
 #[cfg(test)]
 mod tests;
+mod udp;
 
+pub use call::Programs;
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use latency::{BUCKETS, Times};
+pub use mounts::{Mounted, Mounts};
 pub use room::{Pool, SERVER_HELD};
 
+use crate::portmap::Mapping;
 use crate::vfs::{Peer, Vfs};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
 
 /// Connections of one listener; more are closed at once.
@@ -42,7 +49,6 @@ pub struct Options {
 pub struct Server {
     service: Service,
     stop: watch::Sender<bool>,
-    live: Arc<watch::Sender<usize>>,
 }
 
 /// One open connection, counted until this is dropped, however its task ends.
@@ -75,13 +81,7 @@ impl Server {
         Server {
             service,
             stop: watch::Sender::new(false),
-            live: Arc::new(watch::Sender::new(0)),
         }
-    }
-
-    /// Connections that are open.
-    pub fn connections(&self) -> usize {
-        *self.live.borrow()
     }
 
     /// What was called so far.
@@ -90,7 +90,7 @@ impl Server {
     }
 
     pub fn listen_unix(&self, listener: UnixListener, options: Options) {
-        let (service, live) = (self.service.clone(), self.live.clone());
+        let service = self.service.clone();
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -114,13 +114,34 @@ impl Server {
                     gid: cred.gid(),
                     pid: cred.pid(),
                 };
-                spawn(&service, stream, peer, &live, &stop);
+                spawn(&service, stream, peer, &stop);
             }
         });
     }
 
     pub fn listen_tcp(&self, listener: TcpListener, options: Options) {
-        let (service, live) = (self.service.clone(), self.live.clone());
+        self.listen(listener, options, self.service.clone());
+    }
+
+    /// MOUNT over UDP, as some clients ask for it; NFS itself is on TCP only.
+    pub fn listen_udp(&self, socket: UdpSocket, options: Options) {
+        let service = self.service.serving(Programs::Mount);
+        udp::serve(service, socket, options, self.stop.subscribe());
+    }
+
+    /// A portmapper that tells of these, for anybody who asks.
+    pub fn listen_portmap(&self, tcp: TcpListener, udp: UdpSocket, mappings: Vec<Mapping>) {
+        let service = self.service.serving(Programs::Portmap(mappings.into()));
+        udp::serve(
+            service.clone(),
+            udp,
+            Options::default(),
+            self.stop.subscribe(),
+        );
+        self.listen(tcp, Options::default(), service);
+    }
+
+    fn listen(&self, listener: TcpListener, options: Options, service: Service) {
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -137,7 +158,7 @@ impl Server {
                 }
                 // Replies are whole when they are written: waiting for more gains nothing.
                 let _ = stream.set_nodelay(true);
-                spawn(&service, stream, Peer::Tcp(addr), &live, &stop);
+                spawn(&service, stream, Peer::Tcp(addr), &stop);
             }
         });
     }
@@ -145,7 +166,7 @@ impl Server {
     /// Takes no more calls, finishes those in hand, closes; gives up `within` that time.
     pub async fn shutdown(self, within: Duration) {
         self.stop.send_replace(true);
-        let mut live = self.live.subscribe();
+        let mut live = self.service.live.subscribe();
         // Past the deadline what is open ends with the process.
         let _ = tokio::time::timeout(within, live.wait_for(|open| *open == 0)).await;
     }
@@ -163,16 +184,11 @@ async fn taken<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-fn spawn<S>(
-    service: &Service,
-    stream: S,
-    peer: Peer,
-    live: &Arc<watch::Sender<usize>>,
-    stop: &watch::Receiver<bool>,
-) where
+fn spawn<S>(service: &Service, stream: S, peer: Peer, stop: &watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(open) = Open::new(live) else {
+    let Some(open) = Open::new(&service.live) else {
         tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");
         return;
     };

@@ -1,6 +1,7 @@
 //! MOUNT v3 (RFC 1813 §5.2) and our own program: a helper's identity and
 //! extended attributes.
 
+use super::mounts::Mounts;
 use crate::proto::*;
 use crate::vfs::*;
 use crate::xdr::{Decoded, Garbage, Put, Reader};
@@ -13,21 +14,33 @@ pub const XATTR_VALUE_MAX: usize = 64 << 10;
 /// MOUNT: `None` where there is no such procedure.
 pub fn mount(
     vfs: &dyn Vfs,
+    mounts: &Mounts,
     cx: &Cx<'_>,
+    version: u32,
     procedure: u32,
     args: &mut Reader<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Decoded<()>> {
     Some(match procedure {
         0 => Ok(()),
-        1 => mnt(vfs, cx, args, out),
-        // DUMP: who mounted what is advisory and nobody's business here.
+        1 if version == MOUNT_V3 => mnt(vfs, mounts, cx, args, out),
         2 => {
+            for row in mounts.list() {
+                out.bool(true);
+                out.opaque(row.client.as_bytes());
+                out.opaque(&row.path);
+            }
             out.bool(false);
             Ok(())
         }
-        3 => args.opaque(PATH_MAX).map(|path| vfs.umount(cx, path)),
-        4 => Ok(()),
+        3 => args.opaque(PATH_MAX).map(|path| {
+            mounts.remove(cx.peer, Some(&vfs.shown(path)));
+            vfs.umount(cx, path);
+        }),
+        4 => {
+            mounts.remove(cx.peer, None);
+            Ok(())
+        }
         5 => {
             for line in vfs.exports() {
                 out.bool(true);
@@ -45,10 +58,17 @@ pub fn mount(
     })
 }
 
-fn mnt(vfs: &dyn Vfs, cx: &Cx<'_>, args: &mut Reader<'_>, out: &mut Vec<u8>) -> Decoded<()> {
+fn mnt(
+    vfs: &dyn Vfs,
+    mounts: &Mounts,
+    cx: &Cx<'_>,
+    args: &mut Reader<'_>,
+    out: &mut Vec<u8>,
+) -> Decoded<()> {
     let path = args.opaque(PATH_MAX)?;
     match vfs.mount(cx, path) {
         Ok(fh) => {
+            mounts.add(cx.peer, vfs.shown(path));
             out.u32(0);
             out.fh(&fh);
             // The flavours served: AUTH_SYS.

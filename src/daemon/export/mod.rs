@@ -8,6 +8,7 @@ pub mod convert;
 mod granted;
 mod handle;
 mod host;
+pub mod read_only;
 mod synthetic;
 mod vfs;
 

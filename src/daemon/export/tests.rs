@@ -2,7 +2,7 @@
 
 use super::*;
 use pocker_nfs::proto::*;
-use pocker_nfs::vfs::{Caller, CreateHow, Cx, NodeKind, OnceKey, Peer, Stable, Vfs};
+use pocker_nfs::vfs::{Caller, CreateHow, Cx, NodeKind, OnceKey, Peer, Stable, Vfs, XattrHow};
 use pocker_store::OpenOptions;
 use pocker_store::object::Meta;
 use pocker_store::types::Time;
@@ -259,4 +259,60 @@ fn a_graft_passes_through_as_its_caller_and_ends_at_its_root() {
     });
     w.exports.grafts.remove(7);
     root(|cx| assert_eq!(code(v.getattr(cx, &top)), nfsstat3::NFS3ERR_STALE as u32));
+}
+
+#[test]
+fn a_secret_is_shown_to_nobody() {
+    let w = world();
+    let now = Time { secs: 5, nanos: 0 };
+    let made = w.works.create(None, WorkClass::Build, b"t", now);
+    let tree = made.expect("a tree").id();
+    let path = w.exports.tree_path("build", tree);
+    let shown = w.exports.shown(path.as_bytes());
+    assert_eq!(shown, format!("/build/{tree}").as_bytes());
+    assert_eq!(w.exports.shown(b"/chroot/box/run"), b"/chroot/box/run");
+    assert_eq!(w.exports.shown(b"/"), b"/");
+}
+
+#[test]
+fn a_read_only_server_refuses_what_would_change() {
+    let w = world();
+    let now = Time { secs: 5, nanos: 0 };
+    let made = w.works.create(None, WorkClass::Build, b"t", now);
+    let tree = made.expect("a tree").id();
+    let path = w.exports.tree_path("build", tree);
+    let none = sattr3::default();
+    let ro = read_only::ReadOnly(w.exports.clone());
+    root(|cx| {
+        let top = w.exports.mount(cx, path.as_bytes()).expect("mounted");
+        let unchecked = CreateHow::Unchecked(none);
+        let f = w
+            .exports
+            .create(cx, &top, b"f", &unchecked)
+            .expect("made")
+            .fh;
+        let rofs = nfsstat3::NFS3ERR_ROFS as u32;
+        let refused = [
+            code(ro.setattr(cx, &f, &none, None)),
+            code(ro.write(cx, &f, 0, b"x", Stable::FileSync)),
+            code(ro.create(cx, &top, b"g", &unchecked)),
+            code(ro.mkdir(cx, &top, b"g", &none)),
+            code(ro.symlink(cx, &top, b"g", b"f", &none)),
+            code(ro.mknod(cx, &top, b"g", NodeKind::Fifo, &none)),
+            code(ro.remove(cx, &top, b"f")),
+            code(ro.rmdir(cx, &top, b"f")),
+            code(ro.rename(cx, &top, b"f", &top, b"g")),
+            code(ro.link(cx, &f, &top, b"g")),
+            code(ro.setxattr(cx, &f, b"user.a", b"", XattrHow::Either)),
+            code(ro.removexattr(cx, &f, b"user.a")),
+        ];
+        assert_eq!(refused, [rofs; 12]);
+        let (granted, _) = ro.access(cx, &top, 0x3f).expect("answered");
+        assert_eq!(granted, access::READ | access::LOOKUP);
+        assert_eq!(code(ro.lookup(cx, &top, b"f")), 0);
+        assert_eq!(
+            code(ro.lookup(cx, &top, b"g")),
+            nfsstat3::NFS3ERR_NOENT as u32
+        );
+    });
 }

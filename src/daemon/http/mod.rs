@@ -1,6 +1,7 @@
 //! The control API: routes, and how a call reaches the synchronous daemon.
 
 mod archives;
+mod read_only;
 mod routes;
 
 use super::fail::{Fail, Outcome};

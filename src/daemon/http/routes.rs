@@ -1,5 +1,6 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
+use super::read_only::refuse_changes;
 use super::{BODY_MAX, archives, blocking};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
@@ -8,6 +9,7 @@ use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::{Daemon, digest};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -26,6 +28,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/stats", get(stats))
         .route("/v1/steps/{key}", get(step).put(put_step))
         .route("/v1/steps/{key}/claim", post(claim))
         .route("/v1/claims/{id}", delete(release))
@@ -53,11 +56,16 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
+        .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .with_state(daemon)
 }
 
 async fn status(State(d): Shared) -> Outcome<Json<Status>> {
     blocking(d, |d| d.status()).await
+}
+
+async fn stats(State(d): Shared) -> Outcome<Json<Stats>> {
+    blocking(d, |d| Ok(d.stats())).await
 }
 
 async fn step(State(d): Shared, Path(key): Path<String>) -> Outcome<Json<StepInfo>> {

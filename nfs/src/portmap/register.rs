@@ -1,0 +1,244 @@
+//! PMAPPROC_SET and PMAPPROC_UNSET at the host's own portmapper: over UDP, from the loopback
+//! address and a port below 1024, which is who it believes.
+
+use super::{Mapping, PORTMAP_PORT, PORTMAP_PROGRAM, PORTMAP_V2};
+use crate::rpc::put_call;
+use crate::vfs::Caller;
+use crate::xdr::{Put, Reader};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// How long the portmapper has for an answer; UDP loses calls, so each is sent a few times.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ATTEMPTS: u32 = 3;
+
+/// Why the server is not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("the portmapper at {at} cannot be asked")]
+    Io {
+        at: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the portmapper at {at} does not answer")]
+    Silent { at: SocketAddr },
+    #[error("the portmapper at {at} refuses program {program} version {version}")]
+    Refused {
+        at: SocketAddr,
+        program: u32,
+        version: u32,
+    },
+}
+
+/// Registers `mappings` in place of what another server left there.
+pub fn register(mappings: &[Mapping]) -> Result<(), RegisterError> {
+    register_at((Ipv4Addr::LOCALHOST, PORTMAP_PORT).into(), mappings)
+}
+
+/// Takes `mappings` back.
+pub fn unregister(mappings: &[Mapping]) -> Result<(), RegisterError> {
+    let at = (Ipv4Addr::LOCALHOST, PORTMAP_PORT).into();
+    let socket = socket(at)?;
+    for row in mappings {
+        ask(&socket, at, UNSET, row)?;
+    }
+    Ok(())
+}
+
+const SET: u32 = 1;
+const UNSET: u32 = 2;
+
+fn register_at(at: SocketAddr, mappings: &[Mapping]) -> Result<(), RegisterError> {
+    let socket = socket(at)?;
+    // UNSET takes a version's rows of all transports.
+    for row in mappings {
+        ask(&socket, at, UNSET, row)?;
+    }
+    for row in mappings {
+        if !ask(&socket, at, SET, row)? {
+            return Err(RegisterError::Refused {
+                at,
+                program: row.program,
+                version: row.version,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn socket(at: SocketAddr) -> Result<UdpSocket, RegisterError> {
+    let fail = |source| RegisterError::Io { at, source };
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in (512..1024).rev() {
+        match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(socket) => {
+                socket.connect(at).map_err(fail)?;
+                return Ok(socket);
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(fail(last))
+}
+
+/// One call, sent again where nothing comes back.
+fn ask(
+    socket: &UdpSocket,
+    at: SocketAddr,
+    procedure: u32,
+    row: &Mapping,
+) -> Result<bool, RegisterError> {
+    let fail = |source| RegisterError::Io { at, source };
+    let xid = xid(procedure, row);
+    let root = Caller {
+        uid: 0,
+        gid: 0,
+        gids: Vec::new(),
+    };
+    let mut call = Vec::new();
+    put_call(
+        &mut call,
+        xid,
+        PORTMAP_PROGRAM,
+        PORTMAP_V2,
+        procedure,
+        &root,
+    );
+    for word in [row.program, row.version, row.protocol, u32::from(row.port)] {
+        call.u32(word);
+    }
+    for _ in 0..ATTEMPTS {
+        socket.send(&call).map_err(fail)?;
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            socket
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+                .map_err(fail)?;
+            let mut reply = [0; 512];
+            match socket.recv(&mut reply) {
+                Ok(len) => {
+                    if let Some(done) = result(&reply[..len], xid) {
+                        return Ok(done);
+                    }
+                }
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    break;
+                }
+                Err(e) => return Err(fail(e)),
+            }
+        }
+    }
+    Err(RegisterError::Silent { at })
+}
+
+/// Different for each call of one server, the same when it is sent again.
+fn xid(procedure: u32, row: &Mapping) -> u32 {
+    let words = [
+        procedure,
+        row.program,
+        row.version,
+        row.protocol,
+        std::process::id(),
+    ];
+    words.iter().fold(0x811c_9dc5, |hash: u32, word| {
+        (hash ^ word).wrapping_mul(0x0100_0193)
+    })
+}
+
+/// The boolean that the portmapper answers; `None` for another call's reply. Refusals of
+/// the call itself are a "no".
+fn result(reply: &[u8], xid: u32) -> Option<bool> {
+    let mut r = Reader::new(reply);
+    if r.u32().ok()? != xid || r.u32().ok()? != 1 {
+        return None;
+    }
+    let mut value = || {
+        if r.u32().ok()? != 0 {
+            return None;
+        }
+        r.u32().ok()?;
+        r.opaque(400).ok()?;
+        (r.u32().ok()? == 0).then_some(())?;
+        r.bool().ok()
+    };
+    Some(value().unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::portmap::mappings;
+    use crate::rpc::{Accept, parse_call, put_accepted};
+
+    /// A portmapper that loses the first of each call and then agrees to all but `no`.
+    fn portmapper(no: u32) -> (SocketAddr, std::thread::JoinHandle<Vec<(u32, u32)>>) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = socket.local_addr().unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(3)))
+            .unwrap();
+        let thread = std::thread::spawn(move || {
+            let (mut seen, mut asked) = (Vec::new(), Vec::new());
+            let mut buffer = [0; 512];
+            while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                assert!(from.port() < 1024);
+                let mut call = parse_call(&buffer[..len]).ok().unwrap();
+                if !seen.contains(&call.xid) {
+                    seen.push(call.xid);
+                    if seen.len() == 1 {
+                        continue;
+                    }
+                }
+                let program = call.args.u32().unwrap();
+                asked.push((call.procedure, program));
+                let mut out = Vec::new();
+                put_accepted(&mut out, call.xid, Accept::Success);
+                out.bool(program != no);
+                // A stranger's reply first.
+                let mut other = out.clone();
+                other[0] ^= 0x80;
+                socket.send_to(&other, from).unwrap();
+                socket.send_to(&out, from).unwrap();
+                if asked.len() == 10 || call.procedure == SET && program == no {
+                    break;
+                }
+            }
+            asked
+        });
+        (at, thread)
+    }
+
+    #[test]
+    fn rows_are_taken_back_and_set_and_a_lost_call_is_sent_again() {
+        let (at, thread) = portmapper(0);
+        register_at(at, &mappings(2049)).unwrap();
+        let asked = thread.join().unwrap();
+        let procedures: Vec<u32> = asked.iter().map(|a| a.0).collect();
+        assert_eq!(procedures, [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_refusal_names_what_was_refused() {
+        let (at, thread) = portmapper(crate::proto::MOUNT_PROGRAM);
+        let refused = register_at(at, &mappings(2049));
+        assert!(
+            matches!(
+                refused,
+                Err(RegisterError::Refused {
+                    program: 100_005,
+                    version: 1,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,253 @@
+//! `pocker serve` for other hosts, asked by other programs: rpcinfo and showmount over TCP
+//! and UDP, in a network of the test's own; what it counts, and what it refuses.
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use support::{World, until, wait};
+
+/// A network with a loopback interface and nothing else.
+struct Network(Child);
+
+impl Network {
+    fn new() -> Network {
+        let child = Command::new("unshare")
+            .args(["-n", "sh", "-c", "ip link set lo up && exec sleep 600"])
+            .spawn()
+            .expect("unshare starts");
+        let network = Network(child);
+        until("the network is up", || {
+            let comm = std::fs::read_to_string(format!("/proc/{}/comm", network.0.id()));
+            comm.is_ok_and(|c| c == "sleep\n")
+        });
+        network
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        let net = format!("--net=/proc/{}/ns/net", self.0.id());
+        command.args([&net, "--"]).arg(program);
+        command
+    }
+
+    /// What a program says; it may not know yet what it is asked, so it is asked again.
+    fn says(&self, argv: &[&str], words: &[&str]) -> String {
+        let mut said = String::new();
+        until(&format!("{argv:?} says {words:?}"), || {
+            let output = self.command(argv[0]).args(&argv[1..]).output();
+            let output = output.expect("the program starts");
+            said = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            words.iter().all(|word| said.contains(word))
+        });
+        said
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A server inside the network; stopped with the value.
+struct Server<'a>(&'a World, Child);
+
+impl Server<'_> {
+    fn start<'a>(world: &'a World, network: &Network, args: &[&str]) -> Server<'a> {
+        let plain = world.command(args);
+        let mut command = network.command(plain.get_program());
+        command.args(plain.get_args());
+        for (key, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        let log = std::fs::File::create(world.path("log")).expect("a log");
+        let child = command.stderr(log).stdin(Stdio::null()).spawn();
+        let server = Server(world, child.expect("the server starts"));
+        until("the server serves", || {
+            std::fs::read_to_string(world.path("log")).is_ok_and(|l| l.contains("serving store="))
+        });
+        server
+    }
+
+    fn stop(self) {}
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let done = self.0.pocker(&["serve", "--stop"]);
+        if done.status != 0 {
+            // Nobody waits for a server that cannot be stopped.
+            let _ = self.1.kill();
+        }
+        let status = self.1.wait().expect("wait");
+        if !std::thread::panicking() {
+            assert!(done.status == 0 && status.success(), "{}", done.err);
+        }
+    }
+}
+
+fn log(world: &World) -> String {
+    std::fs::read_to_string(world.path("log")).expect("the log")
+}
+
+#[test]
+fn other_programs_find_and_list_what_is_served() {
+    let (world, network) = (World::new(), Network::new());
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:2050",
+        "--portmap",
+        "builtin",
+    ];
+    let server = Server::start(&world, &network, &serve);
+    let listed = network.says(&["rpcinfo", "-p", "127.0.0.1"], &["100003"]);
+    let rows: Vec<String> = listed
+        .lines()
+        .skip(1)
+        .map(|l| l.split_whitespace().take(4).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "100000 2 tcp 111",
+            "100000 2 udp 111",
+            "100003 3 tcp 2050",
+            "100005 1 tcp 2050",
+            "100005 1 udp 2050",
+            "100005 3 tcp 2050",
+            "100005 3 udp 2050",
+        ]
+    );
+    // NULL calls on both transports, through the portmapper.
+    let ready = &["ready and waiting"];
+    network.says(&["rpcinfo", "-t", "127.0.0.1", "nfs", "3"], ready);
+    network.says(&["rpcinfo", "-t", "127.0.0.1", "mountd", "1"], ready);
+    network.says(&["rpcinfo", "-u", "127.0.0.1", "mountd", "1"], ready);
+    network.says(&["rpcinfo", "-u", "127.0.0.1", "mountd", "3"], ready);
+    network.says(
+        &["showmount", "--no-headers", "-e", "127.0.0.1"],
+        &["/chroot"],
+    );
+    server.stop();
+}
+
+#[test]
+fn the_hosts_own_portmapper_is_told_and_told_again() {
+    let (world, network) = (World::new(), Network::new());
+    // Its socket and its state in /run are the host's otherwise.
+    let mut rpcbind = network.command("unshare");
+    rpcbind.args([
+        "-m",
+        "sh",
+        "-c",
+        "mount -t tmpfs none /run && exec rpcbind -f -w",
+    ]);
+    let mut rpcbind = rpcbind.spawn().expect("rpcbind starts");
+    network.says(&["rpcinfo", "-p", "127.0.0.1"], &["portmapper"]);
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:2050",
+        "--portmap",
+        "register",
+    ];
+    for _ in 0..2 {
+        let server = Server::start(&world, &network, &serve);
+        let listed = network.says(&["rpcinfo", "-p", "127.0.0.1"], &["100003", "2050"]);
+        assert_eq!(listed.matches(" 2050 ").count(), 5, "{listed}");
+        server.stop();
+        let listed = network.says(&["rpcinfo", "-p", "127.0.0.1"], &["portmapper"]);
+        assert!(!listed.contains("2050"), "{listed}");
+    }
+    let _ = rpcbind.kill();
+    let _ = rpcbind.wait();
+}
+
+#[test]
+fn without_a_portmapper_it_is_said_so() {
+    let world = World::new();
+    let network = Network::new();
+    let plain = world.command(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:2050",
+        "--portmap",
+        "register",
+    ]);
+    let mut command = network.command(plain.get_program());
+    command.args(plain.get_args());
+    command.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let done = wait(command.spawn().expect("the server starts"));
+    done.fails(&["portmapper", "127.0.0.1:111", "--portmap builtin"]);
+    let done = world.pocker(&["serve", "--portmap", "builtin"]);
+    done.fails(&["--portmap", "--listen"]);
+}
+
+#[test]
+fn calls_are_counted_and_mounts_logged_without_their_secret() {
+    let (world, network) = (World::new(), Network::new());
+    let server = Server::start(&world, &network, &["serve", "--listen", "127.0.0.1:2050"]);
+    world.create("box", "RUN true").ok();
+    std::fs::create_dir(world.path("in")).expect("mkdir");
+    world.pocker(&["mount", "box", "in"]).ok();
+    assert!(world.path("in/bin/busybox").exists());
+    let table = world.pocker(&["serve", "--stats"]).ok().out;
+    for word in [
+        "PROCEDURE",
+        "LOOKUP",
+        "MNT",
+        "CLIENT",
+        "local",
+        "/chroot/box/",
+    ] {
+        assert!(table.contains(word), "{table}");
+    }
+    let json = world.pocker(&["serve", "--stats", "--json"]).ok().out;
+    let stats: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let rows = stats["procedures"].as_array().expect("rows");
+    let lookup = rows.iter().find(|r| r["name"] == "LOOKUP").expect("a row");
+    let buckets = lookup["buckets"].as_array().expect("buckets");
+    let counted: u64 = buckets.iter().filter_map(|b| b.as_u64()).sum();
+    assert_eq!(Some(counted), lookup["calls"].as_u64());
+    // A run's tree is mounted by its secret, which is in no line of the log.
+    world.pocker(&["run", "box", "--", "/bin/true"]).ok();
+    world.pocker(&["umount", "in"]).ok();
+    let text = log(&world);
+    let run = text
+        .lines()
+        .find(|l| l.contains("mounted") && l.contains("path=/run/"));
+    let run = run.unwrap_or_else(|| panic!("no run in {text}"));
+    let id = run.split("path=/run/").nth(1).expect("a path");
+    assert!(id.trim().bytes().all(|b| b.is_ascii_digit()), "{run}");
+    server.stop();
+}
+
+#[test]
+fn a_read_only_server_changes_nothing() {
+    let (world, network) = (World::new(), Network::new());
+    world.create("box", "RUN true").ok();
+    world.pocker(&["serve", "--stop"]).ok();
+    let server = Server::start(&world, &network, &["serve", "--read-only"]);
+    let refused = &["the server is read-only", "hint:"];
+    world.create("other", "RUN true").fails(refused);
+    world
+        .pocker(&["run", "box", "--", "/bin/true"])
+        .fails(refused);
+    world.pocker(&["rm", "box"]).fails(refused);
+    std::fs::create_dir(world.path("in")).expect("mkdir");
+    world.pocker(&["mount", "box", "in"]).ok();
+    let inside = |name: &str| world.path("in").join(name);
+    assert!(inside("bin/busybox").exists());
+    let made = std::fs::write(inside("new"), "x").expect_err("read-only");
+    assert_eq!(made.raw_os_error(), Some(nix::errno::Errno::EROFS as i32));
+    world.pocker(&["umount", "in"]).ok();
+    assert!(world.pocker(&["ls"]).ok().out.contains("box"));
+    server.stop();
+}
