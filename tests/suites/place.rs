@@ -89,7 +89,11 @@ fn mount(
         nosuid: false,
         nodev: false,
         noexec: false,
-        cache: if shared { Cache::Shared } else { Cache::Exclusive },
+        cache: if shared {
+            Cache::Shared
+        } else {
+            Cache::Exclusive
+        },
         outlives: true,
     })?;
     mounted.leak();
