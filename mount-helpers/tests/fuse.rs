@@ -339,6 +339,53 @@ fn names_are_bytes() {
 }
 
 #[test]
+fn a_name_too_long_is_not_just_absent() {
+    let mut w = World::new();
+    let m = w.mount(Cache::Exclusive);
+    // All names of a directory that this mount made are known.
+    fs::create_dir(w.path("d")).unwrap();
+    let long = w.path("d").join("n".repeat(256));
+    for outcome in [fs::metadata(&long).err(), fs::remove_file(&long).err()] {
+        assert_eq!(outcome.unwrap().raw_os_error(), Some(libc::ENAMETOOLONG));
+    }
+    let absent = fs::metadata(w.path("d").join("n".repeat(255))).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+    m.unmount().unwrap();
+}
+
+#[test]
+fn a_running_program_is_not_truncated() {
+    for cache in CACHES {
+        let mut w = World::new();
+        let m = w.mount(cache);
+        let path = w.path("program");
+        fs::copy("/bin/sleep", &path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
+        for flags in [libc::O_RDONLY, libc::O_WRONLY] {
+            let mut options = OpenOptions::new();
+            options.read(flags == libc::O_RDONLY);
+            options.write(flags == libc::O_WRONLY);
+            let refused = options.custom_flags(libc::O_TRUNC).open(&path);
+            let why = refused.unwrap_err().raw_os_error();
+            assert_eq!(why, Some(libc::ETXTBSY));
+        }
+        let kept = w.fs.contents("program") == whole;
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(kept, "the server's file was truncated");
+        // Once it has ended, it may be.
+        OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&path)
+            .unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+        m.unmount().unwrap();
+    }
+}
+
+#[test]
 fn extended_attributes() {
     let mut w = World::new();
     let m = w.mount(Cache::Exclusive);

@@ -21,6 +21,8 @@ mod text;
 mod transfer;
 mod workshop;
 
+pub use mounting::listeners;
+
 use args::{Cli, Command};
 use clap::Parser;
 use config::Settings;

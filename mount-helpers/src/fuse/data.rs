@@ -21,8 +21,8 @@ impl Export {
     }
 
     /// The open that needs no call, if it does not.
-    pub(crate) fn open_now(&self, ino: u64, truncate: bool) -> Option<Result<FopenFlags, Errno>> {
-        if truncate || !self.policy.alone() {
+    pub(crate) fn open_now(&self, ino: u64) -> Option<Result<FopenFlags, Errno>> {
+        if !self.policy.alone() {
             return None;
         }
         match self.table.open(ino) {

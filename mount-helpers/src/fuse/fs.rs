@@ -13,6 +13,7 @@ use fuser::{
     ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+use pocker_nfs::proto::NAME_MAX;
 use pocker_nfs::vfs::{FsStat, NodeKind, XattrHow};
 use std::ffi::OsStr;
 use std::future::Future;
@@ -144,15 +145,16 @@ fn answer_statfs(reply: ReplyStatfs, stat: &FsStat) {
         stat.total_files,
         stat.avail_files,
         BLOCK,
-        pocker_nfs::proto::NAME_MAX as u32,
+        NAME_MAX as u32,
         BLOCK,
     );
 }
 
 impl Filesystem for Fs {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_PARALLEL_DIROPS
+        // No FUSE_ATOMIC_O_TRUNC: with it the kernel looks whether the file is a running
+        // program only after the helper has truncated it.
+        let mut wanted = InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             // Without it the kernel asks for capabilities before each write.
@@ -196,6 +198,10 @@ impl Filesystem for Fs {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if name.len() > NAME_MAX {
+            // Not "absent", which a directory whose names are all known would say.
+            return reply.error(Errno::ENAMETOOLONG);
+        }
         if self.export.absent_now(parent.0, name.as_bytes()) {
             return reply.entry(&self.export.policy.ttl(), &absent(), GENERATION);
         }
@@ -351,18 +357,15 @@ impl Filesystem for Fs {
         });
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         if self.sealed() {
             // Nothing is ever removed there, so opens need no count: the kernel
             // does not ask again.
             return reply.error(Errno::ENOSYS);
         }
-        let truncate = flags.0 & libc::O_TRUNC != 0;
-        match self.export.open_now(ino.0, truncate) {
+        match self.export.open_now(ino.0) {
             Some(outcome) => answer_open(reply, outcome),
-            None => {
-                self.go(|x| async move { answer_open(reply, x.open(ino.0, truncate).await) });
-            }
+            None => self.go(|x| async move { answer_open(reply, x.open(ino.0, false).await) }),
         }
     }
 

@@ -240,6 +240,13 @@ impl MemFs {
         }
     }
 
+    /// What the server has of the file with this name in the root.
+    pub fn contents(&self, name: &str) -> Vec<u8> {
+        let state = self.state.lock();
+        let (_, id) = state.nodes[&ROOT].kid(name.as_bytes()).expect("a file");
+        state.nodes[&id].data.clone()
+    }
+
     fn served(&self, name: &'static str) {
         *self.calls.lock().entry(name).or_default() += 1;
     }
