@@ -39,6 +39,9 @@ impl std::fmt::Display for Server {
 pub enum Cache {
     /// Never changes: cached without bound.
     Sealed,
+    /// The browse view: pockers and their steps come and go, in its first two levels; what
+    /// is below a step never changes.
+    View,
     /// A work tree that this mount alone changes: cached as long.
     Exclusive,
     /// Others may change it (a graft of a host directory): at most a second.

@@ -6,6 +6,7 @@ use super::attr::{Wanted, decode_dev};
 use super::dir::Sink;
 use super::export::{Entry, Export};
 use super::names::Maker;
+use super::waiting::Waiting;
 use crate::helper::Cache;
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -33,6 +34,11 @@ const MAX_BACKGROUND: u16 = 64;
 /// How long the end of a mount waits for its hidden files to be removed.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// The kernel opens files and directories itself, once one was answered with ENOSYS. Its
+/// own opening keeps caches.
+const WITHOUT_OPEN: InitFlags =
+    InitFlags::FUSE_NO_OPEN_SUPPORT.union(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+
 /// The unit of statfs(2).
 const BLOCK: u32 = 4096;
 
@@ -40,20 +46,40 @@ const BLOCK: u32 = 4096;
 const GENERATION: Generation = Generation(0);
 
 pub(crate) struct Fs {
-    pub export: Arc<Export>,
-    pub runtime: Handle,
+    export: Arc<Export>,
+    runtime: Handle,
+    waiting: Arc<Waiting>,
+    /// What the kernel can open without us.
+    opens: InitFlags,
 }
 
 impl Fs {
-    fn go<F>(&self, operation: impl FnOnce(Arc<Export>) -> F)
+    pub(crate) fn new(export: Arc<Export>, runtime: Handle, waiting: Arc<Waiting>) -> Fs {
+        Fs {
+            export,
+            runtime,
+            waiting,
+            opens: InitFlags::empty(),
+        }
+    }
+}
+
+impl Fs {
+    fn go<F>(&self, req: &Request, operation: impl FnOnce(Arc<Export>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.runtime.spawn(operation(self.export.clone()));
+        let waits = self.waiting.begin(req.unique().into(), req.pid());
+        let operation = operation(self.export.clone());
+        self.runtime.spawn(async move {
+            operation.await;
+            drop(waits);
+        });
     }
 
-    fn sealed(&self) -> bool {
-        self.export.policy.cache == Cache::Sealed
+    /// Whether the kernel is to open files or directories itself from now on.
+    fn leaves_opening(&self, flag: InitFlags) -> bool {
+        self.export.policy.sealed() && self.opens.contains(flag)
     }
 }
 
@@ -154,25 +180,30 @@ impl Filesystem for Fs {
         let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
             // Without it the kernel asks for capabilities before each write.
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_ASYNC_DIO;
         wanted |= match self.export.policy.cache {
             Cache::Sealed => {
-                InitFlags::FUSE_EXPLICIT_INVAL_DATA
-                    | InitFlags::FUSE_CACHE_SYMLINKS
-                    | InitFlags::FUSE_NO_OPEN_SUPPORT
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS | WITHOUT_OPEN
+            }
+            // What the view makes up changes: its listings are kept while its times are the
+            // same, and looked at again once its attributes are old.
+            Cache::View => {
+                InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS | WITHOUT_OPEN
             }
             Cache::Exclusive => {
-                InitFlags::FUSE_EXPLICIT_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA
+                    | InitFlags::FUSE_CACHE_SYMLINKS
+                    | InitFlags::FUSE_READDIRPLUS_AUTO
             }
-            Cache::Shared => InitFlags::FUSE_AUTO_INVAL_DATA,
+            Cache::Shared => InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_READDIRPLUS_AUTO,
         };
         for flag in wanted.iter() {
             // A kernel without one works, only slower.
             let _ = config.add_capabilities(flag);
         }
+        self.opens = config.capabilities();
         // Refused values leave the default, which works.
         let _ = config.set_max_write(MAX_WRITE);
         let _ = config.set_max_background(MAX_BACKGROUND);
@@ -195,14 +226,14 @@ impl Filesystem for Fs {
             .block_on(async { tokio::time::timeout(SWEEP_DEADLINE, sweep).await });
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if self.export.absent_now(parent.0, name.as_bytes()) {
-            return reply.entry(&self.export.policy.ttl(), &absent(), GENERATION);
+            return reply.entry(&self.export.ttl(parent.0), &absent(), GENERATION);
         }
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.lookup(parent.0, &name).await {
-                Ok(None) => reply.entry(&x.policy.ttl(), &absent(), GENERATION),
+                Ok(None) => reply.entry(&x.ttl(parent.0), &absent(), GENERATION),
                 Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
                 Err(e) => reply.error(e),
             }
@@ -213,10 +244,12 @@ impl Filesystem for Fs {
         self.export.table.forget(ino.0, nlookup);
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.export.getattr_now(ino.0) {
             Some(entry) => answer_attr(reply, Ok(entry)),
-            None => self.go(|x| async move { answer_attr(reply, x.getattr(ino.0).await) }),
+            None => self.go(req, |x| async move {
+                answer_attr(reply, x.getattr(ino.0).await)
+            }),
         }
     }
 
@@ -247,13 +280,13 @@ impl Filesystem for Fs {
             mtime,
         };
         let privileged = req.uid() == 0;
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_attr(reply, x.setattr(ino.0, &wanted, privileged).await);
         });
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.go(|x| async move {
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.go(req, |x| async move {
             match x.readlink(ino.0).await {
                 Ok(target) => reply.data(&target),
                 Err(e) => reply.error(e),
@@ -274,7 +307,7 @@ impl Filesystem for Fs {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
         match node_kind(mode, rdev) {
             Err(e) => reply.error(e),
-            Ok(kind) => self.go(|x| async move {
+            Ok(kind) => self.go(req, |x| async move {
                 answer_entry(reply, x.mknod(parent.0, &name, kind, maker).await);
             }),
         }
@@ -290,19 +323,23 @@ impl Filesystem for Fs {
         reply: ReplyEntry,
     ) {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.mkdir(parent.0, &name, maker).await);
         });
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move { answer_empty(reply, x.unlink(parent.0, &name).await) });
+        self.go(req, |x| async move {
+            answer_empty(reply, x.unlink(parent.0, &name).await)
+        });
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move { answer_empty(reply, x.rmdir(parent.0, &name).await) });
+        self.go(req, |x| async move {
+            answer_empty(reply, x.rmdir(parent.0, &name).await)
+        });
     }
 
     fn symlink(
@@ -315,14 +352,14 @@ impl Filesystem for Fs {
     ) {
         let (name, maker) = (link_name.as_bytes().to_vec(), maker(req, 0o777));
         let target = target.as_os_str().as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.symlink(parent.0, &name, &target, maker).await);
         });
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -331,7 +368,7 @@ impl Filesystem for Fs {
         reply: ReplyEmpty,
     ) {
         let (name, newname) = (name.as_bytes().to_vec(), newname.as_bytes().to_vec());
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let (from, to) = ((parent.0, &name[..]), (newparent.0, &newname[..]));
             answer_empty(reply, x.rename(from, to, flags).await);
         });
@@ -339,20 +376,20 @@ impl Filesystem for Fs {
 
     fn link(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
         let name = newname.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.link(ino.0, newparent.0, &name).await);
         });
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if self.sealed() {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.leaves_opening(InitFlags::FUSE_NO_OPEN_SUPPORT) {
             // Nothing is ever removed there, so opens need no count: the kernel
             // does not ask again.
             return reply.error(Errno::ENOSYS);
@@ -361,7 +398,9 @@ impl Filesystem for Fs {
         match self.export.open_now(ino.0, truncate) {
             Some(outcome) => answer_open(reply, outcome),
             None => {
-                self.go(|x| async move { answer_open(reply, x.open(ino.0, truncate).await) });
+                self.go(req, |x| async move {
+                    answer_open(reply, x.open(ino.0, truncate).await)
+                });
             }
         }
     }
@@ -378,7 +417,7 @@ impl Filesystem for Fs {
     ) {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
         let how = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.create_open(parent.0, &name, maker, how).await {
                 Ok((entry, flags)) => {
                     reply.created(&entry.ttl, &entry.attr, GENERATION, FileHandle(0), flags);
@@ -390,7 +429,7 @@ impl Filesystem for Fs {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -399,7 +438,7 @@ impl Filesystem for Fs {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.read(ino.0, offset, size).await {
                 Ok(data) => reply.data(&data),
                 Err(e) => reply.error(e),
@@ -409,7 +448,7 @@ impl Filesystem for Fs {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -421,7 +460,7 @@ impl Filesystem for Fs {
     ) {
         let data = data.to_vec();
         let drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.write(ino.0, offset, &data, drop_privileges).await {
                 Ok(()) => reply.written(data.len() as u32),
                 Err(e) => reply.error(e),
@@ -443,7 +482,7 @@ impl Filesystem for Fs {
 
     fn release(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
@@ -453,7 +492,7 @@ impl Filesystem for Fs {
     ) {
         match self.export.release_now(ino.0) {
             None => reply.ok(),
-            Some(hidden) => self.go(|x| async move {
+            Some(hidden) => self.go(req, |x| async move {
                 x.drop_hidden(&hidden).await;
                 reply.ok();
             }),
@@ -462,33 +501,34 @@ impl Filesystem for Fs {
 
     fn fsync(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.go(|x| async move { answer_empty(reply, x.fsync(ino.0).await) });
+        self.go(
+            req,
+            |x| async move { answer_empty(reply, x.fsync(ino.0).await) },
+        );
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let flags = if self.sealed() {
-            FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
-        } else {
-            FopenFlags::empty()
-        };
-        reply.opened(FileHandle(self.export.dirs.open()), flags);
+        if self.leaves_opening(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+            return reply.error(Errno::ENOSYS);
+        }
+        reply.opened(FileHandle(self.export.dirs.open()), FopenFlags::empty());
     }
 
     fn readdir(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let mut sink = Sink::Names(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);
@@ -497,13 +537,13 @@ impl Filesystem for Fs {
 
     fn readdirplus(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let mut sink = Sink::Nodes(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);
@@ -522,8 +562,8 @@ impl Filesystem for Fs {
         reply.ok();
     }
 
-    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.go(|x| async move {
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.go(req, |x| async move {
             match x.statfs(ino.0).await {
                 Ok(stat) => answer_statfs(reply, &stat),
                 Err(e) => reply.error(e),
@@ -533,7 +573,7 @@ impl Filesystem for Fs {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -548,28 +588,30 @@ impl Filesystem for Fs {
             libc::XATTR_REPLACE => XattrHow::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_empty(reply, x.setxattr(ino.0, &name, &value, how).await);
         });
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         if let Some(errno) = self.export.getxattr_now(ino.0, name.as_bytes()) {
             return reply.error(errno);
         }
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_xattr(reply, size, x.getxattr(ino.0, &name).await);
         });
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.go(|x| async move { answer_xattr(reply, size, x.listxattr(ino.0).await) });
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.go(req, |x| async move {
+            answer_xattr(reply, size, x.listxattr(ino.0).await)
+        });
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_empty(reply, x.removexattr(ino.0, &name).await);
         });
     }

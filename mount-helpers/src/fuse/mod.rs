@@ -15,9 +15,11 @@ mod hide;
 mod meta;
 mod names;
 mod process;
+mod reading;
 mod remote;
 mod restart;
 mod table;
+mod waiting;
 mod xattr;
 
 pub use process::fuse_helper_main;
@@ -178,7 +180,8 @@ impl FuseSession {
             read_only: req.read_only,
             outlives: req.outlives,
         };
-        let fds = [device.as_raw_fd(), far.as_raw_fd()];
+        let pids = sys::own_pid_namespace().map_err(helper)?;
+        let fds = [device.as_raw_fd(), far.as_raw_fd(), pids.as_raw_fd()];
         control::send(self.control.as_fd(), &message, &fds).map_err(helper)?;
         drop(far);
         near.set_read_timeout(Some(ANSWER_DEADLINE))
