@@ -108,7 +108,12 @@ impl Export {
 
     /// How long the kernel may believe a node's attributes or a directory's names.
     pub(crate) fn ttl(&self, ino: u64) -> Duration {
-        if self.settled(ino) { LONG } else { SHORT }
+        match self.policy.cache {
+            _ if self.settled(ino) => LONG,
+            // Who has just made a pocker mounts it from here, at once.
+            Cache::View => Duration::ZERO,
+            _ => SHORT,
+        }
     }
 
     /// Attributes no older than this call.

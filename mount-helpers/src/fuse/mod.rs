@@ -109,6 +109,10 @@ impl MountHelper for FuseHelper {
         true
     }
 
+    fn keeps_by_mount(&self) -> bool {
+        true
+    }
+
     fn probe(&self) -> Probe {
         if !sys::knows_fs("fuse") {
             sys::load_fs("fuse");
