@@ -70,12 +70,7 @@ pub fn start_record(out: &mut Vec<u8>) -> usize {
 
 /// Ends the record that began at `start`: one fragment, as some clients need.
 pub fn finish_record(out: &mut [u8], start: usize) {
-    finish_record_with(out, start, 0);
-}
-
-/// As [`finish_record`], where `more` bytes of the record are elsewhere.
-pub fn finish_record_with(out: &mut [u8], start: usize, more: usize) {
-    let len = (out.len() - start + more) as u32;
+    let len = (out.len() - start) as u32;
     out[start - 4..start].copy_from_slice(&(len | LAST_FRAGMENT).to_be_bytes());
 }
 

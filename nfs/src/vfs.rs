@@ -6,9 +6,7 @@
 //! [`Cx::nowait`] set; what would block there says so and is run again on a thread that may.
 
 use crate::proto::{fattr3, nfsstat3, nfstime3, sattr3, specdata3, wcc_attr};
-use std::fs::File;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// What an operation returns: a value, or a status other than NFS3_OK.
 pub type Result<T> = std::result::Result<T, nfsstat3>;
@@ -95,15 +93,6 @@ pub struct Cx<'a> {
 
 /// Answered to a call with [`Cx::nowait`] only; it never reaches a client.
 pub const WOULD_BLOCK: nfsstat3 = nfsstat3::NFS3ERR_JUKEBOX;
-
-/// Bytes of a file that never changes and is in memory, for READ to pass on as they are.
-#[derive(Clone, Debug)]
-pub struct Span {
-    pub file: Arc<File>,
-    pub offset: u64,
-    /// Bytes, all of them before the file's end.
-    pub len: usize,
-}
 
 /// Weak cache consistency data: the attributes before and after a change,
 /// both from the same transaction as the change (RFC 1813 §2.6).
@@ -287,12 +276,5 @@ pub trait Vfs: Send + Sync + 'static {
     /// must know so where no argument reaches.
     fn hurried(&self, call: &mut dyn FnMut()) {
         call();
-    }
-
-    /// READ without its data: where the answer is a part of a file that never changes and
-    /// is in memory. `None`: [`Vfs::read`] is to be asked.
-    fn span(&self, cx: &Cx, fh: &Fh, offset: u64, count: u32) -> Result<Option<(Span, ReadDone)>> {
-        let _ = (cx, fh, offset, count);
-        Ok(None)
     }
 }

@@ -92,28 +92,58 @@ fn wide(n: impl TryInto<u64>) -> u64 {
     n.try_into().unwrap_or(u64::MAX)
 }
 
-/// Fills `out` from `offset` where all of it is in memory: preadv2(2) with RWF_NOWAIT.
-/// False where it is not, or where the system cannot tell.
+/// Appends `len` bytes from `offset` where all of them are in memory: preadv2(2) with
+/// RWF_NOWAIT, or where the file system has no such reads, when cachestat(2) says so. False
+/// where they are not, or where the system cannot tell; then `out` is as it was.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-pub(crate) fn read_cached(file: &File, out: &mut [u8], offset: u64) -> bool {
+pub(crate) fn read_cached(file: &File, out: &mut Vec<u8>, offset: u64, len: usize) -> bool {
+    use nix::errno::Errno;
+    use nix::libc;
     use std::os::fd::AsRawFd;
-    let Ok(offset) = nix::libc::off_t::try_from(offset) else {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    /// The store's file system refused once; it would each time.
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    let Ok(at) = libc::off_t::try_from(offset) else {
         return false;
     };
-    let iov = nix::libc::iovec {
-        iov_base: out.as_mut_ptr().cast(),
-        iov_len: out.len(),
+    out.reserve(len);
+    let before = out.len();
+    let room = out.spare_capacity_mut();
+    let iov = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: len.min(room.len()),
     };
-    // SAFETY: one iovec, whose memory is `out`'s and writable for as long as the call lasts;
-    // the descriptor is open as long as `file` is borrowed.
-    let got =
-        unsafe { nix::libc::preadv2(file.as_raw_fd(), &iov, 1, offset, nix::libc::RWF_NOWAIT) };
-    usize::try_from(got).is_ok_and(|got| got == out.len())
+    let read = |flags| {
+        // SAFETY: one iovec, over the vector's own spare capacity, which lives over the call;
+        // the descriptor is open as long as `file` is borrowed.
+        let got = unsafe { libc::preadv2(file.as_raw_fd(), &iov, 1, at, flags) };
+        usize::try_from(got).map_err(|_| Errno::last())
+    };
+    let got = match REFUSED.load(Ordering::Relaxed) {
+        false => read(libc::RWF_NOWAIT),
+        true => Err(Errno::EOPNOTSUPP),
+    };
+    let got = match got {
+        Err(Errno::EOPNOTSUPP) => {
+            REFUSED.store(true, Ordering::Relaxed);
+            if !is_cached(file, offset, len as u64) {
+                return false;
+            }
+            read(0)
+        }
+        got => got,
+    };
+    if got != Ok(len) {
+        return false;
+    }
+    // SAFETY: the kernel filled `len` bytes of the capacity behind `before`.
+    unsafe { out.set_len(before + len) };
+    true
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn read_cached(_file: &File, _out: &mut [u8], _offset: u64) -> bool {
+pub(crate) fn read_cached(_file: &File, _out: &mut Vec<u8>, _offset: u64, _len: usize) -> bool {
     false
 }
 

@@ -59,10 +59,29 @@ const SMALL_REPLY: usize = 1 << 10;
 /// Memory that the record and the longest reply to it take.
 pub fn cost(record: &[u8]) -> usize {
     let asked = match parse_call(record) {
-        Ok(call) if call.program == NFS_PROGRAM => asked_for(call.procedure, call.args),
-        _ => Ok(0),
+        Ok(call) => match (call.program, call.procedure) {
+            (NFS_PROGRAM, 5) => Ok(PATH_MAX),
+            (NFS_PROGRAM, _) => asked_for(call.procedure, call.args),
+            (MOUNT_PROGRAM, 5) => Ok(LIST_MAX),
+            (POCKER_PROGRAM, 2) => Ok(other::XATTR_VALUE_MAX),
+            (POCKER_PROGRAM, 3) => Ok(LIST_MAX),
+            _ => Ok(0),
+        },
+        Err(_) => Ok(0),
     };
     record.len() + SMALL_REPLY + asked.unwrap_or(0)
+}
+
+/// EXPORT's and LISTXATTR's replies: the kernel's 64 KiB of names (xattr(7),
+/// XATTR_LIST_MAX), each of them up to four times as long in XDR.
+const LIST_MAX: usize = 256 << 10;
+
+/// Memory that the reply may take, where that may be much: a glance at a record that is
+/// about to be answered on the socket's task.
+pub fn bulk(record: &[u8]) -> Option<usize> {
+    let word = |at: usize| Some(u32::from_be_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let bulk = word(12)? == NFS_PROGRAM && matches!(word(20)?, 6 | 16 | 17);
+    bulk.then(|| cost(record))
 }
 
 /// Data that the reply may hold, in bytes: what READ, READDIR and READDIRPLUS ask for.
@@ -82,10 +101,7 @@ fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// On the socket's own task, where nothing may block.
-    Socket {
-        /// The stream can send parts of files.
-        spans: bool,
-    },
+    Socket,
     /// On a thread that may.
     Thread,
 }
@@ -94,8 +110,6 @@ pub enum Place {
 #[derive(Debug)]
 pub enum Answer {
     Whole,
-    /// As whole, but for this part of a file, which belongs at that place of `out`.
-    Span(usize, Span),
     /// HELLO: the client's identity from here on.
     Hello([u8; 16]),
     /// It must run on a thread; `out` is as it was.
@@ -143,22 +157,20 @@ pub fn answer(
         out.truncate(before);
         return Answer::Blocked;
     }
-    let beside = done.span.as_ref().map_or(0, |(_, span)| span.len);
     match done.ok {
         Some(ok) => counters.count(
             call.program,
             call.procedure,
             ok,
             record.len(),
-            out.len() - before + beside,
+            out.len() - before,
         ),
         None => counters.refuse(),
     }
-    finish_record_with(out, start, beside);
-    match (done.span, done.hello) {
-        (Some((at, span)), _) => Answer::Span(at, span),
-        (None, Some(instance)) => Answer::Hello(instance),
-        (None, None) => Answer::Whole,
+    finish_record(out, start);
+    match done.hello {
+        Some(instance) => Answer::Hello(instance),
+        None => Answer::Whole,
     }
 }
 
@@ -168,7 +180,6 @@ struct Done {
     /// Whether it succeeded; `None` where it reached no procedure.
     ok: Option<bool>,
     blocked: bool,
-    span: Option<(usize, Span)>,
     hello: Option<[u8; 16]>,
 }
 
@@ -185,7 +196,7 @@ fn dispatch_or_fail(
     let header = out.len();
     let run = AssertUnwindSafe(|| match place {
         Place::Thread => dispatch(vfs, session, call, caller, place, out),
-        Place::Socket { .. } => {
+        Place::Socket => {
             let mut done = Done::default();
             vfs.hurried(&mut || done = dispatch(vfs, session, call, caller, place, out));
             done
@@ -258,13 +269,10 @@ fn dispatch(
                 vfs,
                 cx,
                 out,
-                spans: place == Place::Socket { spans: true },
-                span: None,
                 blocked: false,
             };
             let ran = running.run(call.procedure, &mut args);
             done.blocked = running.blocked;
-            done.span = running.span;
             ran
         }
         MOUNT_PROGRAM => other::mount(vfs, &cx, call.procedure, &mut args, out),

@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::patience::Patience;
-use super::socket::Socket;
+use super::room::{Held, Pool, Room, SERVER_HELD};
 use super::spares::Spares;
 use crate::vfs::{Peer, Vfs};
 use std::future::poll_fn;
@@ -20,12 +20,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
 
 /// Replies that wait to be written before the connection stops to answer more.
 const GATHER: usize = 256 << 10;
-/// Memory is counted in units of this many bytes.
-const UNIT: usize = 4 << 10;
+/// Of these so many may lie there without the connection's holding memory for them.
+const LOOSE: usize = 16 << 10;
+/// Calls answered before their replies are written: the peer reads them while the next ones
+/// are made.
+const TURN: usize = 8;
 
 /// What one connection may have and take.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,8 @@ pub struct Limits {
     /// batch of replies, before it is cut off. Between records it may be silent for ever,
     /// as an idle mount is.
     pub stalled: Duration,
+    /// The same, for a peer whose calls hold memory of the server for which others wait.
+    pub pressed: Duration,
 }
 
 impl Default for Limits {
@@ -47,6 +53,7 @@ impl Default for Limits {
             in_flight: 64,
             held: 16 << 20,
             stalled: Duration::from_secs(300),
+            pressed: Duration::from_secs(10),
         }
     }
 }
@@ -57,6 +64,8 @@ pub struct Service {
     pub vfs: Arc<dyn Vfs>,
     pub counters: Arc<Counters>,
     pub limits: Limits,
+    /// Memory of all calls together.
+    pub pool: Arc<Pool>,
     pub(super) spares: Arc<Spares>,
 }
 
@@ -66,15 +75,10 @@ impl Service {
             vfs,
             counters: Arc::default(),
             limits: Limits::default(),
+            pool: Arc::new(Pool::new(SERVER_HELD)),
             spares: Arc::default(),
         }
     }
-}
-
-/// A call's slot and memory, given back when this is dropped.
-pub(super) struct Held {
-    _slot: OwnedSemaphorePermit,
-    _room: OwnedSemaphorePermit,
 }
 
 /// What a thread made of a call.
@@ -83,39 +87,13 @@ struct Reply {
     held: Held,
 }
 
-/// Where the calls of one connection get what they hold.
-struct Room {
-    slots: Arc<Semaphore>,
-    units: Arc<Semaphore>,
-    most: usize,
+/// What the connection waits for before it goes on with its records.
+struct Waiting {
+    held: Pin<Box<dyn Future<Output = Held> + Send>>,
+    /// So many bytes for a record that is not whole yet; else the call at hand, which must
+    /// run on a thread, gets its slot and memory.
+    record: Option<usize>,
 }
-
-impl Room {
-    fn new(limits: &Limits) -> Room {
-        let most = (limits.held / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
-        Room {
-            slots: Arc::new(Semaphore::new(limits.in_flight.max(1))),
-            units: Arc::new(Semaphore::new(most)),
-            most,
-        }
-    }
-
-    /// Waits for a slot and so many bytes; `None` never happens, as the semaphores are
-    /// never closed.
-    fn hold(&self, bytes: usize) -> impl Future<Output = Option<Held>> + Send + 'static {
-        // Clamped to `most`, which fits in u32.
-        let units = bytes.div_ceil(UNIT).clamp(1, self.most) as u32;
-        let (slots, room) = (self.slots.clone(), self.units.clone());
-        async move {
-            Some(Held {
-                _slot: slots.acquire_owned().await.ok()?,
-                _room: room.acquire_many_owned(units).await.ok()?,
-            })
-        }
-    }
-}
-
-type Waiting = Pin<Box<dyn Future<Output = Option<Held>> + Send>>;
 
 struct Connection<S> {
     service: Service,
@@ -125,8 +103,9 @@ struct Connection<S> {
     inbox: Inbox,
     outbox: Outbox,
     room: Room,
-    /// For the call at hand, which must run on a thread.
     waiting: Option<Waiting>,
+    /// For small replies that wait to be written.
+    gathering: Option<Held>,
     /// Calls on threads.
     running: usize,
     replies: mpsc::Receiver<Reply>,
@@ -138,7 +117,7 @@ struct Connection<S> {
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
 /// calls in hand are answered first.
-pub async fn serve_connection<S: Socket>(
+pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     service: Service,
     stream: S,
     peer: Peer,
@@ -149,19 +128,18 @@ pub async fn serve_connection<S: Socket>(
     let (reply_to, replies) = mpsc::channel(limits.in_flight.max(1));
     let mut connection = Connection {
         session: Session::new(peer),
-        place: Place::Socket {
-            spans: stream.sends_files(),
-        },
+        place: Place::Socket,
         stream,
         inbox: Inbox::new(service.spares.clone()),
         outbox: Outbox::new(service.spares.clone()),
+        room: Room::new(&limits, &service.pool),
         service,
-        room: Room::new(&limits),
         waiting: None,
+        gathering: None,
         running: 0,
         replies,
         reply_to,
-        patience: Patience::new(limits.stalled),
+        patience: Patience::new(limits.stalled, limits.pressed),
         closing: false,
     };
     // Also when the sender is gone: then nobody is there to serve for.
@@ -176,7 +154,7 @@ pub async fn serve_connection<S: Socket>(
     tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await
 }
 
-impl<S: Socket> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut moved = false;
@@ -189,6 +167,9 @@ impl<S: Socket> Connection<S> {
             }
             moved |= self.answer(cx)?;
             moved |= self.outbox.poll_write(cx, &mut self.stream)?;
+            if self.outbox.is_empty() {
+                self.gathering = None;
+            }
             if self.over() {
                 return Poll::Ready(Ok(()));
             }
@@ -200,8 +181,10 @@ impl<S: Socket> Connection<S> {
             }
             self.inbox.rest();
             self.outbox.rest();
-            let partial = self.inbox.partial() && !self.closing;
-            return match self.patience.poll(cx, partial, self.unread()) {
+            // Who waits for memory here does not keep us waiting.
+            let partial = self.inbox.partial() && !self.closing && self.waiting.is_none();
+            let unread = self.unread();
+            return match self.patience.poll(cx, partial, unread, &self.room) {
                 Poll::Ready(e) => Poll::Ready(Err(e)),
                 Poll::Pending => Poll::Pending,
             };
@@ -216,8 +199,13 @@ impl<S: Socket> Connection<S> {
             && self.outbox.is_empty()
     }
 
-    fn has_room(&self) -> bool {
-        self.outbox.waiting() < GATHER
+    /// More replies may be put beside those that wait to be written.
+    fn has_room(&mut self) -> bool {
+        let waiting = self.outbox.waiting();
+        if waiting >= LOOSE && self.gathering.is_none() {
+            self.gathering = self.room.try_hold(GATHER);
+        }
+        waiting < LOOSE || waiting < GATHER && self.gathering.is_some()
     }
 
     /// How much the peer has read, where there is something for it to read.
@@ -228,53 +216,121 @@ impl<S: Socket> Connection<S> {
     /// Answers the calls that are here; true where one was.
     fn answer(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut moved = false;
-        loop {
+        for _ in 0..TURN {
+            if self.closing && self.waiting.as_ref().is_some_and(|w| w.record.is_some()) {
+                self.waiting = None;
+            }
             if let Some(waiting) = &mut self.waiting {
-                let Poll::Ready(held) = waiting.as_mut().poll(cx) else {
+                let Poll::Ready(held) = waiting.held.as_mut().poll(cx) else {
                     return Ok(moved);
                 };
+                let record = waiting.record;
                 self.waiting = None;
                 moved = true;
-                if let Some(held) = held {
-                    self.start(held);
+                match record {
+                    Some(bytes) => self.inbox.claim(held, bytes),
+                    None => self.start(held),
                 }
             }
-            if self.closing || !self.has_room() || !self.inbox.find()? {
+            if self.closing || !self.has_room() {
                 return Ok(moved);
             }
-            let record = self.inbox.record();
-            let (service, out) = (&self.service, &mut self.outbox.arena);
-            let answer = call::answer(service, &self.session, record, self.place, out);
-            match answer {
-                Answer::Whole => self.outbox.queue(None),
-                Answer::Span(at, span) => self.outbox.queue(Some((at, span))),
-                Answer::Hello(instance) => {
-                    self.session.client = instance;
-                    self.outbox.queue(None);
-                }
-                Answer::Blocked => {
-                    let hold = self.room.hold(call::cost(record));
-                    self.waiting = Some(Box::pin(hold));
-                    continue;
-                }
+            if !self.inbox.find()? {
+                let Some(bytes) = self.inbox.wants() else {
+                    return Ok(moved);
+                };
+                self.wait(bytes, Some(bytes));
+                continue;
             }
-            self.inbox.done();
-            self.patience.record_ended();
-            moved = true;
+            moved |= self.answer_one()?;
         }
+        Ok(moved)
+    }
+
+    fn wait(&mut self, bytes: usize, record: Option<usize>) {
+        self.waiting = Some(Waiting {
+            held: Box::pin(self.room.hold(bytes, record.is_none())),
+            record,
+        });
+    }
+
+    /// Answers the record at hand, or sees to it that a thread will; true in the first case.
+    fn answer_one(&mut self) -> io::Result<bool> {
+        let record = self.inbox.record();
+        let mut held = None;
+        if let Some(bytes) = call::bulk(record) {
+            held = self.room.try_hold(bytes);
+            if held.is_none() {
+                self.wait_for_thread()?;
+                return Ok(false);
+            }
+            self.outbox.arena.reserve_exact(bytes);
+        }
+        let (service, out) = (&self.service, &mut self.outbox.arena);
+        let before = out.len();
+        let answer = call::answer(service, &self.session, record, self.place, out);
+        let mut shrink = |bytes| {
+            if let Some(held) = &mut held {
+                held.shrink(bytes);
+            }
+        };
+        match answer {
+            Answer::Whole => {
+                shrink(out.len() - before);
+                self.outbox.queue(held);
+            }
+            Answer::Hello(instance) => {
+                self.session.client = instance;
+                self.outbox.queue(held);
+            }
+            Answer::Blocked => {
+                drop(held);
+                self.wait_for_thread()?;
+                return Ok(false);
+            }
+        }
+        self.inbox.done();
+        self.patience.record_ended();
+        Ok(true)
+    }
+
+    /// A large record holds what its reply needs already. No client asks with a large record
+    /// for a large reply: such a call goes on where it need not wait for others, as two that
+    /// wait while they hold something could wait for each other.
+    fn wait_for_thread(&mut self) -> io::Result<()> {
+        let claimed = self.inbox.claimed();
+        let more = call::cost(self.inbox.record()).saturating_sub(claimed);
+        if claimed == 0 || more == 0 {
+            self.wait(more, None);
+            return Ok(());
+        }
+        let Some(more) = self.room.try_hold(more) else {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        self.inbox.add(more);
+        self.wait(0, None);
+        Ok(())
     }
 
     /// Runs the call at hand on a thread.
-    fn start(&mut self, held: Held) {
-        let record = self.inbox.take();
+    fn start(&mut self, mut held: Held) {
+        let (record, claimed) = self.inbox.take();
+        if let Some(claimed) = claimed {
+            held.add(claimed);
+        }
         self.patience.record_ended();
         let (service, session) = (self.service.clone(), self.session.clone());
         let replies = self.reply_to.clone();
         self.running += 1;
         tokio::task::spawn_blocking(move || {
-            let mut bytes = service.spares.take();
+            let mut bytes = service
+                .spares
+                .take(held.bytes().saturating_sub(record.len()));
             call::answer(&service, &session, &record, Place::Thread, &mut bytes);
+            // From here on only the reply is held.
+            let reply = bytes.capacity();
             service.spares.give(record);
+            held.shrink(reply);
             // Fails only where the connection is gone; the client will ask again.
             let _ = replies.try_send(Reply { bytes, held });
         });

@@ -1,8 +1,10 @@
 //! What came from a peer, cut into records (RFC 5531 §11).
 //!
 //! Small records are answered where they lie. A large one gets a buffer of its own, which
-//! grows with what arrives, never with what was announced.
+//! grows with what arrives, never with what was announced, and is filled only once the
+//! connection holds memory for it.
 
+use super::room::Held;
 use super::spares::Spares;
 use crate::rpc::{FRAGMENTS_MAX, LAST_FRAGMENT, RECORD_MAX};
 use bytes::BufMut;
@@ -16,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const READ_AHEAD: usize = 64 << 10;
 /// A record longer than this that is not here as a whole gets a buffer of its own.
 const LARGE: usize = 16 << 10;
+/// Claimed beside a large record, so that most calls need no more for their reply.
+const BESIDE: usize = 1 << 10;
 /// A large record's buffer at first; it doubles as it fills.
 const FIRST_PART: usize = 64 << 10;
 /// Bytes of a record mark.
@@ -28,13 +32,39 @@ struct Parts {
     missing: usize,
     last: bool,
     fragments: usize,
+    claim: Option<Claim>,
+}
+
+/// Memory for a record, and how many bytes of it.
+struct Claim {
+    held: Held,
+    bytes: usize,
+}
+
+impl Parts {
+    /// What must be claimed before more of the record is taken: all of it where its length
+    /// is known, and else at most twice, as what holds some and waits for more can wait
+    /// for ever.
+    fn wants(&self) -> Option<usize> {
+        let total = self.record.len() + self.missing;
+        let claimed = self.claim.as_ref().map_or(0, |claim| claim.bytes);
+        if claimed >= total + BESIDE {
+            return None;
+        }
+        let whole = match self.last {
+            true => total,
+            false if total <= LARGE => LARGE,
+            false => RECORD_MAX,
+        };
+        Some(whole + BESIDE)
+    }
 }
 
 /// Where the record at hand is.
 enum Whole {
     /// In the buffer, from `start`, so many bytes behind the mark.
     Here(usize),
-    Own(Vec<u8>),
+    Own(Vec<u8>, Option<Claim>),
 }
 
 pub(super) struct Inbox {
@@ -85,10 +115,11 @@ impl Inbox {
                 return Ok(false);
             } else {
                 self.parts = Some(Parts {
-                    record: self.spares.take(),
+                    record: self.spares.take(len),
                     missing: len,
                     last,
                     fragments: 1,
+                    claim: None,
                 });
                 self.start += MARK;
             }
@@ -101,6 +132,9 @@ impl Inbox {
         let Some(parts) = &mut self.parts else {
             return Ok(true);
         };
+        if parts.wants().is_some() {
+            return Ok(false);
+        }
         let here = &self.buffer[self.start..];
         let take = parts.missing.min(here.len());
         parts.record.extend_from_slice(&here[..take]);
@@ -110,8 +144,7 @@ impl Inbox {
             return Ok(false);
         }
         if parts.last {
-            let record = self.parts.take().map(|p| p.record).unwrap_or_default();
-            self.whole = Some(Whole::Own(record));
+            self.whole = self.parts.take().map(|p| Whole::Own(p.record, p.claim));
             return Ok(true);
         }
         let Some((len, last)) = mark(&self.buffer[self.start..]) else {
@@ -129,11 +162,43 @@ impl Inbox {
         Ok(true)
     }
 
+    /// Bytes to be claimed before more of the record at hand is taken. What was claimed
+    /// before is given back: who waits must not hold.
+    pub fn wants(&mut self) -> Option<usize> {
+        let parts = self.parts.as_mut()?;
+        let wants = parts.wants()?;
+        parts.claim = None;
+        Some(wants)
+    }
+
+    /// What [`Inbox::wants`] wanted.
+    pub fn claim(&mut self, held: Held, bytes: usize) {
+        if let Some(parts) = &mut self.parts {
+            parts.claim = Some(Claim { held, bytes });
+        }
+    }
+
+    /// Adds to what is claimed for the whole record at hand.
+    pub fn add(&mut self, held: Held) {
+        if let Some(Whole::Own(_, Some(claim))) = &mut self.whole {
+            claim.bytes += held.bytes();
+            claim.held.add(held);
+        }
+    }
+
+    /// Bytes claimed for the whole record at hand.
+    pub fn claimed(&self) -> usize {
+        match &self.whole {
+            Some(Whole::Own(_, Some(claim))) => claim.bytes,
+            _ => 0,
+        }
+    }
+
     /// The record at hand, without its marks.
     pub fn record(&self) -> &[u8] {
         match &self.whole {
             Some(Whole::Here(len)) => &self.buffer[self.start + MARK..self.start + MARK + len],
-            Some(Whole::Own(record)) => record,
+            Some(Whole::Own(record, _)) => record,
             None => &[],
         }
     }
@@ -142,22 +207,22 @@ impl Inbox {
     pub fn done(&mut self) {
         match self.whole.take() {
             Some(Whole::Here(len)) => self.start += MARK + len,
-            Some(Whole::Own(record)) => self.spares.give(record),
+            Some(Whole::Own(record, _)) => self.spares.give(record),
             None => {}
         }
     }
 
-    /// The record at hand, to be answered elsewhere.
-    pub fn take(&mut self) -> Vec<u8> {
+    /// The record at hand, to be answered elsewhere, and what it holds.
+    pub fn take(&mut self) -> (Vec<u8>, Option<Held>) {
         let record = match self.whole.take() {
-            Some(Whole::Own(record)) => return record,
+            Some(Whole::Own(record, claim)) => return (record, claim.map(|claim| claim.held)),
             other => {
                 self.whole = other;
                 self.record().to_vec()
             }
         };
         self.done();
-        record
+        (record, None)
     }
 
     /// A record has begun and is not whole.
@@ -177,7 +242,7 @@ impl Inbox {
         cx: &mut Context<'_>,
         stream: &mut (impl AsyncRead + Unpin),
     ) -> io::Result<bool> {
-        if self.ended {
+        if self.ended || self.wants().is_some() {
             return Ok(false);
         }
         if self.start == self.buffer.len() {
@@ -226,6 +291,15 @@ impl Inbox {
     pub fn rest(&mut self) {
         if self.start == self.buffer.len() {
             self.buffer = Vec::new();
+            self.start = 0;
+            return;
+        }
+        // A record that lies here and is not whole is at most LARGE.
+        let here = &self.buffer[self.start..];
+        if self.partial() && here.len() < MARK + LARGE && self.buffer.capacity() > MARK + LARGE {
+            let mut small = Vec::with_capacity(MARK + LARGE);
+            small.extend_from_slice(here);
+            self.buffer = small;
             self.start = 0;
         }
     }

@@ -10,20 +10,20 @@ mod other;
 mod outbox;
 mod patience;
 mod readdir;
-mod socket;
+mod room;
 mod spares;
-mod sys;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
-pub use socket::Socket;
+pub use room::{Pool, SERVER_HELD};
 
 use crate::vfs::{Peer, Vfs};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
@@ -170,7 +170,7 @@ fn spawn<S>(
     live: &Arc<watch::Sender<usize>>,
     stop: &watch::Receiver<bool>,
 ) where
-    S: Socket,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Some(open) = Open::new(live) else {
         tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");

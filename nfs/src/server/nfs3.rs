@@ -33,16 +33,10 @@ pub struct Proc<'a> {
     pub vfs: &'a dyn Vfs,
     pub cx: Cx<'a>,
     pub out: &'a mut Vec<u8>,
-    /// READ may answer with a part of a file.
-    pub spans: bool,
-    /// That part, and where in `out` it goes.
-    pub span: Option<(usize, Span)>,
     /// The file system would have waited: nothing was done, and `out` says nothing.
     pub blocked: bool,
 }
 
-/// A READ of less is copied: a system call of its own costs as much.
-const SPAN_MIN: u32 = 32 << 10;
 /// Bytes of READ3resok before its data.
 const READ_HEAD: usize = 4 + 84 + 4 + 4 + 4;
 
@@ -197,22 +191,6 @@ impl Proc<'_> {
         let fh = args.fh()?;
         let offset = args.u64()?;
         let count = args.u32()?.min(IO_MAX);
-        if self.spans && count >= SPAN_MIN {
-            match self.vfs.span(&self.cx, &fh, offset, count) {
-                Ok(Some((span, done))) => {
-                    self.out.u32(OK);
-                    self.put_read_head(&done, span.len);
-                    self.span = Some((self.out.len(), span.clone()));
-                    self.out.pad(span.len);
-                    return Ok(());
-                }
-                Ok(None) => {}
-                Err(status) => {
-                    self.fail_attr(status, &fh);
-                    return Ok(());
-                }
-            }
-        }
         let start = self.out.len();
         self.out.u32(OK);
         // Written once it is known.

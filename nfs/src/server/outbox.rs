@@ -1,17 +1,19 @@
 //! Replies on their way to a peer, in the order in which they came to be.
 
-use super::connection::Held;
-use super::socket::Socket;
+use super::room::Held;
 use super::spares::Spares;
-use crate::vfs::Span;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
 
 /// A reply up to this is copied behind the one before, so that one write takes both.
 const SMALL: usize = 8 << 10;
+/// Sent bytes that the arena keeps before it is moved together: a peer that always leaves
+/// something unread must not make it grow for ever.
+const MOVE: usize = 256 << 10;
 /// Kept between batches; a larger buffer goes back.
 const KEEP: usize = 64 << 10;
 
@@ -23,7 +25,6 @@ enum Piece {
         sent: usize,
         _held: Held,
     },
-    File(Span),
 }
 
 #[derive(Default)]
@@ -34,8 +35,8 @@ pub(super) struct Outbox {
     /// Up to where `pieces` speaks of `arena`.
     queued: usize,
     pieces: VecDeque<Piece>,
-    /// What the replies in `arena` hold.
-    held: Vec<Held>,
+    /// What the replies in `arena` hold, each until the arena was sent to that place.
+    held: VecDeque<(usize, Held)>,
     /// Bytes of replies that were written, ever.
     pub written: u64,
     spares: Arc<Spares>,
@@ -58,16 +59,12 @@ impl Outbox {
         self.arena.len() - self.arena_sent
     }
 
-    /// What was appended to `arena` is a reply; a span's data follows `head` bytes of it.
-    pub fn queue(&mut self, span: Option<(usize, Span)>) {
-        if let Some((head, span)) = span {
-            self.queue_arena(head);
-            self.pieces.push_back(Piece::File(span));
+    /// What was appended to `arena` is a reply, which holds that.
+    pub fn queue(&mut self, held: Option<Held>) {
+        let to = self.arena.len();
+        if let Some(held) = held {
+            self.held.push_back((to, held));
         }
-        self.queue_arena(self.arena.len());
-    }
-
-    fn queue_arena(&mut self, to: usize) {
         if to == self.queued {
             return;
         }
@@ -82,9 +79,8 @@ impl Outbox {
     pub fn push(&mut self, bytes: Vec<u8>, held: Held) {
         if bytes.len() <= SMALL {
             self.arena.extend_from_slice(&bytes);
-            self.held.push(held);
             self.spares.give(bytes);
-            return self.queue(None);
+            return self.queue(Some(held));
         }
         self.pieces.push_back(Piece::Own {
             bytes,
@@ -94,7 +90,7 @@ impl Outbox {
     }
 
     /// Writes what the peer takes; true where it took something.
-    pub fn poll_write<S: Socket>(
+    pub fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
@@ -112,10 +108,6 @@ impl Outbox {
                     let left = rest.len();
                     (Pin::new(&mut *stream).poll_write(cx, rest), left)
                 }
-                Piece::File(span) => {
-                    let left = span.len;
-                    (stream.poll_send_file(cx, span), left)
-                }
             };
             let sent = match polled {
                 Poll::Pending => break,
@@ -126,16 +118,19 @@ impl Outbox {
             match piece {
                 Piece::Arena(_) => self.arena_sent += sent,
                 Piece::Own { sent: at, .. } => *at += sent,
-                Piece::File(span) => {
-                    span.offset += sent as u64;
-                    span.len -= sent;
-                }
             }
             if sent == left
                 && let Some(Piece::Own { bytes, .. }) = self.pieces.pop_front()
             {
                 self.spares.give(bytes);
             }
+        }
+        while self
+            .held
+            .front()
+            .is_some_and(|(end, _)| *end <= self.arena_sent)
+        {
+            self.held.pop_front();
         }
         if self.pieces.is_empty() {
             self.arena.clear();
@@ -144,8 +139,25 @@ impl Outbox {
             if self.arena.capacity() > KEEP {
                 self.arena = Vec::new();
             }
+        } else if self.arena_sent >= MOVE {
+            self.move_together();
         }
         Ok(self.written != before)
+    }
+
+    /// Forgets what was sent of the arena.
+    fn move_together(&mut self) {
+        let sent = std::mem::take(&mut self.arena_sent);
+        self.arena = self.arena[sent..].to_vec();
+        self.queued -= sent;
+        for piece in &mut self.pieces {
+            if let Piece::Arena(end) = piece {
+                *end -= sent;
+            }
+        }
+        for (end, _) in &mut self.held {
+            *end -= sent;
+        }
     }
 
     /// Gives back the buffers of a connection that waits for its peer.

@@ -1,5 +1,6 @@
 //! How long a peer may stall.
 
+use super::room::Room;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,11 +9,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A peer that takes this many bytes of its replies is reading.
 const READING: u64 = 16 << 10;
+/// Looks at whether others wait for memory, in each time that a peer is given then.
+const LOOKS: u32 = 8;
 
 /// Watches for a record that does not end and for replies that are not read. The clock
 /// is looked at only when the connection has nothing to do.
 pub(super) struct Patience {
     limit: Duration,
+    /// For who holds what others wait for.
+    pressed: Duration,
     record: Option<Instant>,
     /// Since when replies wait, and how much was written by then.
     replies: Option<(Instant, u64)>,
@@ -20,9 +25,10 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub fn new(limit: Duration) -> Patience {
+    pub fn new(limit: Duration, pressed: Duration) -> Patience {
         Patience {
             limit,
+            pressed: pressed.min(limit),
             record: None,
             replies: None,
             timer: None,
@@ -30,12 +36,14 @@ impl Patience {
     }
 
     /// The connection waits: for the rest of a record where `partial`, for the peer to read
-    /// where `unread`, which is what was written so far. Ready when it has waited enough.
+    /// where `unread`, which is what was written so far. Ready when it has waited enough,
+    /// which is sooner where it has a share of the server's memory for which others wait.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         partial: bool,
         unread: Option<u64>,
+        room: &Room,
     ) -> Poll<io::Error> {
         if !partial && unread.is_none() {
             (self.record, self.replies) = (None, None);
@@ -49,14 +57,19 @@ impl Patience {
         });
         let since = self.replies.map(|(since, _)| since);
         let first = self.record.into_iter().chain(since).min().unwrap_or(now);
-        let until = first + self.limit;
-        if until <= now {
+        let mut until = first + self.limit;
+        if until <= now || first + self.pressed <= now && room.pressed() {
             let why = if self.record == Some(first) {
                 "the rest of a record never came"
             } else {
                 "replies are not read"
             };
             return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        if room.draws() {
+            // Whether memory is short is looked at again and again from then on.
+            let look = (first + self.pressed).max(now + self.pressed / LOOKS);
+            until = until.min(look);
         }
         let timer = self
             .timer

@@ -11,9 +11,12 @@ const WORTH: usize = 64 << 10;
 pub struct Spares(Mutex<Vec<Vec<u8>>>);
 
 impl Spares {
-    /// An empty buffer, perhaps with room.
-    pub fn take(&self) -> Vec<u8> {
-        self.0.lock().pop().unwrap_or_default()
+    /// An empty buffer for `need` bytes, perhaps with room: never for more than twice as
+    /// many, as who takes it holds `need` only.
+    pub fn take(&self, need: usize) -> Vec<u8> {
+        let mut kept = self.0.lock();
+        let fits = kept.last().is_some_and(|last| last.capacity() / 2 <= need);
+        if fits { kept.pop() } else { None }.unwrap_or_default()
     }
 
     pub fn give(&self, mut buffer: Vec<u8>) {

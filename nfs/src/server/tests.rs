@@ -6,7 +6,9 @@ use crate::client::{Client, ClientError, ClientLimits, Connect, Creds, Stream};
 use crate::proto::*;
 use crate::rpc::{RECORD_MAX, finish_record, put_call, read_record, start_record};
 use crate::vfs::*;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
@@ -138,27 +140,28 @@ impl Connect for Once {
     }
 }
 
+type Served = tokio::task::JoinHandle<io::Result<()>>;
+
 /// A connection of `pipe` bytes each way to a server with those limits; its end is told.
-fn serve(
-    limits: Limits,
-    pipe: usize,
-) -> (
-    Arc<Stand>,
-    DuplexStream,
-    tokio::task::JoinHandle<io::Result<()>>,
-) {
+fn serve(limits: Limits, pipe: usize) -> (Arc<Stand>, DuplexStream, Served) {
     let stand = Arc::new(Stand::default());
-    let (near, far) = tokio::io::duplex(pipe);
     let service = Service {
         limits,
         ..Service::new(stand.clone())
     };
+    let (near, served) = connect(&service, pipe);
+    (stand, near, served)
+}
+
+fn connect(service: &Service, pipe: usize) -> (DuplexStream, Served) {
+    let (near, far) = tokio::io::duplex(pipe);
     let (keep, stop) = watch::channel(false);
+    let service = service.clone();
     let served = tokio::spawn(async move {
         let _keep = keep;
         serve_connection(service, far, Peer::Memory, stop).await
     });
-    (stand, near, served)
+    (near, served)
 }
 
 fn read_call(xid: u32, count: u32) -> Vec<u8> {
@@ -245,4 +248,102 @@ async fn a_peer_that_never_reads_is_cut_off() {
     let mut rest = Vec::new();
     near.read_to_end(&mut rest).await.expect("the end");
     assert!(rest.len() <= 1 << 12);
+}
+
+async fn reply(near: &mut DuplexStream) -> Vec<u8> {
+    let mut record = Vec::new();
+    let whole = read_record(near, &mut record, RECORD_MAX + (1 << 20));
+    assert!(whole.await.expect("a reply"), "the connection ended");
+    record
+}
+
+/// Peers that hold all memory and stand still, by replies not read and by records not
+/// ended, are cut off once somebody waits for it; small calls never wait.
+#[tokio::test(start_paused = true)]
+async fn memory_that_others_wait_for_is_not_held_for_long() {
+    const MIB: u32 = 1 << 20;
+    let service = Service {
+        pool: Arc::new(Pool::new(8 << 20)),
+        ..Service::new(Arc::new(Stand::default()))
+    };
+    let mut greedy = Vec::new();
+    for xid in 0..12 {
+        let (mut near, served) = connect(&service, 1 << 16);
+        let call = if xid % 2 == 0 {
+            read_call(xid, MIB)
+        } else {
+            // A record of 1 MiB announced, and one byte of it.
+            vec![0x80, 0x10, 0, 0, 0]
+        };
+        near.write_all(&call).await.expect("sent");
+        greedy.push((near, served));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(service.pool.held() > 7 << 20, "{}", service.pool.held());
+    assert!(service.pool.short());
+    let (mut near, _served) = connect(&service, 1 << 16);
+    let begun = tokio::time::Instant::now();
+    near.write_all(&read_call(1, 10)).await.expect("sent");
+    assert!(reply(&mut near).await.len() < 200);
+    assert_eq!(begun.elapsed().as_secs(), 0, "a small call waited");
+    near.write_all(&read_call(2, MIB)).await.expect("sent");
+    assert!(reply(&mut near).await.len() > MIB as usize);
+    assert!(begun.elapsed() < 4 * service.limits.pressed);
+    // Those in line get what the first ones held, and are cut off in their turn only where
+    // others wait: at the end what is left may stand still for as long as it likes.
+    tokio::time::sleep(service.limits.stalled / 2).await;
+    let cut = greedy.iter().filter(|(_, served)| served.is_finished());
+    assert!((1..12).contains(&cut.count()));
+    drop(greedy);
+    drop(near);
+    while service.pool.held() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A peer that always leaves something unread does not make the server's buffer grow.
+#[tokio::test]
+async fn a_reader_that_lags_for_ever_costs_no_more() {
+    let (mut near, mut far) = tokio::io::duplex(4 << 10);
+    let mut outbox = outbox::Outbox::default();
+    let (mut put, mut got) = (0u32, 0u32);
+    let mut largest = 0;
+    while got < 1 << 20 {
+        while outbox.waiting() < 16 << 10 {
+            outbox.arena.extend_from_slice(&put.to_be_bytes());
+            outbox.queue(None);
+            put += 1;
+        }
+        tokio::task::yield_now().await;
+        let written = poll_fn(|cx| Poll::Ready(outbox.poll_write(cx, &mut far)));
+        assert!(written.await.expect("written"));
+        assert!(!outbox.is_empty());
+        largest = largest.max(outbox.arena.capacity());
+        for _ in 0..1 << 10 {
+            assert_eq!(near.read_u32().await.expect("a reply"), got);
+            got += 1;
+        }
+    }
+    assert!(largest <= 1 << 20, "{largest} bytes");
+}
+
+/// Calls in a row and their replies in a row, however they are cut.
+#[tokio::test]
+async fn a_stream_of_calls_is_answered_in_order() {
+    const CALLS: u32 = 20_000;
+    let (_, near, _served) = serve(Limits::default(), 1 << 16);
+    let (mut read, mut write) = tokio::io::split(near);
+    let sent = tokio::spawn(async move {
+        let calls: Vec<u8> = (0..CALLS).flat_map(|xid| read_call(xid, 100)).collect();
+        write.write_all(&calls).await.expect("sent");
+        write
+    });
+    for xid in 0..CALLS {
+        let mut record = Vec::new();
+        let whole = read_record(&mut read, &mut record, RECORD_MAX);
+        assert!(whole.await.expect("a reply"));
+        assert_eq!(record[..4], xid.to_be_bytes());
+        assert!(record.ends_with(&[7; 100]));
+    }
+    sent.await.expect("sent");
 }

@@ -5,6 +5,7 @@
 
 mod browse;
 pub mod convert;
+mod granted;
 mod handle;
 mod host;
 mod synthetic;

@@ -8,7 +8,7 @@ pub use stage::Staged;
 use crate::cache::Cache;
 use crate::error::StoreError;
 use crate::index::Index;
-use crate::patience::{about_to_wait, may_wait};
+use crate::patience::about_to_wait;
 use crate::types::Digest;
 pub(crate) use files::Area;
 use std::fs::File;
@@ -113,16 +113,12 @@ impl BlobStore {
             return Ok(());
         }
         let file = self.shared(digest)?;
-        let start = out.len();
-        out.resize(start + count, 0);
-        if !may_wait() {
-            let whole = crate::sys::read_cached(&file, &mut out[start..], offset);
-            if !whole {
-                out.truncate(start);
-                return Err(StoreError::WouldWait);
-            }
+        if crate::sys::read_cached(&file, out, offset, count) {
             return Ok(());
         }
+        about_to_wait()?;
+        let start = out.len();
+        out.resize(start + count, 0);
         file.read_exact_at(&mut out[start..], offset).map_err(|e| {
             out.truncate(start);
             match (e.kind(), file.metadata()) {
@@ -130,17 +126,6 @@ impl BlobStore {
                 _ => StoreError::io("read blob", &self.area.path(digest), e),
             }
         })
-    }
-
-    /// A large blob's file, where that part of it is in memory.
-    pub fn cached(
-        &self,
-        digest: &Digest,
-        offset: u64,
-        len: u64,
-    ) -> Result<Option<Arc<File>>, StoreError> {
-        let file = self.shared(digest)?;
-        Ok(crate::sys::is_cached(&file, offset, len).then_some(file))
     }
 
     /// Bytes on disk without holes, as stat(2)'s blocks have it.

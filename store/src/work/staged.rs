@@ -9,7 +9,7 @@
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
-use crate::patience::{may_block, may_wait};
+use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
@@ -220,15 +220,12 @@ impl Staged {
         want: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Errno> {
+        if crate::sys::read_cached(file, out, at, want) {
+            return Ok(());
+        }
+        may_block()?;
         let start = out.len();
         out.resize(start + want, 0);
-        if !may_wait() {
-            if crate::sys::read_cached(file, &mut out[start..], at) {
-                return Ok(());
-            }
-            out.truncate(start);
-            return Err(Errno::Again);
-        }
         let mut got = 0;
         while got < want {
             match file.read_at(&mut out[start + got..], at + got as u64) {

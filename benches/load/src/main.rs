@@ -1,0 +1,371 @@
+//! Puts an NFSv3 server under one kind of load and prints one line of JSON: calls, errors,
+//! seconds, and the processor time that the server took.
+
+mod link;
+mod memory;
+mod reads;
+mod wire;
+mod writes;
+
+use clap::{Parser, ValueEnum};
+use link::{Link, Load};
+use reads::{List, Random, Repeat, walk};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+use wire::{Fh, Put};
+use writes::{Make, Names, put_write};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Op {
+    Null,
+    Getattr,
+    Lookup,
+    Access,
+    Readdir,
+    Readdirplus,
+    Read4k,
+    Read1m,
+    Create,
+    Remove,
+    Rename,
+    Setattr,
+    Write4k,
+    Write1m,
+    /// No load: serves READs from memory, as a bound for what a server can do.
+    ServeMemory,
+}
+
+#[derive(Parser)]
+struct Args {
+    #[arg(value_enum)]
+    op: Op,
+    #[arg(long)]
+    port: u16,
+    /// Where MOUNT is answered, when not on the same port.
+    #[arg(long)]
+    mount_port: Option<u16>,
+    #[arg(long, default_value = "/")]
+    export: String,
+    /// Calls under way on each connection, 64 at most.
+    #[arg(long, default_value_t = 16)]
+    depth: usize,
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// The server's process, for its processor time.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Nodes to call on, at most.
+    #[arg(long, default_value_t = 10_000)]
+    nodes: usize,
+    /// A path of ten names, for LOOKUP; the file for READ; the directory for READDIR.
+    #[arg(long, default_value = "")]
+    path: String,
+    /// Files that REMOVE and RENAME find.
+    #[arg(long, default_value_t = 20_000)]
+    count: u64,
+    /// Goes into the output as it is.
+    #[arg(long, default_value = "")]
+    label: String,
+}
+
+/// Bytes that reads and writes of large pieces go over, again and again.
+const FILE_BYTES: u64 = 64 << 20;
+
+fn main() {
+    let args = Args::parse();
+    let done = match args.op {
+        Op::ServeMemory => memory::serve(args.port),
+        _ => load(&args),
+    };
+    if let Err(e) = done {
+        eprintln!(
+            "pocker-load: {:?} of {} on port {}: {e}",
+            args.op, args.export, args.port
+        );
+        std::process::exit(1);
+    }
+}
+
+fn addr(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// What a connection did: units (calls, entries, bytes), errors, seconds, server's microseconds.
+struct Outcome {
+    units: u64,
+    calls: u64,
+    errors: u64,
+}
+
+fn load(args: &Args) -> io::Result<()> {
+    let root = Link::new(addr(args.mount_port.unwrap_or(args.port)))?.mount(&args.export)?;
+    let ready = std::sync::Barrier::new(args.connections + 1);
+    let (outcomes, seconds, cpu) = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.connections)
+            .map(|n| {
+                let (root, ready) = (&root, &ready);
+                scope.spawn(move || {
+                    let prepared = prepare(args, root, n);
+                    ready.wait();
+                    let outcome = prepared.and_then(|(link, load)| run(args, link, load));
+                    ready.wait();
+                    outcome
+                })
+            })
+            .collect();
+        ready.wait();
+        let (began, cpu) = (Instant::now(), cpu_ticks(args.pid));
+        ready.wait();
+        let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_ticks(args.pid) - cpu);
+        let outcomes: io::Result<Vec<Outcome>> = threads
+            .into_iter()
+            .map(|t| {
+                t.join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+            })
+            .collect();
+        (outcomes, seconds, cpu)
+    });
+    let outcomes = outcomes?;
+    let sum = |f: fn(&Outcome) -> u64| outcomes.iter().map(f).sum::<u64>();
+    let (units, calls, errors) = (sum(|o| o.units), sum(|o| o.calls), sum(|o| o.errors));
+    let unit = match args.op {
+        Op::Readdir | Op::Readdirplus => "entries",
+        Op::Read4k | Op::Read1m | Op::Write4k | Op::Write1m => "bytes",
+        Op::Create => "files",
+        _ => "calls",
+    };
+    let per = if unit == "files" { units } else { calls };
+    let line = serde_json::json!({
+        "label": args.label,
+        "op": format!("{:?}", args.op).to_lowercase(),
+        "depth": args.depth,
+        "connections": args.connections,
+        "unit": unit,
+        "per_second": units as f64 / seconds,
+        "server_us": args.pid.map(|_| cpu * 1e6 / per.max(1) as f64),
+        "calls": calls,
+        "errors": errors,
+        "seconds": seconds,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+/// Seconds of processor time that a process and its threads, also those that ended, took.
+fn cpu_ticks(pid: Option<u32>) -> f64 {
+    let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let Some(stat) = pid.and_then(read) else {
+        return 0.0;
+    };
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|f| f.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+enum Prepared {
+    Repeat(Repeat),
+    List(List),
+    Make(Make),
+    Names(Names),
+}
+
+fn find(link: &mut Link, root: &Fh, path: &str) -> io::Result<Vec<(Fh, Vec<u8>)>> {
+    let mut at = root.clone();
+    let mut steps = Vec::new();
+    for name in path.split('/').filter(|n| !n.is_empty()) {
+        let next = link.lookup(&at, name.as_bytes())?;
+        steps.push((std::mem::replace(&mut at, next), name.as_bytes().to_vec()));
+    }
+    steps.push((at, Vec::new()));
+    Ok(steps)
+}
+
+fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
+    let mut link = Link::new(addr(args.port))?;
+    let far = Instant::now() + Duration::from_secs(3600);
+    let one = |fh: &Fh, more: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        out.opaque(fh);
+        more(&mut out);
+        out
+    };
+    let repeat = |procedure: u32, arguments: Vec<Vec<u8>>, in_order: bool| {
+        Prepared::Repeat(Repeat {
+            procedure,
+            arguments,
+            until: far,
+            random: Random(0x9e37_79b9_7f4a_7c15 ^ (n as u64 + 1)),
+            sent: 0,
+            in_order,
+            status: procedure != 0,
+            bytes: 0,
+        })
+    };
+    let place = find(&mut link, root, &args.path)?;
+    let last = place.last().map_or(root.clone(), |(fh, _)| fh.clone());
+    let prepared = match args.op {
+        Op::Null => repeat(0, vec![Vec::new()], true),
+        Op::Getattr | Op::Access => {
+            let found = walk(&mut link, root, args.nodes)?;
+            let access = args.op == Op::Access;
+            let arguments = found
+                .iter()
+                .map(|f| {
+                    one(f, &|out| {
+                        if access {
+                            out.u32(0x3f)
+                        }
+                    })
+                })
+                .collect();
+            repeat(if access { 4 } else { 1 }, arguments, false)
+        }
+        Op::Lookup if place.len() > 1 => {
+            let steps = &place[..place.len() - 1];
+            let arguments = steps
+                .iter()
+                .map(|(dir, name)| one(dir, &|out| out.opaque(name)));
+            repeat(3, arguments.collect(), true)
+        }
+        Op::Lookup => return Err(io::Error::other("LOOKUP wants --path")),
+        Op::Readdir | Op::Readdirplus => Prepared::List(List {
+            plus: args.op == Op::Readdirplus,
+            dir: last,
+            cookies: vec![(0, 0); 64],
+            until: far,
+            entries: 0,
+        }),
+        Op::Read4k | Op::Read1m => {
+            let size: u32 = if args.op == Op::Read4k {
+                4 << 10
+            } else {
+                1 << 20
+            };
+            let arguments = (0..FILE_BYTES / u64::from(size)).map(|i| {
+                one(&last, &|out| {
+                    out.u64(i * u64::from(size));
+                    out.u32(size);
+                })
+            });
+            repeat(6, arguments.collect(), args.op == Op::Read1m)
+        }
+        Op::Create | Op::Remove | Op::Rename | Op::Setattr => {
+            let dir = link.mkdir(root, fresh(n).as_bytes())?;
+            if args.op == Op::Create {
+                return Ok((link, Prepared::Make(Make::new(dir, far, u64::MAX, true))));
+            }
+            let mut make = Make::new(dir.clone(), far, args.count, args.op == Op::Remove);
+            let (_, errors) = link.run(16, &mut make)?;
+            if errors > 0 {
+                return Err(io::Error::other(format!(
+                    "{errors} of the files could not be made"
+                )));
+            }
+            if args.op == Op::Setattr {
+                let found = walk(&mut link, &dir, args.count as usize)?;
+                let arguments = found.iter().map(|f| {
+                    one(f, &|out| {
+                        wire::sattr(out, 0o600);
+                        out.u32(0);
+                    })
+                });
+                repeat(2, arguments.collect(), false)
+            } else {
+                Prepared::Names(Names {
+                    dir,
+                    rename: args.op == Op::Rename,
+                    from: 0,
+                    to: args.count,
+                    until: far,
+                })
+            }
+        }
+        Op::Write4k | Op::Write1m => {
+            let dir = link.mkdir(root, fresh(n).as_bytes())?;
+            link.run(1, &mut Make::new(dir.clone(), far, 1, true))?;
+            let file = link.lookup(&dir, &writes::name(0))?;
+            let pieces = |size: usize| {
+                let data = vec![b'y'; size];
+                let piece = |i: u64| {
+                    let mut out = Vec::with_capacity(size + 100);
+                    put_write(&mut out, &file, i * size as u64, &data);
+                    out
+                };
+                (0..FILE_BYTES / size as u64).map(piece).collect::<Vec<_>>()
+            };
+            let large = pieces(1 << 20);
+            for args in &large {
+                let write = |out: &mut Vec<u8>| out.extend_from_slice(args);
+                link.ask(wire::NFS, 7, write, |mut r| (r.u32() == 0).then_some(()))?;
+            }
+            repeat(
+                7,
+                if args.op == Op::Write1m {
+                    large
+                } else {
+                    pieces(4 << 10)
+                },
+                args.op == Op::Write1m,
+            )
+        }
+        Op::ServeMemory => return Err(io::Error::other("not a load")),
+    };
+    Ok((link, prepared))
+}
+
+fn fresh(n: usize) -> String {
+    format!("load-{}-{n}", std::process::id())
+}
+
+fn run(args: &Args, mut link: Link, prepared: Prepared) -> io::Result<Outcome> {
+    let until = Instant::now() + Duration::from_secs_f64(args.seconds);
+    let depth = args.depth.clamp(1, 64);
+    let mut drive = |load: &mut dyn Load| link.run(depth, load);
+    let (units, (calls, errors)) = match prepared {
+        Prepared::Repeat(mut load) => {
+            load.until = until;
+            let (calls, errors) = drive(&mut load)?;
+            let units = match args.op {
+                Op::Read4k | Op::Read1m => load.bytes,
+                Op::Write4k => (calls - errors) * (4 << 10),
+                Op::Write1m => (calls - errors) * (1 << 20),
+                _ => calls - errors,
+            };
+            (units, (calls, errors))
+        }
+        Prepared::List(mut load) => {
+            load.until = until;
+            let done = drive(&mut load)?;
+            (load.entries, done)
+        }
+        Prepared::Make(mut load) => {
+            load.until = until;
+            let done = drive(&mut load)?;
+            (load.made, done)
+        }
+        Prepared::Names(mut load) => {
+            load.until = until;
+            let (calls, errors) = drive(&mut load)?;
+            (calls - errors, (calls, errors))
+        }
+    };
+    Ok(Outcome {
+        units,
+        calls,
+        errors,
+    })
+}
