@@ -1,7 +1,7 @@
 //! What all mount helpers have in common: the server they reach, the request
 //! for a mount, its outcome, and the choice of a helper.
 
-use crate::{bsd_kernel, fuse, linux_kernel};
+use crate::{bsd_kernel, fuse, linux_kernel, sys};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +39,9 @@ impl std::fmt::Display for Server {
 pub enum Cache {
     /// Never changes: cached without bound.
     Sealed,
+    /// The browse view: pockers and their steps come and go, in its first two levels; what
+    /// is below a step never changes.
+    View,
     /// A work tree that this mount alone changes: cached as long.
     Exclusive,
     /// Others may change it (a graft of a host directory): at most a second.
@@ -103,6 +106,11 @@ pub trait MountHelper {
     /// Whether this way can reach `server` at all.
     fn takes(&self, server: &Server) -> bool;
     fn probe(&self) -> Probe;
+    /// Whether the kernel keeps nothing of one mount for the next one of the same server:
+    /// sealed trees are then best bound from one mount of the browse view ([`bind`]).
+    fn keeps_by_mount(&self) -> bool {
+        false
+    }
     /// Prepares to mount exports of one server. Call it before entering a private
     /// mount namespace: a helper process stays in the namespace it was started in, and
     /// would keep that one, and so its own mounts, alive.
@@ -253,6 +261,15 @@ pub(crate) fn check_target(target: &Path) -> Result<(), MountError> {
         io::ErrorKind::NotADirectory,
         "not a directory",
     )))
+}
+
+/// Mounts a directory of a mount elsewhere too, read-only if that mount is: what the kernel
+/// keeps of it serves both.
+pub fn bind(source: &Path, target: &Path) -> Result<Mounted, MountError> {
+    check_target(target)?;
+    let bound = sys::bind(source, target);
+    bound.map_err(|cause| MountError::new(Phase::Mount, target, cause))?;
+    Ok(Mounted::new(target, None, |target, _| sys::unmount(target)))
 }
 
 /// All helpers, in the order in which they are tried.

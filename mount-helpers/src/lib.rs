@@ -18,6 +18,6 @@ mod sys;
 
 pub use helper::{
     Cache, ChooseError, MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand,
-    Server, Session, Unmounted, choose, helpers,
+    Server, Session, Unmounted, bind, choose, helpers,
 };
 pub use sys::fuse;

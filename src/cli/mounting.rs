@@ -1,4 +1,8 @@
-//! `pocker mount`, `umount` and the browse view that `create` mounts.
+//! `pocker mount`, `umount`, and the mount helper's session for a sandbox.
+
+mod view;
+
+pub use view::browse;
 
 use super::args::{Mount, Umount};
 use super::config::Settings;
@@ -6,13 +10,10 @@ use super::error::CliError;
 use super::transfer::{find_step, split_step};
 use super::{ls, open, text};
 use crate::control::Client;
-use crate::control::api::{BROWSE_VIEW, Export, MountRecord, NewTree, Purpose, Status};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use crate::control::api::{Export, MountRecord, NewTree, Purpose, Status};
 use pocker_mount_helpers::{
-    Cache, ChooseError, MountError, Request, RestartCommand, Server, Session,
+    Cache, ChooseError, MountError, MountHelper, Request, RestartCommand, Server, Session, bind,
 };
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -53,75 +54,63 @@ pub struct Mounting {
     pub restarts: bool,
 }
 
-/// A session with the mount helper that was asked for, or the first that works here; it
-/// restarts a server that was started for a command.
-pub fn session(settings: &Settings, client: &Client) -> Result<Mounting, CliError> {
-    let status = client.status()?;
-    let (helper, server) =
-        pocker_mount_helpers::choose(settings.mount_helper.as_deref(), &listeners(&status))?;
-    let restart = status.auto.then(|| RestartCommand {
-        argv: client.endpoint().restart_command(),
-    });
-    Ok(Mounting {
-        auto: status.auto,
-        restarts: helper.name() == "fuse",
-        session: helper.session(&server, restart)?,
-    })
+/// The mount helper that was asked for, or the first that works here.
+struct Chosen {
+    helper: Box<dyn MountHelper>,
+    server: Server,
+    auto: bool,
 }
 
-fn mount_at(
-    settings: &Settings,
-    client: &Client,
-    export: &Export,
-    target: &Path,
-    cache: Cache,
-) -> Result<(), CliError> {
-    let mut session = session(settings, client)?.session;
-    let mounted = session.mount(&Request {
-        export: export.path.as_bytes(),
-        target,
-        read_only: export.read_only,
-        nosuid: true,
-        nodev: true,
-        noexec: false,
-        cache,
-        outlives: true,
-    })?;
-    mounted.leak();
-    Ok(())
-}
-
-/// Mounts the browse view at its place unless it is there.
-pub fn browse(settings: &Settings, client: &Client, dir: &Path) -> Result<(), CliError> {
-    // Two builds that end together would each find nothing there, and mount.
-    let lock = client.endpoint().socket_dir.join("browse.lock");
-    let _held = File::create(&lock)
-        .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
-        .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))?;
-    if is_mounted(dir)? {
-        // A mount helper that was killed leaves a mount that nobody serves; its attributes
-        // may still be cached.
-        match std::fs::read_dir(dir) {
-            Err(e) if e.raw_os_error() == Some(Errno::ENOTCONN as i32) => {
-                crate::daemon::unmount(utf8(dir)?).map_err(|e| {
-                    CliError::from_error(format!("cannot unmount {}", dir.display()), &e)
-                })?;
-            }
-            _ => return Ok(()),
-        }
+impl Chosen {
+    fn new(settings: &Settings, client: &Client) -> Result<Chosen, CliError> {
+        let status = client.status()?;
+        let named = settings.mount_helper.as_deref();
+        let (helper, server) = pocker_mount_helpers::choose(named, &listeners(&status))?;
+        Ok(Chosen {
+            helper,
+            server,
+            auto: status.auto,
+        })
     }
-    std::fs::create_dir_all(dir).map_err(|e| {
-        CliError::from_error(
-            format!("cannot make {} for the browse view", dir.display()),
-            &e,
-        )
-    })?;
-    let export = Export {
-        path: "/chroot".to_string(),
-        read_only: true,
-    };
-    mount_at(settings, client, &export, dir, Cache::Shared)?;
-    record(client, dir, BROWSE_VIEW, None)
+
+    /// Restarts a server that was started for a command.
+    fn session(&self, client: &Client) -> Result<Box<dyn Session>, CliError> {
+        let restart = self.auto.then(|| RestartCommand {
+            argv: client.endpoint().restart_command(),
+        });
+        Ok(self.helper.session(&self.server, restart)?)
+    }
+
+    fn mount_at(
+        &self,
+        client: &Client,
+        export: &Export,
+        target: &Path,
+        cache: Cache,
+    ) -> Result<(), CliError> {
+        let mounted = self.session(client)?.mount(&Request {
+            export: export.path.as_bytes(),
+            target,
+            read_only: export.read_only,
+            nosuid: true,
+            nodev: true,
+            noexec: false,
+            cache,
+            outlives: true,
+        })?;
+        mounted.leak();
+        Ok(())
+    }
+}
+
+/// A session with the mount helper for one sandbox.
+pub fn session(settings: &Settings, client: &Client) -> Result<Mounting, CliError> {
+    let chosen = Chosen::new(settings, client)?;
+    Ok(Mounting {
+        auto: chosen.auto,
+        restarts: chosen.helper.name() == "fuse",
+        session: chosen.session(client)?,
+    })
 }
 
 fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<(), CliError> {
@@ -201,12 +190,16 @@ fn mount_there(
         );
     }
     utf8(&dir)?;
-    let cache = if args.rw {
-        Cache::Exclusive
-    } else {
-        Cache::Sealed
-    };
-    mount_at(settings, client, export, &dir, cache)?;
+    let chosen = Chosen::new(settings, client)?;
+    match view::place(export) {
+        Some(inside) if chosen.helper.keeps_by_mount() => {
+            let _held = view::lock(client)?;
+            view::show(&chosen, client)?;
+            bind(&view::dir(client).join(inside), &dir)?.leak();
+        }
+        Some(_) => chosen.mount_at(client, export, &dir, Cache::Sealed)?,
+        None => chosen.mount_at(client, export, &dir, Cache::Exclusive)?,
+    }
     record(client, &dir, &args.what, tree)
 }
 

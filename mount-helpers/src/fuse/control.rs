@@ -1,9 +1,9 @@
 //! The control socket between a session and its helper process: one record of
 //! JSON a message, descriptors beside it. It carries no secret.
 //!
-//! A session sends one [`Hello`], then a [`Mount`] for each mount with two
-//! descriptors: the opened `/dev/fuse`, and a stream on which the helper
-//! answers with one [`Answer`]. As each answer comes on a stream of its own, a
+//! A session sends one [`Hello`], then a [`Mount`] for each mount with three
+//! descriptors: the opened `/dev/fuse`, a stream on which the helper answers with one
+//! [`Answer`], and the PID namespace of who mounts. As each answer comes on a stream of its own, a
 //! session may be used on both sides of a fork.
 
 use crate::helper::{Cache, Phase, RestartCommand, Server};
@@ -24,7 +24,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 const MESSAGE_MAX: usize = 128 << 10;
 
 /// The most descriptors a message brings.
-pub(crate) const FDS_MAX: usize = 2;
+pub(crate) const FDS_MAX: usize = 3;
 
 /// Which server, and how to restart it. Paths and arguments are bytes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ impl Export {
 
     /// The open that needs no call, if it does not.
     pub(crate) fn open_now(&self, ino: u64) -> Option<Result<FopenFlags, Errno>> {
-        if !self.policy.alone() {
+        if !self.settled(ino) {
             return None;
         }
         match self.table.open(ino) {
@@ -56,7 +56,7 @@ impl Export {
             }
             return Ok(FopenFlags::empty());
         }
-        if self.policy.alone() {
+        if self.settled(ino) {
             return Ok(FopenFlags::FOPEN_KEEP_CACHE);
         }
         // Close-to-open: what is cached counts only if the file is as it was.

@@ -3,84 +3,16 @@
 
 use super::attr::file_attr;
 use super::export::Export;
+use super::reading::Reading;
 use super::remote::DirFailed;
 use super::table::Seen;
 use fuser::{Errno, FileAttr, Generation, ReplyDirectory, ReplyDirectoryPlus};
-use parking_lot::Mutex;
 use pocker_nfs::client::DirEntry;
 use pocker_nfs::proto::{fattr3, ftype3};
 use pocker_nfs::vfs::Fh;
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Directories that are open, by the handle the kernel has.
-#[derive(Default)]
-pub(crate) struct OpenDirs {
-    next: AtomicU64,
-    open: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<Reading>>>>,
-}
-
-impl OpenDirs {
-    pub(crate) fn open(&self) -> u64 {
-        let handle = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.open.lock().insert(handle, Arc::default());
-        handle
-    }
-
-    pub(crate) fn close(&self, handle: u64) {
-        self.open.lock().remove(&handle);
-    }
-
-    fn get(&self, handle: u64) -> Arc<tokio::sync::Mutex<Reading>> {
-        let open = self.open.lock();
-        open.get(&handle).cloned().unwrap_or_default()
-    }
-}
-
-/// A stretch of a directory, read ahead of the kernel.
-#[derive(Default)]
-struct Reading {
-    entries: Vec<DirEntry>,
-    /// Cookie before the first of `entries`.
-    start: u64,
-    /// No entries follow.
-    eof: bool,
-    verifier: [u8; 8],
-    /// What [`super::table::Table::losses`] said when they were asked for: once a name
-    /// is gone, none of them may be given to the kernel as a node.
-    losses: u64,
-    /// The table's clock then.
-    sent: u64,
-    /// Where the last reader stopped.
-    next: usize,
-    filled: bool,
-}
-
-impl Reading {
-    /// Whether what follows index `at` is known here.
-    fn goes_on(&self, at: usize) -> bool {
-        at < self.entries.len() || self.eof
-    }
-
-    /// The index of the entry after `cookie`, if it is here.
-    fn after(&self, cookie: u64) -> Option<usize> {
-        if !self.filled {
-            return None;
-        }
-        if cookie == self.start {
-            return Some(0);
-        }
-        let here = |i: usize| i > 0 && self.entries.get(i - 1).is_some_and(|e| e.cookie == cookie);
-        if here(self.next) {
-            return Some(self.next);
-        }
-        (1..=self.entries.len()).find(|&i| here(i))
-    }
-}
 
 /// What became of an entry.
 enum Given {
@@ -126,8 +58,12 @@ impl Export {
         mut cookie: u64,
         sink: &mut Sink,
     ) -> Result<(), Errno> {
-        let reading = self.dirs.get(handle);
+        let reading = self.dirs.get(ino, handle);
         let mut reading = reading.lock().await;
+        if cookie == 0 && !self.settled(ino) {
+            // Others may have changed it since it was last begun.
+            reading.filled = false;
+        }
         let mut given = false;
         // Until something was given: an empty buffer is the end to the kernel.
         while !given {
@@ -154,6 +90,9 @@ impl Export {
             if reading.eof {
                 break;
             }
+        }
+        if !given {
+            self.dirs.ended(ino, handle);
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! One mounted export: what its operations share.
 
 use super::attr::file_attr;
-use super::dir::OpenDirs;
 use super::hide::HiddenDir;
+use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
 use crate::helper::Cache;
@@ -29,13 +29,20 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Nobody but this mount changes the export.
-    pub(crate) fn alone(&self) -> bool {
-        self.cache != Cache::Shared
+    /// The level, counted from the export's root, from which on directories and what is in
+    /// them are changed by nobody but this mount, if there is one.
+    fn settled_from(&self) -> Option<u8> {
+        match self.cache {
+            Cache::Sealed | Cache::Exclusive => Some(0),
+            Cache::View => Some(2),
+            Cache::Shared => None,
+        }
     }
 
-    pub(crate) fn ttl(&self) -> Duration {
-        if self.alone() { LONG } else { SHORT }
+    /// All that is settled is sealed too, and the mount is read-only: files and directories
+    /// are opened without a call.
+    pub(crate) fn sealed(&self) -> bool {
+        matches!(self.cache, Cache::Sealed | Cache::View)
     }
 }
 
@@ -45,7 +52,7 @@ pub(crate) struct Export {
     pub table: Table,
     pub policy: Policy,
     pub hidden: HiddenDir,
-    pub dirs: OpenDirs,
+    pub dirs: Readings,
     /// Told after each removal, for those who wait to open.
     pub removals: Notify,
     notifier: OnceLock<Notifier>,
@@ -62,10 +69,10 @@ impl Export {
     pub(crate) fn new(remote: Remote, root: Fh, attr: fattr3, policy: Policy) -> Arc<Export> {
         Arc::new(Export {
             remote,
-            table: Table::new(root, attr),
+            table: Table::new(root, attr, policy.settled_from()),
             policy,
             hidden: HiddenDir::new(root),
-            dirs: OpenDirs::default(),
+            dirs: Readings::default(),
             removals: Notify::new(),
             notifier: OnceLock::new(),
         })
@@ -90,13 +97,28 @@ impl Export {
         let ino = self.table.found(seen, sent, fresh);
         Entry {
             attr: file_attr(ino, seen.attr, self.table.links(ino)),
-            ttl: self.policy.ttl(),
+            ttl: self.ttl(seen.parent),
+        }
+    }
+
+    /// Nobody but this mount changes the node or, in a directory, its names.
+    pub(crate) fn settled(&self, ino: u64) -> bool {
+        self.table.settled(ino)
+    }
+
+    /// How long the kernel may believe a node's attributes or a directory's names.
+    pub(crate) fn ttl(&self, ino: u64) -> Duration {
+        match self.policy.cache {
+            _ if self.settled(ino) => LONG,
+            // Who has just made a pocker mounts it from here, at once.
+            Cache::View => Duration::ZERO,
+            _ => SHORT,
         }
     }
 
     /// Attributes no older than this call.
     pub(crate) async fn fresh_attr(&self, ino: u64) -> Result<(fattr3, Option<u32>), Errno> {
-        if self.policy.alone()
+        if self.settled(ino)
             && let Some(known) = self.table.believed_attr(ino)
         {
             return Ok(known);

@@ -2,26 +2,27 @@
 //! its own, so that one that waits holds up no other. What is answered from
 //! memory is answered at once.
 
-use super::attr::{Wanted, decode_dev};
+use super::answers::*;
+use super::attr::Wanted;
 use super::dir::Sink;
-use super::export::{Entry, Export};
-use super::names::Maker;
+use super::export::Export;
+use super::waiting::Waiting;
 use crate::helper::Cache;
 use fuser::{
-    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use pocker_nfs::proto::NAME_MAX;
-use pocker_nfs::vfs::{FsStat, NodeKind, XattrHow};
+use pocker_nfs::vfs::XattrHow;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 /// Largest write in one request; the kernel sends no more pages than 256.
@@ -34,120 +35,47 @@ const MAX_BACKGROUND: u16 = 64;
 /// How long the end of a mount waits for its hidden files to be removed.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The unit of statfs(2).
-const BLOCK: u32 = 4096;
-
-/// Only one node ever has an id while the kernel knows it.
-const GENERATION: Generation = Generation(0);
+/// The kernel opens files and directories itself, once one was answered with ENOSYS. Its
+/// own opening keeps caches.
+const WITHOUT_OPEN: InitFlags =
+    InitFlags::FUSE_NO_OPEN_SUPPORT.union(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
 
 pub(crate) struct Fs {
-    pub export: Arc<Export>,
-    pub runtime: Handle,
+    export: Arc<Export>,
+    runtime: Handle,
+    waiting: Arc<Waiting>,
+    /// What the kernel can open without us.
+    opens: InitFlags,
 }
 
 impl Fs {
-    fn go<F>(&self, operation: impl FnOnce(Arc<Export>) -> F)
+    pub(crate) fn new(export: Arc<Export>, runtime: Handle, waiting: Arc<Waiting>) -> Fs {
+        Fs {
+            export,
+            runtime,
+            waiting,
+            opens: InitFlags::empty(),
+        }
+    }
+}
+
+impl Fs {
+    fn go<F>(&self, req: &Request, operation: impl FnOnce(Arc<Export>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.runtime.spawn(operation(self.export.clone()));
+        let waits = self.waiting.begin(req.unique().into(), req.pid());
+        let operation = operation(self.export.clone());
+        self.runtime.spawn(async move {
+            operation.await;
+            drop(waits);
+        });
     }
 
-    fn sealed(&self) -> bool {
-        self.export.policy.cache == Cache::Sealed
+    /// Whether the kernel is to open files or directories itself from now on.
+    fn leaves_opening(&self, flag: InitFlags) -> bool {
+        self.export.policy.sealed() && self.opens.contains(flag)
     }
-}
-
-fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, Errno>) {
-    match outcome {
-        Ok(entry) => reply.entry(&entry.ttl, &entry.attr, GENERATION),
-        Err(e) => reply.error(e),
-    }
-}
-
-fn answer_attr(reply: ReplyAttr, outcome: Result<Entry, Errno>) {
-    match outcome {
-        Ok(entry) => reply.attr(&entry.ttl, &entry.attr),
-        Err(e) => reply.error(e),
-    }
-}
-
-fn answer_empty(reply: ReplyEmpty, outcome: Result<(), Errno>) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(e) => reply.error(e),
-    }
-}
-
-fn answer_open(reply: ReplyOpen, outcome: Result<FopenFlags, Errno>) {
-    match outcome {
-        Ok(flags) => reply.opened(FileHandle(0), flags),
-        Err(e) => reply.error(e),
-    }
-}
-
-/// getxattr(2), listxattr(2): a size of 0 asks for the size.
-fn answer_xattr(reply: ReplyXattr, size: u32, outcome: Result<Vec<u8>, Errno>) {
-    match outcome {
-        Ok(value) if size == 0 => reply.size(value.len() as u32),
-        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
-        Ok(value) => reply.data(&value),
-        Err(e) => reply.error(e),
-    }
-}
-
-/// Node id 0 tells the kernel that there is no such name, and for how long.
-fn absent() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(0),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::RegularFile,
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
-    }
-}
-
-fn maker(req: &Request, mode: u32) -> Maker {
-    Maker {
-        uid: req.uid(),
-        gid: req.gid(),
-        mode,
-    }
-}
-
-fn node_kind(mode: u32, rdev: u32) -> Result<Option<NodeKind>, Errno> {
-    match mode & libc::S_IFMT {
-        libc::S_IFREG | 0 => Ok(None),
-        libc::S_IFIFO => Ok(Some(NodeKind::Fifo)),
-        libc::S_IFSOCK => Ok(Some(NodeKind::Socket)),
-        libc::S_IFCHR => Ok(Some(NodeKind::Char(decode_dev(rdev)))),
-        libc::S_IFBLK => Ok(Some(NodeKind::Block(decode_dev(rdev)))),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn answer_statfs(reply: ReplyStatfs, stat: &FsStat) {
-    let blocks = |bytes: u64| bytes / u64::from(BLOCK);
-    reply.statfs(
-        blocks(stat.total_bytes),
-        blocks(stat.free_bytes),
-        blocks(stat.avail_bytes),
-        stat.total_files,
-        stat.avail_files,
-        BLOCK,
-        NAME_MAX as u32,
-        BLOCK,
-    );
 }
 
 impl Filesystem for Fs {
@@ -156,25 +84,30 @@ impl Filesystem for Fs {
         // program only after the helper has truncated it.
         let mut wanted = InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
             // Without it the kernel asks for capabilities before each write.
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_ASYNC_DIO;
         wanted |= match self.export.policy.cache {
             Cache::Sealed => {
-                InitFlags::FUSE_EXPLICIT_INVAL_DATA
-                    | InitFlags::FUSE_CACHE_SYMLINKS
-                    | InitFlags::FUSE_NO_OPEN_SUPPORT
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS | WITHOUT_OPEN
+            }
+            // What the view makes up changes: its listings are kept while its times are the
+            // same, and looked at again once its attributes are old.
+            Cache::View => {
+                InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS | WITHOUT_OPEN
             }
             Cache::Exclusive => {
-                InitFlags::FUSE_EXPLICIT_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS
+                InitFlags::FUSE_EXPLICIT_INVAL_DATA
+                    | InitFlags::FUSE_CACHE_SYMLINKS
+                    | InitFlags::FUSE_READDIRPLUS_AUTO
             }
-            Cache::Shared => InitFlags::FUSE_AUTO_INVAL_DATA,
+            Cache::Shared => InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_READDIRPLUS_AUTO,
         };
         for flag in wanted.iter() {
             // A kernel without one works, only slower.
             let _ = config.add_capabilities(flag);
         }
+        self.opens = config.capabilities();
         // Refused values leave the default, which works.
         let _ = config.set_max_write(MAX_WRITE);
         let _ = config.set_max_background(MAX_BACKGROUND);
@@ -197,18 +130,18 @@ impl Filesystem for Fs {
             .block_on(async { tokio::time::timeout(SWEEP_DEADLINE, sweep).await });
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if name.len() > NAME_MAX {
             // Not "absent", which a directory whose names are all known would say.
             return reply.error(Errno::ENAMETOOLONG);
         }
         if self.export.absent_now(parent.0, name.as_bytes()) {
-            return reply.entry(&self.export.policy.ttl(), &absent(), GENERATION);
+            return reply.entry(&self.export.ttl(parent.0), &absent(), GENERATION);
         }
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.lookup(parent.0, &name).await {
-                Ok(None) => reply.entry(&x.policy.ttl(), &absent(), GENERATION),
+                Ok(None) => reply.entry(&x.ttl(parent.0), &absent(), GENERATION),
                 Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
                 Err(e) => reply.error(e),
             }
@@ -219,10 +152,12 @@ impl Filesystem for Fs {
         self.export.table.forget(ino.0, nlookup);
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.export.getattr_now(ino.0) {
             Some(entry) => answer_attr(reply, Ok(entry)),
-            None => self.go(|x| async move { answer_attr(reply, x.getattr(ino.0).await) }),
+            None => self.go(req, |x| async move {
+                answer_attr(reply, x.getattr(ino.0).await)
+            }),
         }
     }
 
@@ -253,13 +188,13 @@ impl Filesystem for Fs {
             mtime,
         };
         let privileged = req.uid() == 0;
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_attr(reply, x.setattr(ino.0, &wanted, privileged).await);
         });
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.go(|x| async move {
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.go(req, |x| async move {
             match x.readlink(ino.0).await {
                 Ok(target) => reply.data(&target),
                 Err(e) => reply.error(e),
@@ -280,7 +215,7 @@ impl Filesystem for Fs {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
         match node_kind(mode, rdev) {
             Err(e) => reply.error(e),
-            Ok(kind) => self.go(|x| async move {
+            Ok(kind) => self.go(req, |x| async move {
                 answer_entry(reply, x.mknod(parent.0, &name, kind, maker).await);
             }),
         }
@@ -296,19 +231,23 @@ impl Filesystem for Fs {
         reply: ReplyEntry,
     ) {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.mkdir(parent.0, &name, maker).await);
         });
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move { answer_empty(reply, x.unlink(parent.0, &name).await) });
+        self.go(req, |x| async move {
+            answer_empty(reply, x.unlink(parent.0, &name).await)
+        });
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move { answer_empty(reply, x.rmdir(parent.0, &name).await) });
+        self.go(req, |x| async move {
+            answer_empty(reply, x.rmdir(parent.0, &name).await)
+        });
     }
 
     fn symlink(
@@ -321,14 +260,14 @@ impl Filesystem for Fs {
     ) {
         let (name, maker) = (link_name.as_bytes().to_vec(), maker(req, 0o777));
         let target = target.as_os_str().as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.symlink(parent.0, &name, &target, maker).await);
         });
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -337,7 +276,7 @@ impl Filesystem for Fs {
         reply: ReplyEmpty,
     ) {
         let (name, newname) = (name.as_bytes().to_vec(), newname.as_bytes().to_vec());
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let (from, to) = ((parent.0, &name[..]), (newparent.0, &newname[..]));
             answer_empty(reply, x.rename(from, to, flags).await);
         });
@@ -345,27 +284,29 @@ impl Filesystem for Fs {
 
     fn link(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         newparent: INodeNo,
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
         let name = newname.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_entry(reply, x.link(ino.0, newparent.0, &name).await);
         });
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        if self.sealed() {
+    fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.leaves_opening(InitFlags::FUSE_NO_OPEN_SUPPORT) {
             // Nothing is ever removed there, so opens need no count: the kernel
             // does not ask again.
             return reply.error(Errno::ENOSYS);
         }
         match self.export.open_now(ino.0) {
             Some(outcome) => answer_open(reply, outcome),
-            None => self.go(|x| async move { answer_open(reply, x.open(ino.0, false).await) }),
+            None => self.go(req, |x| async move {
+                answer_open(reply, x.open(ino.0, false).await)
+            }),
         }
     }
 
@@ -381,7 +322,7 @@ impl Filesystem for Fs {
     ) {
         let (name, maker) = (name.as_bytes().to_vec(), maker(req, mode));
         let how = (flags & libc::O_EXCL != 0, flags & libc::O_TRUNC != 0);
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.create_open(parent.0, &name, maker, how).await {
                 Ok((entry, flags)) => {
                     reply.created(&entry.ttl, &entry.attr, GENERATION, FileHandle(0), flags);
@@ -393,7 +334,7 @@ impl Filesystem for Fs {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -402,7 +343,7 @@ impl Filesystem for Fs {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.read(ino.0, offset, size).await {
                 Ok(data) => reply.data(&data),
                 Err(e) => reply.error(e),
@@ -412,7 +353,7 @@ impl Filesystem for Fs {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -424,7 +365,7 @@ impl Filesystem for Fs {
     ) {
         let data = data.to_vec();
         let drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             match x.write(ino.0, offset, &data, drop_privileges).await {
                 Ok(()) => reply.written(data.len() as u32),
                 Err(e) => reply.error(e),
@@ -446,7 +387,7 @@ impl Filesystem for Fs {
 
     fn release(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
@@ -456,7 +397,7 @@ impl Filesystem for Fs {
     ) {
         match self.export.release_now(ino.0) {
             None => reply.ok(),
-            Some(hidden) => self.go(|x| async move {
+            Some(hidden) => self.go(req, |x| async move {
                 x.drop_hidden(&hidden).await;
                 reply.ok();
             }),
@@ -465,33 +406,34 @@ impl Filesystem for Fs {
 
     fn fsync(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.go(|x| async move { answer_empty(reply, x.fsync(ino.0).await) });
+        self.go(
+            req,
+            |x| async move { answer_empty(reply, x.fsync(ino.0).await) },
+        );
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let flags = if self.sealed() {
-            FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
-        } else {
-            FopenFlags::empty()
-        };
-        reply.opened(FileHandle(self.export.dirs.open()), flags);
+        if self.leaves_opening(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+            return reply.error(Errno::ENOSYS);
+        }
+        reply.opened(FileHandle(self.export.dirs.open()), FopenFlags::empty());
     }
 
     fn readdir(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let mut sink = Sink::Names(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);
@@ -500,13 +442,13 @@ impl Filesystem for Fs {
 
     fn readdirplus(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             let mut sink = Sink::Nodes(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);
@@ -525,8 +467,8 @@ impl Filesystem for Fs {
         reply.ok();
     }
 
-    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.go(|x| async move {
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        self.go(req, |x| async move {
             match x.statfs(ino.0).await {
                 Ok(stat) => answer_statfs(reply, &stat),
                 Err(e) => reply.error(e),
@@ -536,7 +478,7 @@ impl Filesystem for Fs {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -551,28 +493,30 @@ impl Filesystem for Fs {
             libc::XATTR_REPLACE => XattrHow::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_empty(reply, x.setxattr(ino.0, &name, &value, how).await);
         });
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         if let Some(errno) = self.export.getxattr_now(ino.0, name.as_bytes()) {
             return reply.error(errno);
         }
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_xattr(reply, size, x.getxattr(ino.0, &name).await);
         });
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.go(|x| async move { answer_xattr(reply, size, x.listxattr(ino.0).await) });
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.go(req, |x| async move {
+            answer_xattr(reply, size, x.listxattr(ino.0).await)
+        });
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes().to_vec();
-        self.go(|x| async move {
+        self.go(req, |x| async move {
             answer_empty(reply, x.removexattr(ino.0, &name).await);
         });
     }

@@ -24,7 +24,7 @@ fn privileges(attr: &fattr3) -> u32 {
 impl Export {
     /// The answer to GETATTR that needs no call, if there is one.
     pub(crate) fn getattr_now(&self, ino: u64) -> Option<Entry> {
-        if !self.policy.alone() {
+        if !self.settled(ino) {
             return None;
         }
         let (attr, links) = self.table.believed_attr(ino)?;
@@ -39,7 +39,7 @@ impl Export {
     fn attr_entry(&self, ino: u64, attr: &fattr3, links: Option<u32>) -> Entry {
         Entry {
             attr: file_attr(ino, attr, links),
-            ttl: self.policy.ttl(),
+            ttl: self.ttl(ino),
         }
     }
 

@@ -5,6 +5,7 @@
 //! device to the helper. [`process`] is the helper itself.
 
 mod absent;
+mod answers;
 mod attr;
 mod control;
 mod data;
@@ -15,9 +16,11 @@ mod hide;
 mod meta;
 mod names;
 mod process;
+mod reading;
 mod remote;
 mod restart;
 mod table;
+mod waiting;
 mod xattr;
 
 pub use process::fuse_helper_main;
@@ -107,6 +110,10 @@ impl MountHelper for FuseHelper {
         true
     }
 
+    fn keeps_by_mount(&self) -> bool {
+        true
+    }
+
     fn probe(&self) -> Probe {
         if !sys::knows_fs("fuse") {
             sys::load_fs("fuse");
@@ -178,7 +185,8 @@ impl FuseSession {
             read_only: req.read_only,
             outlives: req.outlives,
         };
-        let fds = [device.as_raw_fd(), far.as_raw_fd()];
+        let pids = sys::own_pid_namespace().map_err(helper)?;
+        let fds = [device.as_raw_fd(), far.as_raw_fd(), pids.as_raw_fd()];
         control::send(self.control.as_fd(), &message, &fds).map_err(helper)?;
         drop(far);
         near.set_read_timeout(Some(ANSWER_DEADLINE))

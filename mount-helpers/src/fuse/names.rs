@@ -43,7 +43,7 @@ impl Export {
 
     /// Whether a name is known not to be there, without a call.
     pub(crate) fn absent_now(&self, parent: u64, name: &[u8]) -> bool {
-        self.reserved(parent, name) || (self.policy.alone() && self.table.is_absent(parent, name))
+        self.reserved(parent, name) || (self.settled(parent) && self.table.is_absent(parent, name))
     }
 
     /// The attributes of what `maker` makes in `parent`: a setgid directory hands
@@ -210,7 +210,7 @@ impl Export {
             // EXCHANGE and WHITEOUT: NFSv3 has neither.
             return Err(Errno::EINVAL);
         }
-        if flags.contains(noreplace) && !self.policy.alone() {
+        if flags.contains(noreplace) && !self.settled(to.0) {
             // Alone, the kernel has looked already.
             let dir = self.table.handle(to.0)?;
             match self.remote.lookup(&dir, to.1).await {

@@ -7,8 +7,9 @@ use super::export::{Export, Policy};
 use super::fs::Fs;
 use super::remote::Remote;
 use super::restart;
+use super::waiting::Waiting;
 use crate::helper::{RestartCommand, Server};
-use crate::sys;
+use crate::sys::{self, PidNamespace};
 use fuser::{Config, SessionACL};
 use pocker_nfs::client::{
     Client, ClientError, ClientLimits, Connect, Health, TcpConnect, UnixConnect,
@@ -172,7 +173,7 @@ impl Helper {
                 }
             };
             taken.threads.retain(|m| !m.is_finished());
-            let Ok([device, answer]) = <[OwnedFd; control::FDS_MAX]>::try_from(fds) else {
+            let Ok([device, answer, pids]) = <[OwnedFd; control::FDS_MAX]>::try_from(fds) else {
                 eprintln!("pocker mount-helper: a mount without its descriptors");
                 continue;
             };
@@ -185,7 +186,7 @@ impl Helper {
             taken.outlives |= mount.outlives;
             let spawned = std::thread::Builder::new()
                 .name("mount".into())
-                .spawn(move || serve(&handle, client, stable, &mount, device, answer));
+                .spawn(move || serve(&handle, client, stable, &mount, (device, pids), answer));
             match spawned {
                 Ok(thread) => taken.threads.push(thread),
                 Err(cause) => eprintln!("pocker mount-helper: no thread for a mount: {cause}"),
@@ -200,10 +201,10 @@ fn serve(
     client: Client,
     stable: Stable,
     mount: &control::Mount,
-    device: OwnedFd,
+    fds: (OwnedFd, OwnedFd),
     mut answer: UnixStream,
 ) {
-    let started = start(runtime, client, stable, mount, device);
+    let started = start(runtime, client, stable, mount, fds);
     let said = match &started {
         Ok(_) => Answer::Serving,
         Err(f) => Answer::Failed {
@@ -229,17 +230,16 @@ fn start(
     client: Client,
     stable: Stable,
     mount: &control::Mount,
-    device: OwnedFd,
+    (device, pids): (OwnedFd, OwnedFd),
 ) -> Result<fuser::Session<Fs>, Failed> {
     let policy = Policy {
         cache: mount.cache,
         stable,
     };
     let export = runtime.block_on(open_export(client, &mount.export, policy))?;
-    let fs = Fs {
-        export: export.clone(),
-        runtime: runtime.clone(),
-    };
+    let own = device.try_clone().map_err(failed(WirePhase::Device))?;
+    let waiting = Waiting::new(own, PidNamespace::new(&pids), runtime);
+    let fs = Fs::new(export.clone(), runtime.clone(), waiting);
     let session = fuser::Session::from_fd(fs, device, SessionACL::All, Config::default())
         .map_err(failed(WirePhase::Device))?;
     export.set_notifier(session.notifier());

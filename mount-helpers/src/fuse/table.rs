@@ -50,6 +50,8 @@ pub(crate) enum Unstable {
 #[derive(Debug)]
 struct Node {
     fh: Fh,
+    /// Directories on the way from the root, where it was first seen.
+    level: u8,
     lookups: u64,
     opens: u32,
     attr: fattr3,
@@ -94,6 +96,8 @@ struct Inner {
     reused: HashMap<Fh, u64>,
     next_reused: u64,
     root_fileid: u64,
+    /// See [`Table::settled`].
+    settled_from: Option<u8>,
     clock: u64,
 }
 
@@ -103,15 +107,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(root: Fh, attr: fattr3) -> Table {
+    /// `settled_from`: the level of [`Table::settled`], if anything is.
+    pub(crate) fn new(root: Fh, attr: fattr3, settled_from: Option<u8>) -> Table {
         let mut nodes = HashMap::new();
-        nodes.insert(ROOT, Node::new(root, attr, Unstable::Unknown));
+        nodes.insert(ROOT, Node::new(root, 0, attr, Unstable::Unknown));
         Table {
             inner: Mutex::new(Inner {
                 nodes,
                 reused: HashMap::new(),
                 next_reused: REUSED,
                 root_fileid: attr.fileid,
+                settled_from,
                 clock: 1,
             }),
         }
@@ -120,6 +126,17 @@ impl Table {
     /// The id under which readdir shows a fileid.
     pub(crate) fn id(&self, fileid: u64) -> u64 {
         self.inner.lock().id(fileid)
+    }
+
+    /// Whether nobody else changes a node: a directory of the level from which on all is
+    /// settled, or anything below one.
+    pub(crate) fn settled(&self, ino: u64) -> bool {
+        let inner = self.inner.lock();
+        let (Some(from), Some(node)) = (inner.settled_from, inner.nodes.get(&ino)) else {
+            return false;
+        };
+        let dir = matches!(node.attr.ftype, ftype3::NF3DIR);
+        node.level > from || (dir && node.level == from)
     }
 
     pub(crate) fn handle(&self, ino: u64) -> Result<Fh, Errno> {
@@ -176,13 +193,14 @@ impl Table {
     pub(crate) fn found(&self, seen: &Seen<'_>, sent: u64, fresh: bool) -> u64 {
         let inner = &mut *self.inner.lock();
         let ino = inner.id_of(seen.fh, seen.attr.fileid);
+        let level = inner.nodes.get(&seen.parent).map_or(0, |dir| dir.level);
         let node = inner.nodes.entry(ino).or_insert_with(|| {
             let unstable = if fresh {
                 Unstable::None
             } else {
                 Unstable::Unknown
             };
-            Node::new(*seen.fh, *seen.attr, unstable)
+            Node::new(*seen.fh, level.saturating_add(1), *seen.attr, unstable)
         });
         node.lookups += 1;
         if node.life == Life::Removed && sent >= node.doubted {
@@ -443,9 +461,10 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Node {
-    fn new(fh: Fh, attr: fattr3, unstable: Unstable) -> Node {
+    fn new(fh: Fh, level: u8, attr: fattr3, unstable: Unstable) -> Node {
         Node {
             fh,
+            level,
             lookups: 0,
             opens: 0,
             attr,

@@ -19,7 +19,7 @@ fn attr(fileid: u64, ftype: ftype3, ctime: u32) -> fattr3 {
 }
 
 fn table() -> Table {
-    Table::new(fh(7), attr(7, ftype3::NF3DIR, 1))
+    Table::new(fh(7), attr(7, ftype3::NF3DIR, 1), Some(0))
 }
 
 fn find(t: &Table, parent: u64, name: &[u8], n: u64, kind: ftype3, fresh: bool) -> u64 {

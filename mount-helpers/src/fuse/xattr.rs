@@ -16,8 +16,8 @@ const ACLS: &[u8] = b"system.posix_acl_";
 const SHARED: Duration = Duration::from_secs(1);
 
 impl Export {
-    fn caps_known(&self) -> Option<Duration> {
-        (!self.policy.alone()).then_some(SHARED)
+    fn caps_known(&self, ino: u64) -> Option<Duration> {
+        (!self.settled(ino)).then_some(SHARED)
     }
 
     /// The answer that needs no call, if there is one.
@@ -25,7 +25,7 @@ impl Export {
         if name.starts_with(ACLS) {
             return Some(Errno::EOPNOTSUPP);
         }
-        let absent = name == CAPABILITY && self.table.has_no_caps(ino, self.caps_known());
+        let absent = name == CAPABILITY && self.table.has_no_caps(ino, self.caps_known(ino));
         absent.then_some(Errno::NO_XATTR)
     }
 

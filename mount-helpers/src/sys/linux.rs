@@ -56,6 +56,12 @@ pub(crate) fn mount_fs(
     Ok(())
 }
 
+/// Binds a directory; the flags are those of the mount it is in.
+pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    let none: Option<&str> = None;
+    Ok(mount(Some(source), target, none, MsFlags::MS_BIND, none)?)
+}
+
 /// Makes the kernel load a file system's module, as mount(2) does for a type
 /// it does not know. Without data nothing is ever mounted.
 pub(crate) fn load_fs(fstype: &str) {

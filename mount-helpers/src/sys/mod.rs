@@ -4,7 +4,11 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
+mod processes;
+#[cfg(target_os = "linux")]
 pub(crate) use linux::*;
+#[cfg(target_os = "linux")]
+pub(crate) use processes::{PidNamespace, own_pid_namespace};
 
 #[cfg(not(target_os = "linux"))]
 mod other;

@@ -29,6 +29,10 @@ pub(crate) fn mount_fs(
     unsupported()
 }
 
+pub(crate) fn bind(_source: &Path, _target: &Path) -> io::Result<()> {
+    unsupported()
+}
+
 pub(crate) fn load_fs(_fstype: &str) {}
 
 pub(crate) fn knows_fs(_fstype: &str) -> bool {

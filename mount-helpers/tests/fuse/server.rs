@@ -277,3 +277,42 @@ fn names_known_absent_cost_no_call() {
     assert_eq!(fs::read_dir(w.path("d")).unwrap().count(), 20);
     m.unmount().unwrap();
 }
+
+/// A process that reads the attributes of a file that the kernel has not seen.
+fn waits_for(w: &World, name: &str) -> std::process::Child {
+    let mut stat = std::process::Command::new("stat");
+    stat.arg(w.path(name)).stdout(std::process::Stdio::null());
+    let child = stat.spawn().unwrap();
+    let wchan = format!("/proc/{}/wchan", child.id());
+    wait_for("the process to wait for FUSE", || {
+        fs::read_to_string(&wchan).is_ok_and(|w| w.contains("request_wait_answer"))
+    });
+    child
+}
+
+#[test]
+fn who_waits_for_an_absent_server_can_be_killed() {
+    let mut w = World::new();
+    let m = w.mount(Cache::Exclusive);
+    for name in [&b"a"[..], b"b"] {
+        w.fs.plant(name, b"x", 0o644);
+    }
+    w.cut();
+    let mut killed = waits_for(&w, "a");
+    let mut told = waits_for(&w, "b");
+    killed.kill().unwrap();
+    wait_for("the killed process to end", || {
+        killed.try_wait().unwrap().is_some()
+    });
+    // A signal that ends nobody is not seen by who waits.
+    let pid = nix::unistd::Pid::from_raw(told.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGWINCH).unwrap();
+    let mut later = waits_for(&w, "c");
+    later.kill().unwrap();
+    wait_for("another one to end", || later.try_wait().unwrap().is_some());
+    assert!(told.try_wait().unwrap().is_none());
+    w.serve();
+    assert!(told.wait().unwrap().success());
+    assert_eq!(fs::read(w.path("a")).unwrap(), b"x");
+    m.unmount().unwrap();
+}

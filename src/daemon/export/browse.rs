@@ -116,18 +116,19 @@ impl Table {
                 snapshot,
             });
         }
-        let (id, link_id) = match &old {
-            Some(old) => (old.id, old.link_id),
-            None => {
-                self.changed = after(self.changed, now);
-                (self.take_id(), self.take_id())
-            }
-        };
         let was = old.as_ref().map_or((0, 0), |o| o.changed);
         if old.as_ref().is_none_or(|o| o.rows != rows) {
+            let id = match &old {
+                Some(old) => old.id,
+                None => {
+                    self.changed = after(self.changed, now);
+                    self.take_id()
+                }
+            };
             let row = NameRow {
                 id,
-                link_id,
+                // Clients keep a link's target: another target is another link.
+                link_id: self.take_id(),
                 changed: after(was, now),
                 rows,
             };
@@ -221,6 +222,7 @@ mod tests {
         );
         assert_eq!(table.place(first.rows[1].id), None);
         assert_eq!(second.run(), "run-c");
+        assert_ne!(first.link_id, second.link_id);
     }
 
     #[test]

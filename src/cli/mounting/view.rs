@@ -1,0 +1,100 @@
+//! The host's one mount of the browse view, from which sealed trees are bound.
+//!
+//! A FUSE mount keeps for itself what the kernel has read through it. So where mounts are
+//! FUSE's, there is one beside the server's sockets, of all steps of all pockers, and
+//! every read-only mount of a step is a bind mount of its directory there: what one of them
+//! read is not read again by the next.
+
+use super::{Chosen, is_mounted, record, utf8};
+use crate::cli::config::Settings;
+use crate::cli::error::CliError;
+use crate::control::Client;
+use crate::control::api::{BROWSE_VIEW, Export};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use pocker_mount_helpers::{Cache, bind};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// The view's export.
+const EXPORT: &str = "/chroot";
+
+/// Where it is mounted.
+pub(super) fn dir(client: &Client) -> PathBuf {
+    client.endpoint().socket_dir.join("view")
+}
+
+/// Where the view shows an export, if it does.
+pub(super) fn place(export: &Export) -> Option<&Path> {
+    Path::new(&export.path).strip_prefix(EXPORT).ok()
+}
+
+/// Two commands would each find nothing there, and mount.
+pub(super) fn lock(client: &Client) -> Result<Flock<File>, CliError> {
+    let lock = client.endpoint().socket_dir.join("browse.lock");
+    File::create(&lock)
+        .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
+        .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))
+}
+
+/// Mounts it unless it is there. The lock is held.
+pub(super) fn show(chosen: &Chosen, client: &Client) -> Result<(), CliError> {
+    let dir = dir(client);
+    if is_served(&dir)? {
+        return Ok(());
+    }
+    make(&dir)?;
+    chosen.mount_at(client, &whole(), &dir, Cache::View)?;
+    record(client, &dir, BROWSE_VIEW, None)
+}
+
+/// Shows the browse view at its place unless it is there.
+pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), CliError> {
+    let _held = lock(client)?;
+    if is_served(at)? {
+        return Ok(());
+    }
+    make(at)?;
+    let chosen = Chosen::new(settings, client)?;
+    if chosen.helper.keeps_by_mount() {
+        show(&chosen, client)?;
+        bind(&dir(client), at)?.leak();
+    } else {
+        chosen.mount_at(client, &whole(), at, Cache::View)?;
+    }
+    record(client, at, BROWSE_VIEW, None)
+}
+
+fn whole() -> Export {
+    Export {
+        path: EXPORT.to_string(),
+        read_only: true,
+    }
+}
+
+fn make(dir: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(dir).map_err(|e| {
+        CliError::from_error(
+            format!("cannot make {} for the browse view", dir.display()),
+            &e,
+        )
+    })
+}
+
+/// Whether the view is mounted there. A mount helper that was killed leaves a mount that
+/// nobody serves: that one is unmounted.
+fn is_served(dir: &Path) -> Result<bool, CliError> {
+    if !is_mounted(dir)? {
+        return Ok(false);
+    }
+    // Of all calls the one for which the kernel keeps no answer.
+    match nix::sys::statvfs::statvfs(dir) {
+        Err(Errno::ENOTCONN) => {
+            crate::daemon::unmount(utf8(dir)?).map_err(|e| {
+                CliError::from_error(format!("cannot unmount {}", dir.display()), &e)
+            })?;
+            Ok(false)
+        }
+        _ => Ok(true),
+    }
+}
