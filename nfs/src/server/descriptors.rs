@@ -72,7 +72,13 @@ async fn send(stream: &UnixStream, opened: Result<OwnedFd>) -> io::Result<()> {
         .async_io(Interest::WRITABLE, || {
             let iov = [IoSlice::new(&bytes)];
             let flags = MsgFlags::MSG_NOSIGNAL;
-            Ok(sendmsg::<()>(stream.as_raw_fd(), &iov, rights, flags, None)?)
+            Ok(sendmsg::<()>(
+                stream.as_raw_fd(),
+                &iov,
+                rights,
+                flags,
+                None,
+            )?)
         })
         .await?;
     if sent == bytes.len() {

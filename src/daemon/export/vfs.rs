@@ -45,7 +45,7 @@ impl Exports {
                 Ok(At::Work { tree, id, node })
             }
             Name::Browse { row, node } => {
-                let (tree, name) = self.row_tree(row).ok_or(STALE)?;
+                let (tree, name) = self.row_tree(row)?;
                 Ok(At::Sealed {
                     tree,
                     row,

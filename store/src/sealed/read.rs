@@ -67,7 +67,11 @@ impl SealedTree {
                     expected: size,
                     found: meta.len(),
                 }),
-                Err(e) => Err(StoreError::io("look at blob", &self.blobs.area.path(&blob), e)),
+                Err(e) => Err(StoreError::io(
+                    "look at blob",
+                    &self.blobs.area.path(&blob),
+                    e,
+                )),
             }
         };
         open().map(Some).map_err(StoreError::log)
