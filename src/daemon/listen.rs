@@ -9,6 +9,7 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
 use pocker_nfs::server::{Options, Server};
 use std::net::SocketAddr;
@@ -47,7 +48,9 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         root_peer_only: true,
         ..Options::default()
     };
-    server.listen_unix(unix(&options.nfs_socket())?, local);
+    let nfs = options.nfs_socket();
+    server.listen_unix(unix(&nfs)?, local);
+    server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
     if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {

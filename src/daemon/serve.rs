@@ -202,7 +202,9 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     let _ = std::fs::remove_file(daemon.options.control_socket());
-    let _ = std::fs::remove_file(daemon.options.nfs_socket());
+    let nfs = daemon.options.nfs_socket();
+    let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));
+    let _ = std::fs::remove_file(nfs);
     Ok(())
 }
 

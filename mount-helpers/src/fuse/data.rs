@@ -3,8 +3,9 @@
 use super::attr::with_size;
 use super::export::{Entry, Export};
 use super::names::Maker;
+use super::passthrough::Passthrough;
 use super::table::Opened;
-use fuser::{Errno, FopenFlags};
+use fuser::{Errno, FileHandle, FopenFlags, ReplyOpen};
 use pocker_nfs::proto::fattr3;
 
 impl Export {
@@ -29,6 +30,28 @@ impl Export {
             Ok(Opened::Yes) => Some(Ok(FopenFlags::FOPEN_KEEP_CACHE)),
             Ok(Opened::Wait) => None,
             Err(e) => Some(Err(e)),
+        }
+    }
+
+    /// Whether a file never changes and is large enough for [`Export::open_large`].
+    pub(crate) fn is_large(&self, ino: u64) -> bool {
+        let attr = self.table.last_attr(ino);
+        self.settled(ino) && attr.is_ok_and(|attr| Passthrough::large(attr.size))
+    }
+
+    /// Answers the open of a large file that never changes.
+    pub(crate) async fn open_large(&self, ino: u64, reply: ReplyOpen) {
+        match (&self.passthrough, self.table.handle(ino)) {
+            (Some(passthrough), Ok(fh)) => passthrough.open(ino, &fh, reply).await,
+            (None, Ok(_)) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            (_, Err(e)) => reply.error(e),
+        }
+    }
+
+    /// One that [`Export::open_large`] counted was closed.
+    pub(crate) fn release_large(&self, ino: u64) {
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.release(ino);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::attr::file_attr;
 use super::hide::HiddenDir;
+use super::passthrough::Passthrough;
 use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
@@ -34,7 +35,7 @@ impl Policy {
     fn settled_from(&self) -> Option<u8> {
         match self.cache {
             Cache::Sealed | Cache::Exclusive => Some(0),
-            Cache::View => Some(2),
+            Cache::View | Cache::LargeView => Some(2),
             Cache::Shared => None,
         }
     }
@@ -42,7 +43,7 @@ impl Policy {
     /// All that is settled is sealed too, and the mount is read-only: files and directories
     /// are opened without a call.
     pub(crate) fn sealed(&self) -> bool {
-        matches!(self.cache, Cache::Sealed | Cache::View)
+        matches!(self.cache, Cache::Sealed | Cache::View | Cache::LargeView)
     }
 }
 
@@ -53,6 +54,8 @@ pub(crate) struct Export {
     pub policy: Policy,
     pub hidden: HiddenDir,
     pub dirs: Readings,
+    /// Where large files are not read by READs.
+    pub passthrough: Option<Passthrough>,
     /// Told after each removal, for those who wait to open.
     pub removals: Notify,
     notifier: OnceLock<Notifier>,
@@ -66,13 +69,19 @@ pub(crate) struct Entry {
 }
 
 impl Export {
-    pub(crate) fn new(remote: Remote, root: Fh, attr: fattr3, policy: Policy) -> Arc<Export> {
+    pub(crate) fn new(
+        remote: Remote,
+        (root, attr): (Fh, fattr3),
+        policy: Policy,
+        passthrough: Option<Passthrough>,
+    ) -> Arc<Export> {
         Arc::new(Export {
             remote,
             table: Table::new(root, attr, policy.settled_from()),
             policy,
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
+            passthrough,
             removals: Notify::new(),
             notifier: OnceLock::new(),
         })
@@ -111,7 +120,7 @@ impl Export {
         match self.policy.cache {
             _ if self.settled(ino) => LONG,
             // Who has just made a pocker mounts it from here, at once.
-            Cache::View => Duration::ZERO,
+            Cache::View | Cache::LargeView => Duration::ZERO,
             _ => SHORT,
         }
     }

@@ -15,6 +15,7 @@ mod fs;
 mod hide;
 mod meta;
 mod names;
+mod passthrough;
 mod process;
 mod reading;
 mod remote;

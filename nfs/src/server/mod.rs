@@ -4,6 +4,7 @@
 mod call;
 mod connection;
 mod counters;
+mod descriptors;
 mod inbox;
 mod latency;
 mod mounts;
@@ -31,7 +32,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 /// Connections of one listener; more are closed at once.
@@ -90,6 +91,27 @@ impl Server {
     }
 
     pub fn listen_unix(&self, listener: UnixListener, options: Options) {
+        self.listen_local(listener, options, spawn);
+    }
+
+    /// Where local helpers are given descriptors ([`crate::descriptors`]).
+    pub fn listen_descriptors(&self, listener: UnixListener, options: Options) {
+        self.listen_local(listener, options, |service, stream, peer, stop| {
+            let (asked, mut stop) = (service.clone(), stop.clone());
+            spawn_serving(service, peer.clone(), async move {
+                tokio::select! {
+                    served = descriptors::serve(asked, stream, peer) => served,
+                    // Nothing is half done that a helper cannot ask for again.
+                    _ = stop.wait_for(|stop| *stop) => Ok(()),
+                }
+            });
+        });
+    }
+
+    fn listen_local<F>(&self, listener: UnixListener, options: Options, spawn: F)
+    where
+        F: Fn(&Service, UnixStream, Peer, &watch::Receiver<bool>) + Send + 'static,
+    {
         let service = self.service.clone();
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
@@ -188,14 +210,21 @@ fn spawn<S>(service: &Service, stream: S, peer: Peer, stop: &watch::Receiver<boo
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let served = serve_connection(service.clone(), stream, peer.clone(), stop.clone());
+    spawn_serving(service, peer, served);
+}
+
+fn spawn_serving<F>(service: &Service, peer: Peer, served: F)
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
     let Some(open) = Open::new(&service.live) else {
         tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");
         return;
     };
-    let (service, stop) = (service.clone(), stop.clone());
     tokio::spawn(async move {
         let _open = open;
-        if let Err(e) = serve_connection(service, stream, peer.clone(), stop).await {
+        if let Err(e) = served.await {
             tracing::debug!(?peer, "a connection ended: {e}");
         }
     });

@@ -10,6 +10,7 @@ use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{self as st, Node, OpCx, ROOT};
 use pocker_store::work::{WorkClass, WorkTree};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
@@ -44,7 +45,7 @@ impl Exports {
                 Ok(At::Work { tree, id, node })
             }
             Name::Browse { row, node } => {
-                let (tree, name) = self.row_tree(row).ok_or(STALE)?;
+                let (tree, name) = self.row_tree(row)?;
                 Ok(At::Sealed {
                     tree,
                     row,
@@ -558,6 +559,15 @@ impl Vfs for Exports {
         }
         let (tree, _, node) = self.work(fh)?;
         change(cx, |op| tree.removexattr(op, node, name)).map(drop)
+    }
+
+    fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
+        let At::Sealed { tree, node, .. } = self.at(fh)? else {
+            return Err(nfsstat3::NFS3ERR_NOTSUPP);
+        };
+        let file = tree.file(&convert::creds(cx.caller), node);
+        let file = file.map_err(convert::status)?;
+        file.map(OwnedFd::from).ok_or(nfsstat3::NFS3ERR_NOTSUPP)
     }
 }
 
