@@ -6,6 +6,8 @@
 //! length from the wire must never allocate.
 
 pub mod client;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod portmap;
 pub mod proto;
 mod rpc;

@@ -4,6 +4,9 @@
 mod call;
 mod connection;
 mod counters;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+mod guests;
 mod inbox;
 mod latency;
 mod mounts;
@@ -21,12 +24,15 @@ mod udp;
 pub use call::Programs;
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use guests::CONNECTIONS_MAX;
 pub use latency::{BUCKETS, Times};
 pub use mounts::{Mounted, Mounts};
 pub use room::{Pool, SERVER_HELD};
 
 use crate::portmap::Mapping;
 use crate::vfs::{Peer, Vfs};
+use guests::Guests;
+use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,15 +40,25 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
 
-/// Connections of one listener; more are closed at once.
-const CONNECTIONS_MAX: usize = 4096;
 /// What a listener asks of its peers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// TCP: the source port is below 1024, so root opened it.
     pub reserved_port: bool,
     /// Unix: the peer is root, or who runs the server.
     pub root_peer_only: bool,
+    /// Connections at once, [`CONNECTIONS_MAX`] at most.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            reserved_port: false,
+            root_peer_only: false,
+            connections: CONNECTIONS_MAX,
+        }
+    }
 }
 
 /// A server and its listeners.
@@ -55,13 +71,9 @@ pub struct Server {
 struct Open(Arc<watch::Sender<usize>>);
 
 impl Open {
-    fn new(live: &Arc<watch::Sender<usize>>) -> Option<Open> {
-        let counted = live.send_if_modified(|open| {
-            let fits = *open < CONNECTIONS_MAX;
-            *open += usize::from(fits);
-            fits
-        });
-        counted.then(|| Open(live.clone()))
+    fn new(live: &Arc<watch::Sender<usize>>) -> Open {
+        live.send_modify(|open| *open += 1);
+        Open(live.clone())
     }
 }
 
@@ -91,6 +103,7 @@ impl Server {
 
     pub fn listen_unix(&self, listener: UnixListener, options: Options) {
         let service = self.service.clone();
+        let guests = Guests::new(options.connections);
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -106,7 +119,7 @@ impl Server {
                 };
                 let own = nix::unistd::geteuid().as_raw();
                 if options.root_peer_only && cred.uid() != 0 && cred.uid() != own {
-                    tracing::warn!(uid = cred.uid(), "refused a connection that is not root's");
+                    guests.complain(&format!("it is not root's, but of uid {}", cred.uid()));
                     continue;
                 }
                 let peer = Peer::Unix {
@@ -114,7 +127,7 @@ impl Server {
                     gid: cred.gid(),
                     pid: cred.pid(),
                 };
-                spawn(&service, stream, peer, &stop);
+                spawn(&service, &guests, stream, peer, &stop);
             }
         });
     }
@@ -130,18 +143,20 @@ impl Server {
     }
 
     /// A portmapper that tells of these, for anybody who asks.
-    pub fn listen_portmap(&self, tcp: TcpListener, udp: UdpSocket, mappings: Vec<Mapping>) {
+    pub fn listen_portmap(
+        &self,
+        tcp: TcpListener,
+        udp: UdpSocket,
+        options: Options,
+        mappings: Vec<Mapping>,
+    ) {
         let service = self.service.serving(Programs::Portmap(mappings.into()));
-        udp::serve(
-            service.clone(),
-            udp,
-            Options::default(),
-            self.stop.subscribe(),
-        );
-        self.listen(tcp, Options::default(), service);
+        udp::serve(service.clone(), udp, options, self.stop.subscribe());
+        self.listen(tcp, options, service);
     }
 
     fn listen(&self, listener: TcpListener, options: Options, service: Service) {
+        let guests = Guests::new(options.connections);
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -153,12 +168,14 @@ impl Server {
                     continue;
                 };
                 if options.reserved_port && addr.port() >= 1024 {
-                    tracing::warn!(%addr, "refused a connection from a port that anybody may use");
+                    guests.complain(&format!("anybody may use the port of {addr}"));
                     continue;
                 }
                 // Replies are whole when they are written: waiting for more gains nothing.
                 let _ = stream.set_nodelay(true);
-                spawn(&service, stream, Peer::Tcp(addr), &stop);
+                // A client that crashed must not keep its place for ever.
+                let _ = setsockopt(&stream, KeepAlive, &true);
+                spawn(&service, &guests, stream, Peer::Tcp(addr), &stop);
             }
         });
     }
@@ -184,19 +201,29 @@ async fn taken<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-fn spawn<S>(service: &Service, stream: S, peer: Peer, stop: &watch::Receiver<bool>)
-where
+fn spawn<S>(
+    service: &Service,
+    guests: &Arc<Guests>,
+    stream: S,
+    peer: Peer,
+    stop: &watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(open) = Open::new(&service.live) else {
-        tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");
+    let Some((place, give_way)) = guests.admit(&peer) else {
         return;
     };
+    let open = Open::new(&service.live);
     let (service, stop) = (service.clone(), stop.clone());
     tokio::spawn(async move {
-        let _open = open;
-        if let Err(e) = serve_connection(service, stream, peer.clone(), stop).await {
-            tracing::debug!(?peer, "a connection ended: {e}");
+        let _places = (open, place);
+        tokio::select! {
+            ended = serve_connection(service, stream, peer.clone(), stop) => {
+                if let Err(e) = ended {
+                    tracing::debug!(?peer, "a connection ended: {e}");
+                }
+            }
+            _ = give_way => tracing::debug!(?peer, "a connection gave way to another peer's"),
         }
     });
 }
