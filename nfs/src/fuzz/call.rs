@@ -7,7 +7,7 @@ use crate::proto::*;
 use crate::rpc::*;
 use crate::server::fuzz::{cost, ran};
 use crate::server::{Programs, Service};
-use crate::vfs::Caller;
+use crate::vfs::{Caller, Vfs};
 use crate::xdr::Reader;
 use std::sync::Arc;
 
@@ -137,4 +137,53 @@ fn written(again: &[u8], args: &[u8]) {
     assert_eq!(a.bytes(16), b.bytes(16), "offset, count and stable");
     let (a, b) = (a.opaque(again.len()), b.opaque(args.len()));
     assert!(matches!((a, b), (Ok(a), Ok(b)) if b.starts_with(a)));
+}
+
+/// The engine over a file system that is to be fuzzed itself.
+pub struct Engine(Service);
+
+/// How a call that was accepted ended.
+pub struct Ended {
+    pub status: u32,
+    /// What is behind the status of a success; nothing for a failure.
+    pub results: Vec<u8>,
+}
+
+impl Engine {
+    pub fn new(vfs: Arc<dyn Vfs>) -> Engine {
+        Engine(Service::new(vfs))
+    }
+
+    /// `None` where the arguments do not decode. The reply's shape is the RFC's.
+    pub fn ask(
+        &self,
+        (program, version, procedure): (u32, u32, u32),
+        caller: &Caller,
+        xid: u32,
+        args: &[u8],
+    ) -> Option<Ended> {
+        let mut record = Vec::new();
+        put_call(&mut record, xid, program, version, procedure, caller);
+        record.extend_from_slice(args);
+        let mut out = Vec::new();
+        ran(&self.0, &record, &mut out);
+        assert!(out.len() <= cost(&record), "more than is held for it");
+        let reply = out.get(4..).unwrap_or_default();
+        let mut r = Reader::new(reply);
+        let mut word = || r.u32().unwrap_or_else(|_| panic!("a short reply"));
+        assert_eq!([word(), word(), word(), word(), word()], [xid, 1, 0, 0, 0]);
+        match word() {
+            0 => {}
+            4 => return None,
+            other => panic!("procedure {procedure}: accept_stat {other}"),
+        }
+        let Some(status) = shape::check(program, procedure, r) else {
+            panic!("procedure {procedure}: not its results")
+        };
+        let results = match status {
+            0 => r.rest().get(4..).unwrap_or_default().to_vec(),
+            _ => Vec::new(),
+        };
+        Some(Ended { status, results })
+    }
 }

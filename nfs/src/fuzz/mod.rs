@@ -9,6 +9,6 @@ mod records;
 mod replies;
 mod shape;
 
-pub use call::{call, call_bound};
+pub use call::{Ended, Engine, call, call_bound};
 pub use records::{records, records_bound};
 pub use replies::{replies, replies_bound};
