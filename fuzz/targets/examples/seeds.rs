@@ -57,7 +57,11 @@ async fn pass(
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         {
             let Ok(mut said) = said.lock() else { return };
-            let into = if calls { &mut said.calls } else { &mut said.replies };
+            let into = if calls {
+                &mut said.calls
+            } else {
+                &mut said.replies
+            };
             into.extend_from_slice(&buffer[..n]);
         }
         if to.write_all(&buffer[..n]).await.is_err() {
@@ -321,18 +325,38 @@ fn by_hand() -> Result<()> {
     let gss = words(&[9, 0, 2, NFS_PROGRAM, 3, 1, 6, 4, 0, 0, 0]);
     put("call", "rpcsec-gss", &gss)?;
     put("call", "rpc-version-3", &words(&[9, 0, 3, NFS_PROGRAM, 3]))?;
-    put("call", "auth-none", &words(&[9, 0, 2, NFS_PROGRAM, 3, 0, 0, 0, 0, 0]))?;
+    put(
+        "call",
+        "auth-none",
+        &words(&[9, 0, 2, NFS_PROGRAM, 3, 0, 0, 0, 0, 0]),
+    )?;
     // Cut, zero bytes behind it (in eights), and the stream.
     let stream = |cut: u8, tail: u16, stream: &[u32]| {
         let [high, low] = tail.to_be_bytes();
         [&[cut, high, low][..], &words(stream)].concat()
     };
     const LAST: u32 = 1 << 31;
-    put("records", "a-megabyte", &stream(2, 1 << 14, &[LAST | 1 << 17]))?;
-    put("records", "longest", &stream(0, u16::MAX, &[LAST | (1 << 20) + 4096]))?;
-    put("records", "too-long", &stream(0, 9, &[LAST | (1 << 20) + 4097]))?;
+    put(
+        "records",
+        "a-megabyte",
+        &stream(2, 1 << 14, &[LAST | 1 << 17]),
+    )?;
+    put(
+        "records",
+        "longest",
+        &stream(0, u16::MAX, &[LAST | (1 << 20) + 4096]),
+    )?;
+    put(
+        "records",
+        "too-long",
+        &stream(0, 9, &[LAST | (1 << 20) + 4097]),
+    )?;
     put("records", "endless-zeros", &stream(2, 4000, &[4, 1]))?;
-    put("records", "grows", &stream(2, 9000, &[20_000, 0, 7, LAST | 40_000]))?;
+    put(
+        "records",
+        "grows",
+        &stream(2, 9000, &[20_000, 0, 7, LAST | 40_000]),
+    )?;
     Ok(())
 }
 

@@ -39,12 +39,42 @@ use pocker_store::fuzz as store;
 pub const TARGETS: [Target; 8] = [
     target!("records", nfs::records, nfs::records_bound, 10_000, 8 << 10),
     target!("call", nfs::call, nfs::call_bound, 40_000, 2 << 10),
-    target!("replies", nfs::replies, nfs::replies_bound, 100_000, 4 << 10),
-    target!("handles", exports::handles, exports::handles_bound, 100_000, 128),
-    target!("exports", exports::exports, exports::exports_bound, 1_000, 2 << 10),
-    target!("objects", store::objects, store::objects_bound, 40_000, 8 << 10),
+    target!(
+        "replies",
+        nfs::replies,
+        nfs::replies_bound,
+        100_000,
+        4 << 10
+    ),
+    target!(
+        "handles",
+        exports::handles,
+        exports::handles_bound,
+        100_000,
+        128
+    ),
+    target!(
+        "exports",
+        exports::exports,
+        exports::exports_bound,
+        1_000,
+        2 << 10
+    ),
+    target!(
+        "objects",
+        store::objects,
+        store::objects_bound,
+        40_000,
+        8 << 10
+    ),
     target!("rows", store::rows, store::rows_bound, 100_000, 2 << 10),
-    target!("journal", store::journal, store::journal_bound, 10_000, 2 << 10),
+    target!(
+        "journal",
+        store::journal,
+        store::journal_bound,
+        10_000,
+        2 << 10
+    ),
 ];
 
 /// The target of that name.

@@ -6,6 +6,9 @@ use pocker_fuzz_targets::mutate::{Random, mutate};
 use pocker_fuzz_targets::{TARGETS, Target, target};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+/// Bytes shown of an input that fails.
+const SHOWN: usize = 256;
+
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     match text.parse() {
@@ -15,8 +18,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn seed() -> u64 {
-    number("POCKER_FUZZ_SEED")
-        .unwrap_or_else(|| u64::from(getrandom::u32().expect("random bytes")))
+    number("POCKER_FUZZ_SEED").unwrap_or_else(|| u64::from(getrandom::u32().expect("random bytes")))
 }
 
 /// Runs one input; one that fails is printed, so that it can be kept.
@@ -31,7 +33,7 @@ fn one(target: &Target, data: &[u8], what: &str) {
         target.name,
         data.len(),
         kept.display(),
-        data.escape_ascii()
+        data[..data.len().min(SHOWN)].escape_ascii()
     );
     resume_unwind(panic);
 }
@@ -55,11 +57,18 @@ fn fuzz(name: &str) {
     one(target, b"", "the empty input");
     let seed = seed();
     let runs = target.runs * number("POCKER_FUZZ_TIMES").unwrap_or(1);
-    println!("{name}: {} kept inputs, {runs} new ones, POCKER_FUZZ_SEED={seed}", corpus.len());
+    println!(
+        "{name}: {} kept inputs, {runs} new ones, POCKER_FUZZ_SEED={seed}",
+        corpus.len()
+    );
     let mut random = Random::new(seed);
     for nth in 0..runs {
         let data = mutate(&corpus, &mut random, target.longest);
-        one(target, &data, &format!("input {nth} of POCKER_FUZZ_SEED={seed}"));
+        one(
+            target,
+            &data,
+            &format!("input {nth} of POCKER_FUZZ_SEED={seed}"),
+        );
     }
 }
 
@@ -86,6 +95,9 @@ fn every_target_is_run_here_and_by_libfuzzer() {
     for name in names {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
         let glue = std::fs::read_to_string(format!("{fuzz}/fuzz_targets/{name}.rs"));
-        assert!(glue.is_ok_and(|text| text.contains(&format!("\"{name}\""))), "{name}");
+        assert!(
+            glue.is_ok_and(|text| text.contains(&format!("\"{name}\""))),
+            "{name}"
+        );
     }
 }

@@ -70,8 +70,14 @@ const ENTRIES: u64 = 40;
 
 /// What the engine promises of a name (the trait's own words).
 fn check(name: &[u8], dots: bool) {
-    assert!(!name.is_empty() && name.len() <= NAME_MAX, "a name's length");
-    assert!(!name.contains(&b'/') && !name.contains(&0), "a name's bytes");
+    assert!(
+        !name.is_empty() && name.len() <= NAME_MAX,
+        "a name's length"
+    );
+    assert!(
+        !name.contains(&b'/') && !name.contains(&0),
+        "a name's bytes"
+    );
     assert!(dots || name != b"." && name != b"..", "a name of dots");
 }
 
@@ -196,14 +202,7 @@ impl Vfs for Echo {
         self.see(Again::of(9).fh(dir).opaque(name).sattr(attr));
         Ok(made())
     }
-    fn symlink(
-        &self,
-        _: &Cx,
-        dir: &Fh,
-        name: &[u8],
-        target: &[u8],
-        attr: &sattr3,
-    ) -> Result<Made> {
+    fn symlink(&self, _: &Cx, dir: &Fh, name: &[u8], target: &[u8], attr: &sattr3) -> Result<Made> {
         check(name, false);
         assert!(!target.is_empty() && target.len() <= PATH_MAX && !target.contains(&0));
         let again = Again::of(10).fh(dir).opaque(name).sattr(attr);

@@ -139,11 +139,18 @@ mod tests {
     fn who_has_most_gives_way_to_who_has_less() {
         let guests = Guests::new(8);
         let mut greedy: Vec<_> = (0..8).map(|_| guests.admit(&from(1)).unwrap()).collect();
-        assert!(guests.admit(&from(1)).is_none(), "it has as many as anybody");
+        assert!(
+            guests.admit(&from(1)).is_none(),
+            "it has as many as anybody"
+        );
         let (mut others, mut cut) = (Vec::new(), 0);
         for other in [2, 3, 2, 3, 2, 3] {
             others.extend(guests.admit(&from(other)));
-            cut = greedy.iter_mut().filter_map(|g| g.1.try_recv().ok()).count() + cut;
+            cut = greedy
+                .iter_mut()
+                .filter_map(|g| g.1.try_recv().ok())
+                .count()
+                + cut;
         }
         // 8 are shared as 3, 3 and 2 at the evenest, and nobody takes from who has no more.
         assert_eq!((others.len(), cut), (5, 5));

@@ -52,8 +52,14 @@ fn name(kind: u8, rest: &[u8]) -> Option<Name> {
     let id = u64::from_be_bytes(*id);
     let node = || Some(u64::from_be_bytes(*rest.first_chunk()?));
     Some(match kind % 4 {
-        0 => Name::Work { tree: id, node: node()? },
-        1 => Name::Browse { row: id, node: node()? },
+        0 => Name::Work {
+            tree: id,
+            node: node()?,
+        },
+        1 => Name::Browse {
+            row: id,
+            node: node()?,
+        },
         2 => Name::Synthetic { id },
         _ => {
             let (kind, bytes) = rest.split_first_chunk()?;

@@ -80,7 +80,11 @@ pub fn journal(data: &[u8]) {
     let applied = Mark {
         generation: u64::from(applied % 4),
         // Far beyond the file, and inside it.
-        offset: if *offset == 255 { u64::MAX } else { u64::from(*offset) * 3 },
+        offset: if *offset == 255 {
+            u64::MAX
+        } else {
+            u64::from(*offset) * 3
+        },
     };
     let generations = [u64::from(first % 8), u64::from(second % 8)];
     let mut files = generations.map(|generation| Made::new(generation));
