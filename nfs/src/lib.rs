@@ -7,6 +7,8 @@
 
 pub mod client;
 pub mod descriptors;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod portmap;
 pub mod proto;
 mod rpc;

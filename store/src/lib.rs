@@ -6,6 +6,8 @@ pub mod blob;
 mod cache;
 mod error;
 pub mod fsck;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gc;
 mod index;
 mod ingest;

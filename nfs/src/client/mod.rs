@@ -5,6 +5,10 @@
 
 mod calls;
 mod connect;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    pub use super::replies::{directory, made, results, stable};
+}
 mod link;
 mod replies;
 #[cfg(test)]

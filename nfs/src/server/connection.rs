@@ -88,7 +88,7 @@ impl Service {
     }
 
     /// The same service for a listener that answers other programs.
-    pub(super) fn serving(&self, programs: Programs) -> Service {
+    pub(crate) fn serving(&self, programs: Programs) -> Service {
         Service {
             programs,
             ..self.clone()

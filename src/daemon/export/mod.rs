@@ -5,6 +5,8 @@
 
 mod browse;
 pub mod convert;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod granted;
 mod handle;
 mod host;

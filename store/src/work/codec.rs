@@ -66,6 +66,21 @@ impl<'a> Dec<'a> {
             minor: self.u32()?,
         })
     }
+    pub fn flag(&mut self) -> Result<bool, Errno> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Errno::Io),
+        }
+    }
+    /// Nothing follows: what is behind a row was never written by us.
+    pub fn end(&self) -> Result<(), Errno> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Errno::Io)
+        }
+    }
     pub fn bytes(&mut self) -> Result<&'a [u8], Errno> {
         let n = self.u32()? as usize;
         self.take(n)
@@ -163,9 +178,9 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         atime: d.time()?,
         mtime: d.time()?,
         ctime: d.time()?,
-        verifier: match d.u8()? {
-            0 => None,
-            _ => Some(d.array()?),
+        verifier: match d.flag()? {
+            false => None,
+            true => Some(d.array()?),
         },
         xattrs: Xattrs::new(),
         what: What::Fifo,
@@ -191,6 +206,7 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         k if k == Kind::Block as u8 => What::Block(d.rdev()?),
         _ => return Err(Errno::Io),
     };
+    d.end()?;
     Ok((n, content))
 }
 
@@ -202,9 +218,9 @@ fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
         },
         1 => ContentRow::Inline,
         2 => ContentRow::Staged {
-            base: match d.u8()? {
-                0 => None,
-                _ => Some((
+            base: match d.flag()? {
+                false => None,
+                true => Some((
                     Base {
                         digest: Digest(d.array()?),
                         size: d.u64()?,
@@ -239,13 +255,14 @@ pub(super) fn decode_changed(row: &[u8]) -> Result<Changed, Errno> {
     let node = decode_attr(d)?;
     let wcc = decode_wcc(d)?.ok_or(Errno::Io)?;
     let to = decode_wcc(d)?;
+    d.end()?;
     Ok(Changed { node, wcc, to })
 }
 
 fn decode_wcc(d: &mut Dec) -> Result<Option<Wcc>, Errno> {
-    Ok(match d.u8()? {
-        0 => None,
-        _ => Some(Wcc {
+    Ok(match d.flag()? {
+        false => None,
+        true => Some(Wcc {
             before: decode_attr(d)?,
             after: decode_attr(d)?,
         }),

@@ -68,6 +68,10 @@ impl Journal {
                 std::cmp::Ordering::Equal => applied.offset.max(HEADER),
                 std::cmp::Ordering::Greater => HEADER,
             };
+            if from > part.room.max(HEADER) {
+                let why = "the journal is shorter than what work.db has of it";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             part.end = from;
             if part.generation > 0 {
                 part.replay(&mut rows)?;
@@ -185,10 +189,10 @@ impl Part {
     fn begin(&mut self, generation: u64) -> io::Result<()> {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(|_| io::Error::other("no random bytes"))?;
-        let header = [*MAGIC, generation.to_le_bytes(), salt];
-        self.file.write_all_at(header.as_flattened(), 0)?;
+        let salt = u64::from_le_bytes(salt);
+        self.file.write_all_at(&header(generation, salt), 0)?;
         (self.generation, self.end) = (generation, HEADER);
-        self.salt = u64::from_le_bytes(salt);
+        self.salt = salt;
         self.room = self.room.max(HEADER);
         Ok(())
     }
@@ -215,11 +219,7 @@ impl Part {
     }
 
     fn crc(&self, rows: &[u8]) -> u32 {
-        let mut crc = Hasher::new();
-        crc.update(&self.generation.to_le_bytes());
-        crc.update(&self.salt.to_le_bytes());
-        crc.update(rows);
-        crc.finalize()
+        crc(self.generation, self.salt, rows)
     }
 
     /// Reads frames from `end` on, up to what is none.
@@ -256,4 +256,32 @@ impl Part {
             self.end = next;
         }
     }
+}
+
+fn header(generation: u64, salt: u64) -> [u8; HEADER as usize] {
+    let mut header = [0; HEADER as usize];
+    let words = [*MAGIC, generation.to_le_bytes(), salt.to_le_bytes()];
+    header.copy_from_slice(words.as_flattened());
+    header
+}
+
+fn crc(generation: u64, salt: u64, rows: &[u8]) -> u32 {
+    let mut crc = Hasher::new();
+    crc.update(&generation.to_le_bytes());
+    crc.update(&salt.to_le_bytes());
+    crc.update(rows);
+    crc.finalize()
+}
+
+/// A file's first bytes.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz_header(generation: u64, salt: u64) -> Vec<u8> {
+    header(generation, salt).to_vec()
+}
+
+/// A whole frame of that turn around bytes that may be rows.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz_frame(generation: u64, salt: u64, rows: &[u8]) -> Vec<u8> {
+    let head = [rows.len() as u32, crc(generation, salt, rows)].map(u32::to_le_bytes);
+    [head.as_flattened(), rows].concat()
 }
