@@ -1,11 +1,8 @@
 mod data;
 mod dirs;
-mod model;
-mod ops;
 mod perms;
 mod recovery;
 mod sealing;
-mod world;
 
 use super::*;
 use crate::Store;
