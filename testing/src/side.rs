@@ -124,7 +124,7 @@ impl<'a> Together<'a> {
             after: &self.model,
             outcome,
         };
-        for side in &mut self.sides {
+        for (side, ctimes) in self.sides.iter_mut().zip(&mut self.ctimes) {
             let departure = side.departs(&turn);
             let expected = match departure {
                 None => outcome.map(drop),
@@ -133,6 +133,8 @@ impl<'a> Together<'a> {
                     match d.answer {
                         Some(answer) => answer,
                         None => {
+                            // What was not done there has not changed.
+                            outcome.ok().map(|id| ctimes.remove(&id));
                             side.catch_up(&turn);
                             continue;
                         }

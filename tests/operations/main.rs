@@ -3,10 +3,8 @@
 
 mod kernel;
 mod mount;
-mod server;
 #[path = "../support/mod.rs"]
 mod support;
-mod sys;
 mod wire;
 
 use mount::MountSide;
@@ -17,9 +15,9 @@ use pocker_testing::seed;
 use pocker_testing::side::{Side, Together};
 use pocker_testing::store_side::{Bench, StoreSide};
 use proptest::test_runner::TestRunner;
-use server::Server;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use support::server::Server;
 use wire::WireSide;
 
 /// What every case begins with.

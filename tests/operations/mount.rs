@@ -1,8 +1,9 @@
 //! A mount beside the model: system calls, made by threads that are each somebody, on a
 //! tree that the FUSE helper mounted.
 
-use crate::server::Server;
-use crate::{kernel, sys};
+use crate::kernel;
+use crate::support::server::Server;
+use crate::support::sys;
 use nix::errno::Errno as Host;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat, utimensat};

@@ -1,7 +1,7 @@
 //! The wire beside the model: NFSv3 calls on the server's socket, with each caller's
 //! credentials, by this project's own client.
 
-use crate::server::Server;
+use crate::support::server::Server;
 use pocker::control::api::TreeInfo;
 use pocker_nfs::client::{Client, ClientError, ClientLimits, Creds, UnixConnect};
 use pocker_nfs::proto::*;

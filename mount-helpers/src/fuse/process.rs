@@ -28,6 +28,9 @@ use tokio::runtime::{Handle, Runtime};
 /// How long a mount waits for the server to name an export's root.
 pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long the end of a mount waits to have told the server.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How long the server may be away before mounts are given up whose session is closed:
 /// who used them has been killed, but cannot end before its last call is answered. An
 /// auto-started server is back within a second.
@@ -204,7 +207,7 @@ fn serve(
     fds: (OwnedFd, OwnedFd),
     mut answer: UnixStream,
 ) {
-    let started = start(runtime, client, stable, mount, fds);
+    let started = start(runtime, client.clone(), stable, mount, fds);
     let said = match &started {
         Ok(_) => Answer::Serving,
         Err(f) => Answer::Failed {
@@ -222,6 +225,18 @@ fn serve(
     let _ = sent;
     if let Err(cause) = session.run() {
         eprintln!("pocker mount-helper: a mount ended: {cause}");
+    }
+    runtime.block_on(farewell(&client, &mount.export));
+}
+
+/// Tells the server, whose log and list say so, that a mount is gone. One that is away need not
+/// know, and must not be waited for: whoever waits has it started again.
+async fn farewell(client: &Client, export: &[u8]) {
+    let mut health = client.health();
+    tokio::select! {
+        _ = client.umount(export) => {}
+        _ = health.wait_for(|h| !matches!(h, Health::Connected)) => {}
+        () = tokio::time::sleep(FAREWELL) => {}
     }
 }
 

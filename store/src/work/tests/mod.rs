@@ -1,5 +1,8 @@
+mod counters;
 mod data;
 mod dirs;
+mod large;
+mod many;
 mod perms;
 mod recovery;
 mod sealing;

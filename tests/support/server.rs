@@ -1,15 +1,17 @@
-//! A real server for both sides that need one: killed, started again, and asked for trees.
+//! A real server, for tests that ask it over its sockets: killed, started again, and asked
+//! for trees.
 
-use crate::support::{PATIENCE, World};
-use pocker::control::Client;
+use super::{PATIENCE, World, until};
 use pocker::control::api::{NewTree, Purpose, SealRequest, TreeInfo};
 use pocker::control::connect::Endpoint;
+use pocker::control::{Client, ClientError};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::process::Child;
 
 pub struct Server {
     pub world: World,
+    disks: Vec<PathBuf>,
     process: RefCell<Option<Child>>,
     client: RefCell<Option<Client>>,
     seals: Cell<u64>,
@@ -17,8 +19,14 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::of(World::new(), Vec::new())
+    }
+
+    /// In a world that was prepared; `disks` are unmounted in the end.
+    pub fn of(world: World, disks: Vec<PathBuf>) -> Server {
         let server = Server {
-            world: World::new(),
+            world,
+            disks,
             process: RefCell::new(None),
             client: RefCell::new(None),
             seals: Cell::new(0),
@@ -50,7 +58,7 @@ impl Server {
         let child = command.stderr(log).spawn().expect("pocker starts");
         *self.process.borrow_mut() = Some(child);
         let mut client = None;
-        crate::support::until("the server answers", || {
+        until("the server answers", || {
             client = Client::open(self.endpoint()).ok();
             client.is_some()
         });
@@ -67,7 +75,7 @@ impl Server {
         self.run();
     }
 
-    fn ask<T>(&self, what: impl FnOnce(&Client) -> T) -> T {
+    pub fn ask<T>(&self, what: impl FnOnce(&Client) -> T) -> T {
         what(self.client.borrow().as_ref().expect("a server runs"))
     }
 
@@ -81,18 +89,23 @@ impl Server {
         self.ask(|client| client.new_tree(&new)).expect("a tree")
     }
 
+    /// The snapshot's name.
     pub fn seal(&self, tree: u64) -> String {
+        self.try_seal(tree).expect("sealed")
+    }
+
+    pub fn try_seal(&self, tree: u64) -> Result<String, ClientError> {
         self.seals.set(self.seals.get() + 1);
         let request = SealRequest {
             key: format!("{:064x}", self.seals.get()),
             claim: None,
             parent: None,
-            instruction: "EXEC operations".to_owned(),
+            instruction: "EXEC true".to_owned(),
             upstream: None,
             source_date_epoch: None,
         };
-        let sealed = self.ask(|client| client.seal(tree, &request));
-        sealed.expect("sealed").snapshot
+        let sealed = self.ask(|client| client.seal(tree, &request))?;
+        Ok(sealed.snapshot)
     }
 
     pub fn drop_tree(&self, tree: u64) {
@@ -106,6 +119,10 @@ impl Drop for Server {
         let _ = self.world.pocker(&["serve", "--stop"]);
         if let Some(mut child) = self.process.borrow_mut().take() {
             let _ = child.wait();
+        }
+        for disk in &self.disks {
+            // The server's last descriptor may close a moment later.
+            let _ = nix::mount::umount2(disk, nix::mount::MntFlags::MNT_DETACH);
         }
     }
 }
