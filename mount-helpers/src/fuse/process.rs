@@ -30,6 +30,9 @@ use tokio::runtime::{Handle, Runtime};
 /// How long a mount waits for the server to name an export's root.
 pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long the end of a mount waits to have told the server.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// How long the server may be away before mounts are given up whose session is closed:
 /// who used them has been killed, but cannot end before its last call is answered. An
 /// auto-started server is back within a second.
@@ -215,6 +218,7 @@ fn serve(
     fds: (OwnedFd, OwnedFd),
     mut answer: UnixStream,
 ) {
+    let client = reached.client.clone();
     let started = start(runtime, reached, mount, fds);
     let said = match &started {
         Ok(_) => Answer::Serving,
@@ -233,6 +237,18 @@ fn serve(
     let _ = sent;
     if let Err(cause) = session.run() {
         eprintln!("pocker mount-helper: a mount ended: {cause}");
+    }
+    runtime.block_on(farewell(&client, &mount.export));
+}
+
+/// Tells the server, whose log and list say so, that a mount is gone. One that is away need not
+/// know, and must not be waited for: whoever waits has it started again.
+async fn farewell(client: &Client, export: &[u8]) {
+    let mut health = client.health();
+    tokio::select! {
+        _ = client.umount(export) => {}
+        _ = health.wait_for(|h| !matches!(h, Health::Connected)) => {}
+        () = tokio::time::sleep(FAREWELL) => {}
     }
 }
 

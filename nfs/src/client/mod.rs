@@ -15,7 +15,7 @@ mod replies;
 mod tests;
 
 pub use connect::{Connect, Stream, TcpConnect, UnixConnect};
-pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, ReadReply, WriteReply};
+pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, PathConf, ReadReply, WriteReply};
 
 use crate::proto::nfsstat3;
 use crate::rpc::{finish_record, put_call, start_record};

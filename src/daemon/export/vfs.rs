@@ -9,7 +9,7 @@ use pocker_nfs::vfs::*;
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{self as st, Node, OpCx, ROOT};
-use pocker_store::work::{WorkClass, WorkTree};
+use pocker_store::work::{LINK_MAX, MAX_FILE, WorkClass, WorkTree};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
 const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
 /// Largest READ and WRITE: a power of two, as some clients need.
 const IO_MAX: u32 = 1 << 20;
-/// Largest file: what a signed 64-bit offset reaches.
-const FILE_MAX: u64 = i64::MAX as u64;
 
 /// What a handle leads to.
 enum At {
@@ -490,12 +488,15 @@ impl Vfs for Exports {
     }
 
     fn fsinfo(&self, cx: &Cx, fh: &Fh) -> Result<(FsInfo, fattr3)> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.fsinfo(graft, &file, IO_MAX);
+        }
         let attr = self.getattr(cx, fh)?;
         Ok((
             FsInfo {
                 io_max: IO_MAX,
-                max_file_size: FILE_MAX,
-                link_max: 65_000,
+                max_file_size: MAX_FILE,
+                link_max: LINK_MAX,
             },
             attr,
         ))

@@ -9,6 +9,7 @@
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
+use crate::blob::write_sparse;
 use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use parking_lot::{Mutex, MutexGuard};
@@ -351,13 +352,26 @@ impl Staged {
         let mut buffer = Vec::with_capacity(SEAL_BUFFER);
         for part in parts {
             let mut at = part.from;
+            // Where the data that is looked at ends, and a hole may begin.
+            let mut data_to = at;
             while at < part.to {
-                let count = (part.to - at).min(SEAL_BUFFER as u64);
+                if part.base {
+                    data_to = part.to;
+                } else if at == data_to {
+                    // Holes are hashed unread: reading would fill the page cache with them.
+                    let data = crate::sys::next_data(&file, at).min(part.to);
+                    hash_zeros(&mut hash, data - at);
+                    at = data;
+                    data_to = crate::sys::next_hole(&file, at).min(part.to);
+                    continue;
+                }
+                let count = (data_to - at).min(SEAL_BUFFER as u64);
                 buffer.clear();
                 match (part.base, self.base) {
                     (true, Some(b)) => {
                         area.read_blob(&b.digest, b.size, at, count as u32, &mut buffer)?;
-                        file.write_all_at(&buffer, at).map_err(|e| {
+                        // The file has a hole there, so the base's holes stay holes.
+                        write_sparse(&file, &buffer, at).map_err(|e| {
                             failed("complete staged file", &area.path(self.key), &e)
                         })?;
                     }
@@ -372,6 +386,15 @@ impl Staged {
             }
         }
         Ok((Digest(hash.finalize().into()), size))
+    }
+}
+
+fn hash_zeros(hash: &mut Sha256, mut len: u64) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while len > 0 {
+        let part = len.min(ZEROS.len() as u64);
+        hash.update(&ZEROS[..part as usize]);
+        len -= part;
     }
 }
 
