@@ -6,6 +6,7 @@
 //! length from the wire must never allocate.
 
 pub mod client;
+pub mod failpoint;
 pub mod portmap;
 pub mod proto;
 mod rpc;

@@ -5,6 +5,7 @@ mod batch;
 pub mod blob;
 mod cache;
 mod error;
+pub mod failpoint;
 pub mod fsck;
 mod gc;
 mod index;

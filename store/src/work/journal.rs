@@ -8,6 +8,7 @@
 
 use super::area::failed;
 use super::rows::Row;
+use crate::failpoint;
 use crate::patience::may_wait;
 use crate::types::Errno;
 use crc32fast::Hasher;
@@ -112,10 +113,10 @@ impl Journal {
         frame[..4].copy_from_slice(&(len as u32).to_le_bytes());
         frame[4..FRAME].copy_from_slice(&crc.to_le_bytes());
         part.reserve(part.end + frame.len() as u64)?;
-        part.file
-            .write_all_at(frame, part.end)
+        part.write(frame)
             .map_err(|e| failed("write to", &part.path, &e))?;
         part.end += frame.len() as u64;
+        failpoint::pass("journal.append.after");
         Ok(frame.len())
     }
 
@@ -144,10 +145,11 @@ impl Journal {
         }
         let generation = part.generation + 1;
         let other = &mut self.parts[1 - self.current];
-        other
-            .begin(generation)
+        failpoint::hit("journal.turn.before")
+            .and_then(|()| other.begin(generation))
             .map_err(|e| failed("begin", &other.path, &e))?;
         self.current = 1 - self.current;
+        failpoint::pass("journal.turn.after");
         Ok(())
     }
 }
@@ -193,6 +195,15 @@ impl Part {
         Ok(())
     }
 
+    fn write(&self, frame: &[u8]) -> io::Result<()> {
+        failpoint::hit("journal.append.before")?;
+        if failpoint::hit("journal.append.tear").is_err() {
+            self.file.write_all_at(&frame[..frame.len() / 2], self.end)?;
+            failpoint::hit("journal.append.torn")?;
+        }
+        self.file.write_all_at(frame, self.end)
+    }
+
     fn reserve(&mut self, to: u64) -> Result<(), Errno> {
         #[cfg(test)]
         if self
@@ -208,9 +219,11 @@ impl Part {
             return Err(Errno::Again);
         }
         let room = to.div_ceil(STEP) * STEP;
-        super::sys::allocate(&self.file, self.room, room - self.room)
+        failpoint::hit("journal.enlarge.before")
+            .and_then(|()| super::sys::allocate(&self.file, self.room, room - self.room))
             .map_err(|e| failed("enlarge", &self.path, &e))?;
         self.room = room;
+        failpoint::pass("journal.enlarge.after");
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::node::{Content, What};
 use super::staged::Staged;
 use super::state::State;
 use super::writer::{Link, Writer};
+use crate::failpoint;
 use crate::sealed::SealedTree;
 use crate::types::{Errno, Node};
 use rusqlite::Connection;
@@ -226,7 +227,9 @@ fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
         std::fs::copy(&path, &copy)?;
         let file = std::fs::OpenOptions::new().write(true).open(&copy)?;
         file.set_modified(meta.modified()?)?;
-        std::fs::rename(&copy, &path)
+        failpoint::hit("unshare.copied")?;
+        std::fs::rename(&copy, &path)?;
+        failpoint::hit("unshare.renamed")
     };
     area.forget(key);
     run().map_err(|e| failed("unshare staged file", &path, &e))
