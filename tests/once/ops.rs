@@ -93,9 +93,9 @@ fn size(size: u64) -> sattr3 {
 const DATA: [u8; 30_000] = [b'd'; 30_000];
 
 /// One operation with a name of its own, ready to be made.
-pub struct Ready<'a> {
+pub struct Ready {
     pub op: Op,
-    tree: &'a Tree,
+    tree: Tree,
     dir: Fh,
     /// What it is done to, where that is there before.
     fh: Option<Fh>,
@@ -120,9 +120,9 @@ async fn make(tree: &Tree, dir: &Fh, name: &str, data: &[u8]) -> Fh {
     fh
 }
 
-impl<'a> Ready<'a> {
+impl Ready {
     /// `n` was never given before for this tree; `base` counts what takes a large file.
-    pub async fn new(tree: &'a Tree, op: Op, n: usize, base: usize) -> Ready<'a> {
+    pub async fn new(tree: &Tree, op: Op, n: usize, base: usize) -> Ready {
         let me = root();
         let client = &tree.client;
         let (mut dir, mut fh) = (tree.top, None);
@@ -179,7 +179,7 @@ impl<'a> Ready<'a> {
         };
         Ready {
             op,
-            tree,
+            tree: tree.clone(),
             dir,
             fh,
             ctime,

@@ -1,9 +1,8 @@
 //! `pocker serve` that is killed and started again, by the test or at one of its own points.
 
-use crate::support::{PATIENCE, World, until};
+use crate::support::{PATIENCE, World};
 use parking_lot::Mutex;
 use pocker::control::Client as Control;
-use pocker::control::api::Status;
 use pocker::control::connect::Endpoint;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -20,7 +19,7 @@ impl Server {
         let world = World::new();
         let child = Mutex::new(start(&world));
         let server = Server { world, child };
-        server.ready();
+        server.ask("status", |c| c.status());
         Arc::new(server)
     }
 
@@ -65,16 +64,6 @@ impl Server {
         *child = start(&self.world);
     }
 
-    /// The server answers.
-    pub fn ready(&self) -> Status {
-        let mut status = None;
-        until("the server answers", || {
-            status = self.control().and_then(|c| c.status().ok());
-            status.is_some()
-        });
-        status.expect("it did")
-    }
-
     fn control(&self) -> Option<Control> {
         let endpoint = Endpoint {
             socket_dir: self.world.path("s"),
@@ -86,7 +75,17 @@ impl Server {
     }
 
     /// A call of the control API, sent again to each server that comes after a dead one.
-    pub fn ask<T>(
+    pub fn ask<T: Send>(
+        &self,
+        what: &str,
+        call: impl Fn(&Control) -> Result<T, pocker::control::ClientError> + Send,
+    ) -> T {
+        // The control client has a runtime of its own.
+        std::thread::scope(|s| s.spawn(|| self.ask_here(what, call)).join())
+            .unwrap_or_else(|e| std::panic::resume_unwind(e))
+    }
+
+    fn ask_here<T>(
         &self,
         what: &str,
         call: impl Fn(&Control) -> Result<T, pocker::control::ClientError>,
