@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// `work.journal.0` and `work.journal.1`.
 const NAME: &str = "work.journal.";
 /// Moves with each change of a row's form, so that another form's frames are none.
-const MAGIC: &[u8; 8] = b"pckjrnl1";
+const MAGIC: &[u8; 8] = b"pckjrnl2";
 /// Magic, generation and salt.
 const HEADER: u64 = 24;
 /// Length and crc.

@@ -419,7 +419,7 @@ fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
     parts
 }
 
-fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
+pub(super) fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
     use nix::sys::time::TimeSpec;
     let mtime = TimeSpec::new(t.secs as _, t.nanos as _);
     failpoint::hit("staged.time.before")
