@@ -9,6 +9,7 @@ pub mod client;
 pub mod descriptors;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+pub mod failpoint;
 pub mod portmap;
 pub mod proto;
 mod rpc;

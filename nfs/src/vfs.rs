@@ -70,7 +70,7 @@ pub struct Caller {
     pub gids: Vec<u32>,
 }
 
-/// Names a call that must not run twice: a digest of client, xid, procedure,
+/// Names a call that must not run twice: a digest of client, xid, program, procedure,
 /// credentials and arguments. Never of the source port or the credential's
 /// stamp, which change when a client reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,7 +85,7 @@ pub struct Cx<'a> {
     /// a helper sent. Stable over reconnects.
     pub client: [u8; 16],
     /// Set for the procedures that must not run twice (SETATTR, CREATE, MKDIR,
-    /// SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK): the file system
+    /// SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK; SETXATTR, REMOVEXATTR): the file system
     /// answers a key it has recorded with the recorded outcome, and records
     /// each success in the same transaction as the change.
     pub once: Option<OnceKey>,

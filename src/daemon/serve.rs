@@ -3,7 +3,7 @@
 use super::docs::{self, RunDoc};
 use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
-use super::{ServeOptions, clock, http, listen};
+use super::{ServeOptions, clock, failpoints, http, listen};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use parking_lot::Mutex;
 use pocker_nfs::server::Service;
@@ -91,6 +91,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
 
 /// Serves until it is told to stop. `ready` is called once clients are answered.
 pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    failpoints::listen();
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();

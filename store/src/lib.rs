@@ -5,6 +5,7 @@ mod batch;
 pub mod blob;
 mod cache;
 mod error;
+pub mod failpoint;
 pub mod fsck;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

@@ -10,6 +10,7 @@ use super::call::{self, Answer, Clock, Place, Programs, Session};
 use super::counters::Counters;
 use super::inbox::Inbox;
 use super::mounts::Mounts;
+use super::once::Once;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::room::{Held, Pool, Room, SERVER_HELD};
@@ -69,6 +70,7 @@ pub struct Service {
     /// Memory of all calls together.
     pub pool: Arc<Pool>,
     pub(super) spares: Arc<Spares>,
+    pub(super) once: Arc<Once>,
     pub(super) programs: Programs,
     pub(super) live: Arc<watch::Sender<usize>>,
 }
@@ -82,6 +84,7 @@ impl Service {
             limits: Limits::default(),
             pool: Arc::new(Pool::new(SERVER_HELD)),
             spares: Arc::default(),
+            once: Arc::default(),
             programs: Programs::Nfs,
             live: Arc::new(watch::Sender::new(0)),
         }

@@ -12,6 +12,7 @@ mod inbox;
 mod latency;
 mod mounts;
 mod nfs3;
+mod once;
 mod other;
 mod outbox;
 mod patience;

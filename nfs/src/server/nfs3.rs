@@ -234,6 +234,8 @@ impl Proc<'_> {
         };
         let data = args.opaque(IO_MAX as usize)?;
         let data = data.get(..count).ok_or(Garbage)?;
+        // Of before: where another call's failure moves it meanwhile, this data may be gone too.
+        let verifier = self.vfs.write_verifier();
         let end = offset
             .checked_add(data.len() as u64)
             .filter(|end| *end <= i64::MAX as u64);
@@ -247,7 +249,7 @@ impl Proc<'_> {
                 self.put_wcc(&done.wcc);
                 self.out.u32(done.count);
                 self.out.u32(done.committed as u32);
-                self.out.extend_from_slice(&self.vfs.write_verifier());
+                self.out.extend_from_slice(&verifier);
             }
             Err(status) => self.fail_wcc(status, &fh),
         }

@@ -89,6 +89,16 @@ impl<'a> Dec<'a> {
 
 /// A node's row, its file data left out. What the data is, the row says.
 pub(super) fn encode_node(n: &Inode) -> Vec<u8> {
+    encode(n, false)
+}
+
+/// The row of a node whose staged file is about to be changed by a mutation: the times in it
+/// hold, whatever the file says, until that mutation's own row is there.
+pub(super) fn encode_held(n: &Inode) -> Vec<u8> {
+    encode(n, true)
+}
+
+fn encode(n: &Inode, held: bool) -> Vec<u8> {
     let mut e = Enc(Vec::with_capacity(128));
     let (mtime, ctime) = n.times();
     e.u8(n.what.kind() as u8);
@@ -121,13 +131,21 @@ pub(super) fn encode_node(n: &Inode) -> Vec<u8> {
             e.u64(*next_seq);
             e.u64(*entries);
         }
-        What::File(content) => encode_content(&mut e, content),
+        What::File(content) => {
+            if held {
+                e.u8(HELD);
+            }
+            encode_content(&mut e, content);
+        }
         What::Symlink(target) => e.bytes(target),
         What::Fifo | What::Socket => {}
         What::Char(r) | What::Block(r) => e.rdev(*r),
     }
     e.0
 }
+
+/// Before what a staged file is.
+const HELD: u8 = 9;
 
 fn encode_content(e: &mut Enc, content: &Content) {
     match content {
@@ -163,6 +181,7 @@ pub(super) enum ContentRow {
     /// The base, and how much of it is still seen.
     Staged {
         base: Option<(Base, u64)>,
+        held: bool,
     },
 }
 
@@ -211,13 +230,18 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
 }
 
 fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
-    Ok(match d.u8()? {
-        0 => ContentRow::Blob {
+    let (tag, held) = match d.u8()? {
+        HELD => (d.u8()?, true),
+        tag => (tag, false),
+    };
+    Ok(match tag {
+        0 if !held => ContentRow::Blob {
             digest: Digest(d.array()?),
             size: d.u64()?,
         },
-        1 => ContentRow::Inline,
+        1 if !held => ContentRow::Inline,
         2 => ContentRow::Staged {
+            held,
             base: match d.flag()? {
                 false => None,
                 true => Some((

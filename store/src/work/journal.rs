@@ -8,6 +8,7 @@
 
 use super::area::failed;
 use super::rows::Row;
+use crate::failpoint;
 use crate::patience::may_wait;
 use crate::types::Errno;
 use crc32fast::Hasher;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// `work.journal.0` and `work.journal.1`.
 const NAME: &str = "work.journal.";
 /// Moves with each change of a row's form, so that another form's frames are none.
-const MAGIC: &[u8; 8] = b"pckjrnl1";
+const MAGIC: &[u8; 8] = b"pckjrnl2";
 /// Magic, generation and salt.
 const HEADER: u64 = 24;
 /// Length and crc.
@@ -116,10 +117,10 @@ impl Journal {
         frame[..4].copy_from_slice(&(len as u32).to_le_bytes());
         frame[4..FRAME].copy_from_slice(&crc.to_le_bytes());
         part.reserve(part.end + frame.len() as u64)?;
-        part.file
-            .write_all_at(frame, part.end)
+        part.write(frame)
             .map_err(|e| failed("write to", &part.path, &e))?;
         part.end += frame.len() as u64;
+        failpoint::pass("journal.append.after");
         Ok(frame.len())
     }
 
@@ -148,10 +149,11 @@ impl Journal {
         }
         let generation = part.generation + 1;
         let other = &mut self.parts[1 - self.current];
-        other
-            .begin(generation)
+        failpoint::hit("journal.turn.before")
+            .and_then(|()| other.begin(generation))
             .map_err(|e| failed("begin", &other.path, &e))?;
         self.current = 1 - self.current;
+        failpoint::pass("journal.turn.after");
         Ok(())
     }
 }
@@ -197,6 +199,15 @@ impl Part {
         Ok(())
     }
 
+    fn write(&self, frame: &[u8]) -> io::Result<()> {
+        failpoint::hit("journal.append.before")?;
+        if failpoint::hit("journal.append.tear").is_err() {
+            self.file.write_all_at(&frame[..frame.len() / 2], self.end)?;
+            failpoint::hit("journal.append.torn")?;
+        }
+        self.file.write_all_at(frame, self.end)
+    }
+
     fn reserve(&mut self, to: u64) -> Result<(), Errno> {
         #[cfg(test)]
         if self
@@ -212,9 +223,11 @@ impl Part {
             return Err(Errno::Again);
         }
         let room = to.div_ceil(STEP) * STEP;
-        super::sys::allocate(&self.file, self.room, room - self.room)
+        failpoint::hit("journal.enlarge.before")
+            .and_then(|()| super::sys::allocate(&self.file, self.room, room - self.room))
             .map_err(|e| failed("enlarge", &self.path, &e))?;
         self.room = room;
+        failpoint::pass("journal.enlarge.after");
         Ok(())
     }
 

@@ -165,7 +165,7 @@ impl WorkTree {
         if let Some(known) = cx.once.and_then(|key| st.replies.get(&key)).copied() {
             return Ok(Some(known));
         }
-        let mut tx = Tx::new(&mut st, &self.info, &self.area, cx.now);
+        let mut tx = Tx::new(&mut st, &self.info, &self.area, &self.writer, cx.now);
         let outcome = f(&mut tx);
         if let (Ok(Some(changed)), Some(key)) = (&outcome, cx.once) {
             tx.reply(key, changed);

@@ -18,6 +18,7 @@ use super::node::Node as Inode;
 use super::state::State;
 use super::tree::WorkTree;
 use super::works::Works;
+use crate::failpoint;
 use crate::object::{Body, Counts, Groups, Meta, SnapshotData};
 use crate::types::{Digest, Errno, Node, ROOT, Time};
 use crate::{Batch, Step, StoreError};
@@ -59,6 +60,7 @@ impl Works {
             let plan = Plan::of(&st)?;
             Sealing::new(&tree, &st, plan, self.store.write_batch(), options).run()?
         };
+        failpoint::pass("seal.committed");
         // The snapshot is there. If the rows cannot go now, the next start of the store finds
         // a tree that nothing refers to.
         let _ = self.forget(id, Some(&tree));
@@ -128,6 +130,7 @@ impl<'a> Sealing<'a> {
             };
             self.batch.put_step(step).map_err(StoreError::log)?;
         }
+        failpoint::pass("seal.commit.before");
         let mut committed = self.batch.commit().map_err(StoreError::log)?;
         let (_, ordinal) = committed.snapshots.pop().ok_or(Errno::Io)?;
         Ok(Sealed {
