@@ -160,6 +160,15 @@ impl Export {
         Ok(data)
     }
 
+    /// Where an appending write goes. The kernel takes what it last heard of the file's size,
+    /// `offset`, for its end; where others write too, only the server knows.
+    pub(crate) async fn end(&self, ino: u64, offset: u64) -> Result<u64, Errno> {
+        if self.settled(ino) {
+            return Ok(offset);
+        }
+        Ok(self.fresh_attr(ino).await?.0.size)
+    }
+
     /// Writes all of `data`. `drop_privileges`: the writer may not keep set-id bits.
     pub(crate) async fn write(
         &self,

@@ -101,6 +101,18 @@ impl Export {
         }
     }
 
+    /// Makes the kernel read a file's data again. It waits for pages that are being read or
+    /// written, which takes answers from here: on a thread that answers nothing.
+    pub(crate) fn forget_data(&self, ino: u64) {
+        if let Some(notifier) = self.notifier.get().cloned() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(cause) = notifier.inval_inode(INodeNo(ino), 0, 0) {
+                    tracing::debug!(ino, %cause, "the kernel kept its data");
+                }
+            });
+        }
+    }
+
     /// Counts a lookup and makes the kernel's entry of it.
     pub(crate) fn entry(&self, seen: &Seen<'_>, sent: u64, fresh: bool) -> Entry {
         let ino = self.table.found(seen, sent, fresh);

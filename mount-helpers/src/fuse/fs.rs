@@ -380,16 +380,30 @@ impl Filesystem for Fs {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let data = data.to_vec();
         let drop_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // What comes from the page cache has its place.
+        let appends =
+            flags.0 & libc::O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         self.go(req, |x| async move {
-            match x.write(ino.0, offset, &data, drop_privileges).await {
+            let at = match appends {
+                true => x.end(ino.0, offset).await,
+                false => Ok(offset),
+            };
+            let wrote = match at {
+                Ok(at) => x.write(ino.0, at, &data, drop_privileges).await,
+                Err(e) => Err(e),
+            };
+            match wrote {
                 Ok(()) => reply.written(data.len() as u32),
                 Err(e) => reply.error(e),
+            }
+            if at.is_ok_and(|at| at != offset) {
+                x.forget_data(ino.0);
             }
         });
     }

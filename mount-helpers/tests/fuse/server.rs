@@ -44,6 +44,34 @@ fn what_others_change_shows_on_a_shared_mount() {
 }
 
 #[test]
+fn what_is_appended_comes_after_what_others_wrote() {
+    let mut w = World::new();
+    w.fs.plant(b"log", b"1", 0o644);
+    let m = w.mount(Cache::Shared);
+    let append = || {
+        OpenOptions::new()
+            .append(true)
+            .open(w.path("log"))
+            .unwrap()
+    };
+    let mut log = append();
+    log.write_all(b"2").unwrap();
+    // Longer and shorter than the kernel believes, opened before and after.
+    w.fs.overwrite(b"log", b"1234");
+    log.write_all(b"5").unwrap();
+    assert_eq!(w.fs.contents("log"), b"12345");
+    w.fs.overwrite(b"log", b"ab");
+    append().write_all(b"c").unwrap();
+    assert_eq!(w.fs.contents("log"), b"abc");
+    log.write_all(b"d").unwrap();
+    assert_eq!(w.fs.contents("log"), b"abcd");
+    wait_for("the kernel to read it again", || {
+        fs::read(w.path("log")).unwrap() == b"abcd"
+    });
+    m.unmount().unwrap();
+}
+
+#[test]
 fn absent_names_are_asked_for_once() {
     let mut w = World::new();
     let m = w.mount(Cache::Exclusive);
