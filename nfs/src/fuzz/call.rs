@@ -138,7 +138,7 @@ fn read(again: &[u8], mut args: Reader<'_>) {
     assert_eq!(again.u32(), args.u32().map(|count| count.min(IO_MAX)));
 }
 
-/// WRITE takes `count` bytes of data that may be longer.
+/// WRITE takes what is served of its data.
 fn written(again: &[u8], args: &[u8]) {
     let mut a = Reader::new(again);
     let mut b = Reader::new(args);
