@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 /// below the package's own directory. The same PROPTEST_RNG_SEED draws the same cases.
 pub fn config(cases: u32, kept: &'static str) -> Config {
     let mut config = Config {
-        max_shrink_iters: 300,
+        max_shrink_iters: 100,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
         ..Config::default()
     };

@@ -20,6 +20,7 @@ const NOT_EMPTY: &str = "rename(2) asks for write permission on a directory that
 const NOT_OPENED: &str =
     "open(2) of a symlink fails, and of a FIFO or a device reaches no file system";
 const OWNER_WRITES: &str = "open(2) and truncate(2) judge an owner by the mode; over NFS an owner always writes (RFC 1813 4.4)";
+const FUSE_SETGID: &str = "FUSE_HANDLE_KILLPRIV_V2 keeps setgid without group execute, as FUSE does not say of which groups a writer is (linux/fuse.h)";
 const LINK_MODE: &str = "chmod(2) of a symlink does not exist on Linux";
 const NO_OWNER: &str =
     "chown(2) to nobody new still clears setuid and setgid, and the protocol has no such call";
@@ -86,9 +87,12 @@ pub fn departs(turn: &Turn<'_>) -> Option<Departure> {
         }
         What::Write { file, .. } | What::Truncate { file, .. } => {
             let n = &m.nodes[file];
-            let refused = n.kind == Kind::File && n.uid == who.uid && who.uid != 0;
-            if refused && n.mode & 0o200 == 0 {
+            if owner_without_write(m, who, *file) {
                 return says(OWNER_WRITES, Err(Errno::Access));
+            }
+            let setgid = n.mode & 0o2010 == 0o2000 && turn.after.nodes[file].mode != n.mode;
+            if ok && setgid && !who.in_group(n.gid) {
+                return says(FUSE_SETGID, Ok(()));
             }
             None
         }
@@ -108,6 +112,12 @@ pub fn departs(turn: &Turn<'_>) -> Option<Departure> {
         }
         _ => None,
     }
+}
+
+/// One whom the server lets write and the kernel does not.
+pub fn owner_without_write(m: &Model, who: &Creds, file: Id) -> bool {
+    let n = &m.nodes[&file];
+    n.kind == Kind::File && n.uid == who.uid && who.uid != 0 && n.mode & 0o200 == 0
 }
 
 /// fs/namei.c, may_linkat.

@@ -256,9 +256,11 @@ impl Side for MountSide<'_> {
             }
             What::Write { file, .. } | What::Truncate { file, .. } => {
                 let mode = |m: &Model| m.nodes[file].mode;
-                self.set_mode(turn, *file, mode(turn.before) | 0o200);
-                let done = self.run(turn.before, &turn.call.who, what);
-                assert_eq!(done, Ok(()), "mount: an owner who may");
+                if kernel::owner_without_write(turn.before, &turn.call.who, *file) {
+                    self.set_mode(turn, *file, mode(turn.before) | 0o200);
+                    let done = self.run(turn.before, &turn.call.who, what);
+                    assert_eq!(done, Ok(()), "mount: an owner who may");
+                }
                 self.set_mode(turn, *file, mode(turn.after));
             }
             What::Link { .. } | What::SetXattr { .. } | What::RemoveXattr { .. } => {

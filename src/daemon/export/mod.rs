@@ -15,6 +15,8 @@ mod synthetic;
 mod vfs;
 
 #[cfg(test)]
+mod mount_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod wire_tests;

@@ -186,3 +186,21 @@ pub(super) fn failed(what: &str, path: &Path, e: &io::Error) -> Errno {
     tracing::error!(path = %path.display(), error = %e, "{what}");
     errno
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_says_which_limit_it_was() {
+        use nix::errno::Errno as E;
+        for (host, expected) in [
+            (E::ENOSPC, Errno::NoSpc),
+            (E::EDQUOT, Errno::DQuot),
+            (E::EFBIG, Errno::FBig),
+            (E::EIO, Errno::Io),
+        ] {
+            assert_eq!(failed("write", Path::new("f"), &host.into()), expected);
+        }
+    }
+}

@@ -106,6 +106,15 @@ impl Writer {
         queue.journal.prepare()
     }
 
+    /// Before a removal: on a full disk what is kept free ahead of the last frame serves it, so
+    /// that there is a way out. Where that is used up too, [`Writer::append`] says so.
+    pub fn admit_removal(&self) -> Result<(), Errno> {
+        match self.admit() {
+            Err(Errno::NoSpc) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Keeps one mutation's rows; when this returns they survive a kill. Called under
     /// the tree's lock, so that a tree's rows are in the order of its changes.
     pub fn append(&self, rows: Vec<Row>) -> Result<(), Errno> {
