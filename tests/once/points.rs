@@ -246,6 +246,8 @@ impl Place {
     async fn drop_tree(&mut self, point: &str) {
         self.changed().await;
         let id = self.tree.id;
+        // The check has all rows carried to the database first.
+        self.server.fsck("before a tree is dropped");
         self.server.arm(&lines(point));
         self.server.ask("drop", |c| c.drop_tree(id));
         self.killed(point);
