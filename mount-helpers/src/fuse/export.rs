@@ -5,6 +5,7 @@ use super::hide::HiddenDir;
 use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
+use super::unstable::Kept;
 use crate::helper::Cache;
 use fuser::{Errno, FileAttr, INodeNo, Notifier};
 use pocker_nfs::proto::fattr3;
@@ -53,6 +54,7 @@ pub(crate) struct Export {
     pub policy: Policy,
     pub hidden: HiddenDir,
     pub dirs: Readings,
+    pub kept: Kept,
     /// Told after each removal, for those who wait to open.
     pub removals: Notify,
     notifier: OnceLock<Notifier>,
@@ -73,6 +75,7 @@ impl Export {
             policy,
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
+            kept: Kept::default(),
             removals: Notify::new(),
             notifier: OnceLock::new(),
         })

@@ -20,6 +20,7 @@ mod reading;
 mod remote;
 mod restart;
 mod table;
+mod unstable;
 mod waiting;
 mod xattr;
 
