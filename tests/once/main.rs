@@ -4,6 +4,7 @@
 mod ops;
 mod points;
 mod proxy;
+mod random;
 mod replies;
 mod server;
 #[path = "../support/mod.rs"]

@@ -90,7 +90,14 @@ fn size(size: u64) -> sattr3 {
     }
 }
 
-const DATA: [u8; 30_000] = [b'd'; 30_000];
+const BYTES: usize = 30_000;
+
+/// No two operations' bytes are the same.
+fn data(n: usize) -> Vec<u8> {
+    let mut data = vec![b'd'; BYTES];
+    data[..8].copy_from_slice(&n.to_le_bytes());
+    data
+}
 
 /// One operation with a name of its own, ready to be made.
 pub struct Ready {
@@ -103,6 +110,7 @@ pub struct Ready {
     ctime: nfstime3,
     name: String,
     new: String,
+    data: Vec<u8>,
 }
 
 async fn make(tree: &Tree, dir: &Fh, name: &str, data: &[u8]) -> Fh {
@@ -127,15 +135,16 @@ impl Ready {
         let client = &tree.client;
         let (mut dir, mut fh) = (tree.top, None);
         let (mut name, mut new) = (format!("n{n}"), format!("new{n}"));
+        let data = data(n);
         match op {
             CreateGuarded | CreateExclusive | CreateUnchecked | Mkdir | Symlink | Mknod => {}
             CreateOver | Link | Rename | Remove | Chmod | Grow | SetXattr | WriteSmall
             | WriteLarge => fh = Some(make(tree, &tree.top, &name, b"small").await),
             RemoveLarge | Truncate | Overwrite => {
-                fh = Some(make(tree, &tree.top, &name, &DATA).await);
+                fh = Some(make(tree, &tree.top, &name, &data).await);
             }
             RenameOver => {
-                fh = Some(make(tree, &tree.top, &name, &DATA).await);
+                fh = Some(make(tree, &tree.top, &name, &data).await);
                 make(tree, &tree.top, &new, b"below").await;
             }
             RemoveXattr => {
@@ -185,7 +194,12 @@ impl Ready {
             ctime,
             name,
             new,
+            data,
         }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Makes the call; it must succeed, whatever becomes of the server meanwhile.
@@ -241,10 +255,10 @@ impl Ready {
             }
             RemoveXattr => c.removexattr(&me, &fh(), b"user.a").await?,
             WriteSmall => self.write(2, b"written").await?,
-            WriteLarge => self.write(0, &DATA).await?,
+            WriteLarge => self.write(0, &self.data).await?,
             Overwrite => self.write(5_000, b"written over").await?,
             // In the middle of a block, up into another.
-            CopyUp => self.write(LARGE_BYTES as u64 / 2, &DATA[..9_000]).await?,
+            CopyUp => self.write(LARGE_BYTES as u64 / 2, &self.data[..9_000]).await?,
         }
         Ok(())
     }
@@ -295,10 +309,10 @@ impl Ready {
             SetXattr => xattr::set(&at, "user.a", b"v").expect("set"),
             RemoveXattr => xattr::remove(&at, "user.a").expect("removed"),
             WriteSmall => open().write_all_at(b"written", 2).expect("written"),
-            WriteLarge => open().write_all_at(&DATA, 0).expect("written"),
+            WriteLarge => open().write_all_at(&self.data, 0).expect("written"),
             Overwrite => open().write_all_at(b"written over", 5_000).expect("written"),
             CopyUp => open()
-                .write_all_at(&DATA[..9_000], LARGE_BYTES as u64 / 2)
+                .write_all_at(&self.data[..9_000], LARGE_BYTES as u64 / 2)
                 .expect("written"),
         }
     }

@@ -7,6 +7,7 @@ use super::passthrough::Passthrough;
 use super::table::Opened;
 use fuser::{Errno, FileHandle, FopenFlags, ReplyOpen};
 use pocker_nfs::proto::fattr3;
+use pocker_nfs::vfs::Stable;
 
 impl Export {
     /// Opens a file, truncated if asked: the flags for the kernel.
@@ -74,6 +75,7 @@ impl Export {
             let before = self.table.last_attr(ino)?;
             let attr = self.remote.setattr(&fh, &with_size(0)).await?;
             self.table.note(ino, &attr, sent);
+            self.table.unstable(ino, |unstable| unstable.cut(0));
             if attr.mode != before.mode {
                 self.doubt_in_kernel(ino);
             }
@@ -185,17 +187,25 @@ impl Export {
             let end = data.len().min(done + self.remote.io_max());
             let sent = self.table.now();
             let at = offset + done as u64;
-            let stable = self.policy.stable;
+            let stable = match self.kept.is_full() {
+                true => Stable::FileSync,
+                false => self.policy.stable,
+            };
             let wrote = self.remote.write(&fh, at, &data[done..end], stable).await?;
             if wrote.count == 0 {
                 return Err(Errno::EIO);
             }
+            let count = (wrote.count as usize).min(end - done);
             if let Some(verifier) = wrote.unstable {
-                self.table.wrote_unstable(ino, verifier);
+                let write = self.kept.keep(at, &data[done..done + count], verifier);
+                self.table.unstable(ino, |unstable| unstable.wrote(write));
             }
             self.table.note_or_doubt(ino, wrote.attr.as_ref(), sent);
             last = wrote.attr;
-            done += (wrote.count as usize).min(end - done);
+            done += count;
+        }
+        if self.kept.is_full() {
+            self.relieve(ino).await?;
         }
         self.after_write(ino, mode, last, drop_privileges).await
     }

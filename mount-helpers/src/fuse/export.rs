@@ -6,6 +6,7 @@ use super::passthrough::Passthrough;
 use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
+use super::unstable::Kept;
 use crate::helper::Cache;
 use fuser::{Errno, FileAttr, INodeNo, Notifier};
 use pocker_nfs::proto::fattr3;
@@ -56,6 +57,7 @@ pub(crate) struct Export {
     pub dirs: Readings,
     /// Where large files are not read by READs.
     pub passthrough: Option<Passthrough>,
+    pub kept: Kept,
     /// Told after each removal, for those who wait to open.
     pub removals: Notify,
     notifier: OnceLock<Notifier>,
@@ -82,6 +84,7 @@ impl Export {
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
             passthrough,
+            kept: Kept::default(),
             removals: Notify::new(),
             notifier: OnceLock::new(),
         })

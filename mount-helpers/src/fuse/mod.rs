@@ -21,6 +21,7 @@ mod reading;
 mod remote;
 mod restart;
 mod table;
+mod unstable;
 mod waiting;
 mod xattr;
 

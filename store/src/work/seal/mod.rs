@@ -33,6 +33,8 @@ pub struct SealOptions {
     pub clamp_mtime: Option<i64>,
     /// Recorded in the same commit, with the new snapshot as its own.
     pub step: Option<Step>,
+    /// In place of the one that its key has.
+    pub replace: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +130,11 @@ impl<'a> Sealing<'a> {
                 snapshot,
                 ..step.clone()
             };
-            self.batch.put_step(step).map_err(StoreError::log)?;
+            let put = match self.options.replace {
+                true => self.batch.replace_step(step),
+                false => self.batch.put_step(step),
+            };
+            put.map_err(StoreError::log)?;
         }
         failpoint::pass("seal.commit.before");
         let mut committed = self.batch.commit().map_err(StoreError::log)?;
