@@ -64,7 +64,14 @@ fn naming(p: &Place, name: &[u8]) -> Vec<(u32, Xdr)> {
         (12, at()),
         (13, at()),
         (14, at().opaque(&p.top).opaque(b"new")),
-        (14, Xdr::new().opaque(&p.top).opaque(b"file").opaque(&p.top).opaque(name)),
+        (
+            14,
+            Xdr::new()
+                .opaque(&p.top)
+                .opaque(b"file")
+                .opaque(&p.top)
+                .opaque(name),
+        ),
         (15, Xdr::new().opaque(&p.file).opaque(&p.top).opaque(name)),
     ]
 }
@@ -130,6 +137,8 @@ struct Case {
 }
 
 /// Arguments of the wrong value.
+// One line a case.
+#[rustfmt::skip]
 fn values(p: &Place) -> Vec<Case> {
     let of = |what, rfc, procedure, args, want| Case {
         what,
@@ -224,7 +233,12 @@ fn values_that_cannot_be_get_their_sections_error_and_the_connection_lives() {
         let p = place(&server, &mut wire);
         for case in values(&p) {
             let got = outcome(&wire.nfs(case.procedure, &case.args));
-            assert!(case.want.contains(&got), "{}: {got} (RFC {})", case.what, case.rfc);
+            assert!(
+                case.want.contains(&got),
+                "{}: {got} (RFC {})",
+                case.what,
+                case.rfc
+            );
             wire.lives();
         }
         let whole = Xdr::new().opaque(&p.file).u64(0).u32(u32::MAX);
@@ -232,7 +246,11 @@ fn values_that_cannot_be_get_their_sections_error_and_the_connection_lives() {
             panic!("READ")
         };
         let at = 2 + 21;
-        assert_eq!([word(&data, at), word(&data, at + 1)], [5000, 1], "as it was");
+        assert_eq!(
+            [word(&data, at), word(&data, at + 1)],
+            [5000, 1],
+            "as it was"
+        );
         assert!(data[(at + 3) * 4..].starts_with(&[7; 5000]));
     }
 }
@@ -265,16 +283,30 @@ fn counts_and_offsets_at_their_ends_are_answered_as_the_rfc_says() {
     // §3.3.7: more than wtmax is written in part.
     let much = vec![9; (1 << 20) + 1024];
     let count = much.len() as u32;
-    let args = Xdr::new().opaque(&p.file).u64(0).words(&[count, 2]).opaque(&much);
+    let args = Xdr::new()
+        .opaque(&p.file)
+        .u64(0)
+        .words(&[count, 2])
+        .opaque(&much);
     let Said::Success(wrote) = wire.nfs(7, &args) else {
         panic!("WRITE")
     };
     // The status, wcc_data with attributes before, and after.
     assert_eq!([word(&wrote, 0), word(&wrote, 1 + 7 + 22)], [OK, 1 << 20]);
     // §3.3.16, §3.3.17: a cookie past the end is the end.
-    for cookie in [1 << 39, 1 << 41, (1 << 63) - 1, 1 << 63, u64::MAX - 1, u64::MAX] {
+    for cookie in [
+        1 << 41,
+        (1 << 41) + 7,
+        (1 << 63) - 1,
+        1 << 63,
+        u64::MAX - 1,
+        u64::MAX,
+    ] {
         let list = Xdr::new().opaque(&p.top).u64(cookie).u64(0);
-        for (procedure, args) in [(16, list.clone().u32(4096)), (17, list.words(&[4096, 4096]))] {
+        for (procedure, args) in [
+            (16, list.clone().u32(4096)),
+            (17, list.words(&[4096, 4096])),
+        ] {
             let Said::Success(end) = wire.nfs(procedure, &args) else {
                 panic!("{procedure}")
             };

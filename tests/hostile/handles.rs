@@ -83,7 +83,11 @@ fn handles_of_other_exports_do_not_mix_and_those_of_a_dropped_tree_are_stale() {
         let args = Xdr::new().opaque(&fh).opaque(foreign).opaque(b"hard");
         let linked = wire.nfs(15, &args).status();
         // The view is read-only, which may be seen first.
-        let want: &[u32] = if *foreign == view { &[XDEV, 30] } else { &[XDEV] };
+        let want: &[u32] = if *foreign == view {
+            &[XDEV, 30]
+        } else {
+            &[XDEV]
+        };
         assert!(want.contains(&renamed), "RENAME: {renamed}");
         assert!(want.contains(&linked), "LINK: {linked}");
     }
@@ -93,7 +97,14 @@ fn handles_of_other_exports_do_not_mix_and_those_of_a_dropped_tree_are_stale() {
     let mut close = secret.to_owned();
     let last = if close.pop() == Some('0') { '1' } else { '0' };
     close.push(last);
-    for wrong in [theirs, &close, "", &secret[1..], &format!("{secret}0"), &secret.to_uppercase()] {
+    for wrong in [
+        theirs,
+        &close,
+        "",
+        &secret[1..],
+        &format!("{secret}0"),
+        &secret.to_uppercase(),
+    ] {
         let path = Xdr::new().opaque(format!("{path}/{wrong}").as_bytes());
         let said = wire.ask((MOUNT, 3, 1), &root(), &path);
         // RFC 1813 §5.2.1: MNT3ERR_NOENT or MNT3ERR_ACCES.

@@ -24,6 +24,8 @@ fn flavor(flavor: u32, body: &[u8]) -> Xdr {
 
 const XID: u32 = 77;
 
+// One line a case.
+#[rustfmt::skip]
 fn cases(trusted: bool) -> Vec<Case> {
     let none = Xdr::new();
     let getattr = (NFS, 3, 0);
@@ -102,7 +104,13 @@ fn a_wrong_header_gets_its_error_and_the_connection_lives() {
             wire.lives();
         }
         // What has no xid, or is a reply, cannot be answered (RFC 5531 §9); what follows is.
-        for record in [&[][..], &[1], &[1, 2, 3], &[0, 0, 0, 1, 0, 0, 0, 1], &[0; 7]] {
+        for record in [
+            &[][..],
+            &[1],
+            &[1, 2, 3],
+            &[0, 0, 0, 1, 0, 0, 0, 1],
+            &[0; 7],
+        ] {
             wire.send(&marked(record));
             wire.lives();
         }

@@ -23,7 +23,9 @@ impl Server {
     /// Takes this thread, and what it starts, to a network that has a loopback interface only.
     pub fn start() -> Server {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network of its own");
-        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
         assert!(up.is_ok_and(|s| s.success()), "ip link set lo up");
         let world = World::new();
         let log = std::fs::File::create(world.path("log")).expect("a log");

@@ -28,7 +28,14 @@ fn records_longer_than_any_call_end_their_connection_and_take_no_memory() {
     let mut other = Wire::tcp(HERE);
     other.lives();
     let before = server.peak();
-    for mark in [LAST - 1, u32::MAX, LAST | (RECORD_MAX + 1), RECORD_MAX + 1, 1 << 30, LAST | 1 << 28] {
+    for mark in [
+        LAST - 1,
+        u32::MAX,
+        LAST | (RECORD_MAX + 1),
+        RECORD_MAX + 1,
+        1 << 30,
+        LAST | 1 << 28,
+    ] {
         for unix in [false, true] {
             let mut wire = match unix {
                 true => server.unix(),
@@ -49,7 +56,10 @@ fn records_longer_than_any_call_end_their_connection_and_take_no_memory() {
     other.lives();
     // Together in fragments, each of which is short enough.
     let mut wire = Wire::tcp(HERE);
-    let half = [&(RECORD_MAX / 2 + 1).to_be_bytes()[..], &vec![0; RECORD_MAX as usize / 2 + 1]];
+    let half = [
+        &(RECORD_MAX / 2 + 1).to_be_bytes()[..],
+        &vec![0; RECORD_MAX as usize / 2 + 1],
+    ];
     closed(&mut wire, &half.concat(), 64 << 20);
     other.lives();
     let grown = server.peak() - before;
@@ -132,7 +142,9 @@ fn a_call_that_comes_slowly_keeps_nobody_waiting() {
         wire.send(&stream[..1 + at % (stream.len() - 1)]);
     }
     drop(slow);
-    super::support::until("the connections are gone", || server.descriptors() + gone <= open);
+    super::support::until("the connections are gone", || {
+        server.descriptors() + gone <= open
+    });
     other.lives();
     assert!(server.peak() < SERVER_HELD);
 }

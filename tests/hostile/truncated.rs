@@ -37,7 +37,10 @@ fn nfs(top: &[u8], file: &[u8], link: &[u8]) -> Calls {
         (20, x().opaque(top)),
         (21, x().opaque(file).u64(0).u32(0)),
     ];
-    calls.into_iter().map(|(p, args)| ((NFS, 3, p), args)).collect()
+    calls
+        .into_iter()
+        .map(|(p, args)| ((NFS, 3, p), args))
+        .collect()
 }
 
 fn others(path: &str, file: &[u8]) -> (Calls, Calls) {
@@ -60,7 +63,9 @@ fn others(path: &str, file: &[u8]) -> (Calls, Calls) {
 
 fn portmap() -> Calls {
     let mapping = Xdr::new().words(&[NFS, 3, 6, 0]);
-    [1, 2, 3].map(|p| ((PORTMAP, 2, p), mapping.clone())).to_vec()
+    [1, 2, 3]
+        .map(|p| ((PORTMAP, 2, p), mapping.clone()))
+        .to_vec()
 }
 
 /// Cuts each call everywhere, then makes it; how many were cut.
@@ -93,7 +98,16 @@ fn cut(wire: &mut Wire, calls: &Calls) -> usize {
 fn lie(wire: &mut Wire, what: (u32, u32, u32), args: &Xdr) {
     for at in &args.1 {
         let rest = (args.0.len() - at - 4) as u32;
-        for length in [rest + 1, rest + 4, 1 << 16, 1 << 28, LAST - 1, LAST, u32::MAX - 3, u32::MAX] {
+        for length in [
+            rest + 1,
+            rest + 4,
+            1 << 16,
+            1 << 28,
+            LAST - 1,
+            LAST,
+            u32::MAX - 3,
+            u32::MAX,
+        ] {
             let mut args = args.clone();
             args.0[*at..at + 4].copy_from_slice(&length.to_be_bytes());
             let said = wire.ask(what, &root(), &args);
@@ -157,5 +171,8 @@ fn every_truncation_and_every_false_length_is_refused_and_the_connection_lives()
     }
     let mut wire = Wire::tcp_to(HERE, 111);
     assert!(cut(&mut wire, &portmap()) > 100);
-    assert!(matches!(wire.ask((PORTMAP, 2, 4), &root(), &Xdr::new()), Said::Success(_)));
+    assert!(matches!(
+        wire.ask((PORTMAP, 2, 4), &root(), &Xdr::new()),
+        Said::Success(_)
+    ));
 }

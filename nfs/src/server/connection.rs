@@ -136,6 +136,8 @@ struct Connection<S> {
     patience: Patience,
     /// No more calls are taken.
     closing: bool,
+    /// Why: what came is no record. The calls before it are answered first.
+    failed: Option<io::Error>,
 }
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
@@ -164,6 +166,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
         reply_to,
         patience: Patience::new(limits.stalled, limits.pressed),
         closing: false,
+        failed: None,
     };
     // Also when the sender is gone: then nobody is there to serve for.
     let mut stop = Box::pin(async move { stop.wait_for(|stop| *stop).await.is_ok() });
@@ -194,10 +197,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 self.gathering = None;
             }
             if self.over() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.failed.take().map_or(Ok(()), Err));
             }
-            if !self.closing && self.waiting.is_none() && self.has_room() && !self.inbox.find()? {
-                moved |= self.inbox.poll_fill(cx, &mut self.stream)?;
+            if !self.closing && self.waiting.is_none() && self.has_room() && !self.find() {
+                moved |= match self.closing {
+                    true => true,
+                    false => {
+                        let filled = self.inbox.poll_fill(cx, &mut self.stream);
+                        filled.unwrap_or_else(|e| self.fail(e))
+                    }
+                };
             }
             if moved {
                 continue;
@@ -212,6 +221,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 Poll::Pending => Poll::Pending,
             };
         }
+    }
+
+    /// True where a whole record is at hand.
+    fn find(&mut self) -> bool {
+        !self.closing && self.inbox.find().unwrap_or_else(|e| !self.fail(e))
+    }
+
+    /// Ends the connection once what was asked before is answered; true, as that is news.
+    fn fail(&mut self, e: io::Error) -> bool {
+        self.closing = true;
+        self.failed = Some(e);
+        true
     }
 
     /// Everything that was asked is answered, and no more will come.
@@ -259,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             if self.closing || !self.has_room() {
                 return Ok(moved);
             }
-            if !self.inbox.find()? {
+            if !self.find() {
                 let Some(bytes) = self.inbox.wants() else {
                     return Ok(moved);
                 };

@@ -156,7 +156,8 @@ impl Proc<'_> {
     fn lookup(&mut self, args: &mut Reader<'_>) -> Answered {
         let dir = args.fh()?;
         let name = args.name()?;
-        let found = check_name(name, Dots::Names).and_then(|()| self.vfs.lookup(&self.cx, &dir, name));
+        let found =
+            check_name(name, Dots::Names).and_then(|()| self.vfs.lookup(&self.cx, &dir, name));
         match found {
             Ok(found) => {
                 self.out.u32(OK);
@@ -296,8 +297,8 @@ impl Proc<'_> {
             2 => CreateHow::Exclusive(args.array()?),
             _ => return Err(Garbage),
         };
-        let made =
-            check_name(name, Dots::Taken).and_then(|()| self.vfs.create(&self.cx, &dir, name, &how));
+        let made = check_name(name, Dots::Taken)
+            .and_then(|()| self.vfs.create(&self.cx, &dir, name, &how));
         self.made(&dir, made)
     }
 
@@ -306,8 +307,8 @@ impl Proc<'_> {
         let dir = args.fh()?;
         let name = args.name()?;
         let attr = args.sattr()?;
-        let made =
-            check_name(name, Dots::Taken).and_then(|()| self.vfs.mkdir(&self.cx, &dir, name, &attr));
+        let made = check_name(name, Dots::Taken)
+            .and_then(|()| self.vfs.mkdir(&self.cx, &dir, name, &attr));
         self.made(&dir, made)
     }
 
@@ -410,7 +411,8 @@ impl Proc<'_> {
         let fh = args.fh()?;
         let dir = args.fh()?;
         let name = args.name()?;
-        let done = check_name(name, Dots::Wrong).and_then(|()| self.vfs.link(&self.cx, &fh, &dir, name));
+        let done =
+            check_name(name, Dots::Wrong).and_then(|()| self.vfs.link(&self.cx, &fh, &dir, name));
         match done {
             Ok((attr, wcc)) => {
                 self.out.u32(OK);

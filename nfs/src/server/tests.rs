@@ -185,6 +185,28 @@ fn read_call(xid: u32, count: u32) -> Vec<u8> {
     call
 }
 
+/// Bytes that are no record, behind calls and half a call: the calls are answered, and then
+/// the connection ends.
+#[tokio::test]
+async fn what_was_asked_before_an_error_is_answered() {
+    let too_long = u32::MAX.to_be_bytes().to_vec();
+    let half = read_call(3, 10)[..30].to_vec();
+    for (tail, why) in [
+        (too_long, io::ErrorKind::InvalidData),
+        (half, io::ErrorKind::UnexpectedEof),
+    ] {
+        let (_, mut near, served) = serve(Limits::default(), 1 << 16);
+        let stream = [read_call(1, 10), read_call(2, 5000), tail].concat();
+        near.write_all(&stream).await.expect("sent");
+        near.shutdown().await.expect("shut");
+        let mut seen = [reply(&mut near).await, reply(&mut near).await].map(|r| r[3]);
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+        let e = served.await.expect("ends").expect_err("as an error");
+        assert_eq!(e.kind(), why);
+    }
+}
+
 #[tokio::test]
 async fn a_panic_costs_its_call_an_error_and_nothing_else() {
     let (_, near, _served) = serve(Limits::default(), 1 << 16);

@@ -87,7 +87,7 @@ pub fn journal(data: &[u8]) {
         },
     };
     let generations = [u64::from(first % 8), u64::from(second % 8)];
-    let mut files = generations.map(|generation| Made::new(generation));
+    let mut files = generations.map(Made::new);
     while let Some(([how, high, low], after)) = rest.split_first_chunk() {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
         let (bytes, after) = after.split_at(len.min(after.len()));
