@@ -2,8 +2,8 @@
 # One client removes the names of a large directory while another reads it: each pass of the
 # reader sees no name twice, sees all that stay, and ends.
 . "$(dirname "$0")/lib.sh"
-count=3000
-case ${WORK_PLACE:-} in fuse-*) count=10000 ;; esac
+count=2000
+case ${WORK_PLACE:-} in fuse-tree) count=10000 ;; esac
 [ -z "${WORK_LONG:-}" ] || count=100000
 case ${WORK_PLACE:-} in kernel-*) [ -z "${WORK_LONG:-}" ] || count=30000 ;; esac
 
