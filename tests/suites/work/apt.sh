@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 [ -d "${WORK_FILES:-}/apt" ] || failed "tests/suites/run made no packages ready"
 count=12
-case ${WORK_PLACE:-} in kernel-*) count=3 ;; esac
 [ -z "${WORK_LONG:-}" ] || count=50
 mapfile -t packages < <(head -n $count "$WORK_FILES/apt/packages")
 [ ${#packages[@]} = $count ] || failed "there are ${#packages[@]} packages of $count"

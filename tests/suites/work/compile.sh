@@ -2,7 +2,7 @@
 # A compile: make and gcc, from nothing and after changes; cargo too where it is there.
 . "$(dirname "$0")/lib.sh"
 parts=8
-case ${WORK_PLACE:-} in fuse-*) parts=30 ;; esac
+case ${WORK_PLACE:-} in fuse-tree) parts=30 ;; esac
 [ -z "${WORK_LONG:-}" ] || parts=60
 
 project() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tar: a made-up archive in, out again, and away.
 . "$(dirname "$0")/lib.sh"
-count=2000
+count=1000
 [ -z "${WORK_LONG:-}" ] || count=100000
 case ${WORK_PLACE:-} in fuse-tree) [ -n "${WORK_LONG:-}" ] || count=10000 ;; esac
 
