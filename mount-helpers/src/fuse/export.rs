@@ -1,5 +1,6 @@
 //! One mounted export: what its operations share.
 
+use super::ahead::Ahead;
 use super::attr::file_attr;
 use super::hide::HiddenDir;
 use super::passthrough::Passthrough;
@@ -54,6 +55,7 @@ pub(crate) struct Export {
     pub policy: Policy,
     pub hidden: HiddenDir,
     pub dirs: Readings,
+    pub ahead: Ahead,
     /// Where large files are not read by READs.
     pub passthrough: Option<Passthrough>,
     /// Told after each removal, for those who wait to open.
@@ -81,6 +83,7 @@ impl Export {
             policy,
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
+            ahead: Ahead::default(),
             passthrough,
             removals: Notify::new(),
             notifier: OnceLock::new(),
