@@ -142,7 +142,12 @@ impl Export {
     }
 
     /// Exactly `size` bytes, or up to the end of the file.
-    pub(crate) async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
+    pub(crate) async fn read_of_server(
+        &self,
+        ino: u64,
+        offset: u64,
+        size: u32,
+    ) -> Result<Vec<u8>, Errno> {
         let fh = self.table.handle(ino)?;
         let mut data = Vec::new();
         while data.len() < size as usize {

@@ -1,5 +1,6 @@
 //! One mounted export: what its operations share.
 
+use super::ahead::Ahead;
 use super::attr::file_attr;
 use super::hide::HiddenDir;
 use super::passthrough::Passthrough;
@@ -55,6 +56,7 @@ pub(crate) struct Export {
     pub policy: Policy,
     pub hidden: HiddenDir,
     pub dirs: Readings,
+    pub ahead: Ahead,
     /// Where large files are not read by READs.
     pub passthrough: Option<Passthrough>,
     pub kept: Kept,
@@ -83,6 +85,7 @@ impl Export {
             policy,
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
+            ahead: Ahead::default(),
             passthrough,
             kept: Kept::default(),
             removals: Notify::new(),

@@ -5,6 +5,7 @@
 //! device to the helper. [`process`] is the helper itself.
 
 mod absent;
+mod ahead;
 mod answers;
 mod attr;
 mod control;
