@@ -44,7 +44,7 @@ fn points() -> BTreeSet<String> {
 }
 
 /// The lines that have the server die at a point.
-fn lines(point: &str) -> String {
+pub fn lines(point: &str) -> String {
     match point.strip_suffix(".torn") {
         Some(of) => format!("{of}.tear 1 EIO\n{point} 1 kill\n"),
         None => format!("{point} 1 kill\n"),
@@ -105,7 +105,7 @@ pub async fn survive<T>(server: &Server, what: &str, work: impl Future<Output = 
     }
 }
 
-fn socket(server: &Server) -> Arc<dyn Connect> {
+pub fn socket(server: &Server) -> Arc<dyn Connect> {
     Arc::new(UnixConnect(server.nfs_socket()))
 }
 

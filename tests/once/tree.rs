@@ -170,7 +170,7 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
     server.ask("a run", |c| c.new_run(&new))
 }
 
-fn large_files(dir: &Path) {
+pub fn large_files(dir: &Path) {
     let dir = dir.join("large");
     std::fs::create_dir(&dir).expect("mkdir");
     set_mode(&dir, 0o755);
@@ -196,6 +196,16 @@ pub struct Seen {
     content: Vec<u8>,
     /// user.* attributes, by name.
     xattrs: Vec<String>,
+}
+
+/// What two directories of this host do not agree on.
+pub fn differences(a: &Path, b: &Path) -> Vec<String> {
+    let (mut is, mut ought) = (BTreeMap::new(), BTreeMap::new());
+    local(a, a, &mut is);
+    local(b, b, &mut ought);
+    let names: std::collections::BTreeSet<_> = is.keys().chain(ought.keys()).collect();
+    let differ = names.into_iter().filter(|n| is.get(*n) != ought.get(*n));
+    differ.cloned().collect()
 }
 
 fn local(top: &Path, dir: &Path, out: &mut BTreeMap<String, Seen>) {
