@@ -45,7 +45,10 @@ fn commands(n: usize) -> Vec<Vec<String>> {
 fn run(server: &Server, dir: &Path, argv: &[String], when: &str) {
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).current_dir(dir).env("LC_ALL", "C");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let end = Instant::now() + PATIENCE;
     while child.try_wait().expect("wait").is_none() {
@@ -89,7 +92,9 @@ fn programs_on_a_mount_see_no_more_than_a_wait() {
     for nth in 1..=3 {
         events.push(format!("reply.write.before {nth} EIO\n"));
         events.push(format!("reply.write.before {nth} kill\n"));
-        events.push(format!("reply.write.tear {nth} EIO\nreply.write.torn 1 EIO\n"));
+        events.push(format!(
+            "reply.write.tear {nth} EIO\nreply.write.torn 1 EIO\n"
+        ));
     }
     let mut happened = 0;
     for (n, event) in events.iter().enumerate() {

@@ -155,7 +155,10 @@ fn an_fsync_writes_again_what_may_be_lost() {
     f.sync_all().unwrap();
     assert_eq!(w.fs.count("write"), written + 3);
     f.sync_all().unwrap();
-    assert_eq!((w.fs.count("write"), w.fs.count("commit")), (written + 3, 2));
+    assert_eq!(
+        (w.fs.count("write"), w.fs.count("commit")),
+        (written + 3, 2)
+    );
     drop(f);
     let m = {
         m.unmount().unwrap();
