@@ -364,3 +364,53 @@ fn killed_by_the_first_call_on_a_store() {
         }
     });
 }
+
+/// Points before an I/O that may be refused.
+fn refusable() -> BTreeSet<String> {
+    let io = |p: &str| p.ends_with(".before") && !p.starts_with("reply") && when(p) == When::Call;
+    let mut found = points();
+    // A file that cannot be unlinked stays for the next start. A file's time is set when its
+    // bytes are: that is in memory, and no file system refuses it after the bytes.
+    found.retain(|p| io(p) && !p.starts_with("staged.unlink") && !p.starts_with("staged.time"));
+    found
+}
+
+/// What a full or broken disk refuses is told to the client, and nothing of it is done.
+#[test]
+fn refused_in_a_call() {
+    runtime().block_on(async {
+        let mut place = Place::new(Kind::Build).await;
+        let points = refusable();
+        for point in &points {
+            let mut under = 0;
+            for (n, op) in ALL.into_iter().enumerate() {
+                let ready = place.ready(op).await;
+                let error = ["ENOSPC", "EIO"][n % 2];
+                place.server.arm(&format!("{point} 1 {error}\n"));
+                let made = ready.make().await;
+                let refused = !place.server.disarm();
+                under += usize::from(refused);
+                assert_eq!(
+                    made.is_err(),
+                    refused,
+                    "{op:?} with {error} at {point}: {made:?}"
+                );
+                if refused {
+                    place
+                        .tree
+                        .check(&format!("{op:?} with {error} at {point}"))
+                        .await;
+                    let again = ready.make().await;
+                    again.unwrap_or_else(|e| panic!("{op:?} after {error} at {point}: {e}"));
+                }
+                ready.done();
+            }
+            assert!(under > 0, "{point} is never passed");
+            place.tree.check(point).await;
+            place.server.kill();
+            place.tree.check(&format!("{point} and a kill")).await;
+            place.server.fsck(point);
+            eprintln!("{point}: refused under {under}");
+        }
+    });
+}

@@ -191,6 +191,17 @@ pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
+/// A file's bytes, or a link's target; shown by its length and beginning.
+#[derive(PartialEq)]
+struct Content(Vec<u8>);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let begin = &self.0[..self.0.len().min(24)];
+        write!(f, "{} bytes, {}", self.0.len(), begin.escape_ascii())
+    }
+}
+
 /// What of a node the comparison looks at.
 #[derive(Debug, PartialEq)]
 pub struct Seen {
@@ -198,7 +209,7 @@ pub struct Seen {
     mode: u32,
     /// Of anything but a directory.
     links: u32,
-    content: Vec<u8>,
+    content: Content,
     /// user.* attributes, by name.
     xattrs: Vec<String>,
 }
@@ -238,7 +249,7 @@ fn local(top: &Path, dir: &Path, out: &mut BTreeMap<String, Seen>) {
             kind,
             mode: if kind == 'l' { 0 } else { meta.mode() & 0o7777 },
             links: if kind == 'd' { 0 } else { meta.nlink() as u32 },
-            content,
+            content: Content(content),
             xattrs,
         };
         let name = path.strip_prefix(top).expect("below").display().to_string();
@@ -307,7 +318,7 @@ async fn look(client: &Client, fh: &Fh) -> Seen {
         kind,
         mode: if kind == 'l' { 0 } else { attr.mode },
         links: if kind == 'd' { 0 } else { attr.nlink },
-        content,
+        content: Content(content),
         xattrs,
     }
 }
