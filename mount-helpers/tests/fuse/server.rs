@@ -48,12 +48,7 @@ fn what_is_appended_comes_after_what_others_wrote() {
     let mut w = World::new();
     w.fs.plant(b"log", b"1", 0o644);
     let m = w.mount(Cache::Shared);
-    let append = || {
-        OpenOptions::new()
-            .append(true)
-            .open(w.path("log"))
-            .unwrap()
-    };
+    let append = || OpenOptions::new().append(true).open(w.path("log")).unwrap();
     let mut log = append();
     log.write_all(b"2").unwrap();
     // Longer and shorter than the kernel believes, opened before and after.
