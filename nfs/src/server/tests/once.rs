@@ -185,6 +185,7 @@ async fn a_reused_xid_of_another_call_never_matches() {
         (1, call(7, 12, b'a', &creds(1, 0, &[]))),
         (1, call(7, 12, b'a', &creds(0, 1, &[]))),
         (1, call(7, 12, b'a', &creds(0, 0, &[1]))),
+        (1, call(7, 12, b'a', &creds(0, 0, &[2]))),
         (1, call(7, 12, b'a', &creds(0, 0, &[1, 2]))),
         (2, call(7, 12, b'a', &creds(0, 0, &[]))),
     ];
