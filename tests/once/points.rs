@@ -319,7 +319,13 @@ impl Place {
                 let lines = format!("seal.link.after 1 kill\n{}", lines(point));
                 self.seal(point, &lines).await;
             }
-            When::Drop => self.drop_tree(point).await,
+            When::Drop => {
+                self.drop_tree(point).await;
+                // The end of a seal, too.
+                if point.starts_with("drop.row.") {
+                    self.seal(point, &lines(point)).await;
+                }
+            }
         }
     }
 }
