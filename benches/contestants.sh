@@ -33,6 +33,7 @@ stop_all() {
     kill "${pid[$who]}" 2>/dev/null
     wait "${pid[$who]}" 2>/dev/null
   done
+  if [ -n "${ours:-}" ]; then kill "$ours" 2>/dev/null; wait "$ours" 2>/dev/null; ours=; fi
   pid=()
   if [ -n "${portmapper:-}" ]; then kill "$portmapper" 2>/dev/null; portmapper=; fi
   grep -o " $bench_memory/[^ ]*" /proc/self/mounts | sort -r | xargs -r umount -l 2>/dev/null
@@ -42,14 +43,25 @@ stop_all() {
 
 # One server has both, the sealed tree and a build tree on top of it.
 serve() {
-  [ -z "${pid[sealed]:-}${pid[build]:-}" ] || return 0
+  [ -z "${ours:-}" ] || return 0
   export POCKER_STORE=$bench_memory/store POCKER_SOCKET_DIR=$bench_memory/s POCKER_BROWSE=$bench_memory/browse
   mkdir -p "$POCKER_SOCKET_DIR" "$POCKER_BROWSE"
-  become taskset -c $server_core "$pocker" serve --listen 127.0.0.1:20490 >>"$bench/log" 2>&1 &
-  ours=$!
-  listening 20490 || return 1
+  serve_store || return 1
   printf 'FROM %s sha256:%s\nRUN true\n' "$bench_memory/root.tar" "$(sha256sum "$bench_memory/root.tar" | cut -d' ' -f1)" >"$bench/nfs.pockerfile"
   "$pocker" create --no-browse -f "$bench/nfs.pockerfile" box "$bench" >>"$bench/log" 2>&1
+}
+
+serve_store() {
+  become taskset -c $server_core "$pocker" serve --listen 127.0.0.1:20490 >>"$bench/log" 2>&1 &
+  ours=$!
+  listening 20490
+}
+
+# The same store under a server that has seen nothing of it yet.
+serve_anew() {
+  kill "$ours"
+  wait "$ours"
+  serve_store
 }
 
 control() { curl -sS --fail-with-body --unix-socket "$POCKER_SOCKET_DIR/control.sock" -H 'content-type: application/json' "$@"; }

@@ -82,26 +82,6 @@ ms() { [ -z "${took[$1]}" ] || scaled "${took[$1]}" 1000; }
 walk() { both "find, 10 000 files" use_find many "$disk/root"; }
 archive() { both "tar c, 10 000 files" use_tar many "$disk/root"; }
 search() { both "grep -r, 10 000 files" use_grep many "$disk/root"; }
-large() { cat "$1/blob" >/dev/null; }
-
-# both LABEL HOW TREE DISK-DIRECTORY: cold and warm, here and there, in turn.
-both() {
-  local label=$1 how=$2 tree=$3 dir=$4
-  cold_here() { chill "$tree"; timed "$how" "$sealed"; }
-  cold_disk() { chill disk; timed "$how" "$dir"; }
-  warm_here() { show "$tree"; "$how" "$sealed"; timed "$how" "$sealed"; }
-  warm_disk() { "$how" "$dir"; timed "$how" "$dir"; }
-  race "$label, cold" cold_here cold_disk
-  race "$label, warm" warm_here warm_disk
-  row "$label, cold" ms "$(ms cold_here)" "<= 2 x" "on the disk" "$(ms cold_disk)"
-  row "$label, warm" ms "$(ms warm_here)" "<= 1.2 x" "on the disk" "$(ms warm_disk)"
-}
-
-ms() { [ -z "${took[$1]}" ] || scaled "${took[$1]}" 1000; }
-
-find() { if [ $# -gt 0 ]; then command find "$@"; else both "find, 10 000 files" use_find many "$disk/root"; fi; }
-tar() { if [ $# -gt 0 ]; then command tar "$@"; else both "tar c, 10 000 files" use_tar many "$disk/root"; fi; }
-grep() { if [ $# -gt 0 ]; then command grep "$@"; else both "grep -r, 10 000 files" use_grep many "$disk/root"; fi; }
 large() { both "cat, one file of 512 MiB" use_large large "$disk/large"; }
 
 # A second mount of a tree that is in use: what the first one read is not read again.

@@ -6,7 +6,7 @@ peers=(nfs-ganesha nfs-ganesha-vfs rpcbind iproute2 util-linux perl curl)
 suite=(calls growth memory)
 rounds=${BENCH_ROUNDS:-3}
 # Of each load, in each round.
-load_seconds=${BENCH_SECONDS:-0.4}
+load_seconds=${BENCH_SECONDS:-0.4} growth_seconds=${BENCH_GROWTH_SECONDS:-1}
 server_core=0 client_core=1
 . benches/contestants.sh
 
@@ -41,16 +41,17 @@ clean() {
 }
 
 # A tree of $1 nodes at $2: 100 in a directory, a path of ten names, a file of 64 MiB and a
-# directory of 2000.
+# directory of 2000, or of half of them.
 nodes() {
   mkdir -p "$2"
   perl -e '
     my ($n, $to) = @ARGV; chdir $to or die;
     my $deep = "deep"; mkdir $deep; for (1..8) { $deep .= "/d$_"; mkdir $deep }
     open F, ">", "$deep/leaf" or die; print F "x"; close F;
-    mkdir "list"; for (1..2000) { open F, ">", "list/entry-$_-with-a-name" or die; close F }
+    my $list = $n < 4000 ? $n / 2 : 2000;
+    mkdir "list"; for (1..$list) { open F, ">", "list/entry-$_-with-a-name" or die; close F }
     open F, ">", "big" or die; srand 1; for (1..64) { print F pack("N", rand 2**32) x (1 << 18) } close F;
-    my $made = 2012;
+    my $made = $list + 12;
     for (my $d = 0; $made < $n; $d++) {
       my $up = sprintf "up%d", $d / 100; mkdir $up; my $dir = "$up/m$d"; mkdir $dir; $made++;
       for (my $f = 0; $f < 99 && $made < $n; $f++, $made++) { open F, ">", "$dir/f$f" or die; print F "$d $f\n"; close F }
@@ -106,62 +107,92 @@ calls() {
   rows+=("c: connections; d: calls under way on each; !: some calls were answered with an error; us: server's processor time a call${polling:+; idle cores poll 200 us (guest_halt_poll_ns)}" "$table")
 }
 
-# The same calls over trees of 10^3 to 10^6 nodes, sealed and as a build tree.
+# What a call costs the server as trees grow from 10^3 to 10^6 nodes, sealed and as build trees
+# on top of them: its processor time, for calls on all nodes, directories, names or files in no order.
 growth() {
-  local n op who first
-  declare -A of
-  for n in 3000 10000 100000 1000000; do
-    rm -rf "$bench_memory/t"
-    nodes "$n" "$bench_memory/t"
-    tar -C "$bench_memory/t" -cf "$bench_memory/root.tar" .
-    rm -rf "$bench_memory/t"
-    start_sealed && start_build || { failed=1; return; }
+  local n op who round line more
+  local sizes=(1000 10000 100000 1000000) calls=(getattr access lookup readdirplus read4k create remove)
+  declare -A cost
+  for n in "${sizes[@]}"; do
+    fresh_tree "$n" && start_sealed && start_build || { failed=1; stop_all; return; }
     for who in sealed build; do
-      for op in getattr access lookup readdirplus create remove; do
+      for op in "${calls[@]}"; do
         [ "$who" = build ] || reads "$op" || continue
-        of[$who,$op,$n]=$(for ((round = 0; round < rounds; round++)); do load "$who" "$op" 1 16 --nodes "$n"; done |
-          sed -n 's/.*"per_second":\([0-9.e+]*\).*/\1/p' | median)
+        say "  $op of $n nodes ($who)"
+        for ((round = 0; round < rounds; round++)); do
+          line=$(load_nodes "$who" "$op" "$n") || continue
+          echo "${line%\}},\"nodes\":$n}"
+        done >"$bench/growth"
+        [ -z "$json" ] || cat "$bench/growth"
+        cost[$who,$op,$n]=$(cost_of "$op" <"$bench/growth" | median)
       done
     done
     stop_all
   done
   for who in sealed build; do
-    for op in getattr access lookup readdirplus create remove; do
+    for op in "${calls[@]}"; do
       [ "$who" = build ] || reads "$op" || continue
-      first=${of[$who,$op,3000]}
-      for n in 10000 100000 1000000; do
-        [ -n "$first" ] && [ -n "${of[$who,$op,$n]}" ] || { row "$op, $who, $n nodes" "x" "" "<= 1.5"; continue; }
-        row "$op of a tree of $n nodes ($who)" "x" "$(awk -v a="$first" -v b="${of[$who,$op,$n]}" 'BEGIN { printf "%.3g", a / b }')" "<= 1.5" "3000 nodes, 1/s" "$(printf %.0f "$first")"
-      done
+      more=()
+      for n in "${sizes[@]:0:3}"; do more+=("$n nodes" "${cost[$who,$op,$n]}"); done
+      row "$op, 1000000 nodes ($who)" "us" "${cost[$who,$op,1000000]}" "<= 1.5 x" "${more[@]}"
     done
   done
 }
 
-# Memory of the server, before and after every node of a tree was looked at; and of one that
-# was not looked at.
-memory() {
-  local n=100000 before after op who
+# A load on all nodes of a tree, in no order.
+load_nodes() {
+  local who=$1 op=$2 n=$3
+  shift 3
+  inside taskset -c $client_core timeout 120 "$loader" "$op" --label "$who" --port "${port[$who]}" --export "${export_of[$who]}" \
+    --pid "${pid[$who]}" --depth 16 --seconds "$growth_seconds" --nodes "$n" "$@" 2>>"$bench/log"
+}
+
+# The server's microseconds a call; for READDIRPLUS an entry, for CREATE a file.
+cost_of() {
+  case $1 in
+    readdirplus) sed -n 's/.*"unit_us":\([0-9.e+-]*\).*/\1/p' ;;
+    *) sed -n 's/.*"server_us":\([0-9.e+-]*\).*/\1/p' ;;
+  esac
+}
+
+# A new archive of a tree of $1 nodes.
+fresh_tree() {
   rm -rf "$bench_memory/t"
-  nodes $n "$bench_memory/t"
+  nodes "$1" "$bench_memory/t"
   tar -C "$bench_memory/t" -cf "$bench_memory/root.tar" .
   rm -rf "$bench_memory/t"
+}
+
+# What the server of a tree of a million nodes has in memory: before anything was looked at,
+# after every node was, by GETATTR and by LOOKUP; and after a million files were made.
+memory() {
+  local n=${BENCH_MEMORY_NODES:-1000000} who small idle after op
+  idle_server 1000 build && small=$(resident build) || { failed=1; stop_all; return; }
+  stop_all
   for who in sealed build; do
-    start_"$who" || { failed=1; return; }
-    # What the server needs to answer at all is not the nodes'.
-    load "$who" getattr 1 16 --nodes 100 >/dev/null
-    before=$(resident "$who")
-    load "$who" getattr 1 16 --nodes $n >/dev/null
-    after=$(resident "$who")
-    row "memory for a node of $n looked at ($who)" bytes "$(((after - before) * 1024 / n))" "< 200"
+    idle_server $n "$who" && idle=$(resident "$who") || { failed=1; stop_all; return; }
+    row "memory for a node of $n not looked at ($who)" bytes "$(((idle - small) * 1024 / n))" "0"
+    for op in getattr lookup; do
+      load_nodes "$who" $op $n --in-order --seconds 4 >/dev/null
+      after=$(resident "$who")
+      row "memory for a node of $n after $op of each ($who)" bytes "$(((after - idle) * 1024 / n))" "< 200"
+    done
     stop_all
   done
-  start_build || { failed=1; return; }
-  before=$(resident build)
-  load build remove 1 16 --count $n >/dev/null
-  # As many files as the load makes before it removes them all; the peak is what they took.
-  after=$(awk '/^VmHWM/ { print $2 }' "/proc/${pid[build]}/status")
-  row "memory for a file of $n made (build)" bytes "$(((after - before) * 1024 / n))" "< 200"
+  idle_server 1000 build && idle=$(resident build) || { failed=1; stop_all; return; }
+  # It makes the files, and looks at them.
+  load_nodes build setattr 1 --count $n --seconds 0 >/dev/null
+  after=$(resident build)
+  row "memory for a file of $n made and listed (build)" bytes "$(((after - idle) * 1024 / n))" "< 200"
+  load_nodes build getattr $n --in-order --seconds 4 >/dev/null
+  after=$(resident build)
+  row "memory for the same after getattr of each (build)" bytes "$(((after - idle) * 1024 / n))" "< 200"
   stop_all
+}
+
+# A server that has answered no more than a few calls of a tree of $1 nodes, of the kind $2.
+idle_server() {
+  fresh_tree "$1" && serve && serve_anew && "start_$2" && load "$2" getattr 1 16 --nodes 100 >/dev/null
 }
 
 resident() { awk '/^VmRSS/ { print $2 }' "/proc/${pid[$1]}/status"; }

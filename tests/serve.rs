@@ -212,6 +212,24 @@ fn calls_are_counted_and_mounts_logged_without_their_secret() {
     // A run's tree is mounted by its secret, which is in no line of the log.
     world.pocker(&["run", "box", "--", "/bin/true"]).ok();
     world.pocker(&["umount", "in"]).ok();
+    // One line for each mount, and one for its end, which comes once the helper is done. The
+    // view, from which steps are bound, stays mounted.
+    let lines = |what: &str| {
+        let text = log(&world);
+        let lines = text.lines().filter(|l| l.contains(&format!(" {what} ")));
+        let paths = lines.filter_map(|l| l.split("path=").nth(1));
+        let trees = paths.filter(|path| !path.starts_with("/chroot"));
+        let mut trees: Vec<String> = trees.map(|p| p.trim().to_owned()).collect();
+        trees.sort();
+        trees
+    };
+    until("each mount's end is logged", || {
+        let (begun, ended) = (lines("mounted"), lines("unmounted"));
+        assert!(ended.len() <= begun.len(), "{begun:?} {ended:?}");
+        begun.iter().any(|p| p.starts_with("/run/")) && begun == ended
+    });
+    let runs = lines("mounted").into_iter().filter(|p| p.starts_with("/run/"));
+    assert_eq!(runs.count(), 1);
     let text = log(&world);
     let run = text
         .lines()

@@ -133,7 +133,7 @@ fn options(port: u16, req: &Request<'_>) -> String {
     }
     let seconds = match req.cache {
         Cache::Sealed | Cache::Exclusive => 3600,
-        Cache::View | Cache::Shared => 1,
+        Cache::View | Cache::LargeView | Cache::Shared => 1,
     };
     let times = ["acregmin", "acregmax", "acdirmin", "acdirmax"].map(|o| format!("{o}={seconds}"));
     format!("{},{},port={port}", list.join(","), times.join(","))

@@ -42,6 +42,9 @@ pub enum Cache {
     /// The browse view: pockers and their steps come and go, in its first two levels; what
     /// is below a step never changes.
     View,
+    /// The same, for steps of large files: where the kernel can, it reads those from the
+    /// server's own, and each open of a file is a call.
+    LargeView,
     /// A work tree that this mount alone changes: cached as long.
     Exclusive,
     /// Others may change it (a graft of a host directory): at most a second.

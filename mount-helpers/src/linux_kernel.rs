@@ -126,7 +126,7 @@ fn data(addr: SocketAddr, cache: Cache) -> String {
     );
     let caching = match cache {
         Cache::Sealed | Cache::Exclusive => "nocto,actimeo=3600",
-        Cache::View | Cache::Shared => "actimeo=1,lookupcache=pos",
+        Cache::View | Cache::LargeView | Cache::Shared => "actimeo=1,lookupcache=pos",
     };
     format!("{base},{caching}")
 }

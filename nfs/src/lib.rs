@@ -6,6 +6,10 @@
 //! length from the wire must never allocate.
 
 pub mod client;
+pub mod descriptors;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+pub mod failpoint;
 pub mod portmap;
 pub mod proto;
 mod rpc;

@@ -30,13 +30,16 @@ pub async fn read_record(
 ) -> io::Result<bool> {
     record.clear();
     for fragment in 0..FRAGMENTS_MAX {
-        let mark = match stream.read_u32().await {
-            Ok(mark) => mark,
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && fragment == 0 => {
-                return Ok(false);
+        let mut mark = [0; 4];
+        let mut here = 0;
+        while here < mark.len() {
+            match stream.read(&mut mark[here..]).await? {
+                0 if fragment == 0 && here == 0 => return Ok(false),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => here += n,
             }
-            Err(e) => return Err(e),
-        };
+        }
+        let mark = u32::from_be_bytes(mark);
         let len = (mark & !LAST_FRAGMENT) as usize;
         if record.len() + len > max {
             return Err(io::Error::new(

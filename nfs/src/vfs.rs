@@ -7,6 +7,7 @@
 
 use crate::proto::{fattr3, nfsstat3, nfstime3, sattr3, specdata3, wcc_attr};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 /// What an operation returns: a value, or a status other than NFS3_OK.
 pub type Result<T> = std::result::Result<T, nfsstat3>;
@@ -69,7 +70,7 @@ pub struct Caller {
     pub gids: Vec<u32>,
 }
 
-/// Names a call that must not run twice: a digest of client, xid, procedure,
+/// Names a call that must not run twice: a digest of client, xid, program, procedure,
 /// credentials and arguments. Never of the source port or the credential's
 /// stamp, which change when a client reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +85,7 @@ pub struct Cx<'a> {
     /// a helper sent. Stable over reconnects.
     pub client: [u8; 16],
     /// Set for the procedures that must not run twice (SETATTR, CREATE, MKDIR,
-    /// SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK): the file system
+    /// SYMLINK, MKNOD, REMOVE, RMDIR, RENAME, LINK; SETXATTR, REMOVEXATTR): the file system
     /// answers a key it has recorded with the recorded outcome, and records
     /// each success in the same transaction as the change.
     pub once: Option<OnceKey>,
@@ -275,6 +276,13 @@ pub trait Vfs: Send + Sync + 'static {
     fn listxattr(&self, cx: &Cx, fh: &Fh) -> Result<Vec<Vec<u8>>>;
     fn setxattr(&self, cx: &Cx, fh: &Fh, name: &[u8], value: &[u8], how: XattrHow) -> Result<()>;
     fn removexattr(&self, cx: &Cx, fh: &Fh, name: &[u8]) -> Result<()>;
+
+    /// A descriptor for reading a file that never changes and is whole as one file of this
+    /// host, for a caller that may READ it; NFS3ERR_NOTSUPP: it is no such file.
+    fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
+        let _ = (cx, fh);
+        Err(nfsstat3::NFS3ERR_NOTSUPP)
+    }
 
     /// Runs `call`, operations of which have [`Cx::nowait`] set: for a file system that
     /// must know so where no argument reaches.

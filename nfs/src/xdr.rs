@@ -67,9 +67,15 @@ impl<'a> Reader<'a> {
         Fh::new(self.opaque(FHSIZE)?).ok_or(Garbage)
     }
 
-    /// A name: judged by the caller, so that a long one gets NAMETOOLONG, not GARBAGE_ARGS.
+    /// Opaque data as long as the record that holds it.
+    pub fn unbounded(&mut self) -> Decoded<&'a [u8]> {
+        self.opaque(self.rest.len())
+    }
+
+    /// A name or a symlink's target: judged by the caller, so that a long one gets
+    /// NAMETOOLONG, not GARBAGE_ARGS.
     pub fn name(&mut self) -> Decoded<&'a [u8]> {
-        self.opaque(PATH_MAX)
+        self.unbounded()
     }
 
     pub fn time(&mut self) -> Decoded<nfstime3> {

@@ -2,6 +2,7 @@
 
 mod view;
 
+use view::View;
 pub use view::browse;
 
 use super::args::{Mount, Umount};
@@ -164,7 +165,8 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
     let Some(dir) = &args.dir else {
         return Err(CliError::usage("say where to mount it"));
     };
-    let done = mount_there(settings, &client, args, &export, dir, tree);
+    let view = View::of(step.nodes, step.bytes);
+    let done = mount_there(settings, &client, args, (&export, view), dir, tree);
     if let (Err(_), Some(tree)) = (&done, tree) {
         client.drop_tree(tree)?;
     }
@@ -175,7 +177,7 @@ fn mount_there(
     settings: &Settings,
     client: &Client,
     args: &Mount,
-    export: &Export,
+    (export, view): (&Export, View),
     dir: &Path,
     tree: Option<u64>,
 ) -> Result<(), CliError> {
@@ -194,8 +196,8 @@ fn mount_there(
     match view::place(export) {
         Some(inside) if chosen.helper.keeps_by_mount() => {
             let _held = view::lock(client)?;
-            view::show(&chosen, client)?;
-            bind(&view::dir(client).join(inside), &dir)?.leak();
+            view::show(view, &chosen, client)?;
+            bind(&view.dir(client).join(inside), &dir)?.leak();
         }
         Some(_) => chosen.mount_at(client, export, &dir, Cache::Sealed)?,
         None => chosen.mount_at(client, export, &dir, Cache::Exclusive)?,

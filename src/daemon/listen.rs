@@ -9,8 +9,9 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
-use pocker_nfs::server::{Options, Server};
+use pocker_nfs::server::{CONNECTIONS_MAX, Options, Server};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,6 +19,9 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
 
+/// Of the descriptors that this process may have, a listener's connections take at most one
+/// in so many: four listeners leave half of them for files.
+const DESCRIPTORS_PER_CONNECTION: usize = 8;
 /// Port of the kernel's listener inside the private network namespace.
 const KERNEL_PORT: u16 = 2049;
 
@@ -43,11 +47,17 @@ fn unix(path: &Path) -> Result<UnixListener, ServeError> {
 pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     let options = &daemon.options;
     let server = Server::with(daemon.nfs.clone());
-    let local = Options {
-        root_peer_only: true,
+    let any = Options {
+        connections: connections(),
         ..Options::default()
     };
-    server.listen_unix(unix(&options.nfs_socket())?, local);
+    let local = Options {
+        root_peer_only: true,
+        ..any
+    };
+    let nfs = options.nfs_socket();
+    server.listen_unix(unix(&nfs)?, local);
+    server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
     if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {
@@ -57,7 +67,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                     listener,
                     Options {
                         reserved_port: true,
-                        ..Options::default()
+                        ..any
                     },
                 );
                 let netns = sys::PRIVATE_NETNS.then(|| options.netns_pin().display().to_string());
@@ -71,14 +81,25 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     if let Some(addr) = options.listen {
         let remote = Options {
             reserved_port: true,
-            ..Options::default()
+            ..any
         };
         server.listen_tcp(tcp(addr).await?, remote);
         server.listen_udp(udp(addr).await?, remote);
         tracing::info!(%addr, read_only = options.read_only, "serving other hosts");
-        portmap(&server, options.portmap, addr).await?;
+        portmap(&server, options.portmap, addr, any).await?;
     }
     Ok(server)
+}
+
+/// Connections that a listener may have, by the descriptors there are.
+fn connections() -> usize {
+    match sys::raise_descriptors() {
+        Ok(all) => all / DESCRIPTORS_PER_CONNECTION,
+        Err(e) => {
+            tracing::warn!("cannot tell how many descriptors this process may have: {e}");
+            CONNECTIONS_MAX
+        }
+    }
 }
 
 async fn tcp(addr: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -99,13 +120,18 @@ async fn udp(addr: SocketAddr) -> Result<UdpSocket, ServeError> {
     UdpSocket::bind(addr).await.map_err(refused)
 }
 
-async fn portmap(server: &Server, how: Portmap, addr: SocketAddr) -> Result<(), ServeError> {
+async fn portmap(
+    server: &Server,
+    how: Portmap,
+    addr: SocketAddr,
+    options: Options,
+) -> Result<(), ServeError> {
     let mappings = portmap::mappings(addr.port());
     match how {
         Portmap::Off => {}
         Portmap::Builtin => {
             let at = SocketAddr::new(addr.ip(), portmap::PORTMAP_PORT);
-            server.listen_portmap(tcp(at).await?, udp(at).await?, mappings);
+            server.listen_portmap(tcp(at).await?, udp(at).await?, options, mappings);
         }
         Portmap::Register => {
             let registered = tokio::task::spawn_blocking(move || portmap::register(&mappings));

@@ -7,6 +7,7 @@ pub mod clock;
 mod docs;
 pub mod export;
 mod fail;
+mod failpoints;
 mod http;
 mod ingest;
 mod listen;

@@ -1,14 +1,14 @@
 //! Start-up, the main loop and the way out.
 
-use super::docs::{self, RunDoc};
+use super::docs::{self, Doc, RunDoc, TreeDoc};
 use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
-use super::{ServeOptions, clock, http, listen};
+use super::{ServeOptions, clock, failpoints, http, listen};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use parking_lot::Mutex;
 use pocker_nfs::server::Service;
 use pocker_nfs::vfs::Vfs;
-use pocker_store::work::Works;
+use pocker_store::work::{WorkClass, Works};
 use pocker_store::{OpenOptions, Store, StoreError};
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +91,7 @@ fn store_hint(error: &StoreError) -> Option<String> {
 
 /// Serves until it is told to stop. `ready` is called once clients are answered.
 pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    failpoints::listen();
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();
@@ -146,7 +147,30 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         options,
     });
     reopen_grafts(&daemon);
+    drop_unowned(&daemon);
     Ok(daemon)
+}
+
+/// A server that was killed right after it made a tree had not recorded for whom.
+fn drop_unowned(daemon: &Daemon) {
+    // By their ids alone: a document that cannot be read still speaks for its tree.
+    let ids = |kind| daemon.store.records(kind);
+    let (Ok(trees), Ok(runs)) = (ids(TreeDoc::KIND), ids(RunDoc::KIND)) else {
+        return;
+    };
+    let owned = |tree: u64| {
+        let of = |(id, _): &(Vec<u8>, Vec<u8>)| *id == tree.to_be_bytes();
+        trees.iter().any(of) || runs.iter().any(of)
+    };
+    for tree in daemon.works.list() {
+        let recorded = match tree.class {
+            WorkClass::Build | WorkClass::Run | WorkClass::Mount => owned(tree.id),
+        };
+        if !recorded {
+            tracing::info!(tree = tree.id, "nobody knows whose it is: dropped");
+            daemon.forget_tree(tree.id);
+        }
+    }
 }
 
 /// Grafts of live runs are served again after a restart: their handles hold.
@@ -202,7 +226,9 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     let _ = std::fs::remove_file(daemon.options.control_socket());
-    let _ = std::fs::remove_file(daemon.options.nfs_socket());
+    let nfs = daemon.options.nfs_socket();
+    let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));
+    let _ = std::fs::remove_file(nfs);
     Ok(())
 }
 

@@ -112,20 +112,25 @@ impl Daemon {
     /// the step in order to build it again.
     fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
         let step = self.step_of(key, snapshot, seal)?;
-        let again = seal
-            .claim
-            .is_some_and(|claim| self.claims.is_rebuild(claim));
-        let kept = if again {
+        let kept = if self.rebuilds(seal) {
             self.store.replace_step(step)
         } else {
             self.store.put_step(step)
         };
-        let kept = kept.map_err(internal("cannot keep the step"))?;
+        self.kept(snapshot, &kept.map_err(internal("cannot keep the step"))?)
+    }
+
+    fn rebuilds(&self, seal: &SealRequest) -> bool {
+        seal.claim
+            .is_some_and(|claim| self.claims.is_rebuild(claim))
+    }
+
+    fn kept(&self, snapshot: Digest, step: &Step) -> Outcome<StepInfo> {
         self.held
             .lock()
             .retain(|(tree, _)| tree.snapshot() != snapshot);
-        self.claims.finished(&key.to_string());
-        self.step_info(&kept)
+        self.claims.finished(&step.key.to_string());
+        self.step_info(step)
     }
 
     /// A writable clone, recorded with its owner.
@@ -173,15 +178,22 @@ impl Daemon {
             return Err(Fail::not_found(format!("work tree {id} is gone"))
                 .hint("the machine restarted while it was built; build again"));
         }
+        // The snapshot is put there by the commit; with the step in the same one, whoever asks
+        // again finds the tree or its step.
         let options = SealOptions {
             clamp_mtime: request.source_date_epoch,
-            ..SealOptions::default()
+            step: Some(self.step_of(key, Digest([0; 32]), request)?),
+            replace: self.rebuilds(request),
         };
         let sealed = self
             .works
             .seal(id, &options)
             .map_err(internal("cannot seal the tree"))?;
-        let info = self.keep_step(key, sealed.snapshot, request);
+        let step = match sealed.step {
+            Some(step) => step,
+            None => return self.step(&request.key),
+        };
+        let info = self.kept(sealed.snapshot, &step);
         self.forget_tree(id);
         info
     }

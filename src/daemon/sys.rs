@@ -13,6 +13,17 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Raises the number of descriptors that this process may have to the most it is allowed
+/// (setrlimit(2)); that number.
+pub fn raise_descriptors() -> Result<usize, Errno> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
+}
+
 #[cfg(target_os = "linux")]
 mod imp {
     use super::*;

@@ -7,6 +7,7 @@
 
 use crate::blob::{SMALL, Staged};
 use crate::error::StoreError;
+use crate::failpoint;
 use crate::index::{
     Large, Packed, Step, Sync, drop_step, put_large, put_objects, put_small, put_snapshot, put_step,
 };
@@ -268,6 +269,7 @@ impl Batch {
             .map(|i| (i.path.clone(), i.digest))
             .collect();
         self.store.blobs().area.adopt(&files)?;
+        failpoint::pass("batch.adopted");
         let bytes = self.pending as u64 + 64 * (self.incoming.len() as u64 + 1);
         let done = self
             .store
@@ -292,6 +294,7 @@ impl Batch {
                 Ok(done)
             });
         let mut done = done.map_err(out_of_ordinals)?;
+        failpoint::pass("batch.committed");
         for (digest, _) in &done.snapshots {
             done.trees.push(self.store.sealed(digest)?);
         }

@@ -5,7 +5,10 @@ mod batch;
 pub mod blob;
 mod cache;
 mod error;
+pub mod failpoint;
 pub mod fsck;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gc;
 mod index;
 mod ingest;

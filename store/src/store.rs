@@ -40,8 +40,10 @@ use crate::trees::Trees;
 use crate::types::Digest;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Snapshot ordinals are below this: they have 22 bits of a browse view's fileid.
 pub const ORDINALS: u32 = 1 << 22;
@@ -70,9 +72,32 @@ pub struct FsSpace {
     pub avail_files: u64,
 }
 
+/// Where a store is: another one's bytes may lack what was not stable when they were copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    device: u64,
+    inode: u64,
+    /// Of the folder, where the file system keeps it: inode numbers are used again.
+    made: (u64, u32),
+}
+
+impl Place {
+    fn of(dir: &Path) -> std::io::Result<Place> {
+        let meta = std::fs::metadata(dir)?;
+        let made = meta.created().ok();
+        let made = made.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        Ok(Place {
+            device: meta.dev(),
+            inode: meta.ino(),
+            made: made.map_or((0, 0), |t| (t.as_secs(), t.subsec_nanos())),
+        })
+    }
+}
+
 pub struct Store {
     dir: PathBuf,
     boot_id: Vec<u8>,
+    place: Place,
     id: [u8; 16],
     secret: [u8; 32],
     epoch: Mutex<u64>,
@@ -116,6 +141,7 @@ impl Store {
         Ok(Arc::new(Store {
             dir: dir.to_path_buf(),
             boot_id: options.boot_id,
+            place: Place::of(dir).map_err(|e| StoreError::io("stat", dir, e))?,
             id,
             secret,
             epoch: Mutex::new(u64::from_le_bytes(epoch)),
@@ -161,13 +187,22 @@ impl Store {
         Ok(ids.0 - 1)
     }
 
-    /// RFC 1813 §3.3.7: one value for WRITE and COMMIT; it changes when unstable data may be gone.
+    /// RFC 1813 §3.3.7: one value for WRITE and COMMIT; it changes when unstable data may be gone:
+    /// with the machine's boot, the store's place, and after each write that failed.
     pub fn write_verifier(&self) -> [u8; 8] {
         let epoch = *self.epoch.lock();
         let mut hash = Sha256::new();
         hash.update((self.boot_id.len() as u64).to_le_bytes());
         hash.update(&self.boot_id);
         hash.update(self.id);
+        let Place {
+            device,
+            inode,
+            made,
+        } = self.place;
+        for word in [device, inode, made.0, made.1.into()] {
+            hash.update(word.to_le_bytes());
+        }
         hash.update(epoch.to_le_bytes());
         let digest: [u8; 32] = hash.finalize().into();
         let mut verifier = [0; 8];

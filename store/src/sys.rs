@@ -177,3 +177,38 @@ pub(crate) fn is_cached(file: &File, offset: u64, len: u64) -> bool {
 pub(crate) fn is_cached(_file: &File, _offset: u64, _len: u64) -> bool {
     false
 }
+
+/// Where data begins from `at` on (lseek(2), SEEK_DATA), or no file reaches; `at` where the
+/// system or the file system cannot tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn next_data(file: &File, at: u64) -> u64 {
+    use nix::errno::Errno;
+    match seek(file, at, nix::unistd::Whence::SeekData) {
+        Err(Errno::ENXIO) => u64::MAX,
+        found => found.unwrap_or(at),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn next_data(_file: &File, at: u64) -> u64 {
+    at
+}
+
+/// Where a hole begins from `at` on, the end of the file being one; where no file reaches if
+/// the system or the file system cannot tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn next_hole(file: &File, at: u64) -> u64 {
+    seek(file, at, nix::unistd::Whence::SeekHole).unwrap_or(u64::MAX)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn next_hole(_file: &File, _at: u64) -> u64 {
+    u64::MAX
+}
+
+/// The descriptor's own position moves, which nothing here reads by.
+#[cfg(target_os = "linux")]
+fn seek(file: &File, at: u64, whence: nix::unistd::Whence) -> nix::Result<u64> {
+    let at = i64::try_from(at).map_err(|_| nix::errno::Errno::EOVERFLOW)?;
+    Ok(wide(nix::unistd::lseek64(file, at, whence)?))
+}

@@ -2,6 +2,9 @@
 //! that leaves nothing behind, and a small root made of busybox.
 #![allow(dead_code)]
 
+pub mod server;
+pub mod sys;
+
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ mod writes;
 
 use clap::{Parser, ValueEnum};
 use link::{Link, Load};
-use reads::{List, Random, Repeat, walk};
+use reads::{DIRECTORY, List, REGULAR, Random, Repeat, walk};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -40,6 +40,7 @@ enum Op {
 }
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Args {
     #[arg(value_enum)]
     op: Op,
@@ -50,6 +51,9 @@ struct Args {
     mount_port: Option<u16>,
     #[arg(long, default_value = "/")]
     export: String,
+    /// The root's handle, in hex, where there is no MOUNT to ask.
+    #[arg(long)]
+    root: Option<String>,
     /// Calls under way on each connection, 64 at most.
     #[arg(long, default_value_t = 16)]
     depth: usize,
@@ -63,9 +67,13 @@ struct Args {
     /// Nodes to call on, at most.
     #[arg(long, default_value_t = 10_000)]
     nodes: usize,
-    /// A path of ten names, for LOOKUP; the file for READ; the directory for READDIR.
+    /// A path of ten names, for LOOKUP; the file for READ; the directory for READDIR. Without
+    /// one, the nodes are called on, in no order.
     #[arg(long, default_value = "")]
     path: String,
+    /// In the order of the walk instead.
+    #[arg(long)]
+    in_order: bool,
     /// Files that REMOVE and RENAME find.
     #[arg(long, default_value_t = 20_000)]
     count: u64,
@@ -109,7 +117,10 @@ struct Outcome {
 }
 
 fn load(args: &Args) -> io::Result<()> {
-    let root = Link::new(addr(args.mount_port.unwrap_or(args.port)))?.mount(&args.export)?;
+    let root = match &args.root {
+        Some(hex) => bytes_of(hex)?,
+        None => Link::new(addr(args.mount_port.unwrap_or(args.port)))?.mount(&args.export)?,
+    };
     let ready = std::sync::Barrier::new(args.connections + 1);
     let (outcomes, seconds, cpu) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.connections)
@@ -155,12 +166,23 @@ fn load(args: &Args) -> io::Result<()> {
         "unit": unit,
         "per_second": units as f64 / seconds,
         "server_us": args.pid.map(|_| cpu * 1e6 / per.max(1) as f64),
+        "units": units,
+        "unit_us": args.pid.map(|_| cpu * 1e6 / units.max(1) as f64),
         "calls": calls,
         "errors": errors,
         "seconds": seconds,
     });
     println!("{line}");
     Ok(())
+}
+
+fn bytes_of(hex: &str) -> io::Result<Fh> {
+    let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+    if digits.is_empty() || digits.len() != hex.len() || !digits.len().is_multiple_of(2) {
+        return Err(io::Error::other(format!("--root {hex}: not bytes in hex")));
+    }
+    let byte = |pair: &[u32]| (pair[0] << 4 | pair[1]) as u8;
+    Ok(digits.chunks(2).map(byte).collect())
 }
 
 /// Seconds of processor time that a process and its threads, also those that ended, took.
@@ -232,15 +254,15 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
             let access = args.op == Op::Access;
             let arguments = found
                 .iter()
-                .map(|f| {
-                    one(f, &|out| {
+                .map(|node| {
+                    one(&node.fh, &|out| {
                         if access {
                             out.u32(0x3f)
                         }
                     })
                 })
                 .collect();
-            repeat(if access { 4 } else { 1 }, arguments, false)
+            repeat(if access { 4 } else { 1 }, arguments, args.in_order)
         }
         Op::Lookup if place.len() > 1 => {
             let steps = &place[..place.len() - 1];
@@ -249,14 +271,40 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
                 .map(|(dir, name)| one(dir, &|out| out.opaque(name)));
             repeat(3, arguments.collect(), true)
         }
-        Op::Lookup => return Err(io::Error::other("LOOKUP wants --path")),
-        Op::Readdir | Op::Readdirplus => Prepared::List(List {
-            plus: args.op == Op::Readdirplus,
-            dir: last,
-            cookies: vec![(0, 0); 64],
-            until: far,
-            entries: 0,
-        }),
+        Op::Lookup => {
+            let found = walk(&mut link, root, args.nodes)?;
+            let arguments = found
+                .iter()
+                .map(|node| one(&node.parent, &|out| out.opaque(&node.name)));
+            repeat(3, arguments.collect(), args.in_order)
+        }
+        Op::Readdir | Op::Readdirplus => {
+            let mut dirs = vec![last];
+            if args.path.is_empty() {
+                let found = walk(&mut link, root, args.nodes)?.into_iter();
+                let below = found.filter(|node| node.kind == Some(DIRECTORY));
+                dirs.extend(below.map(|node| node.fh));
+            }
+            Prepared::List(List {
+                plus: args.op == Op::Readdirplus,
+                places: (0..64).map(|slot| (slot % dirs.len(), (0, 0))).collect(),
+                dirs,
+                random: Random(n as u64 + 1),
+                until: far,
+                entries: 0,
+            })
+        }
+        Op::Read4k if args.path.is_empty() => {
+            let found = walk(&mut link, root, args.nodes)?.into_iter();
+            let files = found.filter(|node| node.kind == Some(REGULAR));
+            let arguments = files.map(|node| {
+                one(&node.fh, &|out| {
+                    out.u64(0);
+                    out.u32(4 << 10);
+                })
+            });
+            repeat(6, arguments.collect(), args.in_order)
+        }
         Op::Read4k | Op::Read1m => {
             let size: u32 = if args.op == Op::Read4k {
                 4 << 10
@@ -286,8 +334,8 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
             }
             if args.op == Op::Setattr {
                 let found = walk(&mut link, &dir, args.count as usize)?;
-                let arguments = found.iter().map(|f| {
-                    one(f, &|out| {
+                let arguments = found.iter().map(|node| {
+                    one(&node.fh, &|out| {
                         wire::sattr(out, 0o600);
                         out.u32(0);
                     })

@@ -66,11 +66,13 @@ impl Load for Repeat {
     }
 }
 
-/// READDIR or READDIRPLUS of a directory from its beginning to its end, again and again.
+/// READDIR or READDIRPLUS of directories, each from its beginning to its end.
 pub struct List {
     pub plus: bool,
-    pub dir: Fh,
-    pub cookies: Vec<(u64, u64)>,
+    pub dirs: Vec<Fh>,
+    /// Of each slot: its directory, and where it is in it.
+    pub places: Vec<(usize, (u64, u64))>,
+    pub random: Random,
     pub until: Instant,
     pub entries: u64,
 }
@@ -93,9 +95,9 @@ impl Load for List {
         if Instant::now() >= self.until {
             return false;
         }
-        let at = self.cookies[slot];
+        let (dir, at) = self.places[slot];
         wire::call(out, xid, NFS, if self.plus { 17 } else { 16 }, |out| {
-            put_readdir(out, self.plus, &self.dir, at)
+            put_readdir(out, self.plus, &self.dirs[dir], at)
         });
         true
     }
@@ -107,7 +109,7 @@ impl Load for List {
         }
         r.post_op_attr();
         let verifier = r.u64();
-        let mut last = self.cookies[slot].0;
+        let mut last = self.places[slot].1.0;
         while r.u32() == 1 {
             r.u64();
             r.opaque();
@@ -121,14 +123,32 @@ impl Load for List {
             }
         }
         let eof = r.u32() == 1;
-        self.cookies[slot] = if eof { (0, 0) } else { (last, verifier) };
+        self.places[slot] = if eof {
+            let next = self.random.below(self.dirs.len() as u64);
+            (next as usize, (0, 0))
+        } else {
+            (self.places[slot].0, (last, verifier))
+        };
         Ok(())
     }
 }
 
-/// Handles of up to `most` nodes below `root`, by READDIRPLUS, or LOOKUP where that is not given.
-pub fn walk(link: &mut Link, root: &Fh, most: usize) -> io::Result<Vec<Fh>> {
-    let mut found = vec![root.clone()];
+/// A node below the root, and where it is.
+pub struct Node {
+    pub fh: Fh,
+    pub parent: Fh,
+    pub name: Vec<u8>,
+    /// Its ftype3.
+    pub kind: Option<u32>,
+}
+
+/// Of what is walked.
+pub const REGULAR: u32 = 1;
+pub const DIRECTORY: u32 = 2;
+
+/// Up to `most` nodes below `root`, by READDIRPLUS, or LOOKUP where handles are not given.
+pub fn walk(link: &mut Link, root: &Fh, most: usize) -> io::Result<Vec<Node>> {
+    let mut found = Vec::new();
     let mut dirs = vec![root.clone()];
     while let Some(dir) = dirs.pop() {
         let mut at = (0, 0);
@@ -139,14 +159,20 @@ pub fn walk(link: &mut Link, root: &Fh, most: usize) -> io::Result<Vec<Fh>> {
                 if name == b"." || name == b".." {
                     continue;
                 }
-                let handle = match handle {
+                let fh = match handle {
                     Some(handle) => handle,
                     None => link.lookup(&dir, &name)?,
                 };
-                if kind == Some(2) {
-                    dirs.push(handle.clone());
+                if kind == Some(DIRECTORY) {
+                    dirs.push(fh.clone());
                 }
-                found.push(handle);
+                let parent = dir.clone();
+                found.push(Node {
+                    fh,
+                    parent,
+                    name,
+                    kind,
+                });
             }
             match next {
                 Some(next) if found.len() < most => at = next,

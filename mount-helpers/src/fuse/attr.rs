@@ -209,6 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_full_says_which_limit_it_was() {
+        for (status, expected) in [
+            (nfsstat3::NFS3ERR_NOSPC, Errno::ENOSPC),
+            (nfsstat3::NFS3ERR_DQUOT, Errno::EDQUOT),
+            (nfsstat3::NFS3ERR_FBIG, Errno::EFBIG),
+        ] {
+            assert_eq!(errno(status), expected);
+        }
+    }
+
+    #[test]
     fn times_outside_32_bits_are_clamped() {
         let before = nfs_time(UNIX_EPOCH - Duration::from_secs(5));
         assert_eq!((before.seconds, before.nseconds), (0, 0));

@@ -3,9 +3,11 @@
 use super::attr::with_size;
 use super::export::{Entry, Export};
 use super::names::Maker;
+use super::passthrough::Passthrough;
 use super::table::Opened;
-use fuser::{Errno, FopenFlags};
+use fuser::{Errno, FileHandle, FopenFlags, ReplyOpen};
 use pocker_nfs::proto::fattr3;
+use pocker_nfs::vfs::Stable;
 
 impl Export {
     /// Opens a file, truncated if asked: the flags for the kernel.
@@ -32,6 +34,28 @@ impl Export {
         }
     }
 
+    /// Whether a file never changes and is large enough for [`Export::open_large`].
+    pub(crate) fn is_large(&self, ino: u64) -> bool {
+        let attr = self.table.last_attr(ino);
+        self.settled(ino) && attr.is_ok_and(|attr| Passthrough::large(attr.size))
+    }
+
+    /// Answers the open of a large file that never changes.
+    pub(crate) async fn open_large(&self, ino: u64, reply: ReplyOpen) {
+        match (&self.passthrough, self.table.handle(ino)) {
+            (Some(passthrough), Ok(fh)) => passthrough.open(ino, &fh, reply).await,
+            (None, Ok(_)) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            (_, Err(e)) => reply.error(e),
+        }
+    }
+
+    /// One that [`Export::open_large`] counted was closed.
+    pub(crate) fn release_large(&self, ino: u64) {
+        if let Some(passthrough) = &self.passthrough {
+            passthrough.release(ino);
+        }
+    }
+
     async fn count_open(&self, ino: u64) -> Result<(), Errno> {
         loop {
             let ended = self.removals.notified();
@@ -51,6 +75,7 @@ impl Export {
             let before = self.table.last_attr(ino)?;
             let attr = self.remote.setattr(&fh, &with_size(0)).await?;
             self.table.note(ino, &attr, sent);
+            self.table.unstable(ino, |unstable| unstable.cut(0));
             if attr.mode != before.mode {
                 self.doubt_in_kernel(ino);
             }
@@ -117,7 +142,12 @@ impl Export {
     }
 
     /// Exactly `size` bytes, or up to the end of the file.
-    pub(crate) async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
+    pub(crate) async fn read_of_server(
+        &self,
+        ino: u64,
+        offset: u64,
+        size: u32,
+    ) -> Result<Vec<u8>, Errno> {
         let fh = self.table.handle(ino)?;
         let mut data = Vec::new();
         while data.len() < size as usize {
@@ -162,17 +192,25 @@ impl Export {
             let end = data.len().min(done + self.remote.io_max());
             let sent = self.table.now();
             let at = offset + done as u64;
-            let stable = self.policy.stable;
+            let stable = match self.kept.is_full() {
+                true => Stable::FileSync,
+                false => self.policy.stable,
+            };
             let wrote = self.remote.write(&fh, at, &data[done..end], stable).await?;
             if wrote.count == 0 {
                 return Err(Errno::EIO);
             }
+            let count = (wrote.count as usize).min(end - done);
             if let Some(verifier) = wrote.unstable {
-                self.table.wrote_unstable(ino, verifier);
+                let write = self.kept.keep(at, &data[done..done + count], verifier);
+                self.table.unstable(ino, |unstable| unstable.wrote(write));
             }
             self.table.note_or_doubt(ino, wrote.attr.as_ref(), sent);
             last = wrote.attr;
-            done += (wrote.count as usize).min(end - done);
+            done += count;
+        }
+        if self.kept.is_full() {
+            self.relieve(ino).await?;
         }
         self.after_write(ino, mode, last, drop_privileges).await
     }

@@ -1,10 +1,13 @@
 //! One mounted export: what its operations share.
 
+use super::ahead::Ahead;
 use super::attr::file_attr;
 use super::hide::HiddenDir;
+use super::passthrough::Passthrough;
 use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
+use super::unstable::Kept;
 use crate::helper::Cache;
 use fuser::{Errno, FileAttr, INodeNo, Notifier};
 use pocker_nfs::proto::fattr3;
@@ -34,7 +37,7 @@ impl Policy {
     fn settled_from(&self) -> Option<u8> {
         match self.cache {
             Cache::Sealed | Cache::Exclusive => Some(0),
-            Cache::View => Some(2),
+            Cache::View | Cache::LargeView => Some(2),
             Cache::Shared => None,
         }
     }
@@ -42,7 +45,7 @@ impl Policy {
     /// All that is settled is sealed too, and the mount is read-only: files and directories
     /// are opened without a call.
     pub(crate) fn sealed(&self) -> bool {
-        matches!(self.cache, Cache::Sealed | Cache::View)
+        matches!(self.cache, Cache::Sealed | Cache::View | Cache::LargeView)
     }
 }
 
@@ -53,6 +56,10 @@ pub(crate) struct Export {
     pub policy: Policy,
     pub hidden: HiddenDir,
     pub dirs: Readings,
+    pub ahead: Ahead,
+    /// Where large files are not read by READs.
+    pub passthrough: Option<Passthrough>,
+    pub kept: Kept,
     /// Told after each removal, for those who wait to open.
     pub removals: Notify,
     notifier: OnceLock<Notifier>,
@@ -66,13 +73,21 @@ pub(crate) struct Entry {
 }
 
 impl Export {
-    pub(crate) fn new(remote: Remote, root: Fh, attr: fattr3, policy: Policy) -> Arc<Export> {
+    pub(crate) fn new(
+        remote: Remote,
+        (root, attr): (Fh, fattr3),
+        policy: Policy,
+        passthrough: Option<Passthrough>,
+    ) -> Arc<Export> {
         Arc::new(Export {
             remote,
             table: Table::new(root, attr, policy.settled_from()),
             policy,
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
+            ahead: Ahead::default(),
+            passthrough,
+            kept: Kept::default(),
             removals: Notify::new(),
             notifier: OnceLock::new(),
         })
@@ -123,7 +138,7 @@ impl Export {
         match self.policy.cache {
             _ if self.settled(ino) => LONG,
             // Who has just made a pocker mounts it from here, at once.
-            Cache::View => Duration::ZERO,
+            Cache::View | Cache::LargeView => Duration::ZERO,
             _ => SHORT,
         }
     }

@@ -6,6 +6,7 @@ use super::answers::*;
 use super::attr::Wanted;
 use super::dir::Sink;
 use super::export::Export;
+use super::passthrough::{COUNTED, Passthrough};
 use super::waiting::Waiting;
 use crate::helper::Cache;
 use fuser::{
@@ -72,6 +73,13 @@ impl Fs {
         });
     }
 
+    /// Whether opens are worth a call, as the kernel then reads large files by itself.
+    fn passes_through(&self) -> bool {
+        let passthrough = self.export.passthrough.as_ref();
+        passthrough.is_some_and(Passthrough::usable)
+            && self.opens.contains(InitFlags::FUSE_PASSTHROUGH)
+    }
+
     /// Whether the kernel is to open files or directories itself from now on.
     fn leaves_opening(&self, flag: InitFlags) -> bool {
         self.export.policy.sealed() && self.opens.contains(flag)
@@ -93,7 +101,7 @@ impl Filesystem for Fs {
             }
             // What the view makes up changes: its listings are kept while its times are the
             // same, and looked at again once its attributes are old.
-            Cache::View => {
+            Cache::View | Cache::LargeView => {
                 InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_CACHE_SYMLINKS | WITHOUT_OPEN
             }
             Cache::Exclusive => {
@@ -106,6 +114,13 @@ impl Filesystem for Fs {
         for flag in wanted.iter() {
             // A kernel without one works, only slower.
             let _ = config.add_capabilities(flag);
+        }
+        if self.export.passthrough.is_some()
+            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+        {
+            // The store's own file system may not be a stacked one itself; this one may
+            // then be the lower layer of one.
+            let _ = config.set_max_stack_depth(1);
         }
         self.opens = config.capabilities();
         // Refused values leave the default, which works.
@@ -297,6 +312,12 @@ impl Filesystem for Fs {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.passes_through() {
+            if !self.export.is_large(ino.0) {
+                return reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            return self.go(req, |x| async move { x.open_large(ino.0, reply).await });
+        }
         if self.leaves_opening(InitFlags::FUSE_NO_OPEN_SUPPORT) {
             // Nothing is ever removed there, so opens need no count: the kernel
             // does not ask again.
@@ -343,6 +364,18 @@ impl Filesystem for Fs {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if self.export.policy.sealed() {
+            if offset == 0 {
+                for next in self.export.ahead.follow(ino.0, &self.export.table) {
+                    let export = self.export.clone();
+                    self.runtime
+                        .spawn(async move { export.read_ahead(next).await });
+                }
+            }
+            if let Some(data) = self.export.ahead.now(ino.0, offset, size) {
+                return reply.data(&data);
+            }
+        }
         self.go(req, |x| async move {
             match x.read(ino.0, offset, size).await {
                 Ok(data) => reply.data(&data),
@@ -403,12 +436,16 @@ impl Filesystem for Fs {
         &self,
         req: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        if fh == COUNTED {
+            self.export.release_large(ino.0);
+            return reply.ok();
+        }
         match self.export.release_now(ino.0) {
             None => reply.ok(),
             Some(hidden) => self.go(req, |x| async move {

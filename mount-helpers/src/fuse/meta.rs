@@ -2,10 +2,10 @@
 
 use super::attr::{Wanted, file_attr, with_mode};
 use super::export::{Entry, Export};
-use super::table::Unstable;
+use super::unstable::Unstable;
 use fuser::Errno;
 use pocker_nfs::proto::{fattr3, ftype3};
-use pocker_nfs::vfs::FsStat;
+use pocker_nfs::vfs::{Fh, FsStat, Stable};
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
@@ -53,6 +53,9 @@ impl Export {
         let (fh, sent) = (self.table.handle(ino)?, self.table.now());
         let mut attr = self.remote.setattr(&fh, &wanted.sattr()).await?;
         self.table.note(ino, &attr, sent);
+        if let Some(size) = wanted.size {
+            self.table.unstable(ino, |unstable| unstable.cut(size));
+        }
         if wanted.size.is_some() && !privileged {
             attr = self.drop_privileges(ino, attr).await?;
         }
@@ -85,23 +88,58 @@ impl Export {
         self.remote.fsstat(&fh).await
     }
 
-    /// COMMIT, where there may be something to commit. A verifier other than the one
-    /// the data was written under means that the data may be gone.
+    /// COMMIT, where there may be something to commit. What was written under another
+    /// verifier may be gone, and is sent again.
     pub(crate) async fn fsync(&self, ino: u64) -> Result<(), Errno> {
         let fh = self.table.handle(ino)?;
-        let before = self.table.take_unstable(ino);
-        match before {
-            Unstable::None => return Ok(()),
-            Unstable::Lost => return Err(Errno::EIO),
-            Unstable::Unknown | Unstable::Some(_) => {}
+        let mut pending = Unstable::default();
+        self.table
+            .unstable(ino, |unstable| pending = std::mem::take(unstable));
+        if pending.is_clean() {
+            return Ok(());
         }
-        match self.remote.commit(&fh).await {
-            Ok(now) if before == Unstable::Some(now) || before == Unstable::Unknown => Ok(()),
-            Ok(_) => Err(Errno::EIO),
-            Err(e) => {
-                self.table.put_unstable(ino, before);
-                Err(e)
+        let done = self.make_stable(ino, &fh, &pending).await;
+        if done.is_err() {
+            self.table
+                .unstable(ino, |unstable| unstable.put_back(pending));
+        }
+        done
+    }
+
+    /// Makes room for more: the file that is being written is made stable, and where that
+    /// is not enough what the server has of another one. Whoever writes there meanwhile may
+    /// write over what was lost: that is left for its own fsync(2).
+    pub(crate) async fn relieve(&self, ino: u64) -> Result<(), Errno> {
+        self.fsync(ino).await?;
+        if self.kept.is_full()
+            && let Some(other) = self.table.least_stable()
+            && let Ok(fh) = self.table.handle(other)
+        {
+            let now = self.kept.now();
+            // Its writers will be told.
+            if let Ok(verifier) = self.remote.commit(&fh).await {
+                self.table
+                    .unstable(other, |unstable| unstable.settle(now, verifier));
             }
         }
+        Ok(())
+    }
+
+    async fn make_stable(&self, ino: u64, fh: &Fh, pending: &Unstable) -> Result<(), Errno> {
+        let verifier = self.remote.commit(fh).await?;
+        for write in pending.lost(verifier) {
+            let mut done = 0;
+            while done < write.data.len() {
+                let (at, sent) = (write.offset + done as u64, self.table.now());
+                let rest = &write.data[done..];
+                let wrote = self.remote.write(fh, at, rest, Stable::FileSync).await?;
+                if wrote.count == 0 || wrote.unstable.is_some() {
+                    return Err(Errno::EIO);
+                }
+                self.table.note_or_doubt(ino, wrote.attr.as_ref(), sent);
+                done += wrote.count as usize;
+            }
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! device to the helper. [`process`] is the helper itself.
 
 mod absent;
+mod ahead;
 mod answers;
 mod attr;
 mod control;
@@ -15,11 +16,13 @@ mod fs;
 mod hide;
 mod meta;
 mod names;
+mod passthrough;
 mod process;
 mod reading;
 mod remote;
 mod restart;
 mod table;
+mod unstable;
 mod waiting;
 mod xattr;
 

@@ -5,10 +5,11 @@ use super::attr::errno;
 use super::control::{self, Answer, Hello, WirePhase};
 use super::export::{Export, Policy};
 use super::fs::Fs;
+use super::passthrough::Passthrough;
 use super::remote::Remote;
 use super::restart;
 use super::waiting::Waiting;
-use crate::helper::{RestartCommand, Server};
+use crate::helper::{Cache, RestartCommand, Server};
 use crate::sys::{self, PidNamespace};
 use fuser::{Config, SessionACL};
 use pocker_nfs::client::{
@@ -20,6 +21,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +29,9 @@ use tokio::runtime::{Handle, Runtime};
 
 /// How long a mount waits for the server to name an export's root.
 pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long the end of a mount waits to have told the server.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long the server may be away before mounts are given up whose session is closed:
 /// who used them has been killed, but cannot end before its last call is answered. An
@@ -85,8 +90,16 @@ struct Taken {
 
 struct Helper {
     runtime: Runtime,
+    reached: Reached,
+}
+
+/// The server, as mounts need it.
+#[derive(Clone)]
+struct Reached {
     client: Client,
     stable: Stable,
+    /// Its socket on this host.
+    local: Option<PathBuf>,
 }
 
 /// Why a mount is not served.
@@ -101,8 +114,11 @@ fn failed(phase: WirePhase) -> impl Fn(io::Error) -> Failed {
 
 impl Helper {
     fn new(server: &Server, restart: Option<RestartCommand>) -> io::Result<Helper> {
-        let (connect, stable): (Arc<dyn Connect>, _) = match server {
-            Server::Unix(path) => (Arc::new(UnixConnect(path.clone())), Stable::Unstable),
+        let (connect, stable, local): (Arc<dyn Connect>, _, _) = match server {
+            Server::Unix(path) => {
+                let connect = Arc::new(UnixConnect(path.clone()));
+                (connect, Stable::Unstable, Some(path.clone()))
+            }
             Server::Tcp { addr, netns } => {
                 if let Some(netns) = netns {
                     // Before there are threads: all of them are to be there.
@@ -117,7 +133,7 @@ impl Helper {
                 } else {
                     Stable::FileSync
                 };
-                (Arc::new(connect), stable)
+                (Arc::new(connect), stable, None)
             }
         };
         let mut instance = [0; 16];
@@ -135,8 +151,11 @@ impl Helper {
         });
         Ok(Helper {
             runtime,
-            client,
-            stable,
+            reached: Reached {
+                client,
+                stable,
+                local,
+            },
         })
     }
 
@@ -150,7 +169,7 @@ impl Helper {
             }
             return;
         }
-        let health = self.client.health();
+        let health = self.reached.client.health();
         let away = || match *health.borrow() {
             Health::Connected => false,
             Health::Away { since, .. } => since.elapsed() > ABANDONED,
@@ -177,16 +196,12 @@ impl Helper {
                 eprintln!("pocker mount-helper: a mount without its descriptors");
                 continue;
             };
-            let (handle, client, stable) = (
-                self.runtime.handle().clone(),
-                self.client.clone(),
-                self.stable,
-            );
+            let (handle, reached) = (self.runtime.handle().clone(), self.reached.clone());
             let answer = UnixStream::from(answer);
             taken.outlives |= mount.outlives;
             let spawned = std::thread::Builder::new()
                 .name("mount".into())
-                .spawn(move || serve(&handle, client, stable, &mount, (device, pids), answer));
+                .spawn(move || serve(&handle, reached, &mount, (device, pids), answer));
             match spawned {
                 Ok(thread) => taken.threads.push(thread),
                 Err(cause) => eprintln!("pocker mount-helper: no thread for a mount: {cause}"),
@@ -198,13 +213,13 @@ impl Helper {
 /// Serves one mount to its end.
 fn serve(
     runtime: &Handle,
-    client: Client,
-    stable: Stable,
+    reached: Reached,
     mount: &control::Mount,
     fds: (OwnedFd, OwnedFd),
     mut answer: UnixStream,
 ) {
-    let started = start(runtime, client, stable, mount, fds);
+    let client = reached.client.clone();
+    let started = start(runtime, reached, mount, fds);
     let said = match &started {
         Ok(_) => Answer::Serving,
         Err(f) => Answer::Failed {
@@ -223,20 +238,36 @@ fn serve(
     if let Err(cause) = session.run() {
         eprintln!("pocker mount-helper: a mount ended: {cause}");
     }
+    runtime.block_on(farewell(&client, &mount.export));
+}
+
+/// Tells the server, whose log and list say so, that a mount is gone. One that is away need not
+/// know, and must not be waited for: whoever waits has it started again.
+async fn farewell(client: &Client, export: &[u8]) {
+    let mut health = client.health();
+    tokio::select! {
+        _ = client.umount(export) => {}
+        _ = health.wait_for(|h| !matches!(h, Health::Connected)) => {}
+        () = tokio::time::sleep(FAREWELL) => {}
+    }
 }
 
 fn start(
     runtime: &Handle,
-    client: Client,
-    stable: Stable,
+    reached: Reached,
     mount: &control::Mount,
     (device, pids): (OwnedFd, OwnedFd),
 ) -> Result<fuser::Session<Fs>, Failed> {
     let policy = Policy {
         cache: mount.cache,
-        stable,
+        stable: reached.stable,
     };
-    let export = runtime.block_on(open_export(client, &mount.export, policy))?;
+    let local = reached.local.as_deref();
+    let passthrough = local
+        .filter(|_| mount.read_only && mount.cache == Cache::LargeView)
+        .map(Passthrough::new);
+    let opening = open_export(reached.client, &mount.export, policy, passthrough);
+    let export = runtime.block_on(opening)?;
     let own = device.try_clone().map_err(failed(WirePhase::Device))?;
     let waiting = Waiting::new(own, PidNamespace::new(&pids), runtime);
     let fs = Fs::new(export.clone(), runtime.clone(), waiting);
@@ -246,14 +277,19 @@ fn start(
     Ok(session)
 }
 
-async fn open_export(client: Client, path: &[u8], policy: Policy) -> Result<Arc<Export>, Failed> {
+async fn open_export(
+    client: Client,
+    path: &[u8],
+    policy: Policy,
+    passthrough: Option<Passthrough>,
+) -> Result<Arc<Export>, Failed> {
     let opening = async {
         let root = client.mount(path).await.map_err(export_failed)?;
         let os =
             |e: fuser::Errno| failed(WirePhase::Export)(io::Error::from_raw_os_error(e.code()));
         let remote = Remote::new(client, &root).await.map_err(os)?;
         let attr = remote.getattr(&root).await.map_err(os)?;
-        Ok(Export::new(remote, root, attr, policy))
+        Ok(Export::new(remote, (root, attr), policy, passthrough))
     };
     match tokio::time::timeout(EXPORT_DEADLINE, opening).await {
         Ok(outcome) => outcome,

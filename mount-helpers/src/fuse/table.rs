@@ -7,6 +7,7 @@
 //! after the last such thing ([`Table::now`]), and does not set a ctime back.
 
 use super::absent::Absent;
+use super::unstable::Unstable;
 use fuser::Errno;
 use parking_lot::Mutex;
 use pocker_nfs::proto::{fattr3, ftype3, nfstime3};
@@ -33,18 +34,6 @@ enum Life {
     Hidden(Vec<u8>),
     /// It has no name and is gone from the server.
     Removed,
-}
-
-/// The state of writes that the server may still have in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unstable {
-    /// From before the kernel last learnt of this node.
-    Unknown,
-    None,
-    /// Under this write verifier.
-    Some([u8; 8]),
-    /// The verifier changed: they may be lost.
-    Lost,
 }
 
 #[derive(Debug)]
@@ -110,7 +99,7 @@ impl Table {
     /// `settled_from`: the level of [`Table::settled`], if anything is.
     pub(crate) fn new(root: Fh, attr: fattr3, settled_from: Option<u8>) -> Table {
         let mut nodes = HashMap::new();
-        nodes.insert(ROOT, Node::new(root, 0, attr, Unstable::Unknown));
+        nodes.insert(ROOT, Node::new(root, 0, attr, false));
         Table {
             inner: Mutex::new(Inner {
                 nodes,
@@ -195,12 +184,7 @@ impl Table {
         let ino = inner.id_of(seen.fh, seen.attr.fileid);
         let level = inner.nodes.get(&seen.parent).map_or(0, |dir| dir.level);
         let node = inner.nodes.entry(ino).or_insert_with(|| {
-            let unstable = if fresh {
-                Unstable::None
-            } else {
-                Unstable::Unknown
-            };
-            Node::new(*seen.fh, level.saturating_add(1), *seen.attr, unstable)
+            Node::new(*seen.fh, level.saturating_add(1), *seen.attr, fresh)
         });
         node.lookups += 1;
         if node.life == Life::Removed && sent >= node.doubted {
@@ -406,35 +390,19 @@ impl Table {
         }
     }
 
-    /// The server took an unstable write under `verifier`.
-    pub(crate) fn wrote_unstable(&self, ino: u64, verifier: [u8; 8]) {
+    /// Does something with what is not known to be stable of a node's writes; nothing where
+    /// the kernel has forgotten it.
+    pub(crate) fn unstable(&self, ino: u64, act: impl FnOnce(&mut Unstable)) {
         if let Some(node) = self.inner.lock().nodes.get_mut(&ino) {
-            node.unstable = match node.unstable {
-                Unstable::Unknown | Unstable::None => Unstable::Some(verifier),
-                Unstable::Some(before) if before == verifier => Unstable::Some(before),
-                Unstable::Some(_) | Unstable::Lost => Unstable::Lost,
-            };
+            act(&mut node.unstable);
         }
     }
 
-    /// Takes the state before a COMMIT; writes from here on count anew.
-    pub(crate) fn take_unstable(&self, ino: u64) -> Unstable {
-        match self.inner.lock().nodes.get_mut(&ino) {
-            Some(node) => std::mem::replace(&mut node.unstable, Unstable::None),
-            None => Unstable::Unknown,
-        }
-    }
-
-    /// A COMMIT failed: what it was for is still to be committed.
-    pub(crate) fn put_unstable(&self, ino: u64, state: Unstable) {
-        if let Some(node) = self.inner.lock().nodes.get_mut(&ino) {
-            node.unstable = match (state, node.unstable) {
-                (old, Unstable::None) => old,
-                (Unstable::Some(a), Unstable::Some(b)) if a != b => Unstable::Lost,
-                (Unstable::Lost, _) => Unstable::Lost,
-                (_, newer) => newer,
-            };
-        }
+    /// The node most of whose writes are not known to be stable.
+    pub(crate) fn least_stable(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        let most = inner.nodes.iter().max_by_key(|(_, n)| n.unstable.bytes());
+        most.map(|(ino, _)| *ino)
     }
 
     /// Hidden names of files that nobody will release any more.
@@ -461,7 +429,7 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Node {
-    fn new(fh: Fh, level: u8, attr: fattr3, unstable: Unstable) -> Node {
+    fn new(fh: Fh, level: u8, attr: fattr3, fresh: bool) -> Node {
         Node {
             fh,
             level,
@@ -477,7 +445,7 @@ impl Node {
             gains: 0,
             absent: Absent::default(),
             no_caps: None,
-            unstable,
+            unstable: Unstable::new(fresh),
         }
     }
 

@@ -180,23 +180,3 @@ fn a_directory_made_here_holds_what_was_put_there() {
     }
     assert!(!t.is_absent(dir, b"y"));
 }
-
-#[test]
-fn a_verifier_that_changed_is_remembered_until_it_is_told() {
-    let t = table();
-    let ino = file(&t, b"f", 20);
-    assert_eq!(t.take_unstable(ino), Unstable::Unknown);
-    t.wrote_unstable(ino, [1; 8]);
-    t.wrote_unstable(ino, [1; 8]);
-    assert_eq!(t.take_unstable(ino), Unstable::Some([1; 8]));
-    assert_eq!(t.take_unstable(ino), Unstable::None);
-    t.wrote_unstable(ino, [1; 8]);
-    t.wrote_unstable(ino, [2; 8]);
-    assert_eq!(t.take_unstable(ino), Unstable::Lost);
-    // A COMMIT that failed while more was written.
-    t.wrote_unstable(ino, [3; 8]);
-    let before = t.take_unstable(ino);
-    t.wrote_unstable(ino, [4; 8]);
-    t.put_unstable(ino, before);
-    assert_eq!(t.take_unstable(ino), Unstable::Lost);
-}

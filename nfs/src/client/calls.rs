@@ -60,6 +60,18 @@ impl Client {
         }
     }
 
+    /// UMNT: the server may forget that this client has mounted the path.
+    pub async fn umount(&self, path: &[u8]) -> Done<()> {
+        let root = Creds {
+            uid: 0,
+            gid: 0,
+            gids: Vec::new(),
+        };
+        let what = (MOUNT_PROGRAM, MOUNT_V3, 3);
+        let record = self.call(&root, what, |out| out.opaque(path)).await?;
+        results(&record).map(drop)
+    }
+
     pub async fn getattr(&self, who: &Creds, fh: &Fh) -> Done<fattr3> {
         self.nfs(who, 1, |out| out.fh(fh), |r| r.fattr()).await
     }
@@ -368,15 +380,21 @@ impl Client {
         .await
     }
 
-    /// The most hard links a file may have.
-    pub async fn pathconf(&self, who: &Creds, fh: &Fh) -> Done<u32> {
+    pub async fn pathconf(&self, who: &Creds, fh: &Fh) -> Done<PathConf> {
         self.nfs(
             who,
             20,
             |out| out.fh(fh),
             |r| {
                 r.post_op_attr()?;
-                r.u32()
+                Ok(PathConf {
+                    link_max: r.u32()?,
+                    name_max: r.u32()?,
+                    no_trunc: r.bool()?,
+                    chown_restricted: r.bool()?,
+                    case_insensitive: r.bool()?,
+                    case_preserving: r.bool()?,
+                })
             },
         )
         .await

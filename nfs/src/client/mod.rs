@@ -5,13 +5,17 @@
 
 mod calls;
 mod connect;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    pub use super::replies::{directory, made, results, stable};
+}
 mod link;
 mod replies;
 #[cfg(test)]
 mod tests;
 
 pub use connect::{Connect, Stream, TcpConnect, UnixConnect};
-pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, ReadReply, WriteReply};
+pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, PathConf, ReadReply, WriteReply};
 
 use crate::proto::nfsstat3;
 use crate::rpc::{finish_record, put_call, start_record};

@@ -21,6 +21,18 @@ pub struct MadeReply {
     pub dir: Option<fattr3>,
 }
 
+/// PATHCONF (RFC 1813 §3.3.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathConf {
+    /// The most hard links a file may have.
+    pub link_max: u32,
+    pub name_max: u32,
+    pub no_trunc: bool,
+    pub chown_restricted: bool,
+    pub case_insensitive: bool,
+    pub case_preserving: bool,
+}
+
 #[derive(Clone, Debug)]
 pub struct ReadReply {
     pub attr: Option<fattr3>,

@@ -2,7 +2,9 @@
 
 use super::connection::Service;
 use super::nfs3::Proc;
+use super::once::{Claim, Running};
 use super::other;
+use crate::failpoint;
 use crate::portmap::{self, Mapping, PORTMAP_PROGRAM, PORTMAP_V2};
 use crate::proto::*;
 use crate::rpc::*;
@@ -11,6 +13,7 @@ use crate::xdr::{Decoded, Reader};
 use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the engine knows of a connection.
@@ -18,7 +21,11 @@ use std::time::{Duration, Instant};
 pub struct Session {
     pub peer: Peer,
     pub client: [u8; 16],
+    /// Tells connections apart.
+    pub connection: u64,
 }
+
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Session {
     pub fn new(peer: Peer) -> Session {
@@ -31,7 +38,11 @@ impl Session {
         let digest = Sha256::digest(text.as_bytes());
         let mut client = [0; 16];
         client.copy_from_slice(&digest[..16]);
-        Session { peer, client }
+        Session {
+            peer,
+            client,
+            connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// Only helpers on this host may speak our own program.
@@ -40,17 +51,33 @@ impl Session {
     }
 }
 
-/// Procedures that must not run twice.
-fn once(procedure: u32) -> bool {
-    matches!(procedure, 2 | 8..=15)
+/// Procedures that must not run twice: SETATTR, those that make and take away names, and
+/// SETXATTR and REMOVEXATTR of our own program.
+fn once(program: u32, procedure: u32) -> bool {
+    match program {
+        NFS_PROGRAM => matches!(procedure, 2 | 8..=15),
+        POCKER_PROGRAM => matches!(procedure, 4 | 5),
+        _ => false,
+    }
 }
 
-/// The digest that names a call: client, xid, procedure, credentials, arguments.
+/// The digest that names a call: client, xid, program, procedure, credentials, arguments.
 fn once_key(session: &Session, call: &Call<'_>, caller: &Caller) -> OnceKey {
     let mut hash = Sha256::new();
     hash.update(session.client);
-    for word in [call.xid, call.procedure, caller.uid, caller.gid] {
+    let groups = caller.gids.len() as u32;
+    for word in [
+        call.xid,
+        call.program,
+        call.procedure,
+        caller.uid,
+        caller.gid,
+        groups,
+    ] {
         hash.update(word.to_be_bytes());
+    }
+    for group in &caller.gids {
+        hash.update(group.to_be_bytes());
     }
     hash.update(call.args.rest());
     OnceKey(hash.finalize().into())
@@ -194,9 +221,12 @@ pub fn answer(
         }
     };
     let done = dispatch_or_fail(service, session, &call, caller, place, out);
-    if done.blocked {
+    if done.blocked || done.dropped {
         out.truncate(before);
-        return Answer::Blocked;
+        return match done.blocked {
+            true => Answer::Blocked,
+            false => Answer::Whole,
+        };
     }
     match done.ok {
         Some(ok) => counters.count(
@@ -222,6 +252,8 @@ struct Done {
     /// Whether it succeeded; `None` where it reached no procedure.
     ok: Option<bool>,
     blocked: bool,
+    /// Another call's reply will be this one's.
+    dropped: bool,
     hello: Option<[u8; 16]>,
 }
 
@@ -289,8 +321,24 @@ fn dispatch(
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
     let results = out.len();
-    let key = (call.program == NFS_PROGRAM && once(call.procedure))
-        .then(|| once_key(session, call, caller));
+    let key =
+        once(call.program, call.procedure).then(|| once_key(session, call, caller));
+    let mut running: Option<Running<'_>> = None;
+    if let Some(key) = key {
+        let may_wait = place == Place::Thread;
+        match service.once.claim(key, session.connection, may_wait) {
+            Claim::Run(claimed) => running = Some(claimed),
+            Claim::Wait => done.blocked = true,
+            Claim::Drop => done.dropped = true,
+            Claim::Failed(reply) => {
+                out.extend_from_slice(&reply);
+                done.ok = Some(false);
+            }
+        }
+        if running.is_none() {
+            return done;
+        }
+    }
     let cx = Cx {
         caller,
         peer: &session.peer,
@@ -301,14 +349,14 @@ fn dispatch(
     let mut args = call.args;
     let ran = match call.program {
         NFS_PROGRAM => {
-            let mut running = Proc {
+            let mut procedure = Proc {
                 vfs,
                 cx,
                 out,
                 blocked: false,
             };
-            let ran = running.run(call.procedure, &mut args);
-            done.blocked = running.blocked;
+            let ran = procedure.run(call.procedure, &mut args);
+            done.blocked = procedure.blocked;
             ran
         }
         MOUNT_PROGRAM => other::mount(
@@ -331,7 +379,12 @@ fn dispatch(
     };
     let failed = match ran {
         Some(Ok(())) => {
-            done.ok = Some(succeeded(call, &out[results..]));
+            let ok = succeeded(call, &out[results..]);
+            if let (Some(running), false, false) = (&running, ok, done.blocked) {
+                running.failed(&out[results..]);
+            }
+            failpoint::pass("call.done");
+            done.ok = Some(ok);
             return done;
         }
         Some(Err(_)) => (Accept::GarbageArgs, Some(false)),

@@ -10,6 +10,7 @@ use super::call::{self, Answer, Clock, Place, Programs, Session};
 use super::counters::Counters;
 use super::inbox::Inbox;
 use super::mounts::Mounts;
+use super::once::Once;
 use super::outbox::Outbox;
 use super::patience::Patience;
 use super::room::{Held, Pool, Room, SERVER_HELD};
@@ -69,6 +70,7 @@ pub struct Service {
     /// Memory of all calls together.
     pub pool: Arc<Pool>,
     pub(super) spares: Arc<Spares>,
+    pub(super) once: Arc<Once>,
     pub(super) programs: Programs,
     pub(super) live: Arc<watch::Sender<usize>>,
 }
@@ -82,13 +84,14 @@ impl Service {
             limits: Limits::default(),
             pool: Arc::new(Pool::new(SERVER_HELD)),
             spares: Arc::default(),
+            once: Arc::default(),
             programs: Programs::Nfs,
             live: Arc::new(watch::Sender::new(0)),
         }
     }
 
     /// The same service for a listener that answers other programs.
-    pub(super) fn serving(&self, programs: Programs) -> Service {
+    pub(crate) fn serving(&self, programs: Programs) -> Service {
         Service {
             programs,
             ..self.clone()
@@ -133,6 +136,8 @@ struct Connection<S> {
     patience: Patience,
     /// No more calls are taken.
     closing: bool,
+    /// Why: what came is no record. The calls before it are answered first.
+    failed: Option<io::Error>,
 }
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
@@ -161,6 +166,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
         reply_to,
         patience: Patience::new(limits.stalled, limits.pressed),
         closing: false,
+        failed: None,
     };
     // Also when the sender is gone: then nobody is there to serve for.
     let mut stop = Box::pin(async move { stop.wait_for(|stop| *stop).await.is_ok() });
@@ -191,10 +197,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 self.gathering = None;
             }
             if self.over() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.failed.take().map_or(Ok(()), Err));
             }
-            if !self.closing && self.waiting.is_none() && self.has_room() && !self.inbox.find()? {
-                moved |= self.inbox.poll_fill(cx, &mut self.stream)?;
+            if !self.closing && self.waiting.is_none() && self.has_room() && !self.find() {
+                moved |= match self.closing {
+                    true => true,
+                    false => {
+                        let filled = self.inbox.poll_fill(cx, &mut self.stream);
+                        filled.unwrap_or_else(|e| self.fail(e))
+                    }
+                };
             }
             if moved {
                 continue;
@@ -209,6 +221,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 Poll::Pending => Poll::Pending,
             };
         }
+    }
+
+    /// True where a whole record is at hand.
+    fn find(&mut self) -> bool {
+        !self.closing && self.inbox.find().unwrap_or_else(|e| !self.fail(e))
+    }
+
+    /// Ends the connection once what was asked before is answered; true, as that is news.
+    fn fail(&mut self, e: io::Error) -> bool {
+        self.closing = true;
+        self.failed = Some(e);
+        true
     }
 
     /// Everything that was asked is answered, and no more will come.
@@ -256,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             if self.closing || !self.has_room() {
                 return Ok(moved);
             }
-            if !self.inbox.find()? {
+            if !self.find() {
                 let Some(bytes) = self.inbox.wants() else {
                     return Ok(moved);
                 };

@@ -32,13 +32,16 @@ const NFS: [&str; 22] = [
     "COMMIT",
 ];
 const MOUNT: [&str; 6] = ["NULL", "MNT", "DUMP", "UMNT", "UMNTALL", "EXPORT"];
-const POCKER: [&str; 6] = [
+/// What of our own program is asked for beside RPC ([`crate::descriptors`]).
+pub(super) const DESCRIPTOR: u32 = 6;
+const POCKER: [&str; 7] = [
     "NULL",
     "HELLO",
     "GETXATTR",
     "LISTXATTR",
     "SETXATTR",
     "REMOVEXATTR",
+    "DESCRIPTOR",
 ];
 const PORTMAP: [&str; 5] = ["NULL", "SET", "UNSET", "GETPORT", "DUMP"];
 const ROWS: usize = NFS.len() + MOUNT.len() + POCKER.len() + PORTMAP.len();

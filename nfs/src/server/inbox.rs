@@ -67,7 +67,7 @@ enum Whole {
     Own(Vec<u8>, Option<Claim>),
 }
 
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     parts: Option<Parts>,

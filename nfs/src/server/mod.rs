@@ -4,10 +4,15 @@
 mod call;
 mod connection;
 mod counters;
+mod descriptors;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+mod guests;
 mod inbox;
 mod latency;
 mod mounts;
 mod nfs3;
+mod once;
 mod other;
 mod outbox;
 mod patience;
@@ -21,28 +26,41 @@ mod udp;
 pub use call::Programs;
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use guests::CONNECTIONS_MAX;
 pub use latency::{BUCKETS, Times};
 pub use mounts::{Mounted, Mounts};
 pub use room::{Pool, SERVER_HELD};
 
 use crate::portmap::Mapping;
 use crate::vfs::{Peer, Vfs};
+use guests::Guests;
+use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UdpSocket, UnixListener};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-/// Connections of one listener; more are closed at once.
-const CONNECTIONS_MAX: usize = 4096;
 /// What a listener asks of its peers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// TCP: the source port is below 1024, so root opened it.
     pub reserved_port: bool,
     /// Unix: the peer is root, or who runs the server.
     pub root_peer_only: bool,
+    /// Connections at once, [`CONNECTIONS_MAX`] at most.
+    pub connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            reserved_port: false,
+            root_peer_only: false,
+            connections: CONNECTIONS_MAX,
+        }
+    }
 }
 
 /// A server and its listeners.
@@ -55,13 +73,9 @@ pub struct Server {
 struct Open(Arc<watch::Sender<usize>>);
 
 impl Open {
-    fn new(live: &Arc<watch::Sender<usize>>) -> Option<Open> {
-        let counted = live.send_if_modified(|open| {
-            let fits = *open < CONNECTIONS_MAX;
-            *open += usize::from(fits);
-            fits
-        });
-        counted.then(|| Open(live.clone()))
+    fn new(live: &Arc<watch::Sender<usize>>) -> Open {
+        live.send_modify(|open| *open += 1);
+        Open(live.clone())
     }
 }
 
@@ -90,7 +104,29 @@ impl Server {
     }
 
     pub fn listen_unix(&self, listener: UnixListener, options: Options) {
+        self.listen_local(listener, options, spawn);
+    }
+
+    /// Where local helpers are given descriptors ([`crate::descriptors`]).
+    pub fn listen_descriptors(&self, listener: UnixListener, options: Options) {
+        self.listen_local(listener, options, |service, guests, stream, peer, stop| {
+            let (asked, mut stop) = (service.clone(), stop.clone());
+            spawn_serving(service, guests, peer.clone(), async move {
+                tokio::select! {
+                    served = descriptors::serve(asked, stream, peer) => served,
+                    // Nothing is half done that a helper cannot ask for again.
+                    _ = stop.wait_for(|stop| *stop) => Ok(()),
+                }
+            });
+        });
+    }
+
+    fn listen_local<F>(&self, listener: UnixListener, options: Options, spawn: F)
+    where
+        F: Fn(&Service, &Arc<Guests>, UnixStream, Peer, &watch::Receiver<bool>) + Send + 'static,
+    {
         let service = self.service.clone();
+        let guests = Guests::new(options.connections);
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -106,7 +142,7 @@ impl Server {
                 };
                 let own = nix::unistd::geteuid().as_raw();
                 if options.root_peer_only && cred.uid() != 0 && cred.uid() != own {
-                    tracing::warn!(uid = cred.uid(), "refused a connection that is not root's");
+                    guests.complain(&format!("it is not root's, but of uid {}", cred.uid()));
                     continue;
                 }
                 let peer = Peer::Unix {
@@ -114,7 +150,7 @@ impl Server {
                     gid: cred.gid(),
                     pid: cred.pid(),
                 };
-                spawn(&service, stream, peer, &stop);
+                spawn(&service, &guests, stream, peer, &stop);
             }
         });
     }
@@ -130,18 +166,20 @@ impl Server {
     }
 
     /// A portmapper that tells of these, for anybody who asks.
-    pub fn listen_portmap(&self, tcp: TcpListener, udp: UdpSocket, mappings: Vec<Mapping>) {
+    pub fn listen_portmap(
+        &self,
+        tcp: TcpListener,
+        udp: UdpSocket,
+        options: Options,
+        mappings: Vec<Mapping>,
+    ) {
         let service = self.service.serving(Programs::Portmap(mappings.into()));
-        udp::serve(
-            service.clone(),
-            udp,
-            Options::default(),
-            self.stop.subscribe(),
-        );
-        self.listen(tcp, Options::default(), service);
+        udp::serve(service.clone(), udp, options, self.stop.subscribe());
+        self.listen(tcp, options, service);
     }
 
     fn listen(&self, listener: TcpListener, options: Options, service: Service) {
+        let guests = Guests::new(options.connections);
         let mut stop = self.stop.subscribe();
         tokio::spawn(async move {
             loop {
@@ -153,12 +191,14 @@ impl Server {
                     continue;
                 };
                 if options.reserved_port && addr.port() >= 1024 {
-                    tracing::warn!(%addr, "refused a connection from a port that anybody may use");
+                    guests.complain(&format!("anybody may use the port of {addr}"));
                     continue;
                 }
                 // Replies are whole when they are written: waiting for more gains nothing.
                 let _ = stream.set_nodelay(true);
-                spawn(&service, stream, Peer::Tcp(addr), &stop);
+                // A client that crashed must not keep its place for ever.
+                let _ = setsockopt(&stream, KeepAlive, &true);
+                spawn(&service, &guests, stream, Peer::Tcp(addr), &stop);
             }
         });
     }
@@ -184,19 +224,36 @@ async fn taken<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-fn spawn<S>(service: &Service, stream: S, peer: Peer, stop: &watch::Receiver<bool>)
-where
+fn spawn<S>(
+    service: &Service,
+    guests: &Arc<Guests>,
+    stream: S,
+    peer: Peer,
+    stop: &watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(open) = Open::new(&service.live) else {
-        tracing::warn!("refused a connection: {CONNECTIONS_MAX} are open");
+    let served = serve_connection(service.clone(), stream, peer.clone(), stop.clone());
+    spawn_serving(service, guests, peer, served);
+}
+
+fn spawn_serving<F>(service: &Service, guests: &Arc<Guests>, peer: Peer, served: F)
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let Some((place, give_way)) = guests.admit(&peer) else {
         return;
     };
-    let (service, stop) = (service.clone(), stop.clone());
+    let places = (Open::new(&service.live), place);
     tokio::spawn(async move {
-        let _open = open;
-        if let Err(e) = serve_connection(service, stream, peer.clone(), stop).await {
-            tracing::debug!(?peer, "a connection ended: {e}");
+        let _places = places;
+        tokio::select! {
+            ended = served => {
+                if let Err(e) = ended {
+                    tracing::debug!(?peer, "a connection ended: {e}");
+                }
+            }
+            _ = give_way => tracing::debug!(?peer, "a connection gave way to another peer's"),
         }
     });
 }

@@ -16,8 +16,9 @@ pub struct Mounted {
     pub path: Vec<u8>,
 }
 
+/// Each row, and how often it is mounted: one client may have a path at several places.
 #[derive(Debug, Default)]
-pub struct Mounts(Mutex<VecDeque<Mounted>>);
+pub struct Mounts(Mutex<VecDeque<(Mounted, u32)>>);
 
 pub fn client(peer: &Peer) -> String {
     match peer {
@@ -29,7 +30,7 @@ pub fn client(peer: &Peer) -> String {
 
 impl Mounts {
     pub fn list(&self) -> Vec<Mounted> {
-        self.0.lock().iter().cloned().collect()
+        self.0.lock().iter().map(|(row, _)| row.clone()).collect()
     }
 
     pub(super) fn add(&self, peer: &Peer, path: Vec<u8>) {
@@ -39,24 +40,26 @@ impl Mounts {
         };
         tracing::info!(client = row.client, path = %row.path.escape_ascii(), "mounted");
         let mut rows = self.0.lock();
-        if rows.contains(&row) {
+        if let Some((_, times)) = rows.iter_mut().find(|(known, _)| *known == row) {
+            *times = times.saturating_add(1);
             return;
         }
         if rows.len() == ROWS_MAX {
             rows.pop_front();
         }
-        rows.push_back(row);
+        rows.push_back((row, 1));
     }
 
-    /// Forgets the client's mount of `path`, or, without one, all of its.
+    /// Forgets a mount of `path` by the client, or, without a path, all of its.
     pub(super) fn remove(&self, peer: &Peer, path: Option<&[u8]>) {
         let client = client(peer);
-        self.0.lock().retain(|row| {
-            let gone = row.client == client && path.is_none_or(|path| path == row.path);
-            if gone {
-                tracing::info!(client, path = %row.path.escape_ascii(), "unmounted");
+        self.0.lock().retain_mut(|(row, times)| {
+            if row.client != client || path.is_some_and(|path| path != row.path) {
+                return true;
             }
-            !gone
+            tracing::info!(client, path = %row.path.escape_ascii(), "unmounted");
+            *times -= 1;
+            path.is_some() && *times > 0
         });
     }
 }
@@ -76,6 +79,9 @@ mod tests {
         mounts.add(&there, b"/a".to_vec());
         assert_eq!(mounts.list().len(), 3);
         mounts.remove(&there, Some(b"/b"));
+        mounts.remove(&here, Some(b"/a"));
+        // It was mounted twice.
+        assert_eq!(mounts.list().len(), 3);
         mounts.remove(&here, Some(b"/a"));
         assert_eq!(mounts.list().len(), 2);
         mounts.remove(&there, None);

@@ -11,21 +11,33 @@ pub type Answered = Decoded<()>;
 
 const OK: u32 = 0;
 
-/// Refuses what no file system may see as a name (RFC 1813 §3.2, filename3).
-fn check_name(name: &[u8], dots: bool) -> Result<()> {
+/// What "." and ".." are to a procedure.
+#[derive(Clone, Copy)]
+enum Dots {
+    /// LOOKUP's: a directory itself and the one above.
+    Names,
+    /// Of something new: they are there (§3.3.8 to §3.3.11).
+    Taken,
+    /// Of what is moved or linked (§3.3.14, §3.3.15).
+    Wrong,
+    /// Of what is to go (§3.3.13).
+    InUse,
+}
+
+/// Refuses what no file system may see as a name (RFC 1813 §3.2, general comments on filenames).
+fn check_name(name: &[u8], dots: Dots) -> Result<()> {
+    use nfsstat3::{NFS3ERR_EXIST, NFS3ERR_INVAL};
     if name.len() > NAME_MAX {
         return Err(nfsstat3::NFS3ERR_NAMETOOLONG);
     }
     if name.is_empty() || name.iter().any(|b| *b == b'/' || *b == 0) {
         return Err(nfsstat3::NFS3ERR_ACCES);
     }
-    if !dots && name == b"." {
-        return Err(nfsstat3::NFS3ERR_INVAL);
+    match (name, dots) {
+        (b"." | b"..", Dots::Taken) | (b"..", Dots::InUse) => Err(NFS3ERR_EXIST),
+        (b"." | b"..", Dots::Wrong) | (b".", Dots::InUse) => Err(NFS3ERR_INVAL),
+        _ => Ok(()),
     }
-    if !dots && name == b".." {
-        return Err(nfsstat3::NFS3ERR_EXIST);
-    }
-    Ok(())
 }
 
 /// One call under way: the file system, who calls, and the reply.
@@ -144,7 +156,8 @@ impl Proc<'_> {
     fn lookup(&mut self, args: &mut Reader<'_>) -> Answered {
         let dir = args.fh()?;
         let name = args.name()?;
-        let found = check_name(name, true).and_then(|()| self.vfs.lookup(&self.cx, &dir, name));
+        let found =
+            check_name(name, Dots::Names).and_then(|()| self.vfs.lookup(&self.cx, &dir, name));
         match found {
             Ok(found) => {
                 self.out.u32(OK);
@@ -232,8 +245,14 @@ impl Proc<'_> {
             2 => Stable::FileSync,
             _ => return Err(Garbage),
         };
-        let data = args.opaque(IO_MAX as usize)?;
-        let data = data.get(..count).ok_or(Garbage)?;
+        let data = args.unbounded()?;
+        if data.len() != count {
+            return Err(Garbage);
+        }
+        // More than FSINFO says is written in part.
+        let data = &data[..count.min(IO_MAX as usize)];
+        // Of before: where another call's failure moves it meanwhile, this data may be gone too.
+        let verifier = self.vfs.write_verifier();
         let end = offset
             .checked_add(data.len() as u64)
             .filter(|end| *end <= i64::MAX as u64);
@@ -247,7 +266,7 @@ impl Proc<'_> {
                 self.put_wcc(&done.wcc);
                 self.out.u32(done.count);
                 self.out.u32(done.committed as u32);
-                self.out.extend_from_slice(&self.vfs.write_verifier());
+                self.out.extend_from_slice(&verifier);
             }
             Err(status) => self.fail_wcc(status, &fh),
         }
@@ -278,8 +297,8 @@ impl Proc<'_> {
             2 => CreateHow::Exclusive(args.array()?),
             _ => return Err(Garbage),
         };
-        let made =
-            check_name(name, false).and_then(|()| self.vfs.create(&self.cx, &dir, name, &how));
+        let made = check_name(name, Dots::Taken)
+            .and_then(|()| self.vfs.create(&self.cx, &dir, name, &how));
         self.made(&dir, made)
     }
 
@@ -288,8 +307,8 @@ impl Proc<'_> {
         let dir = args.fh()?;
         let name = args.name()?;
         let attr = args.sattr()?;
-        let made =
-            check_name(name, false).and_then(|()| self.vfs.mkdir(&self.cx, &dir, name, &attr));
+        let made = check_name(name, Dots::Taken)
+            .and_then(|()| self.vfs.mkdir(&self.cx, &dir, name, &attr));
         self.made(&dir, made)
     }
 
@@ -298,8 +317,11 @@ impl Proc<'_> {
         let dir = args.fh()?;
         let name = args.name()?;
         let attr = args.sattr()?;
-        let target = args.opaque(PATH_MAX)?;
-        let made = check_name(name, false).and_then(|()| {
+        let target = args.name()?;
+        let made = check_name(name, Dots::Taken).and_then(|()| {
+            if target.len() > PATH_MAX {
+                return Err(nfsstat3::NFS3ERR_NAMETOOLONG);
+            }
             if target.is_empty() || target.contains(&0) {
                 return Err(nfsstat3::NFS3ERR_INVAL);
             }
@@ -332,7 +354,7 @@ impl Proc<'_> {
             1 | 2 | 5 => (sattr3::default(), Err(nfsstat3::NFS3ERR_BADTYPE)),
             _ => return Err(Garbage),
         };
-        let made = check_name(name, false)
+        let made = check_name(name, Dots::Taken)
             .and(kind)
             .and_then(|kind| self.vfs.mknod(&self.cx, &dir, name, kind, &attr));
         self.made(&dir, made)
@@ -342,7 +364,7 @@ impl Proc<'_> {
     fn remove(&mut self, args: &mut Reader<'_>, directory: bool) -> Answered {
         let dir = args.fh()?;
         let name = args.name()?;
-        let done = check_name(name, false).and_then(|()| {
+        let done = check_name(name, Dots::InUse).and_then(|()| {
             if directory {
                 self.vfs.rmdir(&self.cx, &dir, name)
             } else {
@@ -365,8 +387,8 @@ impl Proc<'_> {
         let name = args.name()?;
         let to = args.fh()?;
         let new = args.name()?;
-        let done = check_name(name, false)
-            .and_then(|()| check_name(new, false))
+        let done = check_name(name, Dots::Wrong)
+            .and_then(|()| check_name(new, Dots::Wrong))
             .and_then(|()| self.vfs.rename(&self.cx, &from, name, &to, new));
         match done {
             Ok((a, b)) => {
@@ -389,7 +411,8 @@ impl Proc<'_> {
         let fh = args.fh()?;
         let dir = args.fh()?;
         let name = args.name()?;
-        let done = check_name(name, false).and_then(|()| self.vfs.link(&self.cx, &fh, &dir, name));
+        let done =
+            check_name(name, Dots::Wrong).and_then(|()| self.vfs.link(&self.cx, &fh, &dir, name));
         match done {
             Ok((attr, wcc)) => {
                 self.out.u32(OK);

@@ -2,6 +2,7 @@
 
 use super::room::Held;
 use super::spares::Spares;
+use crate::failpoint;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -97,19 +98,12 @@ impl Outbox {
     ) -> io::Result<bool> {
         let before = self.written;
         while let Some(piece) = self.pieces.front_mut() {
-            let (polled, left) = match piece {
-                Piece::Arena(end) => {
-                    let bytes = &self.arena[self.arena_sent..*end];
-                    let left = bytes.len();
-                    (Pin::new(&mut *stream).poll_write(cx, bytes), left)
-                }
-                Piece::Own { bytes, sent, .. } => {
-                    let rest = &bytes[*sent..];
-                    let left = rest.len();
-                    (Pin::new(&mut *stream).poll_write(cx, rest), left)
-                }
+            let rest = match piece {
+                Piece::Arena(end) => &self.arena[self.arena_sent..*end],
+                Piece::Own { bytes, sent, .. } => &bytes[*sent..],
             };
-            let sent = match polled {
+            let left = rest.len();
+            let sent = match poll_one(cx, stream, rest) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(sent) => sent?,
@@ -166,4 +160,23 @@ impl Outbox {
             self.arena = Vec::new();
         }
     }
+}
+
+/// One write, between points where a test breaks the connection or ends the process.
+fn poll_one<S: AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    stream: &mut S,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    failpoint::hit("reply.write.before")?;
+    let torn = failpoint::hit("reply.write.tear").is_err();
+    let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
+    let polled = Pin::new(&mut *stream).poll_write(cx, bytes);
+    if torn {
+        failpoint::hit("reply.write.torn")?;
+    }
+    if polled.is_ready() {
+        failpoint::hit("reply.write.after")?;
+    }
+    polled
 }

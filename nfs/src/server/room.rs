@@ -161,7 +161,7 @@ impl Account {
 }
 
 /// Where the calls of one connection get what they hold.
-pub(super) struct Room(Arc<Account>);
+pub(crate) struct Room(Arc<Account>);
 
 impl Room {
     pub fn new(limits: &Limits, pool: &Arc<Pool>) -> Room {
@@ -226,7 +226,7 @@ impl Room {
 }
 
 /// Memory, and perhaps a call's slot, given back when this is dropped.
-pub(super) struct Held {
+pub(crate) struct Held {
     account: Arc<Account>,
     units: usize,
     slot: bool,

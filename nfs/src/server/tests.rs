@@ -1,6 +1,8 @@
 //! One connection under stress: a file system that panics, peers that stall. The file
 //! system is a stand-in: only READ and GETATTR do something, as no more is needed here.
 
+mod once;
+
 use super::*;
 use crate::client::{Client, ClientError, ClientLimits, Connect, Creds, Stream};
 use crate::proto::*;
@@ -12,9 +14,10 @@ use std::task::Poll;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
-/// GETATTR panics; READ gives what was asked for, and counts.
+/// GETATTR of [`fh`] panics; READ gives what was asked for, and counts; REMOVE and RMDIR are
+/// the file system's that is slow.
 #[derive(Default)]
-struct Stand(AtomicUsize);
+struct Stand(AtomicUsize, once::Slow);
 
 const NO: nfsstat3 = nfsstat3::NFS3ERR_NOTSUPP;
 
@@ -29,8 +32,11 @@ impl Vfs for Stand {
     fn exports(&self) -> Vec<ExportLine> {
         Vec::new()
     }
-    fn getattr(&self, _: &Cx, _: &Fh) -> Result<fattr3> {
-        panic!("a bug in the file system")
+    fn getattr(&self, _: &Cx, of: &Fh) -> Result<fattr3> {
+        match *of == fh() {
+            true => panic!("a bug in the file system"),
+            false => Err(NO),
+        }
     }
     fn setattr(&self, _: &Cx, _: &Fh, _: &sattr3, _: Option<nfstime3>) -> Result<Wcc> {
         Err(NO)
@@ -71,11 +77,11 @@ impl Vfs for Stand {
     fn mknod(&self, _: &Cx, _: &Fh, _: &[u8], _: NodeKind, _: &sattr3) -> Result<Made> {
         Err(NO)
     }
-    fn remove(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<Wcc> {
-        Err(NO)
+    fn remove(&self, cx: &Cx, _: &Fh, _: &[u8]) -> Result<Wcc> {
+        self.1.remove(cx)
     }
     fn rmdir(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<Wcc> {
-        Err(NO)
+        self.1.rmdir()
     }
     fn rename(&self, _: &Cx, _: &Fh, _: &[u8], _: &Fh, _: &[u8]) -> Result<(Wcc, Wcc)> {
         Err(NO)
@@ -177,6 +183,28 @@ fn read_call(xid: u32, count: u32) -> Vec<u8> {
     call.extend_from_slice(&count.to_be_bytes());
     finish_record(&mut call, start);
     call
+}
+
+/// Bytes that are no record, behind calls and half a call: the calls are answered, and then
+/// the connection ends.
+#[tokio::test]
+async fn what_was_asked_before_an_error_is_answered() {
+    let too_long = u32::MAX.to_be_bytes().to_vec();
+    let half = read_call(3, 10)[..30].to_vec();
+    for (tail, why) in [
+        (too_long, io::ErrorKind::InvalidData),
+        (half, io::ErrorKind::UnexpectedEof),
+    ] {
+        let (_, mut near, served) = serve(Limits::default(), 1 << 16);
+        let stream = [read_call(1, 10), read_call(2, 5000), tail].concat();
+        near.write_all(&stream).await.expect("sent");
+        near.shutdown().await.expect("shut");
+        let mut seen = [reply(&mut near).await, reply(&mut near).await].map(|r| r[3]);
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+        let e = served.await.expect("ends").expect_err("as an error");
+        assert_eq!(e.kind(), why);
+    }
 }
 
 #[tokio::test]

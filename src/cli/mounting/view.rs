@@ -4,6 +4,10 @@
 //! FUSE's, there is one beside the server's sockets, of all steps of all pockers, and
 //! every read-only mount of a step is a bind mount of its directory there: what one of them
 //! read is not read again by the next.
+//!
+//! Steps of large files have a second one, where the kernel reads those from the store by
+//! itself. It has to ask for each open of a file there, which in the first it never does: a
+//! mount is of the one kind or the other, and a tree of small files is better off in the first.
 
 use super::{Chosen, is_mounted, record, utf8};
 use crate::cli::config::Settings;
@@ -19,9 +23,42 @@ use std::path::{Path, PathBuf};
 /// The view's export.
 const EXPORT: &str = "/chroot";
 
-/// Where it is mounted.
-pub(super) fn dir(client: &Client) -> PathBuf {
-    client.endpoint().socket_dir.join("view")
+/// From this mean size of a step's files on, in bytes, opening them is a small part of
+/// reading them.
+const LARGE: u64 = 1 << 20;
+
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    Small,
+    Large,
+}
+
+impl View {
+    /// For a step of so many nodes and bytes in files.
+    pub(super) fn of(nodes: u64, bytes: u64) -> View {
+        if bytes / nodes.max(1) >= LARGE {
+            View::Large
+        } else {
+            View::Small
+        }
+    }
+
+    /// Where it is mounted.
+    pub(super) fn dir(self, client: &Client) -> PathBuf {
+        let name = match self {
+            View::Small => "view",
+            View::Large => "view.large",
+        };
+        client.endpoint().socket_dir.join(name)
+    }
+
+    fn cache(self) -> Cache {
+        match self {
+            View::Small => Cache::View,
+            View::Large => Cache::LargeView,
+        }
+    }
 }
 
 /// Where the view shows an export, if it does.
@@ -38,13 +75,13 @@ pub(super) fn lock(client: &Client) -> Result<Flock<File>, CliError> {
 }
 
 /// Mounts it unless it is there. The lock is held.
-pub(super) fn show(chosen: &Chosen, client: &Client) -> Result<(), CliError> {
-    let dir = dir(client);
+pub(super) fn show(view: View, chosen: &Chosen, client: &Client) -> Result<(), CliError> {
+    let dir = view.dir(client);
     if is_served(&dir)? {
         return Ok(());
     }
     make(&dir)?;
-    chosen.mount_at(client, &whole(), &dir, Cache::View)?;
+    chosen.mount_at(client, &whole(), &dir, view.cache())?;
     record(client, &dir, BROWSE_VIEW, None)
 }
 
@@ -57,8 +94,8 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     make(at)?;
     let chosen = Chosen::new(settings, client)?;
     if chosen.helper.keeps_by_mount() {
-        show(&chosen, client)?;
-        bind(&dir(client), at)?.leak();
+        show(View::Small, &chosen, client)?;
+        bind(&View::Small.dir(client), at)?.leak();
     } else {
         chosen.mount_at(client, &whole(), at, Cache::View)?;
     }

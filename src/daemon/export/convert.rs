@@ -171,6 +171,20 @@ pub fn host_status(e: nix::errno::Errno) -> nfsstat3 {
 mod tests {
     use super::*;
 
+    /// Whatever the host says of its space, a client is told the same.
+    #[test]
+    fn a_disk_that_is_full_says_which_limit_it_was() {
+        use nix::errno::Errno as E;
+        for (host, ours, expected) in [
+            (E::ENOSPC, st::Errno::NoSpc, nfsstat3::NFS3ERR_NOSPC),
+            (E::EDQUOT, st::Errno::DQuot, nfsstat3::NFS3ERR_DQUOT),
+            (E::EFBIG, st::Errno::FBig, nfsstat3::NFS3ERR_FBIG),
+        ] {
+            assert_eq!(host_status(host) as u32, expected as u32);
+            assert_eq!(status(ours) as u32, expected as u32);
+        }
+    }
+
     #[test]
     fn times_outside_the_wire_are_clamped() {
         let at = |secs, nanos| time(st::Time { secs, nanos });

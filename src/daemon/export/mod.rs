@@ -5,6 +5,8 @@
 
 mod browse;
 pub mod convert;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod granted;
 mod handle;
 mod host;
@@ -12,6 +14,8 @@ pub mod read_only;
 mod synthetic;
 mod vfs;
 
+#[cfg(test)]
+mod mount_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -22,6 +26,7 @@ use crate::daemon::fail::{Fail, Outcome};
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use handle::{Codec, Name};
 use parking_lot::RwLock;
+use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::Fh;
 use pocker_store::types::{Digest, Node, ROOT};
 use pocker_store::work::Works;
@@ -119,14 +124,17 @@ impl Exports {
             .map_err(|e| fail(&e))
     }
 
-    fn row_tree(&self, row: u64) -> Option<(Arc<SealedTree>, String)> {
+    /// A step that the view shows. One that it does not, or whose tree is gone, is stale.
+    fn row_tree(&self, row: u64) -> Result<(Arc<SealedTree>, String), nfsstat3> {
         let place = self.browse.read().place(row).cloned();
-        match place? {
-            browse::Place::Step { name, snapshot } => {
-                let tree = self.store.sealed(&snapshot).ok()?;
-                Some((tree, name))
-            }
-            _ => None,
+        let Some(browse::Place::Step { name, snapshot }) = place else {
+            return Err(nfsstat3::NFS3ERR_STALE);
+        };
+        match self.store.sealed(&snapshot) {
+            Ok(tree) => Ok((tree, name)),
+            Err(StoreError::Missing { .. }) => Err(nfsstat3::NFS3ERR_STALE),
+            // Not read yet, perhaps, where nothing may wait.
+            Err(e) => Err(convert::status(e.into())),
         }
     }
 

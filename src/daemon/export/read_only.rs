@@ -3,6 +3,7 @@
 use super::Exports;
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::*;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
@@ -129,6 +130,10 @@ impl Vfs for ReadOnly {
 
     fn removexattr(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<()> {
         Err(ROFS)
+    }
+
+    fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
+        self.0.descriptor(cx, fh)
     }
 
     fn hurried(&self, call: &mut dyn FnMut()) {

@@ -104,7 +104,7 @@ impl Exports {
     fn steps_shown(&self, row: &NameRow) -> Result<Vec<Shown>> {
         let mut out = Vec::with_capacity(row.rows.len() + 1);
         for step in &row.rows {
-            let (tree, _) = self.row_tree(step.id).ok_or(STALE)?;
+            let (tree, _) = self.row_tree(step.id)?;
             let attr = pocker_store::tree::Tree::getattr(&*tree, ROOT).map_err(convert::status)?;
             let fileid = Exports::browse_fileid(step.id, ROOT);
             out.push(Shown {

@@ -9,15 +9,14 @@ use pocker_nfs::vfs::*;
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{self as st, Node, OpCx, ROOT};
-use pocker_store::work::{WorkClass, WorkTree};
+use pocker_store::work::{LINK_MAX, MAX_FILE, WorkClass, WorkTree};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
 const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
 /// Largest READ and WRITE: a power of two, as some clients need.
 const IO_MAX: u32 = 1 << 20;
-/// Largest file: what a signed 64-bit offset reaches.
-const FILE_MAX: u64 = i64::MAX as u64;
 
 /// What a handle leads to.
 enum At {
@@ -44,7 +43,7 @@ impl Exports {
                 Ok(At::Work { tree, id, node })
             }
             Name::Browse { row, node } => {
-                let (tree, name) = self.row_tree(row).ok_or(STALE)?;
+                let (tree, name) = self.row_tree(row)?;
                 Ok(At::Sealed {
                     tree,
                     row,
@@ -489,12 +488,15 @@ impl Vfs for Exports {
     }
 
     fn fsinfo(&self, cx: &Cx, fh: &Fh) -> Result<(FsInfo, fattr3)> {
+        if let At::Host(graft, file) = self.at(fh)? {
+            return self.grafts.fsinfo(graft, &file, IO_MAX);
+        }
         let attr = self.getattr(cx, fh)?;
         Ok((
             FsInfo {
                 io_max: IO_MAX,
-                max_file_size: FILE_MAX,
-                link_max: 65_000,
+                max_file_size: MAX_FILE,
+                link_max: LINK_MAX,
             },
             attr,
         ))
@@ -558,6 +560,15 @@ impl Vfs for Exports {
         }
         let (tree, _, node) = self.work(fh)?;
         change(cx, |op| tree.removexattr(op, node, name)).map(drop)
+    }
+
+    fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
+        let At::Sealed { tree, node, .. } = self.at(fh)? else {
+            return Err(nfsstat3::NFS3ERR_NOTSUPP);
+        };
+        let file = tree.file(&convert::creds(cx.caller), node);
+        let file = file.map_err(convert::status)?;
+        file.map(OwnedFd::from).ok_or(nfsstat3::NFS3ERR_NOTSUPP)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where large blobs and files in the making lie.
 
 use crate::error::StoreError;
+use crate::failpoint;
 use crate::types::Digest;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -77,12 +78,16 @@ impl Area {
             return Ok(());
         }
         let mut opened = files.iter().map(|(path, _)| File::open(path));
-        crate::sys::sync_files(&self.handle, &mut opened)
+        failpoint::hit("blobs.sync.before")
+            .and_then(|()| crate::sys::sync_files(&self.handle, &mut opened))
             .map_err(|e| StoreError::io("sync", &self.root, e))?;
         let mut touched = BTreeSet::new();
         for (path, digest) in files {
             let place = self.path(digest);
-            fs::rename(path, &place).map_err(|e| StoreError::io("move a blob to", &place, e))?;
+            failpoint::hit("blobs.rename.before")
+                .and_then(|()| fs::rename(path, &place))
+                .map_err(|e| StoreError::io("move a blob to", &place, e))?;
+            failpoint::pass("blobs.rename.after");
             touched.insert(digest.0[0]);
         }
         let mut dirs = Vec::with_capacity(touched.len());
@@ -90,7 +95,8 @@ impl Area {
             let dir = self.blobs().join(hex::encode([first]));
             dirs.push(File::open(&dir).map_err(|e| StoreError::io("open", &dir, e))?);
         }
-        crate::sys::sync_dirs(&self.handle, &dirs)
+        failpoint::hit("blobs.dirs.before")
+            .and_then(|()| crate::sys::sync_dirs(&self.handle, &dirs))
             .map_err(|e| StoreError::io("sync", &self.blobs(), e))
     }
 

@@ -4,6 +4,7 @@ mod files;
 mod stage;
 
 pub use stage::Staged;
+pub(crate) use stage::write_sparse;
 
 use crate::cache::Cache;
 use crate::error::StoreError;

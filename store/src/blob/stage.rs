@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Read and written at once; a multiple of [`BLOCK`], so that blocks stay aligned.
 const BUFFER: usize = 256 * 1024;
@@ -52,7 +52,8 @@ pub(super) fn stage(area: &Area, reader: &mut dyn Read, limit: u64) -> Result<St
         let want = (limit - staged.size).min(BUFFER as u64) as usize;
         let got = fill(reader, &mut buffer[..want]).map_err(StoreError::Input)?;
         hash.update(&buffer[..got]);
-        staged.used += write_sparse(&file, &buffer[..got], staged.size, &staged.path)?;
+        staged.used += write_sparse(&file, &buffer[..got], staged.size)
+            .map_err(|e| StoreError::io("write", &staged.path, e))?;
         staged.size += got as u64;
         if got < BUFFER {
             break;
@@ -81,13 +82,12 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Writes the runs of blocks that are not all zeros; how many bytes those were.
-fn write_sparse(file: &File, data: &[u8], at: u64, path: &Path) -> Result<u64, StoreError> {
+pub(crate) fn write_sparse(file: &File, data: &[u8], at: u64) -> io::Result<u64> {
     let mut used = 0;
     let mut start = 0;
     let mut flush = |from: usize, to: usize| {
         used += (to - from) as u64;
         file.write_all_at(&data[from..to], at + from as u64)
-            .map_err(|e| StoreError::io("write", path, e))
     };
     for (i, block) in data.chunks(BLOCK).enumerate() {
         if *block == ZEROS[..block.len()] {

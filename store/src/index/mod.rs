@@ -20,6 +20,7 @@ pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 
 use crate::error::StoreError;
+use crate::failpoint;
 use crate::lock::StoreLock;
 use crate::patience::about_to_wait;
 use crate::types::Digest;
@@ -112,7 +113,9 @@ impl Index {
         let result = (|| {
             let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let value = f(&tx)?;
+            failpoint::pass("index.commit.before");
             tx.commit()?;
+            failpoint::pass("index.commit.after");
             Ok(value)
         })();
         if sync == Sync::Ordered {

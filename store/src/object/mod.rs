@@ -11,6 +11,8 @@
 
 mod build;
 mod dirindex;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 pub mod limits;
 mod page;
 mod record;

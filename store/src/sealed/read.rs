@@ -1,10 +1,12 @@
 //! [`Tree`] for a sealed tree.
 
 use super::SealedTree;
+use crate::blob::SMALL;
 use crate::error::StoreError;
 use crate::object::{BodyRef, EntryRef};
 use crate::tree::{DirDone, DirEntry, Found, ReadDone, Tree};
-use crate::types::{Attr, Creds, Errno, Kind, Node, Perm};
+use crate::types::{Attr, Creds, Digest, Errno, Kind, Node, Perm};
+use std::fs::File;
 
 /// Cookies of "." and ".."; entry i has i + 3.
 const DOT: u64 = 1;
@@ -31,6 +33,48 @@ fn need(who: &Creds, entry: &EntryRef<'_>, want: Perm) -> Result<(), Errno> {
         Ok(())
     } else {
         Err(Errno::Access)
+    }
+}
+
+/// The content of a file that `who` may READ.
+fn readable(who: &Creds, entry: &EntryRef<'_>) -> Result<(Digest, u64), Errno> {
+    let (blob, size) = match entry.body {
+        BodyRef::File { blob, size } => (blob, size),
+        BodyRef::Dir { .. } => return Err(Errno::IsDir),
+        _ => return Err(Errno::Inval),
+    };
+    if who.uid != entry.uid && !may(who, entry, Perm::READ) {
+        need(who, entry, Perm::EXEC)?;
+    }
+    Ok((blob, size))
+}
+
+impl SealedTree {
+    /// A descriptor, for reading only, of a file that is whole as one file of the store;
+    /// `None` where it is so small that it is a row.
+    pub fn file(&self, who: &Creds, node: Node) -> Result<Option<File>, Errno> {
+        let base = self.base(node)?;
+        let (blob, size) = readable(who, &base.entry.view()?)?;
+        if size <= SMALL {
+            return Ok(None);
+        }
+        let open = || {
+            let file = self.blobs.open(&blob)?;
+            match file.metadata() {
+                Ok(meta) if meta.len() == size => Ok(file),
+                Ok(meta) => Err(StoreError::BlobSize {
+                    digest: blob,
+                    expected: size,
+                    found: meta.len(),
+                }),
+                Err(e) => Err(StoreError::io(
+                    "look at blob",
+                    &self.blobs.area.path(&blob),
+                    e,
+                )),
+            }
+        };
+        open().map(Some).map_err(StoreError::log)
     }
 }
 
@@ -78,14 +122,7 @@ impl Tree for SealedTree {
     ) -> Result<ReadDone, Errno> {
         let base = self.base(node)?;
         let entry = base.entry.view()?;
-        let (blob, size) = match entry.body {
-            BodyRef::File { blob, size } => (blob, size),
-            BodyRef::Dir { .. } => return Err(Errno::IsDir),
-            _ => return Err(Errno::Inval),
-        };
-        if who.uid != entry.uid && !may(who, &entry, Perm::READ) {
-            need(who, &entry, Perm::EXEC)?;
-        }
+        let (blob, size) = readable(who, &entry)?;
         let attr = self.attr_of(node, &entry)?;
         self.blobs
             .read_at(&blob, size, offset, count, out)

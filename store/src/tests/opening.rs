@@ -165,6 +165,34 @@ fn the_verifier_changes_when_data_may_be_gone() {
 }
 
 #[test]
+fn a_copy_of_a_store_has_another_verifier_and_the_same_handles() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(dir.path());
+    let (verifier, secret) = (store.write_verifier(), *store.secret());
+    drop(store);
+    let copy = tempfile::tempdir().expect("tempdir");
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(dir.path().join("store"))
+        .arg(copy.path())
+        .status();
+    assert!(status.expect("cp runs").success());
+    let there = open(copy.path());
+    assert_ne!(there.write_verifier(), verifier);
+    assert_eq!(*there.secret(), secret);
+    drop(there);
+    // In the first one's place, whose inode number it may have.
+    std::fs::remove_dir_all(dir.path().join("store")).expect("removed");
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(copy.path().join("store"))
+        .arg(dir.path())
+        .status();
+    assert!(status.expect("cp runs").success());
+    assert_ne!(open(dir.path()).write_verifier(), verifier);
+}
+
+#[test]
 fn steps_pockers_and_records() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = open(dir.path());

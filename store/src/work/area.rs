@@ -2,6 +2,7 @@
 //! descriptors, and the way to base blobs.
 
 use crate::StoreError;
+use crate::failpoint;
 use crate::patience::may_block;
 use crate::types::{Digest, Errno, Node};
 use lru::LruCache;
@@ -59,6 +60,7 @@ impl Area {
         let path = self.path(key);
         self.unlink(key);
         let make = || {
+            failpoint::hit("staged.create.before")?;
             OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -74,6 +76,7 @@ impl Area {
             }
             other => other.map_err(|e| failed("create staged file", &path, &e))?,
         };
+        failpoint::pass("staged.create.after");
         let file = Arc::new(file);
         self.open.lock().put(key, Arc::clone(&file));
         Ok(file)
@@ -119,6 +122,7 @@ impl Area {
     /// All staged files of a tree that is dropped.
     pub fn remove_tree(&self, tree: u64) {
         let dir = self.tree_dir(tree);
+        failpoint::pass("drop.files.before");
         match std::fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %dir.display(), error = %e, "remove staged files of a dropped tree");
@@ -130,11 +134,13 @@ impl Area {
     pub fn unlink(&self, key: Key) {
         self.forget(key);
         let path = self.path(key);
+        failpoint::pass("staged.unlink.before");
         if let Err(e) = std::fs::remove_file(&path)
             && e.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %path.display(), error = %e, "unlink staged file");
         }
+        failpoint::pass("staged.unlink.after");
     }
 
     /// Makes `to` share the blob's blocks; false where that cannot be done.
@@ -179,4 +185,22 @@ pub(super) fn failed(what: &str, path: &Path, e: &io::Error) -> Errno {
     };
     tracing::error!(path = %path.display(), error = %e, "{what}");
     errno
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_says_which_limit_it_was() {
+        use nix::errno::Errno as E;
+        for (host, expected) in [
+            (E::ENOSPC, Errno::NoSpc),
+            (E::EDQUOT, Errno::DQuot),
+            (E::EFBIG, Errno::FBig),
+            (E::EIO, Errno::Io),
+        ] {
+            assert_eq!(failed("write", Path::new("f"), &host.into()), expected);
+        }
+    }
 }

@@ -148,6 +148,10 @@ fn apply(tx: &mut Tx, who: &Creds, before: &Attr, new: &SetAttr) -> Result<(), E
         SetTime::Now => now,
         SetTime::At(t) => t,
     };
+    let file_changes = new.size.is_some() || new.mtime.is_some();
+    if file_changes && tx.touch(n)?.staged().is_some() {
+        tx.hold_times(n)?;
+    }
     // What can fail comes first: the files.
     if let Some(size) = new.size {
         resize(tx, n, size, ctime)?;

@@ -188,7 +188,7 @@ impl Delta {
             Some(Ok((_, Some(ContentRow::Blob { digest, size })))) => {
                 self.blobs.push(BlobUse { node, digest, size });
             }
-            Some(Ok((_, Some(ContentRow::Staged { base })))) => {
+            Some(Ok((_, Some(ContentRow::Staged { base, .. })))) => {
                 self.staged.insert(node);
                 self.blobs.extend(base.map(|(base, _)| BlobUse {
                     node,

@@ -66,6 +66,21 @@ impl<'a> Dec<'a> {
             minor: self.u32()?,
         })
     }
+    pub fn flag(&mut self) -> Result<bool, Errno> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Errno::Io),
+        }
+    }
+    /// Nothing follows: what is behind a row was never written by us.
+    pub fn end(&self) -> Result<(), Errno> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Errno::Io)
+        }
+    }
     pub fn bytes(&mut self) -> Result<&'a [u8], Errno> {
         let n = self.u32()? as usize;
         self.take(n)
@@ -74,6 +89,16 @@ impl<'a> Dec<'a> {
 
 /// A node's row, its file data left out. What the data is, the row says.
 pub(super) fn encode_node(n: &Inode) -> Vec<u8> {
+    encode(n, false)
+}
+
+/// The row of a node whose staged file is about to be changed by a mutation: the times in it
+/// hold, whatever the file says, until that mutation's own row is there.
+pub(super) fn encode_held(n: &Inode) -> Vec<u8> {
+    encode(n, true)
+}
+
+fn encode(n: &Inode, held: bool) -> Vec<u8> {
     let mut e = Enc(Vec::with_capacity(128));
     let (mtime, ctime) = n.times();
     e.u8(n.what.kind() as u8);
@@ -106,13 +131,21 @@ pub(super) fn encode_node(n: &Inode) -> Vec<u8> {
             e.u64(*next_seq);
             e.u64(*entries);
         }
-        What::File(content) => encode_content(&mut e, content),
+        What::File(content) => {
+            if held {
+                e.u8(HELD);
+            }
+            encode_content(&mut e, content);
+        }
         What::Symlink(target) => e.bytes(target),
         What::Fifo | What::Socket => {}
         What::Char(r) | What::Block(r) => e.rdev(*r),
     }
     e.0
 }
+
+/// Before what a staged file is.
+const HELD: u8 = 9;
 
 fn encode_content(e: &mut Enc, content: &Content) {
     match content {
@@ -148,6 +181,7 @@ pub(super) enum ContentRow {
     /// The base, and how much of it is still seen.
     Staged {
         base: Option<(Base, u64)>,
+        held: bool,
     },
 }
 
@@ -163,9 +197,9 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         atime: d.time()?,
         mtime: d.time()?,
         ctime: d.time()?,
-        verifier: match d.u8()? {
-            0 => None,
-            _ => Some(d.array()?),
+        verifier: match d.flag()? {
+            false => None,
+            true => Some(d.array()?),
         },
         xattrs: Xattrs::new(),
         what: What::Fifo,
@@ -191,20 +225,26 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         k if k == Kind::Block as u8 => What::Block(d.rdev()?),
         _ => return Err(Errno::Io),
     };
+    d.end()?;
     Ok((n, content))
 }
 
 fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
-    Ok(match d.u8()? {
-        0 => ContentRow::Blob {
+    let (tag, held) = match d.u8()? {
+        HELD => (d.u8()?, true),
+        tag => (tag, false),
+    };
+    Ok(match tag {
+        0 if !held => ContentRow::Blob {
             digest: Digest(d.array()?),
             size: d.u64()?,
         },
-        1 => ContentRow::Inline,
+        1 if !held => ContentRow::Inline,
         2 => ContentRow::Staged {
-            base: match d.u8()? {
-                0 => None,
-                _ => Some((
+            held,
+            base: match d.flag()? {
+                false => None,
+                true => Some((
                     Base {
                         digest: Digest(d.array()?),
                         size: d.u64()?,
@@ -239,13 +279,14 @@ pub(super) fn decode_changed(row: &[u8]) -> Result<Changed, Errno> {
     let node = decode_attr(d)?;
     let wcc = decode_wcc(d)?.ok_or(Errno::Io)?;
     let to = decode_wcc(d)?;
+    d.end()?;
     Ok(Changed { node, wcc, to })
 }
 
 fn decode_wcc(d: &mut Dec) -> Result<Option<Wcc>, Errno> {
-    Ok(match d.u8()? {
-        0 => None,
-        _ => Some(Wcc {
+    Ok(match d.flag()? {
+        false => None,
+        true => Some(Wcc {
             before: decode_attr(d)?,
             after: decode_attr(d)?,
         }),

@@ -8,6 +8,7 @@
 
 use super::area::failed;
 use super::rows::Row;
+use crate::failpoint;
 use crate::patience::may_wait;
 use crate::types::Errno;
 use crc32fast::Hasher;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// `work.journal.0` and `work.journal.1`.
 const NAME: &str = "work.journal.";
 /// Moves with each change of a row's form, so that another form's frames are none.
-const MAGIC: &[u8; 8] = b"pckjrnl1";
+const MAGIC: &[u8; 8] = b"pckjrnl2";
 /// Magic, generation and salt.
 const HEADER: u64 = 24;
 /// Length and crc.
@@ -68,6 +69,10 @@ impl Journal {
                 std::cmp::Ordering::Equal => applied.offset.max(HEADER),
                 std::cmp::Ordering::Greater => HEADER,
             };
+            if from > part.room.max(HEADER) {
+                let why = "the journal is shorter than what work.db has of it";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             part.end = from;
             if part.generation > 0 {
                 part.replay(&mut rows)?;
@@ -112,10 +117,10 @@ impl Journal {
         frame[..4].copy_from_slice(&(len as u32).to_le_bytes());
         frame[4..FRAME].copy_from_slice(&crc.to_le_bytes());
         part.reserve(part.end + frame.len() as u64)?;
-        part.file
-            .write_all_at(frame, part.end)
+        part.write(frame)
             .map_err(|e| failed("write to", &part.path, &e))?;
         part.end += frame.len() as u64;
+        failpoint::pass("journal.append.after");
         Ok(frame.len())
     }
 
@@ -144,10 +149,11 @@ impl Journal {
         }
         let generation = part.generation + 1;
         let other = &mut self.parts[1 - self.current];
-        other
-            .begin(generation)
+        failpoint::hit("journal.turn.before")
+            .and_then(|()| other.begin(generation))
             .map_err(|e| failed("begin", &other.path, &e))?;
         self.current = 1 - self.current;
+        failpoint::pass("journal.turn.after");
         Ok(())
     }
 }
@@ -185,12 +191,21 @@ impl Part {
     fn begin(&mut self, generation: u64) -> io::Result<()> {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(|_| io::Error::other("no random bytes"))?;
-        let header = [*MAGIC, generation.to_le_bytes(), salt];
-        self.file.write_all_at(header.as_flattened(), 0)?;
+        let salt = u64::from_le_bytes(salt);
+        self.file.write_all_at(&header(generation, salt), 0)?;
         (self.generation, self.end) = (generation, HEADER);
-        self.salt = u64::from_le_bytes(salt);
+        self.salt = salt;
         self.room = self.room.max(HEADER);
         Ok(())
+    }
+
+    fn write(&self, frame: &[u8]) -> io::Result<()> {
+        failpoint::hit("journal.append.before")?;
+        if failpoint::hit("journal.append.tear").is_err() {
+            self.file.write_all_at(&frame[..frame.len() / 2], self.end)?;
+            failpoint::hit("journal.append.torn")?;
+        }
+        self.file.write_all_at(frame, self.end)
     }
 
     fn reserve(&mut self, to: u64) -> Result<(), Errno> {
@@ -208,18 +223,16 @@ impl Part {
             return Err(Errno::Again);
         }
         let room = to.div_ceil(STEP) * STEP;
-        super::sys::allocate(&self.file, self.room, room - self.room)
+        failpoint::hit("journal.enlarge.before")
+            .and_then(|()| super::sys::allocate(&self.file, self.room, room - self.room))
             .map_err(|e| failed("enlarge", &self.path, &e))?;
         self.room = room;
+        failpoint::pass("journal.enlarge.after");
         Ok(())
     }
 
     fn crc(&self, rows: &[u8]) -> u32 {
-        let mut crc = Hasher::new();
-        crc.update(&self.generation.to_le_bytes());
-        crc.update(&self.salt.to_le_bytes());
-        crc.update(rows);
-        crc.finalize()
+        crc(self.generation, self.salt, rows)
     }
 
     /// Reads frames from `end` on, up to what is none.
@@ -256,4 +269,32 @@ impl Part {
             self.end = next;
         }
     }
+}
+
+fn header(generation: u64, salt: u64) -> [u8; HEADER as usize] {
+    let mut header = [0; HEADER as usize];
+    let words = [*MAGIC, generation.to_le_bytes(), salt.to_le_bytes()];
+    header.copy_from_slice(words.as_flattened());
+    header
+}
+
+fn crc(generation: u64, salt: u64, rows: &[u8]) -> u32 {
+    let mut crc = Hasher::new();
+    crc.update(&generation.to_le_bytes());
+    crc.update(&salt.to_le_bytes());
+    crc.update(rows);
+    crc.finalize()
+}
+
+/// A file's first bytes.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz_header(generation: u64, salt: u64) -> Vec<u8> {
+    header(generation, salt).to_vec()
+}
+
+/// A whole frame of that turn around bytes that may be rows.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz_frame(generation: u64, salt: u64, rows: &[u8]) -> Vec<u8> {
+    let head = [rows.len() as u32, crc(generation, salt, rows)].map(u32::to_le_bytes);
+    [head.as_flattened(), rows].concat()
 }

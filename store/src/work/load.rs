@@ -4,9 +4,11 @@ use super::WorkInfo;
 use super::area::{Area, failed};
 use super::codec::{self, ContentRow};
 use super::node::{Content, What};
-use super::staged::Staged;
+use super::rows::Row;
+use super::staged::{Staged, set_mtime};
 use super::state::State;
 use super::writer::{Link, Writer};
+use crate::failpoint;
 use crate::sealed::SealedTree;
 use crate::types::{Errno, Node};
 use rusqlite::Connection;
@@ -42,7 +44,10 @@ pub(super) fn state(
                 Errno::Io
             }
         })?;
-    attach(area, info.id, &mut st, staged)?;
+    let held = attach(area, info.id, &mut st, staged)?;
+    if !held.is_empty() {
+        writer.append(held)?;
+    }
     sweep(area, info.id, &st);
     Ok(st)
 }
@@ -68,6 +73,8 @@ type Chunks = Vec<(usize, Vec<u8>)>;
 struct StagedRow {
     node: Node,
     base: Option<(super::staged::Base, u64)>,
+    /// A mutation began to change the file and is not kept: the row's times hold.
+    held: bool,
     chunks: Chunks,
 }
 
@@ -122,9 +129,10 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
                 Some(ContentRow::Inline) => {
                     node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
                 }
-                Some(ContentRow::Staged { base }) => staged.push(StagedRow {
+                Some(ContentRow::Staged { base, held }) => staged.push(StagedRow {
                     node: n,
                     base,
+                    held,
                     chunks: chunks.remove(&n).unwrap_or_default(),
                 }),
             }
@@ -197,20 +205,27 @@ fn each(
     Ok(())
 }
 
-/// Gives staged nodes their files.
-fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Result<(), Errno> {
+/// Gives staged nodes their files. The rows of those whose times were held.
+fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Result<Vec<Row>, Errno> {
+    let mut held = Vec::new();
     for row in rows {
         let key = (tree, row.node);
         let node = st.nodes.get_mut(&row.node).ok_or(Errno::Io)?;
         unshare(area, key)?;
         let times = (node.mtime, node.ctime);
+        if row.held {
+            set_mtime(area, key, &*area.file(key)?, node.mtime)?;
+        }
         let staged = Staged::reopen(area, key, row.base, times, &row.chunks).map_err(|e| {
             tracing::error!(tree, node = row.node, "a staged file is gone");
             if e == Errno::Stale { Errno::Io } else { e }
         })?;
         node.what = What::File(Content::Staged(Arc::new(staged)));
+        if row.held {
+            held.push(Row::node(tree, row.node, node));
+        }
     }
-    Ok(())
+    Ok(held)
 }
 
 /// A seal that a kill cut short may have left the file linked into the blob area,
@@ -226,7 +241,9 @@ fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
         std::fs::copy(&path, &copy)?;
         let file = std::fs::OpenOptions::new().write(true).open(&copy)?;
         file.set_modified(meta.modified()?)?;
-        std::fs::rename(&copy, &path)
+        failpoint::hit("unshare.copied")?;
+        std::fs::rename(&copy, &path)?;
+        failpoint::hit("unshare.renamed")
     };
     area.forget(key);
     run().map_err(|e| failed("unshare staged file", &path, &e))

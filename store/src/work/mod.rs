@@ -13,6 +13,8 @@ mod check;
 mod clock;
 mod codec;
 mod data;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod journal;
 mod load;
 mod names;

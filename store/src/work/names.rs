@@ -212,7 +212,7 @@ impl WorkTree {
         fits: impl FnOnce(&Tx, &Attr) -> Result<(), Errno>,
     ) -> Result<Changed, Errno> {
         check_name(name)?;
-        self.mutate(cx, |tx| {
+        self.mutate_away(cx, |tx| {
             let before = tx.st.attr(dir)?;
             perm::need_search(cx.creds, &before)?;
             let target = tx.st.find(dir, name)?.ok_or(Errno::NoEnt)?;

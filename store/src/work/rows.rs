@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
 
 /// Moves with each change of schema or row; another one is thrown away like another boot's.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
 /// is a copy in memory, so neither long nor often.
 const CHECKPOINT_PAGES: u32 = 2000;
@@ -114,6 +114,15 @@ impl Row {
             tree,
             node: number,
             data: codec::encode_node(node),
+        }
+    }
+
+    /// See [`codec::encode_held`].
+    pub fn held(tree: u64, number: Node, node: &Inode) -> Row {
+        Row::Node {
+            tree,
+            node: number,
+            data: codec::encode_held(node),
         }
     }
 

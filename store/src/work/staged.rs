@@ -9,6 +9,8 @@
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
+use crate::blob::write_sparse;
+use crate::failpoint;
 use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use parking_lot::{Mutex, MutexGuard};
@@ -71,8 +73,10 @@ impl Staged {
         ctime: Time,
     ) -> Result<Staged, Errno> {
         let file = area.create(key)?;
-        file.write_all_at(bytes, 0)
+        failpoint::hit("staged.fill.before")
+            .and_then(|()| file.write_all_at(bytes, 0))
             .map_err(|e| failed("write staged file", &area.path(key), &e))?;
+        failpoint::pass("staged.fill.after");
         Staged::begin(area, key, &file, None, bytes.len() as u64, mtime, ctime)
     }
 
@@ -88,8 +92,10 @@ impl Staged {
         let base_left = if area.reflink(&base.digest, &file)? {
             None
         } else {
-            file.set_len(base.size)
+            failpoint::hit("staged.size.before")
+                .and_then(|()| file.set_len(base.size))
                 .map_err(|e| failed("size staged file", &area.path(key), &e))?;
+            failpoint::pass("staged.size.after");
             Some(base)
         };
         Staged::begin(area, key, &file, base_left, base.size, mtime, ctime)
@@ -261,9 +267,12 @@ impl Staged {
         if last - 1 != first {
             self.copy_edge(area, &file, last - 1, offset, end)?;
         }
-        file.write_all_at(data, offset)
+        failpoint::hit("staged.write.before")
+            .and_then(|()| file.write_all_at(data, offset))
             .map_err(|e| failed("write staged file", &area.path(self.key), &e))?;
+        failpoint::pass("staged.write.after");
         set_mtime(area, self.key, &file, mtime)?;
+        failpoint::pass("staged.write.timed");
         let (size, disk) = self.stat(area, &file)?;
         Ok(Wrote {
             size,
@@ -294,8 +303,10 @@ impl Staged {
             if a < b {
                 let mut bytes = Vec::with_capacity((b - a) as usize);
                 area.read_blob(&base.digest, base.size, a, (b - a) as u32, &mut bytes)?;
-                file.write_all_at(&bytes, a)
+                failpoint::hit("staged.copy-up.before")
+                    .and_then(|()| file.write_all_at(&bytes, a))
                     .map_err(|e| failed("copy up", &area.path(self.key), &e))?;
+                failpoint::pass("staged.copy-up.after");
             }
         }
         Ok(())
@@ -316,8 +327,10 @@ impl Staged {
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
         may_block()?;
         let file = area.file(self.key)?;
-        file.set_len(size)
+        failpoint::hit("staged.truncate.before")
+            .and_then(|()| file.set_len(size))
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
+        failpoint::pass("staged.truncate.after");
         set_mtime(area, self.key, &file, mtime)?;
         let (_, disk) = self.stat(area, &file)?;
         let mut st = self.state();
@@ -351,15 +364,31 @@ impl Staged {
         let mut buffer = Vec::with_capacity(SEAL_BUFFER);
         for part in parts {
             let mut at = part.from;
+            // Where the data that is looked at ends, and a hole may begin.
+            let mut data_to = at;
             while at < part.to {
-                let count = (part.to - at).min(SEAL_BUFFER as u64);
+                if part.base {
+                    data_to = part.to;
+                } else if at == data_to {
+                    // Holes are hashed unread: reading would fill the page cache with them.
+                    let data = crate::sys::next_data(&file, at).min(part.to);
+                    hash_zeros(&mut hash, data - at);
+                    at = data;
+                    data_to = crate::sys::next_hole(&file, at).min(part.to);
+                    continue;
+                }
+                let count = (data_to - at).min(SEAL_BUFFER as u64);
                 buffer.clear();
                 match (part.base, self.base) {
                     (true, Some(b)) => {
                         area.read_blob(&b.digest, b.size, at, count as u32, &mut buffer)?;
-                        file.write_all_at(&buffer, at).map_err(|e| {
-                            failed("complete staged file", &area.path(self.key), &e)
-                        })?;
+                        // The file has a hole there, so the base's holes stay holes.
+                        failpoint::hit("seal.complete.before")
+                            .and_then(|()| write_sparse(&file, &buffer, at))
+                            .map_err(|e| {
+                                failed("complete staged file", &area.path(self.key), &e)
+                            })?;
+                        failpoint::pass("seal.complete.after");
                     }
                     _ => self.read_file(area, &file, at, count as usize, &mut buffer)?,
                 }
@@ -372,6 +401,15 @@ impl Staged {
             }
         }
         Ok((Digest(hash.finalize().into()), size))
+    }
+}
+
+fn hash_zeros(hash: &mut Sha256, mut len: u64) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    while len > 0 {
+        let part = len.min(ZEROS.len() as u64);
+        hash.update(&ZEROS[..part as usize]);
+        len -= part;
     }
 }
 
@@ -404,9 +442,12 @@ fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
     parts
 }
 
-fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
+pub(super) fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
     use nix::sys::time::TimeSpec;
     let mtime = TimeSpec::new(t.secs as _, t.nanos as _);
-    nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &mtime)
-        .map_err(|e| failed("set time of staged file", &area.path(key), &e.into()))
+    failpoint::hit("staged.time.before")
+        .and_then(|()| Ok(nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &mtime)?))
+        .map_err(|e| failed("set time of staged file", &area.path(key), &e))?;
+    failpoint::pass("staged.time.after");
+    Ok(())
 }

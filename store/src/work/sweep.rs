@@ -4,6 +4,7 @@
 use super::area::Area;
 use super::rows::TREE_TABLES;
 use super::writer::Writer;
+use crate::failpoint;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl Work {
                     .with(|conn| conn.prepare_cached(&sql)?.execute([id as i64]))
                 {
                     Ok(0) => break,
-                    Ok(_) => {}
+                    Ok(_) => failpoint::pass("drop.rows.some"),
                     Err(e) => {
                         tracing::warn!(tree = id, table, error = %e, "remove rows of a dropped tree");
                         break;

@@ -153,6 +153,18 @@ impl WorkTree {
             .ok_or(Errno::Io)
     }
 
+    /// As [`WorkTree::mutate`], for what takes names away: a full disk does not stop it.
+    pub(super) fn mutate_away(
+        &self,
+        cx: &OpCx,
+        f: impl FnOnce(&mut Tx) -> Result<Changed, Errno>,
+    ) -> Result<Changed, Errno> {
+        let _running = self.running()?;
+        self.writer.admit_removal()?;
+        self.mutate_admitted(cx, |tx| f(tx).map(Some))?
+            .ok_or(Errno::Io)
+    }
+
     /// As [`WorkTree::mutate`], with `freeze` held by the caller. `None` from `f`
     /// commits what it changed but records no reply: the caller goes on.
     pub(super) fn mutate_running(
@@ -161,11 +173,19 @@ impl WorkTree {
         f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
     ) -> Result<Option<Changed>, Errno> {
         self.writer.admit()?;
+        self.mutate_admitted(cx, f)
+    }
+
+    fn mutate_admitted(
+        &self,
+        cx: &OpCx,
+        f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
+    ) -> Result<Option<Changed>, Errno> {
         let mut st = self.change()?;
         if let Some(known) = cx.once.and_then(|key| st.replies.get(&key)).copied() {
             return Ok(Some(known));
         }
-        let mut tx = Tx::new(&mut st, &self.info, &self.area, cx.now);
+        let mut tx = Tx::new(&mut st, &self.info, &self.area, &self.writer, cx.now);
         let outcome = f(&mut tx);
         if let (Ok(Some(changed)), Some(key)) = (&outcome, cx.once) {
             tx.reply(key, changed);

@@ -6,6 +6,7 @@ use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
 use super::rows::Row;
 use super::state::{At, State, Target};
+use super::writer::Writer;
 use crate::patience::{may_block, see_it_through};
 use crate::types::{Attr, Changed, Errno, Node, OnceKey, Time, Wcc};
 use std::collections::hash_map::Entry;
@@ -19,17 +20,25 @@ pub(super) struct Tx<'a> {
     pub area: &'a Area,
     pub tree: u64,
     pub now: Time,
+    writer: &'a Writer,
     rows: Vec<Row>,
     unlink: Vec<Node>,
 }
 
 impl<'a> Tx<'a> {
-    pub fn new(st: &'a mut State, info: &WorkInfo, area: &'a Area, now: Time) -> Tx<'a> {
+    pub fn new(
+        st: &'a mut State,
+        info: &WorkInfo,
+        area: &'a Area,
+        writer: &'a Writer,
+        now: Time,
+    ) -> Tx<'a> {
         Tx {
             st,
             area,
             tree: info.id,
             now,
+            writer,
             rows: Vec::with_capacity(6),
             unlink: Vec::new(),
         }
@@ -65,6 +74,20 @@ impl<'a> Tx<'a> {
         if let Some(node) = self.st.nodes.get(&n) {
             self.push(Row::node(self.tree, n, node));
         }
+    }
+
+    /// Before a staged file is changed ahead of this mutation's rows. Where a kill comes in
+    /// between the mutation never was: a call that is sent again finds the times that it was
+    /// made for, and a SETATTR's guard holds.
+    pub fn hold_times(&mut self, n: Node) -> Result<(), Errno> {
+        let tree = self.tree;
+        let Some(node) = self.st.nodes.get(&n) else {
+            return Ok(());
+        };
+        let (held, back) = (Row::held(tree, n, node), Row::node(tree, n, node));
+        self.writer.append(vec![held])?;
+        self.push(back);
+        Ok(())
     }
 
     /// Replaces a file's content; the node's own row is for the caller to put.

@@ -8,6 +8,7 @@ use super::state::State;
 use super::sweep::Sweeper;
 use super::tree::WorkTree;
 use super::writer::{Link, Writer};
+use crate::failpoint;
 use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use crate::{Store, StoreError};
@@ -125,6 +126,7 @@ impl Works {
                     ])
             })
             .map_err(|e| db("create work tree", &e))?;
+        failpoint::pass("tree.created");
         let state = State::new(sealed, now);
         let tree = self.tree(&info, Arc::default(), state);
         let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
@@ -196,8 +198,10 @@ impl Works {
             self.writer
                 .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
         };
+        failpoint::pass("drop.row.before");
         self.writer.forget(id);
         let mut deleted = delete();
+        failpoint::pass("drop.row.after");
         // Gone for its users in any case: after a seal its staged files are also blobs.
         if let Some(tree) = tree {
             tree.mark_dropped();

@@ -7,6 +7,7 @@
 
 use super::journal::{Journal, Mark};
 use super::rows::{Row, RowKey};
+use crate::failpoint;
 use crate::patience::may_block;
 use crate::types::Errno;
 use parking_lot::{Condvar, Mutex};
@@ -103,6 +104,15 @@ impl Writer {
             queue = self.shared.queue.lock();
         }
         queue.journal.prepare()
+    }
+
+    /// Before a removal: on a full disk what is kept free ahead of the last frame serves it, so
+    /// that there is a way out. Where that is used up too, [`Writer::append`] says so.
+    pub fn admit_removal(&self) -> Result<(), Errno> {
+        match self.admit() {
+            Err(Errno::NoSpc) => Ok(()),
+            other => other,
+        }
     }
 
     /// Keeps one mutation's rows; when this returns they survive a kill. Called under
@@ -234,6 +244,7 @@ impl Shared {
             let rows = std::mem::take(&mut queue.rows);
             (rows, std::mem::take(&mut queue.bytes), queue.journal.mark())
         };
+        failpoint::pass("carry.taken");
         let done = self.commit(conn, &rows, mark);
         let mut queue = self.queue.lock();
         if let Err(e) = done {
@@ -256,8 +267,20 @@ impl Shared {
             let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
             return Err(rusqlite::Error::SqliteFailure(full, None));
         }
-        tx.commit()
+        refused(failpoint::hit("carry.commit.before"))?;
+        tx.commit()?;
+        failpoint::pass("carry.commit.after");
+        Ok(())
     }
+}
+
+/// What a test has refused, as SQLite would say it.
+fn refused(hit: io::Result<()>) -> rusqlite::Result<()> {
+    hit.map_err(|e| {
+        let full = e.kind() == io::ErrorKind::StorageFull;
+        let code = if full { rusqlite::ffi::SQLITE_FULL } else { rusqlite::ffi::SQLITE_IOERR };
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+    })
 }
 
 /// Of several rows in one place the last one holds: most directories' rows, and all but the

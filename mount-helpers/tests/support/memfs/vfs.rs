@@ -88,7 +88,7 @@ impl Vfs for MemFs {
         })
     }
 
-    fn write(&self, _: &Cx, fh: &Fh, offset: u64, data: &[u8], _: Stable) -> Result<Written> {
+    fn write(&self, _: &Cx, fh: &Fh, offset: u64, data: &[u8], stable: Stable) -> Result<Written> {
         self.served("write");
         let mut s = self.state.lock();
         let node = s.node(fh)?;
@@ -105,7 +105,7 @@ impl Vfs for MemFs {
         let wcc = s.changed(id, true);
         Ok(Written {
             count: data.len() as u32,
-            committed: Stable::Unstable,
+            committed: stable,
             wcc,
         })
     }

@@ -16,6 +16,8 @@ pub enum Outcome {
     Made(Made),
     Renamed(Wcc, Wcc),
     Linked(fattr3, Wcc),
+    /// An extended attribute.
+    Set,
 }
 
 #[derive(Default)]

@@ -163,6 +163,23 @@ impl Grafts {
         Ok((stat, graft.attr(&node.stat)))
     }
 
+    /// The limits of the directory's own file system, where it says them.
+    pub fn fsinfo(&self, graft: u64, file: &HostFile, io_max: u32) -> Result<(FsInfo, fattr3)> {
+        use nix::unistd::{PathconfVar, fpathconf};
+        /// POSIX's least: every file system has as many.
+        const LEAST_LINKS: u32 = 8;
+        let (graft, node) = self.open(graft, file)?;
+        let links = fpathconf(&graft.root, PathconfVar::LINK_MAX).map_err(host_status)?;
+        let info = FsInfo {
+            io_max,
+            // What a signed 64-bit offset reaches; a file system with less says EFBIG.
+            max_file_size: i64::MAX as u64,
+            // None is no limit.
+            link_max: links.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(LEAST_LINKS)),
+        };
+        Ok((info, graft.attr(&node.stat)))
+    }
+
     pub fn getxattr(&self, graft: u64, file: &HostFile, name: &[u8]) -> Result<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt;
         let (_graft, node) = self.open(graft, file)?;

@@ -3,6 +3,7 @@
 use super::Sealing;
 use crate::StoreError;
 use crate::blob::SMALL;
+use crate::failpoint;
 use crate::object::Body;
 use crate::sealed::BaseEntry;
 use crate::types::{Digest, Errno, Node};
@@ -63,7 +64,10 @@ impl Sealing<'_> {
         let link = path.with_extension("seal");
         // Of a seal that failed.
         let _ = std::fs::remove_file(&link);
-        std::fs::hard_link(&path, &link).map_err(|e| failed("link staged file", &link, &e))?;
+        failpoint::hit("seal.link.before")
+            .and_then(|()| std::fs::hard_link(&path, &link))
+            .map_err(|e| failed("link staged file", &link, &e))?;
+        failpoint::pass("seal.link.after");
         self.batch
             .put_large(link, digest, size)
             .map_err(StoreError::log)?;

@@ -18,6 +18,7 @@ use super::node::Node as Inode;
 use super::state::State;
 use super::tree::WorkTree;
 use super::works::Works;
+use crate::failpoint;
 use crate::object::{Body, Counts, Groups, Meta, SnapshotData};
 use crate::types::{Digest, Errno, Node, ROOT, Time};
 use crate::{Batch, Step, StoreError};
@@ -32,6 +33,8 @@ pub struct SealOptions {
     pub clamp_mtime: Option<i64>,
     /// Recorded in the same commit, with the new snapshot as its own.
     pub step: Option<Step>,
+    /// In place of the one that its key has.
+    pub replace: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,7 @@ impl Works {
             let plan = Plan::of(&st)?;
             Sealing::new(&tree, &st, plan, self.store.write_batch(), options).run()?
         };
+        failpoint::pass("seal.committed");
         // The snapshot is there. If the rows cannot go now, the next start of the store finds
         // a tree that nothing refers to.
         let _ = self.forget(id, Some(&tree));
@@ -126,8 +130,13 @@ impl<'a> Sealing<'a> {
                 snapshot,
                 ..step.clone()
             };
-            self.batch.put_step(step).map_err(StoreError::log)?;
+            let put = match self.options.replace {
+                true => self.batch.replace_step(step),
+                false => self.batch.put_step(step),
+            };
+            put.map_err(StoreError::log)?;
         }
+        failpoint::pass("seal.commit.before");
         let mut committed = self.batch.commit().map_err(StoreError::log)?;
         let (_, ordinal) = committed.snapshots.pop().ok_or(Errno::Io)?;
         Ok(Sealed {

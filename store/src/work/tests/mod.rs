@@ -1,11 +1,11 @@
+mod counters;
 mod data;
 mod dirs;
-mod model;
-mod ops;
+mod large;
+mod many;
 mod perms;
 mod recovery;
 mod sealing;
-mod world;
 
 use super::*;
 use crate::Store;

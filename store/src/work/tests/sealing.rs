@@ -63,7 +63,7 @@ fn mtimes_are_clamped_where_asked() {
             .unwrap();
         let options = SealOptions {
             clamp_mtime: Some(at(0).secs),
-            step: None,
+            ..SealOptions::default()
         };
         bench.works().seal(tree.id(), &options).unwrap()
     };
@@ -90,8 +90,8 @@ fn a_step_is_recorded_with_the_snapshot() {
         let tree = bench.empty();
         tree.file(ROOT, name, b"");
         let options = SealOptions {
-            clamp_mtime: None,
             step: Some(step(created)),
+            ..SealOptions::default()
         };
         bench.works().seal(tree.id(), &options).unwrap()
     };

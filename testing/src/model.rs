@@ -1,6 +1,7 @@
-//! POSIX in a hundred lines of maps: what a work tree must agree with.
+//! POSIX in maps: what every side must agree with.
 
-use crate::types::*;
+use crate::call::TARGET;
+use pocker_store::types::*;
 use std::collections::{BTreeMap, HashMap};
 
 pub type Id = usize;
@@ -16,6 +17,8 @@ pub struct MNode {
     pub atime: Time,
     pub mtime: Time,
     pub ctime: Time,
+    /// A caller chose mtime: it is the same on sides with a clock of their own.
+    pub given: bool,
     pub data: Vec<u8>,
     pub target: Vec<u8>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -28,6 +31,8 @@ pub struct Model {
     pub nodes: HashMap<Id, MNode>,
     pub next: Id,
     pub now: Time,
+    /// What operations are drawn from: the removed ones too.
+    pub drawn: Vec<Id>,
 }
 
 type Res<T = Id> = Result<T, Errno>;
@@ -48,6 +53,7 @@ impl Model {
             nodes: HashMap::new(),
             next: 0,
             now,
+            drawn: Vec::new(),
         };
         let root = m.fresh(Kind::Dir, 0o755, 0, 0);
         m.nodes.get_mut(&root).unwrap().parent = root;
@@ -70,6 +76,7 @@ impl Model {
                 atime: t,
                 mtime: t,
                 ctime: t,
+                given: false,
                 data: vec![],
                 target: vec![],
                 xattrs: BTreeMap::new(),
@@ -77,11 +84,17 @@ impl Model {
                 parent: 0,
             },
         );
+        self.drawn.push(id);
         id
     }
 
     pub fn get(&self, id: Id) -> Res<&MNode> {
         self.nodes.get(&id).ok_or(Errno::Stale)
+    }
+
+    /// Whether the mode lets somebody do all of `want`, bits as access(2) has them.
+    pub fn allows(&self, c: &Creds, id: Id, want: u32) -> bool {
+        self.may(c, id, want).is_ok()
     }
 
     fn may(&self, c: &Creds, id: Id, want: u32) -> Res<()> {
@@ -123,6 +136,7 @@ impl Model {
         let d = self.nodes.get_mut(&dir).unwrap();
         d.mtime = tick(now, d.mtime);
         d.ctime = tick(now, d.ctime);
+        d.given = false;
     }
 
     fn add(&mut self, dir: Id, name: &[u8], id: Id) {
@@ -162,11 +176,19 @@ impl Model {
         }
     }
 
-    pub fn make(&mut self, c: &Creds, dir: Id, name: &[u8], kind: Kind, mode: u32) -> Res {
+    pub(crate) fn make(
+        &mut self,
+        c: &Creds,
+        dir: Id,
+        name: &[u8],
+        kind: Kind,
+        mode: u32,
+        guarded: bool,
+    ) -> Res {
         self.dir(c, dir)?;
         if let Some(old) = self.nodes[&dir].names.get(name) {
-            // Kind::File stands for an UNCHECKED create.
             return match (kind, self.nodes[old].kind) {
+                _ if guarded => Err(Errno::Exist),
                 (Kind::File, Kind::File) => Ok(*old),
                 (Kind::File, Kind::Dir) => Err(Errno::IsDir),
                 _ => Err(Errno::Exist),
@@ -187,11 +209,14 @@ impl Model {
             mode |= 0o2000;
         }
         let id = self.fresh(kind, mode, c.uid, gid);
+        if kind == Kind::Symlink {
+            self.nodes.get_mut(&id).unwrap().target = TARGET.to_vec();
+        }
         self.add(dir, name, id);
         Ok(id)
     }
 
-    pub fn link(&mut self, c: &Creds, id: Id, dir: Id, name: &[u8]) -> Res {
+    pub(crate) fn link(&mut self, c: &Creds, id: Id, dir: Id, name: &[u8]) -> Res {
         let kind = self.get(id)?.kind;
         self.dir(c, dir)?;
         if self.nodes[&dir].names.contains_key(name) {
@@ -218,7 +243,7 @@ impl Model {
         Ok(())
     }
 
-    pub fn unlink(&mut self, c: &Creds, dir: Id, name: &[u8], rmdir: bool) -> Res {
+    pub(crate) fn unlink(&mut self, c: &Creds, dir: Id, name: &[u8], rmdir: bool) -> Res {
         let id = self.lookup(c, dir, name)?;
         self.may(c, dir, 3)?;
         self.sticky(c, dir, id)?;
@@ -234,7 +259,7 @@ impl Model {
         Ok(id)
     }
 
-    pub fn rename(&mut self, c: &Creds, from: Id, name: &[u8], to: Id, new: &[u8]) -> Res {
+    pub(crate) fn rename(&mut self, c: &Creds, from: Id, name: &[u8], to: Id, new: &[u8]) -> Res {
         self.get(to)?;
         self.dir(c, from)?;
         self.dir(c, to)?;
@@ -313,7 +338,7 @@ impl Model {
         n.xattrs.remove(&b"security.capability"[..]);
     }
 
-    pub fn write(&mut self, c: &Creds, id: Id, off: u64, data: &[u8]) -> Res {
+    pub(crate) fn write(&mut self, c: &Creds, id: Id, off: u64, data: &[u8]) -> Res {
         self.is_file(id)?;
         self.writable(c, id)?;
         if data.is_empty() {
@@ -329,10 +354,11 @@ impl Model {
         n.data[off as usize..end].copy_from_slice(data);
         n.ctime = tick(now, n.ctime);
         n.mtime = n.ctime;
+        n.given = false;
         Ok(id)
     }
 
-    pub fn truncate(&mut self, c: &Creds, id: Id, size: u64) -> Res {
+    pub(crate) fn truncate(&mut self, c: &Creds, id: Id, size: u64) -> Res {
         self.is_file(id)?;
         self.writable(c, id)?;
         self.strip(c, id, false);
@@ -341,10 +367,11 @@ impl Model {
         n.data.resize(size as usize, 0);
         n.ctime = tick(now, n.ctime);
         n.mtime = n.ctime;
+        n.given = false;
         Ok(id)
     }
 
-    pub fn chmod(&mut self, c: &Creds, id: Id, mode: u32) -> Res {
+    pub(crate) fn chmod(&mut self, c: &Creds, id: Id, mode: u32) -> Res {
         let now = self.now;
         let n = self.nodes.get_mut(&id).ok_or(Errno::Stale)?;
         if c.uid != 0 && c.uid != n.uid {
@@ -358,7 +385,7 @@ impl Model {
         Ok(id)
     }
 
-    pub fn chown(&mut self, c: &Creds, id: Id, uid: Option<u32>, gid: Option<u32>) -> Res {
+    pub(crate) fn chown(&mut self, c: &Creds, id: Id, uid: Option<u32>, gid: Option<u32>) -> Res {
         let now = self.now;
         let n = self.get(id)?;
         let own = c.uid == n.uid;
@@ -385,7 +412,7 @@ impl Model {
         Ok(id)
     }
 
-    pub fn utimes(&mut self, c: &Creds, id: Id, at: Option<Time>) -> Res {
+    pub(crate) fn utimes(&mut self, c: &Creds, id: Id, at: Option<Time>) -> Res {
         let now = self.now;
         let n = self.get(id)?;
         match at {
@@ -395,12 +422,13 @@ impl Model {
         }
         let n = self.nodes.get_mut(&id).unwrap();
         n.mtime = at.unwrap_or(now);
+        n.given = at.is_some();
         n.atime = n.mtime;
         n.ctime = tick(now, n.ctime);
         Ok(id)
     }
 
-    pub fn setxattr(&mut self, c: &Creds, id: Id, name: &[u8], value: Option<&[u8]>) -> Res {
+    pub(crate) fn setxattr(&mut self, c: &Creds, id: Id, name: &[u8], value: Option<&[u8]>) -> Res {
         let n = self.get(id)?;
         if name.starts_with(b"user.") {
             if !matches!(n.kind, Kind::File | Kind::Dir) {
@@ -426,8 +454,34 @@ impl Model {
 
     /// A clone of the sealed tree: only mtime was kept.
     pub fn sealed(&mut self) {
+        let nodes = &self.nodes;
+        self.drawn.retain(|id| nodes.contains_key(id));
         for n in self.nodes.values_mut() {
             (n.atime, n.ctime) = (n.mtime, n.mtime);
         }
+    }
+
+    /// Every path, from "/" on, and what is there.
+    pub fn paths(&self) -> BTreeMap<Vec<u8>, Id> {
+        let mut all = BTreeMap::new();
+        let mut stack = vec![(b"/".to_vec(), ROOT_ID)];
+        while let Some((path, id)) = stack.pop() {
+            for (name, child) in &self.nodes[&id].names {
+                let mut path = path.clone();
+                path.extend_from_slice(name);
+                if self.nodes[child].kind == Kind::Dir {
+                    path.push(b'/');
+                }
+                stack.push((path, *child));
+            }
+            all.insert(path, id);
+        }
+        all
+    }
+
+    /// A path of a node that has one.
+    pub fn path(&self, id: Id) -> Option<Vec<u8>> {
+        let mut found = self.paths().into_iter().filter(|(_, node)| *node == id);
+        found.next().map(|(path, _)| path)
     }
 }

@@ -1,0 +1,69 @@
+//! A record as the client meets it: a reply of a server that may be anybody's.
+
+use crate::client::fuzz::{directory, made, results, stable};
+use crate::vfs::Fh;
+use crate::xdr::{Put, Reader};
+
+/// Heap that decoding may take: entries of a listing are at most so many times their bytes,
+/// twice while a list grows, and once as they are encoded again.
+pub fn replies_bound(data: &[u8]) -> usize {
+    (16 << 10) + 24 * data.len()
+}
+
+/// What decodes is what its encoding decodes to; lengths that lie take no memory.
+pub fn replies(data: &[u8]) {
+    let Some((how, record)) = data.split_first() else {
+        return;
+    };
+    let Ok(r) = results(record) else { return };
+    match how % 4 {
+        0 | 1 => listing(r, how % 4 == 1),
+        2 => {
+            let mut after = r;
+            if let Ok(made) = made(&mut after)
+                && let Some(fh) = made.fh
+            {
+                assert!(Fh::new(fh.as_bytes()) == Some(fh));
+            }
+        }
+        _ => {
+            let mut r = r;
+            let _ = (r.fattr(), stable(&mut r), r.opaque(1 << 20));
+        }
+    }
+}
+
+fn listing(mut r: Reader<'_>, plus: bool) {
+    let whole = r;
+    let Ok(list) = directory(&mut r, plus) else {
+        return;
+    };
+    let mut out = Vec::new();
+    out.attr(list.attr.as_ref());
+    out.extend_from_slice(&list.verifier);
+    for entry in &list.entries {
+        out.bool(true);
+        out.u64(entry.fileid);
+        out.opaque(&entry.name);
+        out.u64(entry.cookie);
+        if plus {
+            out.attr(entry.attr.as_ref());
+            out.bool(entry.fh.is_some());
+            if let Some(fh) = &entry.fh {
+                out.fh(fh);
+            }
+        }
+    }
+    out.bool(false);
+    out.bool(list.eof);
+    let read = whole.rest().len() - r.rest().len();
+    assert_eq!(out.len(), read, "the listing, encoded again");
+    let again = directory(&mut Reader::new(&out), plus);
+    let same = again.is_ok_and(|again| {
+        again.entries.len() == list.entries.len()
+            && again.entries.iter().zip(&list.entries).all(|(a, b)| {
+                (a.fileid, &a.name, a.cookie, a.fh) == (b.fileid, &b.name, b.cookie, b.fh)
+            })
+    });
+    assert!(same);
+}

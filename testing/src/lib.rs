@@ -1,0 +1,10 @@
+//! For tests only: a model of POSIX ([`model`]), a language of random operations on it
+//! ([`language`]), and what is put beside the model ([`side`]): the store's work trees
+//! ([`store_side`]) here, the wire and a mount in the program's own tests.
+
+pub mod call;
+pub mod language;
+pub mod model;
+pub mod seed;
+pub mod side;
+pub mod store_side;

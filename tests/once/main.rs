@@ -1,0 +1,12 @@
+//! A call that must not run twice has run once, and its client has its first answer: whatever
+//! becomes of the connection, and of the server, in between.
+
+mod ops;
+mod points;
+mod proxy;
+mod random;
+mod replies;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod tree;

@@ -1,0 +1,158 @@
+//! `pocker serve` that is killed and started again, by the test or at one of its own points.
+
+use crate::support::{PATIENCE, World};
+use parking_lot::Mutex;
+use pocker::control::Client as Control;
+use pocker::control::connect::Endpoint;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub struct Server {
+    pub world: World,
+    child: Mutex<Child>,
+}
+
+impl Server {
+    pub fn new() -> Arc<Server> {
+        let world = World::new();
+        let child = Mutex::new(start(&world));
+        let server = Server { world, child };
+        server.ask("status", |c| c.status());
+        Arc::new(server)
+    }
+
+    pub fn nfs_socket(&self) -> PathBuf {
+        self.world.path("s/nfs.sock")
+    }
+
+    /// Where the server looks for what a test wants.
+    fn points(&self) -> PathBuf {
+        self.world.path("points")
+    }
+
+    /// One line an event: `NAME TIMES ACTION`.
+    pub fn arm(&self, lines: &str) {
+        std::fs::write(self.world.path("points.new"), lines).expect("written");
+        std::fs::rename(self.world.path("points.new"), self.points()).expect("renamed");
+    }
+
+    /// False where everything that was wanted has happened.
+    pub fn disarm(&self) -> bool {
+        std::fs::remove_file(self.points()).is_ok()
+    }
+
+    pub fn armed(&self) -> bool {
+        self.points().exists()
+    }
+
+    /// Whether the server is dead, and if so starts another.
+    pub fn revive(&self) -> bool {
+        let mut child = self.child.lock();
+        if child.try_wait().expect("wait").is_none() {
+            return false;
+        }
+        *child = start(&self.world);
+        true
+    }
+
+    pub fn kill(&self) {
+        let mut child = self.child.lock();
+        child.kill().expect("killed");
+        child.wait().expect("wait");
+        *child = start(&self.world);
+    }
+
+    fn control(&self) -> Option<Control> {
+        let endpoint = Endpoint {
+            socket_dir: self.world.path("s"),
+            store: self.world.path("store"),
+            start: false,
+            timeout: PATIENCE,
+        };
+        Control::open(endpoint).ok()
+    }
+
+    /// A call of the control API, sent again to each server that comes after a dead one.
+    pub fn ask<T: Send>(
+        &self,
+        what: &str,
+        call: impl Fn(&Control) -> Result<T, pocker::control::ClientError> + Send,
+    ) -> T {
+        // The control client has a runtime of its own.
+        std::thread::scope(|s| s.spawn(|| self.ask_here(what, call)).join())
+            .unwrap_or_else(|e| std::panic::resume_unwind(e))
+    }
+
+    fn ask_here<T>(
+        &self,
+        what: &str,
+        call: impl Fn(&Control) -> Result<T, pocker::control::ClientError>,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.revive();
+            let error = match self.control().map(|c| call(&c)) {
+                Some(Ok(done)) => return done,
+                Some(Err(e)) => e.to_string(),
+                None => "no server".to_string(),
+            };
+            let away = ["no answer", "no server", "cannot start"];
+            assert!(
+                away.iter().any(|a| error.starts_with(a)),
+                "{what} is refused: {error}"
+            );
+            assert!(Instant::now() < deadline, "{what}: {error}");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// The store's own check finds nothing wrong.
+    pub fn fsck(&self, when: &str) {
+        let done = self.ask("fsck", |c| c.fsck(false));
+        let wrong: Vec<_> = done
+            .findings
+            .iter()
+            .filter(|f| f.severity != "note")
+            .collect();
+        assert!(done.sound && wrong.is_empty(), "{when}: {wrong:?}");
+    }
+}
+
+fn start(world: &World) -> Child {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(world.path("log"))
+        .expect("a log");
+    let mut command = world.command(&["serve"]);
+    command.env("POCKER_FAILPOINTS", world.path("points"));
+    command.stderr(log).stdin(Stdio::null());
+    command.spawn().expect("the server starts")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.disarm();
+        let log = std::fs::read_to_string(self.world.path("log")).unwrap_or_default();
+        if std::thread::panicking() {
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            eprintln!("--- the server's log, its end ---\n{}", tail.join("\n"));
+        } else {
+            assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+        }
+        let mut child = self.child.lock();
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(child.id() as i32),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
