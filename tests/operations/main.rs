@@ -101,7 +101,7 @@ fn model_store_wire_and_mount_answer_alike() {
     let kept = case(&mut bench, &server, &base, kept::run);
     let bench = RefCell::new(bench);
     let departed = RefCell::new(kept);
-    TestRunner::new(seed::config(20, "proptest-regressions/operations.txt"))
+    TestRunner::new(seed::config(12, "proptest-regressions/operations.txt"))
         .run(&steps(80), |steps| {
             let bench = &mut bench.borrow_mut();
             let met = case(bench, &server, &base, |w| {
