@@ -209,6 +209,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
         store = %daemon.store.dir().display(),
         pid = std::process::id(),
         trees = daemon.works.list().len(),
+        volumes = daemon.exports.volumes.list().len(),
         "serving"
     );
     ready();

@@ -6,6 +6,7 @@
 
 use super::area::Area;
 use super::load;
+use super::node::{Content, What};
 use super::state::State;
 use super::tx::{After, Tx};
 use super::writer::{Link, Writer};
@@ -74,6 +75,21 @@ impl WorkTree {
     /// It survives a crash of the machine, so what is stable must be on disk.
     pub fn is_volume(&self) -> bool {
         self.writer.is_disk()
+    }
+
+    /// How many files it holds bytes of that its base does not, and how many bytes.
+    pub fn own(&self) -> Result<(u64, u64), Errno> {
+        let st = self.view()?;
+        let mut own = (0, 0);
+        for node in st.nodes.values() {
+            let used = match &node.what {
+                What::File(Content::Inline(bytes)) => bytes.len() as u64,
+                What::File(Content::Staged(staged)) => staged.state().used,
+                _ => continue,
+            };
+            own = (own.0 + 1, own.1 + used);
+        }
+        Ok(own)
     }
 
     /// COMMIT (RFC 1813 §3.3.21): what was written to a volume's file is on disk when this

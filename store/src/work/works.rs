@@ -74,6 +74,11 @@ impl Works {
         Works::open(store, Durability::Disk, Arc::default())
     }
 
+    /// The store has volumes, or had some.
+    pub fn has_volumes(store: &Store) -> bool {
+        Works::any(store.dir(), Durability::Disk)
+    }
+
     pub(super) fn open(
         store: Arc<Store>,
         durability: Durability,
