@@ -72,6 +72,16 @@ impl Daemon {
                     )),
                 );
             }
+            let tree = self.exports.volumes.tree(volume.id);
+            match tree.and_then(|tree| tree.sweep_hidden(clock::now())) {
+                Ok(0) => {}
+                Ok(n) => {
+                    tracing::info!(volume = name, "removed {n} files that were open at a crash")
+                }
+                Err(e) => {
+                    return Err(Fail::internal(format!("cannot open volume {name}"), &e));
+                }
+            }
         }
         Ok(Export {
             path: self.exports.volume_path(&volume, read_only),

@@ -22,6 +22,8 @@ mod mount_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod volume_tests;
+#[cfg(test)]
 mod wire_tests;
 
 use crate::daemon::clock;

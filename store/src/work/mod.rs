@@ -18,6 +18,7 @@ mod durability;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod group;
+mod hidden;
 mod journal;
 mod load;
 mod names;

@@ -5,7 +5,7 @@
 //! files any pages and either size, of new and removed names any. The database is as its last
 //! commit that was synced left it, or any later one.
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,9 @@ pub struct Probe {
     power: Mutex<Option<Power>>,
     /// The next sync fails.
     pub broken: AtomicBool,
+    /// Syncs do not end until this is false again.
+    stuck: Mutex<bool>,
+    freed: Condvar,
 }
 
 struct Power {
@@ -66,6 +69,12 @@ impl Probe {
         *self.power.lock() = Some(power);
     }
 
+    /// The disk takes its time, or is done.
+    pub fn stick(&self, stuck: bool) {
+        *self.stuck.lock() = stuck;
+        self.freed.notify_all();
+    }
+
     /// The carrier would write to the database while an image is made.
     pub fn holds_the_carrier(&self) -> bool {
         self.power.lock().is_some()
@@ -90,6 +99,11 @@ impl Probe {
         if self.broken.swap(false, Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(nix::libc::EIO));
         }
+        let mut stuck = self.stuck.lock();
+        while *stuck {
+            self.freed.wait(&mut stuck);
+        }
+        drop(stuck);
         let mut power = self.power.lock();
         let Some(power) = power.as_mut() else {
             return sync();
