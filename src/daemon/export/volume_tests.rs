@@ -62,8 +62,9 @@ fn writes_are_as_stable_as_they_are_asked_to_be() {
         };
         // The volume's folder of large files is made, and synced, with the first of them.
         let first = make(&c, &top, "first").await;
-        let made = c.write(&root(), &first, 0, &[1; 50_000], Stable::Unstable);
-        made.await.expect("WRITE");
+        c.write(&root(), &first, 0, &[1; 50_000], Stable::Unstable)
+            .await
+            .expect("WRITE");
         for size in [4096, 200_000] {
             let file = make(&c, &top, &format!("f{size}")).await;
             let bytes = vec![7; size];
