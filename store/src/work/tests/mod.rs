@@ -9,6 +9,7 @@ pub(super) mod probe;
 mod recovery;
 mod sealing;
 mod volumes;
+mod world;
 
 use super::*;
 use crate::Store;

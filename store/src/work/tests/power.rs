@@ -1,11 +1,12 @@
 //! The machine's power fails at any moment: what was answered is there after, what was not is
 //! there whole or not at all, and life goes on from there.
 
-use super::model::{Id, MNode, Model, ROOT_ID};
-use super::ops::{self, Op};
 use super::probe::{Image, Rng};
-use super::world::{World, same_tree};
+use super::world::{Numbers, make, same_tree};
 use super::*;
+use pocker_testing::call::{Call, What};
+use pocker_testing::language::{self, Op};
+use pocker_testing::model::{Id, MNode, Model, ROOT_ID};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,16 +28,14 @@ fn what_was_answered_survives_the_machine() {
 
 fn one_history(seed: u64) {
     let mut rng = Rng(seed);
-    let mut bench = Bench::volumes();
-    let (snapshot, model, pairs) = base(&mut bench);
-    let tree = bench.volume(Some(snapshot));
-    let id = tree.id();
-    drop(tree);
-    let mut life = (bench, model, pairs);
+    let bench = Bench::volumes();
+    let (snapshot, model, numbers) = base(&bench);
+    let id = bench.volume(Some(snapshot)).id();
+    let mut life = (bench, model, numbers);
     let mut crashes = 0;
     for _ in 0..LIVES {
-        let (mut bench, model, pairs) = life;
-        let states = live(&mut bench, id, model, pairs, &mut rng);
+        let (bench, model, numbers) = life;
+        let states = live(&bench, id, model, numbers, &mut rng);
         let images = bench.syncs.probe.images();
         crashes += images.len();
         drop(bench);
@@ -50,6 +49,7 @@ fn one_history(seed: u64) {
         }
         life = went_on.unwrap();
     }
+    println!("seed {seed}: {crashes} crashes");
     assert!(crashes > 60, "{crashes} crashes");
 }
 
@@ -62,29 +62,46 @@ impl Bench {
     }
 }
 
-type Pairs = Vec<(Id, Node)>;
-
 /// A snapshot with a file of each size and a few names.
-fn base(bench: &mut Bench) -> (Digest, Model, Pairs) {
-    let tree = Some(bench.empty());
-    let mut w = World {
-        bench,
-        tree,
-        model: Model::new(at(1)),
-        pairs: vec![(ROOT_ID, ROOT)],
+fn base(bench: &Bench) -> (Digest, Model, Numbers) {
+    let tree = bench.empty();
+    let mut model = Model::new(language::at(1));
+    let mut numbers = Numbers::from([(ROOT_ID, ROOT)]);
+    let mut call = |what: What| {
+        let call = Call::root(what);
+        let outcome = model.apply(&call);
+        make(&tree, &mut numbers, &model, &call, outcome);
+        outcome.unwrap()
     };
-    let top = (ROOT_ID, ROOT);
-    let dir = ops::make(&mut w, Kind::Dir, top, 0, 0o777);
-    for (name, len) in [(1, 10), (2, 16_384), (4, 250_000)] {
-        let file = ops::make(&mut w, Kind::File, dir, name, 0o666);
-        ops::given(&mut w, Op::Write(0, 0, len, name), file, top);
+    let new = |kind, dir, name: &[u8]| What::Make {
+        kind,
+        dir,
+        name: name.to_vec(),
+        mode: 0o777,
+        guarded: true,
+    };
+    use pocker_testing::types::Kind::{Dir, File};
+    let dir = call(new(Dir, ROOT_ID, b"a"));
+    for (name, len) in [
+        (&b"b"[..], 10),
+        (b"c", 16_384),
+        (b"e", 250_000),
+        (b"g", 90_000),
+    ] {
+        let file = call(new(File, dir, name));
+        call(What::Write {
+            file,
+            offset: 0,
+            len,
+            seed: name[0],
+        });
     }
-    let sealed = w.seal();
-    let id = w.tree().id();
-    w.tree = None;
-    let (model, pairs) = (w.model.clone(), w.pairs.clone());
-    bench.works().drop_tree(id).unwrap();
-    (sealed.snapshot, model, pairs)
+    let sealed = bench.works().seal(tree.id(), &SealOptions::default());
+    let snapshot = sealed.unwrap().snapshot;
+    model.sealed();
+    let tree = bench.store.sealed(&snapshot).unwrap();
+    let numbers = same_tree("sealed", &*tree, &model);
+    (snapshot, model, numbers)
 }
 
 /// What there was before a step, and what after.
@@ -93,61 +110,55 @@ struct State {
     after: Model,
     /// A file whose bytes the step changed.
     file: Option<Id>,
-    pairs: Pairs,
+    numbers: Numbers,
 }
 
 /// Random operations, each made stable before it is answered.
-fn live(bench: &mut Bench, id: u64, model: Model, pairs: Pairs, rng: &mut Rng) -> Vec<State> {
+fn live(
+    bench: &Bench,
+    id: u64,
+    mut model: Model,
+    mut numbers: Numbers,
+    rng: &mut Rng,
+) -> Vec<State> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&rng.next().to_le_bytes());
     let generator = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), generator);
-    let tree = Some(bench.works().get(id).unwrap());
-    let syncs = Arc::clone(&bench.syncs);
-    let dir = bench.store.dir().to_owned();
-    let mut w = World {
-        bench,
-        tree,
-        model,
-        pairs,
-    };
-    w.tree().writer.turn_after(TURN);
-    w.tree().writer.settle().unwrap();
-    syncs.probe.watch(&dir, rng.next(), 8);
+    let tree = bench.works().get(id).unwrap();
+    let probe = &bench.syncs.probe;
+    tree.writer.turn_after(TURN);
+    tree.writer.settle().unwrap();
+    probe.watch(bench.store.dir(), rng.next(), 8);
     let mut states = Vec::new();
     while states.len() < 150 {
-        for step in ops::steps().new_tree(&mut runner).unwrap().current() {
-            if matches!(step.op, Op::Seal | Op::Reopen) {
+        for step in language::steps(80).new_tree(&mut runner).unwrap().current() {
+            if matches!(step.op, Op::Seal | Op::Reopen | Op::Same) {
                 continue;
             }
-            let before = w.model.clone();
-            ops::run(&mut w, &step);
-            stable(&w.tree());
-            let after = w.model.clone();
-            let file = match step.op {
-                Op::Write(..) | Op::Truncate(..) => changed(&before, &after),
+            model.now.secs += step.later;
+            let call = language::resolve(&model, &step);
+            let before = model.clone();
+            let outcome = model.apply(&call);
+            make(&tree, &mut numbers, &model, &call, outcome);
+            stable(&tree);
+            let file = match call.what {
+                What::Write { .. } | What::Truncate { .. } => changed(&before, &model),
                 _ => None,
             };
             states.push(State {
                 before,
-                after,
+                after: model.clone(),
                 file,
-                pairs: w.pairs.clone(),
+                numbers: numbers.clone(),
             });
-            syncs.probe.answered(states.len() - 1);
+            probe.answered(states.len() - 1);
             if rng.one_in(20) {
-                w.tree().writer.settle().unwrap();
+                tree.writer.settle().unwrap();
             }
         }
     }
-    w.same("at the end");
-    // Of what was in flight in no step there is no image.
-    states.push(State {
-        before: w.model.clone(),
-        after: w.model.clone(),
-        file: None,
-        pairs: w.pairs.clone(),
-    });
+    same_tree("at the end", &*tree, &model);
     states
 }
 
@@ -172,14 +183,14 @@ fn changed(before: &Model, after: &Model) -> Option<Id> {
 }
 
 /// Opens what a crash left, on another boot, and finds the state before the step or after it.
-fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Pairs) {
+fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Numbers) {
     let Image {
         dir,
         step,
         in_flight,
     } = image;
     let state = &states[step];
-    let mut bench = Bench::at(dir, Durability::Disk, b"the next boot");
+    let bench = Bench::at(dir, Durability::Disk, b"the next boot");
     let tree = bench.works().get(id).unwrap();
     let candidates = match in_flight {
         true => vec![&state.after, &state.before],
@@ -205,37 +216,31 @@ fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Pairs) {
         println!("step {step}, in flight: {in_flight}");
         std::panic::resume_unwind(failed.unwrap());
     };
-    for (id, n) in &state.pairs {
+    for (id, n) in &state.numbers {
         if let Some(number) = numbers.get(id) {
             assert_eq!(number, n, "a handle names what it named before");
         }
     }
     model.now.secs += 10;
-    let mut pairs: Pairs = numbers.into_iter().collect();
-    pairs.sort_unstable();
-    let mut w = World {
-        bench: &mut bench,
-        tree: Some(tree),
-        model,
-        pairs,
+    let options = crate::FsckOptions {
+        volumes: Some(bench.works()),
+        ..Default::default()
     };
-    w.checked();
-    let model = w.model.clone();
-    let pairs = std::mem::take(&mut w.pairs);
-    w.tree = None;
-    (bench, model, pairs)
+    let report = bench.store.fsck(&options, &|_| ()).unwrap();
+    assert_eq!(report.findings, []);
+    (bench, model, numbers)
 }
 
 /// The file that a write or truncation was changing: any part of it may have been done, and
 /// every byte is one that was there or is to be.
 fn half_done(tree: &WorkTree, state: &State, file: Id, model: &mut Model) {
-    let Some(node) = state.pairs.iter().find(|(id, _)| *id == file) else {
+    let Some(node) = state.numbers.get(&file) else {
         return;
     };
-    let Ok(attr) = tree.getattr(node.1) else {
+    let Ok(attr) = tree.getattr(*node) else {
         return;
     };
-    let data = tree.slurp(node.1);
+    let data = tree.slurp(*node);
     let (old, new) = (&state.before.nodes[&file], &state.after.nodes[&file]);
     for (at, byte) in data.iter().enumerate() {
         let (old, new) = (old.data.get(at), new.data.get(at));
@@ -248,9 +253,14 @@ fn half_done(tree: &WorkTree, state: &State, file: Id, model: &mut Model) {
     assert!(data.len() >= old.data.len().min(new.data.len()));
     let half = model.nodes.get_mut(&file).unwrap();
     half.data = data;
-    (half.mtime, half.ctime, half.mode) = (attr.mtime, attr.ctime, attr.mode);
+    let time = |t: Time| pocker_testing::types::Time {
+        secs: t.secs,
+        nanos: t.nanos,
+    };
+    (half.mtime, half.ctime) = (time(attr.mtime), time(attr.ctime));
+    half.mode = attr.mode;
     assert!([old.mode, new.mode].contains(&attr.mode));
-    if tree.listxattr(node.1).unwrap().len() == old.xattrs.len() {
+    if tree.listxattr(*node).unwrap().len() == old.xattrs.len() {
         half.xattrs = old.xattrs.clone();
     } else {
         half.xattrs = new.xattrs.clone();
