@@ -55,11 +55,6 @@ impl Bench {
         self.works.as_ref().unwrap()
     }
 
-    /// The trees, if they are of this durability.
-    pub fn works_of(&self, durability: Durability) -> Option<&Works> {
-        (self.durability == durability).then(|| self.works())
-    }
-
     /// All that a killed process leaves is on disk: nothing is flushed on drop.
     pub fn reopen(&mut self) {
         self.works = None;

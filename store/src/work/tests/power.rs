@@ -221,6 +221,10 @@ fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Numbers)
             assert_eq!(number, n, "a handle names what it named before");
         }
     }
+    // Those that are gone have theirs too: it leads nowhere.
+    let mut all = state.numbers.clone();
+    all.extend(numbers);
+    all.retain(|id, _| model.drawn.contains(id));
     model.now.secs += 10;
     let options = crate::FsckOptions {
         volumes: Some(bench.works()),
@@ -228,7 +232,7 @@ fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Numbers)
     };
     let report = bench.store.fsck(&options, &|_| ()).unwrap();
     assert_eq!(report.findings, []);
-    (bench, model, numbers)
+    (bench, model, all)
 }
 
 /// The file that a write or truncation was changing: any part of it may have been done, and

@@ -219,6 +219,66 @@ fn unstable_data_is_lost_or_there_but_nothing_else() {
     assert!(crashes > 50, "{crashes} crashes");
 }
 
+/// A large file is whole or gone, whichever side of its REMOVE, of its first large write, or of
+/// the first write over a step's data the power fails on.
+#[test]
+fn large_files_change_as_one() {
+    let bench = Bench::volumes();
+    let made = bench.volume(None);
+    for i in 0..24 {
+        made.file(ROOT, format!("base{i}").as_bytes(), &[200 + i; 150_000]);
+    }
+    let sealed = bench.works().seal(made.id(), &SealOptions::default());
+    let tree = bench.volume(Some(sealed.unwrap().snapshot));
+    let id = tree.id();
+    bench.syncs.probe.watch(bench.store.dir(), 5, 2);
+    let name = |kind: &str, i: u8| format!("{kind}{i}").into_bytes();
+    for i in 0..24u8 {
+        // Stable in its row, then in a file.
+        let f = tree.file(ROOT, &name("grown", i), &[i + 1; 10_000]);
+        tree.commit(f).unwrap();
+        bench.syncs.probe.answered(usize::from(4 * i));
+        tree.write(&root(5), f, 10_000, &[i + 1; 90_000]).unwrap();
+        tree.file(ROOT, &name("other", i), b"");
+        tree.commit(f).unwrap();
+        bench.syncs.probe.answered(usize::from(4 * i + 1));
+        // A step's file, written to and not made stable.
+        let f = tree.find(ROOT, &name("base", i)).unwrap().node;
+        tree.write(&root(6), f, 70_000, &[i + 1; 10]).unwrap();
+        tree.file(ROOT, &name("another", i), b"");
+        bench.syncs.probe.answered(usize::from(4 * i + 2));
+        tree.remove(&root(7), ROOT, &name("grown", i)).unwrap();
+        bench.syncs.probe.answered(usize::from(4 * i + 3));
+    }
+    let images = bench.syncs.probe.images();
+    assert!(images.len() > 60, "{} crashes", images.len());
+    drop((made, tree, bench));
+    for image in images {
+        let bench = Bench::at(image.dir, Durability::Disk, b"the next boot");
+        let tree = bench.works().get(id).unwrap();
+        let what = format!("step {}, in flight: {}", image.step, image.in_flight);
+        let answered = image.step + usize::from(!image.in_flight);
+        for i in 0..24u8 {
+            let grown = tree.find(ROOT, &name("grown", i));
+            let grown = grown.map(|attr| tree.slurp(attr.node));
+            match (answered.checked_sub(usize::from(4 * i)).unwrap_or(0), grown) {
+                (0, _) => {}
+                (1, Ok(data)) => assert!(data[..10_000] == [i + 1; 10_000], "{what}"),
+                (2 | 3, Ok(data)) => assert!(data == vec![i + 1; 100_000], "{what}"),
+                (3.., Err(Errno::NoEnt)) => {}
+                (n, found) => panic!("{what}: {n} of four, {:?}", found.map(|d| d.len())),
+            }
+            let f = tree.find(ROOT, &name("base", i)).unwrap().node;
+            let mut data = tree.slurp(f);
+            assert_eq!(data.len(), 150_000, "{what}");
+            if data[70_000] == i + 1 {
+                data[70_000..70_010].fill(200 + i);
+            }
+            assert!(data == vec![200 + i; 150_000], "{what}: base{i}");
+        }
+    }
+}
+
 /// Of sixteen calls that come while a sync runs one syncs for all, and none is answered before.
 #[test]
 fn calls_share_syncs() {
