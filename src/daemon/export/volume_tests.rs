@@ -214,7 +214,6 @@ fn many_connections_share_syncs() {
         }
         let stats = host.exports.volumes.sync_stats();
         assert_eq!(stats.calls, 8 * 16 * 4);
-        println!("{} calls, {} syncs", stats.calls, stats.journal);
         assert!(stats.journal <= stats.calls);
     });
 }

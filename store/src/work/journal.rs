@@ -403,7 +403,7 @@ pub(super) fn fuzz_frame(generation: u64, salt: u64, rows: &[u8]) -> Vec<u8> {
 
 /// Zeros from `from` up to `to`, which are then more than promised: they are there.
 fn zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < to {
         let part = (to - at).min(ZEROS.len() as u64);
