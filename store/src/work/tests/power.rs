@@ -201,7 +201,7 @@ fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Numbers)
     for model in candidates {
         let mut model = model.clone();
         if in_flight && let Some(file) = state.file {
-            half_done(&*tree, state, file, &mut model);
+            half_done(&tree, state, file, &mut model);
         }
         let same = || same_tree("after the crash", &*tree, &model);
         match catch_unwind(AssertUnwindSafe(same)) {
