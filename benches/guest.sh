@@ -18,6 +18,7 @@ prepare() {
   cp /etc/netconfig "$add/etc/"
   printf 'root:x:0:0:root:/root:/bin/sh\n_rpc:x:100:65534::/run/rpcbind:/bin/false\nnobody:x:65534:65534::/:/bin/false\n' >"$add/etc/passwd"
   printf 'tcp 6 TCP\nudp 17 UDP\n' >"$add/etc/protocols"
+  printf 'sunrpc 111/tcp portmapper\nsunrpc 111/udp portmapper\n' >"$add/etc/services"
   for program in "$add"/usr/bin/*; do
     ldd "$program" | grep -oE '/[^ ]+'
   done | sort -u | while read -r lib; do
