@@ -48,12 +48,7 @@ fn what_is_appended_comes_after_what_others_wrote() {
     let mut w = World::new();
     w.fs.plant(b"log", b"1", 0o644);
     let m = w.mount(Cache::Shared);
-    let append = || {
-        OpenOptions::new()
-            .append(true)
-            .open(w.path("log"))
-            .unwrap()
-    };
+    let append = || OpenOptions::new().append(true).open(w.path("log")).unwrap();
     let mut log = append();
     log.write_all(b"2").unwrap();
     // Longer and shorter than the kernel believes, opened before and after.
@@ -155,7 +150,10 @@ fn an_fsync_writes_again_what_may_be_lost() {
     f.sync_all().unwrap();
     assert_eq!(w.fs.count("write"), written + 3);
     f.sync_all().unwrap();
-    assert_eq!((w.fs.count("write"), w.fs.count("commit")), (written + 3, 2));
+    assert_eq!(
+        (w.fs.count("write"), w.fs.count("commit")),
+        (written + 3, 2)
+    );
     drop(f);
     let m = {
         m.unmount().unwrap();
