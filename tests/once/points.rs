@@ -124,13 +124,7 @@ impl Place {
     }
 
     async fn fresh(&mut self) {
-        self.tree = Tree::new(
-            &self.server,
-            self.tree.kind,
-            &self.base,
-            socket(&self.server),
-        )
-        .await;
+        self.tree = Tree::new(&self.server, self.tree.kind, &self.base, socket(&self.server)).await;
         self.used.1 = 0;
     }
 
@@ -154,9 +148,7 @@ impl Place {
         made.unwrap_or_else(|e| panic!("{op:?}, killed {died} times at {point}: {e}"));
         ready.done();
         if wait {
-            until(&format!("the server passes {point}"), || {
-                !self.server.armed()
-            });
+            until(&format!("the server passes {point}"), || !self.server.armed());
         }
         let killed = !self.server.disarm();
         if killed && died == 0 {
@@ -221,9 +213,7 @@ impl Place {
 
     /// The server was killed at all that was armed.
     fn killed(&mut self, point: &str) {
-        until(&format!("the server passes {point}"), || {
-            !self.server.armed()
-        });
+        until(&format!("the server passes {point}"), || !self.server.armed());
         self.kills += 1;
     }
 
@@ -241,10 +231,7 @@ impl Place {
         };
         tree.check(point).await;
         self.fresh().await;
-        assert_eq!(
-            self.server.ask("the step", |c| c.step(&step.key)),
-            Some(step)
-        );
+        assert_eq!(self.server.ask("the step", |c| c.step(&step.key)), Some(step));
     }
 
     async fn new_tree(&mut self, point: &str) {
@@ -253,9 +240,7 @@ impl Place {
         self.server.arm(&lines(point));
         self.fresh().await;
         self.killed(point);
-        until("nobody's tree is dropped", || {
-            trees(&self.server) == before + 1
-        });
+        until("nobody's tree is dropped", || trees(&self.server) == before + 1);
     }
 
     async fn drop_tree(&mut self, point: &str) {

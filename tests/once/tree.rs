@@ -95,12 +95,7 @@ async fn fill(client: &Client, top: &Fh) {
 
 impl Tree {
     /// A fresh one over `base`.
-    pub async fn new(
-        server: &Server,
-        kind: Kind,
-        base: &StepInfo,
-        connect: Arc<dyn Connect>,
-    ) -> Tree {
+    pub async fn new(server: &Server, kind: Kind, base: &StepInfo, connect: Arc<dyn Connect>) -> Tree {
         static NTH: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let nth = NTH.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let at = |what| server.world.path(&format!("{what}{nth}"));
@@ -258,10 +253,7 @@ async fn remote(client: &Client, top: Fh, out: &mut BTreeMap<String, Seen>) {
                 if seen.kind == 'd' {
                     dirs.push((format!("{path}/"), found.fh));
                 }
-                assert!(
-                    out.insert(path.clone(), seen).is_none(),
-                    "{path} is there twice"
-                );
+                assert!(out.insert(path.clone(), seen).is_none(), "{path} is there twice");
             }
             if reply.eof {
                 break;

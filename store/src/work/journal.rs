@@ -202,8 +202,7 @@ impl Part {
     fn write(&self, frame: &[u8]) -> io::Result<()> {
         failpoint::hit("journal.append.before")?;
         if failpoint::hit("journal.append.tear").is_err() {
-            self.file
-                .write_all_at(&frame[..frame.len() / 2], self.end)?;
+            self.file.write_all_at(&frame[..frame.len() / 2], self.end)?;
             failpoint::hit("journal.append.torn")?;
         }
         self.file.write_all_at(frame, self.end)

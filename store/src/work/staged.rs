@@ -446,13 +446,7 @@ pub(super) fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(
     use nix::sys::time::TimeSpec;
     let mtime = TimeSpec::new(t.secs as _, t.nanos as _);
     failpoint::hit("staged.time.before")
-        .and_then(|()| {
-            Ok(nix::sys::stat::futimens(
-                file,
-                &TimeSpec::UTIME_OMIT,
-                &mtime,
-            )?)
-        })
+        .and_then(|()| Ok(nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &mtime)?))
         .map_err(|e| failed("set time of staged file", &area.path(key), &e))?;
     failpoint::pass("staged.time.after");
     Ok(())

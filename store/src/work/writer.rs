@@ -278,11 +278,7 @@ impl Shared {
 fn refused(hit: io::Result<()>) -> rusqlite::Result<()> {
     hit.map_err(|e| {
         let full = e.kind() == io::ErrorKind::StorageFull;
-        let code = if full {
-            rusqlite::ffi::SQLITE_FULL
-        } else {
-            rusqlite::ffi::SQLITE_IOERR
-        };
+        let code = if full { rusqlite::ffi::SQLITE_FULL } else { rusqlite::ffi::SQLITE_IOERR };
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
     })
 }
