@@ -18,6 +18,7 @@ prepare() {
   cp /etc/netconfig "$add/etc/"
   printf 'root:x:0:0:root:/root:/bin/sh\n_rpc:x:100:65534::/run/rpcbind:/bin/false\nnobody:x:65534:65534::/:/bin/false\n' >"$add/etc/passwd"
   printf 'tcp 6 TCP\nudp 17 UDP\n' >"$add/etc/protocols"
+  printf 'sunrpc 111/tcp portmapper\nsunrpc 111/udp portmapper\n' >"$add/etc/services"
   for program in "$add"/usr/bin/*; do
     ldd "$program" | grep -oE '/[^ ]+'
   done | sort -u | while read -r lib; do
@@ -31,14 +32,13 @@ clean() { :; }
 calls() {
   local lines op depth who line value other
   say "  the guest runs; this takes some minutes"
-  lines=$(tests/vm/run --add "$bench/add" --disk 2048 --patience "${BENCH_PATIENCE:-1500}" "$pocker" benches/guest/in 2>>"$bench/log") || {
+  tests/vm/run --add "$bench/add" --disk 2048 --patience "${BENCH_PATIENCE:-1500}" "$pocker" benches/guest/in >"$bench/said" 2>>"$bench/log" || {
     say "FAILED: the guest's script"
-    printf '%s\n' "$lines" | tail -n 30 >&2
+    grep -a -A 12 FAILED "$bench/said" >&2
     failed=1
     return
   }
-  printf '%s\n' "$lines" >>"$bench/log"
-  lines=$(grep '^{' <<<"$lines")
+  lines=$(grep '^{' "$bench/said")
   [ -z "$json" ] || printf '%s\n' "$lines"
   # label op depth -> the median of calls a second, and calls a flush of the disk.
   while read -r op depth; do

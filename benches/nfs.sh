@@ -124,7 +124,7 @@ growth() {
           echo "${line%\}},\"nodes\":$n}"
         done >"$bench/growth"
         [ -z "$json" ] || cat "$bench/growth"
-        cost[$who,$op,$n]=$(cost_of "$op" <"$bench/growth" | median)
+        cost[$who,$op,$n]=$(cost_of "$op" <"$bench/growth" | median | awk '{ printf "%.3g", $1 }')
       done
     done
     stop_all

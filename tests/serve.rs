@@ -228,7 +228,9 @@ fn calls_are_counted_and_mounts_logged_without_their_secret() {
         assert!(ended.len() <= begun.len(), "{begun:?} {ended:?}");
         begun.iter().any(|p| p.starts_with("/run/")) && begun == ended
     });
-    let runs = lines("mounted").into_iter().filter(|p| p.starts_with("/run/"));
+    let runs = lines("mounted")
+        .into_iter()
+        .filter(|p| p.starts_with("/run/"));
     assert_eq!(runs.count(), 1);
     let text = log(&world);
     let run = text

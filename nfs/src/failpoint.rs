@@ -32,7 +32,6 @@ pub(crate) fn hit(_name: &str) -> io::Result<()> {
     Ok(())
 }
 
-
 /// A point where nothing could be refused.
 #[inline(always)]
 pub(crate) fn pass(name: &str) {

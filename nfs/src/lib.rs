@@ -7,9 +7,9 @@
 
 pub mod client;
 pub mod descriptors;
+pub mod failpoint;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-pub mod failpoint;
 pub mod portmap;
 pub mod proto;
 mod rpc;

@@ -70,6 +70,9 @@ pub enum Command {
     Export(Export),
     /// Make a pocker of a tar archive
     Import(Import),
+    /// Make, list and remove volumes: trees that are kept
+    #[command(subcommand)]
+    Volume(Volume),
     /// Drop what nothing refers to
     Gc(Gc),
     /// Check the whole store
@@ -148,6 +151,9 @@ pub struct Run {
     /// Graft a host directory into the tree
     #[arg(short = 'd', long = "graft", value_name = "HOSTDIR:PATH[:ro]")]
     pub grafts: Vec<String>,
+    /// Mount a volume in the tree
+    #[arg(short = 'v', long = "volume", value_name = "NAME:PATH[:ro]")]
+    pub volumes: Vec<String>,
     /// Set an environment variable
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     pub env: Vec<String>,
@@ -190,12 +196,34 @@ pub struct Mount {
     /// Print the export and the mount command for each system instead
     #[arg(long)]
     pub print: bool,
+    /// Mount a volume: only the place comes after it
+    #[arg(long, value_name = "NAME[:ro]", conflicts_with_all = ["rw", "dir"])]
+    pub volume: Option<String>,
     /// A pocker, or one of its steps: NAME@2, NAME@step2, NAME@run, NAME@<key>
-    #[arg(value_name = "NAME[@STEP]")]
-    pub what: String,
+    #[arg(value_name = "NAME[@STEP]", required_unless_present_all = ["volume", "print"])]
+    pub what: Option<String>,
     /// Where to mount
-    #[arg(required_unless_present = "print")]
+    #[arg(required_unless_present_any = ["print", "volume"])]
     pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Volume {
+    /// Make a volume: empty, or as a pocker's step is
+    Create(VolumeCreate),
+    /// List volumes: what they hold and who has them
+    Ls(Json),
+    /// Remove a volume and all it holds
+    Rm(Name),
+}
+
+#[derive(Debug, Args)]
+pub struct VolumeCreate {
+    /// The volume's name
+    pub name: String,
+    /// A pocker, or one of its steps, whose tree it begins as
+    #[arg(long, value_name = "NAME[@STEP]")]
+    pub from: Option<String>,
 }
 
 #[derive(Debug, Args)]

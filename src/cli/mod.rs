@@ -19,6 +19,7 @@ mod stats;
 mod sys;
 mod text;
 mod transfer;
+mod volume;
 mod workshop;
 
 pub use mounting::listeners;
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<i32, CliError> {
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
+        Command::Volume(command) => done(volume::run(&settings, &command)),
         Command::Gc(args) => done(manage::gc(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Export(args) => done(transfer::export(&settings, &args)),

@@ -9,9 +9,9 @@ use super::args::{Mount, Umount};
 use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
-use super::{ls, open, text};
+use super::{ls, open, text, volume};
 use crate::control::Client;
-use crate::control::api::{Export, MountRecord, NewTree, Purpose, Status};
+use crate::control::api::{Export, MountRecord, MountVolume, NewTree, Purpose, Status, VolumeUse};
 use pocker_mount_helpers::{
     Cache, ChooseError, MountError, MountHelper, Request, RestartCommand, Server, Session, bind,
 };
@@ -114,12 +114,13 @@ pub fn session(settings: &Settings, client: &Client) -> Result<Mounting, CliErro
     })
 }
 
-fn record(client: &Client, dir: &Path, what: &str, tree: Option<u64>) -> Result<(), CliError> {
+fn record(client: &Client, dir: &Path, what: &str) -> Result<(), CliError> {
     let target = utf8(dir)?.to_string();
     Ok(client.add_mount(&MountRecord {
         target,
         what: what.to_string(),
-        tree,
+        tree: None,
+        volume: None,
     })?)
 }
 
@@ -140,12 +141,22 @@ fn is_mounted(dir: &Path) -> Result<bool, CliError> {
 
 pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
     let client = open::server(settings)?;
-    let (name, step) = split_step(&args.what);
+    if let Some(volume) = &args.volume {
+        return mount_volume(settings, &client, args, volume);
+    }
+    let Some(what) = &args.what else {
+        return Err(CliError::usage("say what to mount"));
+    };
+    let (name, step) = split_step(what);
     let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
     let step = find_step(&pocker, step)?;
+    let dir = match &args.dir {
+        Some(dir) if !args.print => Some(mount_point(dir)?),
+        _ => None,
+    };
     let mut tree = None;
     let export = if args.rw {
-        let label = format!("mount of {}", args.what);
+        let label = format!("mount of {what}");
         let pid = std::process::id();
         let new = NewTree {
             base: Some(step.snapshot.clone()),
@@ -162,25 +173,25 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
     if args.print {
         return text::out(&instructions(&client.status()?, &export));
     }
-    let Some(dir) = &args.dir else {
+    let Some(dir) = dir else {
         return Err(CliError::usage("say where to mount it"));
     };
+    let record = MountRecord {
+        target: utf8(&dir)?.to_string(),
+        what: what.clone(),
+        tree,
+        volume: None,
+    };
     let view = View::of(step.nodes, step.bytes);
-    let done = mount_there(settings, &client, args, (&export, view), dir, tree);
+    let done = mount_there(settings, &client, (&export, view), &record);
     if let (Err(_), Some(tree)) = (&done, tree) {
         client.drop_tree(tree)?;
     }
     done
 }
 
-fn mount_there(
-    settings: &Settings,
-    client: &Client,
-    args: &Mount,
-    (export, view): (&Export, View),
-    dir: &Path,
-    tree: Option<u64>,
-) -> Result<(), CliError> {
+/// A directory that nothing is mounted on.
+fn mount_point(dir: &Path) -> Result<PathBuf, CliError> {
     let dir = std::fs::canonicalize(dir).map_err(|e| {
         CliError::from_error(format!("cannot mount on {}", dir.display()), &e)
             .hint(format!("make it first: mkdir -p {}", dir.display()))
@@ -192,17 +203,76 @@ fn mount_there(
         );
     }
     utf8(&dir)?;
+    Ok(dir)
+}
+
+fn mount_there(
+    settings: &Settings,
+    client: &Client,
+    (export, view): (&Export, View),
+    record: &MountRecord,
+) -> Result<(), CliError> {
+    let dir = Path::new(&record.target);
     let chosen = Chosen::new(settings, client)?;
     match view::place(export) {
         Some(inside) if chosen.helper.keeps_by_mount() => {
             let _held = view::lock(client)?;
             view::show(view, &chosen, client)?;
-            bind(&view.dir(client).join(inside), &dir)?.leak();
+            bind(&view.dir(client).join(inside), dir)?.leak();
         }
-        Some(_) => chosen.mount_at(client, export, &dir, Cache::Sealed)?,
-        None => chosen.mount_at(client, export, &dir, Cache::Exclusive)?,
+        Some(_) => chosen.mount_at(client, export, dir, Cache::Sealed)?,
+        None if record.volume.is_some() => {
+            // Runs may read it beside this mount.
+            chosen.mount_at(client, export, dir, Cache::Shared)?;
+        }
+        None => chosen.mount_at(client, export, dir, Cache::Exclusive)?,
     }
-    record(client, &dir, &args.what, tree)
+    Ok(client.add_mount(record)?)
+}
+
+/// `--volume NAME[:ro] DIR`: the place stands where a pocker's name would.
+fn mount_volume(
+    settings: &Settings,
+    client: &Client,
+    args: &Mount,
+    volume: &str,
+) -> Result<(), CliError> {
+    let (name, read_only) = match volume.strip_suffix(":ro") {
+        Some(name) => (name, true),
+        None => (volume, false),
+    };
+    crate::build::validate_name(name, &[])?;
+    let ask = |target: Option<&str>| {
+        let how = MountVolume {
+            target: target.map(str::to_string),
+            read_only,
+        };
+        client.mount_volume(name, &how).map_err(volume::refused)
+    };
+    if args.print {
+        return text::out(&instructions(&client.status()?, &ask(None)?));
+    }
+    let Some(dir) = &args.what else {
+        return Err(CliError::usage("say where to mount it"));
+    };
+    let dir = mount_point(Path::new(dir))?;
+    let record = MountRecord {
+        target: utf8(&dir)?.to_string(),
+        what: format!("volume {volume}"),
+        tree: None,
+        volume: Some(VolumeUse {
+            name: name.to_string(),
+            read_only,
+        }),
+    };
+    let export = ask(Some(&record.target))?;
+    // No view shows a volume.
+    let view = View::of(0, 0);
+    let done = mount_there(settings, client, (&export, view), &record);
+    if done.is_err() {
+        client.remove_mount(&record.target)?;
+    }
+    done
 }
 
 pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {

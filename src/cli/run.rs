@@ -4,7 +4,7 @@ use super::args::{Debug, Run};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
-use super::{ls, mounting, open};
+use super::{ls, mounting, open, volume};
 use crate::control::api::{NewRun, RunConfig};
 use crate::control::{Client, ClientError, Keeper};
 use crate::run::{self, GraftError, Options, graft};
@@ -32,6 +32,7 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
     open::must_be_root()?;
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
+    let volumes = run::parse_volumes(&args.volumes, &grafts)?;
     let env = args
         .env
         .iter()
@@ -42,9 +43,15 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         name: args.name.clone(),
         pid: std::process::id(),
         grafts: grafts.clone(),
+        volumes: volumes.clone(),
     };
     let info = match client.new_run(&new) {
-        Err(ClientError::NotFound(_)) => return Err(ls::unknown(&args.name)),
+        Err(e @ ClientError::NotFound(_)) => {
+            return Err(match client.pocker(&args.name)? {
+                Some(_) => volume::refused(e),
+                None => ls::unknown(&args.name),
+            });
+        }
         other => other?,
     };
     let options = Options {
@@ -55,7 +62,7 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         terminal: terminal(),
         resolv_conf: resolv_conf(),
     };
-    let outcome = run::run(&info, &grafts, &options)
+    let outcome = run::run(&info, &grafts, &volumes, &options)
         .map_err(CliError::from)
         .and_then(|spec| start(settings, &client, &spec));
     let ended = client.end_run(info.id);

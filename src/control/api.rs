@@ -22,6 +22,8 @@ pub struct Status {
     /// namespace and the address inside it (Linux).
     pub kernel: Option<KernelListener>,
     pub trees: u64,
+    #[serde(default)]
+    pub volumes: u64,
     pub runs: u64,
     pub mounts: u64,
 }
@@ -38,10 +40,23 @@ pub struct Stats {
     /// Bytes that calls under way hold, and the most they may.
     pub held: u64,
     pub held_max: u64,
+    /// What keeping volumes on disk took.
+    #[serde(default)]
+    pub volumes: VolumeStats,
     /// The procedures that were called.
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.
     pub mounted: Vec<MountedBy>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct VolumeStats {
+    /// Calls that were answered when what they did was on disk.
+    pub calls: u64,
+    /// fdatasync(2) of their journal: one serves all calls that wait.
+    pub journal_syncs: u64,
+    /// fdatasync(2) of large files and fsync(2) of their folders.
+    pub file_syncs: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -228,12 +243,54 @@ pub struct Graft {
     pub read_only: bool,
 }
 
-/// `POST /v1/runs`: a fresh work tree from NAME's run step and an export for each graft.
+/// One `-v NAME:PATH[:ro]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    pub name: String,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// `PUT /v1/volumes/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewVolume {
+    /// A snapshot's digest, whose tree it begins as; none = an empty one.
+    pub base: Option<String>,
+    /// Names the call: sent again, it finds what it made.
+    pub token: String,
+}
+
+/// `GET /v1/volumes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    pub name: String,
+    pub created: i64,
+    /// The snapshot it began as.
+    pub base: Option<String>,
+    /// Files and bytes that it holds beside those of its base.
+    pub files: u64,
+    pub bytes: u64,
+    /// Who has it, as a person would say it.
+    pub used_by: Vec<String>,
+}
+
+/// `POST /v1/volumes/{name}/mount`: where to mount it; recorded as a mount on `target`
+/// where one is given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountVolume {
+    pub target: Option<String>,
+    pub read_only: bool,
+}
+
+/// `POST /v1/runs`: a fresh work tree from NAME's run step and an export for each graft
+/// and volume.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewRun {
     pub name: String,
     pub pid: u32,
     pub grafts: Vec<Graft>,
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -244,6 +301,8 @@ pub struct RunInfo {
     pub tree: TreeInfo,
     /// In the order of the request.
     pub grafts: Vec<Export>,
+    #[serde(default)]
+    pub volumes: Vec<Export>,
     pub config: RunConfig,
 }
 
@@ -265,6 +324,16 @@ pub struct MountRecord {
     /// The work tree to drop when it is unmounted (`--rw`).
     #[serde(default)]
     pub tree: Option<u64>,
+    /// The volume that is mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeUse>,
+}
+
+/// A volume that a run or a mount has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeUse {
+    pub name: String,
+    pub read_only: bool,
 }
 
 /// `POST /v1/gc`.

@@ -341,6 +341,24 @@ impl Client {
         self.call(Method::POST, "/v1/runs", Some(run))
     }
 
+    pub fn volumes(&self) -> Result<Vec<VolumeInfo>, ClientError> {
+        self.get("/v1/volumes")
+    }
+
+    pub fn new_volume(&self, name: &str, new: &NewVolume) -> Result<VolumeInfo, ClientError> {
+        self.call(Method::PUT, &format!("/v1/volumes/{name}"), Some(new))
+    }
+
+    pub fn remove_volume(&self, name: &str) -> Result<(), ClientError> {
+        self.call::<(), ()>(Method::DELETE, &format!("/v1/volumes/{name}"), None)
+    }
+
+    /// Where a volume can be mounted, where nobody else has it.
+    pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Result<Export, ClientError> {
+        let path = format!("/v1/volumes/{name}/mount");
+        self.call(Method::POST, &path, Some(how))
+    }
+
     /// The run ended; its tree stays until the next start or `reset`.
     pub fn end_run(&self, id: u64) -> Result<(), ClientError> {
         self.delete(&format!("/v1/runs/{id}"))

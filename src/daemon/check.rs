@@ -12,6 +12,7 @@ impl Daemon {
         let options = FsckOptions {
             repair,
             works: Some(&self.works),
+            volumes: self.exports.volumes.works().map(|works| &**works),
             cancel: None,
         };
         let report = self.store.fsck(&options, &|_| ()).map_err(|e| match e {

@@ -1,6 +1,6 @@
 //! What the daemon remembers beside the trees, as JSON documents in the store.
 
-use crate::control::api::{MountRecord, Purpose};
+use crate::control::api::{MountRecord, Purpose, VolumeUse};
 use pocker_store::{Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -52,6 +52,8 @@ pub struct RunDoc {
     pub key: String,
     pub owner: Owner,
     pub grafts: Vec<GraftDoc>,
+    #[serde(default)]
+    pub volumes: Vec<VolumeUse>,
     pub ended: bool,
 }
 

@@ -18,6 +18,7 @@ mod state;
 mod stats;
 mod sys;
 mod upkeep;
+mod volumes;
 
 pub use serve::{ServeError, serve};
 pub use sys::{io_flusher, mounted, signal, unmount};

@@ -3,7 +3,7 @@
 use super::docs::{self, GraftDoc, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
-use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo};
+use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo, VolumeUse};
 use std::path::Path;
 
 impl Daemon {
@@ -20,6 +20,10 @@ impl Daemon {
         for graft in &new.grafts {
             check_host_dir(self, &graft.host)?;
         }
+        let mut volumes = Vec::new();
+        for mount in &new.volumes {
+            volumes.push(self.volume_for(&mount.name, mount.read_only)?);
+        }
         self.drop_ended_runs(&new.name)?;
         let tree = self.clone_tree(Some(&step.snapshot), Purpose::Run, &new.name)?;
         let mut doc = RunDoc {
@@ -28,6 +32,14 @@ impl Daemon {
             key: step.key.clone(),
             owner: Owner::of(new.pid),
             grafts: Vec::new(),
+            volumes: new
+                .volumes
+                .iter()
+                .map(|mount| VolumeUse {
+                    name: mount.name.clone(),
+                    read_only: mount.read_only,
+                })
+                .collect(),
             ended: false,
         };
         let mut exports = Vec::new();
@@ -68,6 +80,7 @@ impl Daemon {
                 },
             },
             grafts: exports,
+            volumes,
             config: pocker.config,
         })
     }
@@ -81,6 +94,7 @@ impl Daemon {
         let ended = RunDoc {
             ended: true,
             grafts: Vec::new(),
+            volumes: Vec::new(),
             ..doc
         };
         docs::save(&self.store, &ended).map_err(|e| Fail::internal("cannot record the end", &e))

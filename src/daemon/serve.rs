@@ -165,6 +165,8 @@ fn drop_unowned(daemon: &Daemon) {
     for tree in daemon.works.list() {
         let recorded = match tree.class {
             WorkClass::Build | WorkClass::Run | WorkClass::Mount => owned(tree.id),
+            // They are listed elsewhere, and name themselves.
+            WorkClass::Volume => true,
         };
         if !recorded {
             tracing::info!(tree = tree.id, "nobody knows whose it is: dropped");
@@ -209,6 +211,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
         store = %daemon.store.dir().display(),
         pid = std::process::id(),
         trees = daemon.works.list().len(),
+        volumes = daemon.exports.volumes.list().len(),
         "serving"
     );
     ready();

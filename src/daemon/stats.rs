@@ -1,7 +1,7 @@
 //! What the NFS server did since it started.
 
 use super::state::Daemon;
-use crate::control::api::{MountedBy, ProcedureStats, Stats};
+use crate::control::api::{MountedBy, ProcedureStats, Stats, VolumeStats};
 use pocker_nfs::server::{Count, SERVER_HELD};
 
 impl Daemon {
@@ -10,7 +10,13 @@ impl Daemon {
             client: row.client,
             path: String::from_utf8_lossy(&row.path).into_owned(),
         });
+        let syncs = self.exports.volumes.sync_stats();
         Stats {
+            volumes: VolumeStats {
+                calls: syncs.calls,
+                journal_syncs: syncs.journal,
+                file_syncs: syncs.files,
+            },
             started: self.started,
             read_only: self.options.read_only,
             connections: self.nfs.connections() as u64,

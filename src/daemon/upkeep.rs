@@ -34,6 +34,7 @@ impl Daemon {
             listen: self.options.listen.map(|a| a.to_string()),
             kernel: self.kernel.get().cloned(),
             trees: self.works.list().len() as u64,
+            volumes: self.exports.volumes.list().len() as u64,
             runs,
             mounts: mounts.len() as u64,
         })
@@ -46,7 +47,8 @@ impl Daemon {
             self.reap();
         }
         let _one = self.change.lock();
-        let bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        let mut bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        bases.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
         let lives = |pid, start| docs::Owner { pid, start }.lives();
         let keep_steps_since = self.claims.building_since(lives);
         let options = pocker_store::GcOptions {

@@ -94,7 +94,7 @@ impl GraftError {
 }
 
 /// Places that the sandbox makes itself.
-const RESERVED: [&str; 2] = ["/dev", "/proc"];
+pub(super) const RESERVED: [&str; 2] = ["/dev", "/proc"];
 
 /// All grafts of a command line, in its order.
 pub fn parse_all(texts: &[String]) -> Result<Vec<Graft>, GraftError> {
@@ -153,7 +153,7 @@ pub fn parse(text: &str) -> Result<Graft, GraftError> {
 }
 
 /// At each colon that no backslash precedes.
-fn split(text: &str) -> Vec<String> {
+pub(super) fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -180,7 +180,7 @@ fn push(parts: &mut [String], c: char) {
 }
 
 /// Absolute, without `.`, doubled or trailing slashes.
-fn normal(text: &str, side: Side, path: &str) -> Result<String, GraftError> {
+pub(super) fn normal(text: &str, side: Side, path: &str) -> Result<String, GraftError> {
     let text = text.to_owned();
     if path.is_empty() {
         return Err(GraftError::Empty { text, side });

@@ -4,6 +4,8 @@
 pub mod env;
 pub mod graft;
 mod spec;
+mod volume;
 
 pub use graft::{GraftError, parse_all};
 pub use spec::{Options, RunError, debug, run};
+pub use volume::{VolumeError, parse_all as parse_volumes};

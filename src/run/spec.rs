@@ -1,7 +1,7 @@
 //! What `pocker run` and `pocker debug` start, as a sandbox's description.
 
 use super::env::environment;
-use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo};
+use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
 use crate::sandbox::{NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,17 +31,24 @@ pub struct Options {
 pub enum RunError {
     #[error("{name} has no RUN, and no command is given")]
     NoCommand { name: String },
-    #[error("the server answered with {got} exports for {asked} grafts")]
-    Grafts { asked: usize, got: usize },
+    #[error("the server answered with {got} exports for {asked} grafts and volumes")]
+    Exports { asked: usize, got: usize },
 }
 
-/// A run that the server prepared. `grafts` are those of the request.
-pub fn run(info: &RunInfo, grafts: &[Graft], options: &Options) -> Result<Spec, RunError> {
-    if grafts.len() != info.grafts.len() {
-        return Err(RunError::Grafts {
-            asked: grafts.len(),
-            got: info.grafts.len(),
-        });
+/// A run that the server prepared. `grafts` and `volumes` are those of the request.
+pub fn run(
+    info: &RunInfo,
+    grafts: &[Graft],
+    volumes: &[VolumeMount],
+    options: &Options,
+) -> Result<Spec, RunError> {
+    for (asked, got) in [
+        (grafts.len(), info.grafts.len()),
+        (volumes.len(), info.volumes.len()),
+    ] {
+        if asked != got {
+            return Err(RunError::Exports { asked, got });
+        }
     }
     let argv = match (&options.command[..], info.config.command.trim()) {
         ([], "") => {
@@ -58,7 +65,7 @@ pub fn run(info: &RunInfo, grafts: &[Graft], options: &Options) -> Result<Spec, 
         label: "/tmp".to_owned(),
     }];
     mounts.extend(resolver(options));
-    mounts.extend(places(grafts, &info.grafts));
+    mounts.extend(places(info, grafts, volumes));
     let config = &info.config;
     Ok(Spec {
         argv,
@@ -98,25 +105,30 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
 }
 
 /// Outer places first, so that none hides another.
-fn places(grafts: &[Graft], exports: &[Export]) -> Vec<Place> {
-    let mut pairs: Vec<(&Graft, &Export)> = grafts.iter().zip(exports).collect();
-    pairs.sort_by_key(|(graft, _)| graft.target.matches('/').count());
-    pairs
-        .into_iter()
-        .map(|(graft, export)| Place {
-            target: PathBuf::from(&graft.target),
-            what: What::Nfs(NfsMount {
-                read_only: graft.read_only || export.read_only,
-                ..mount(export)
-            }),
-            label: label(graft),
-        })
-        .collect()
+fn places(info: &RunInfo, grafts: &[Graft], volumes: &[VolumeMount]) -> Vec<Place> {
+    let grafts = grafts.iter().zip(&info.grafts).map(|(graft, export)| {
+        let what = format!("graft {}:{}", graft.host, graft.target);
+        place(&graft.target, graft.read_only, export, what)
+    });
+    let volumes = volumes.iter().zip(&info.volumes).map(|(volume, export)| {
+        let what = format!("volume {}:{}", volume.name, volume.target);
+        place(&volume.target, volume.read_only, export, what)
+    });
+    let mut places: Vec<Place> = grafts.chain(volumes).collect();
+    places.sort_by_key(|place| place.target.components().count());
+    places
 }
 
-fn label(graft: &Graft) -> String {
-    let ro = if graft.read_only { ":ro" } else { "" };
-    format!("graft {}:{}{ro}", graft.host, graft.target)
+fn place(target: &str, read_only: bool, export: &Export, what: String) -> Place {
+    let ro = if read_only { ":ro" } else { "" };
+    Place {
+        target: PathBuf::from(target),
+        what: What::Nfs(NfsMount {
+            read_only: read_only || export.read_only,
+            ..mount(export)
+        }),
+        label: format!("{what}{ro}"),
+    }
 }
 
 fn resolver(options: &Options) -> Option<Place> {
@@ -171,6 +183,7 @@ mod tests {
             grafts: (0..grafts)
                 .map(|i| export(&format!("/graft/{i}/secret")))
                 .collect(),
+            volumes: Vec::new(),
             config: RunConfig {
                 command: "nginx -g 'daemon off;'".to_owned(),
                 env: vec![("A".to_owned(), "pockerfile".to_owned())],
@@ -191,7 +204,7 @@ mod tests {
             resolv_conf: Some("/etc/resolv.conf".into()),
             ..Options::default()
         };
-        insta::assert_debug_snapshot!(run(&info(2), &grafts, &options).unwrap());
+        insta::assert_debug_snapshot!(run(&info(2), &grafts, &[], &options).unwrap());
     }
 
     #[test]
@@ -204,7 +217,7 @@ mod tests {
             terminal: Some("xterm".into()),
             resolv_conf: None,
         };
-        let spec = run(&info(0), &[], &options).unwrap();
+        let spec = run(&info(0), &[], &[], &options).unwrap();
         assert_eq!(spec.argv, ["id", "-u"]);
         assert_eq!(spec.env[1], ("TERM".into(), "xterm".into()));
         assert_eq!(spec.env[2], ("A".into(), "line".into()));
@@ -217,10 +230,32 @@ mod tests {
     fn a_run_needs_a_command_and_its_exports() {
         let mut bare = info(0);
         bare.config.command = " ".to_owned();
-        let error = run(&bare, &[], &Options::default()).unwrap_err();
+        let error = run(&bare, &[], &[], &Options::default()).unwrap_err();
         assert_eq!(error.to_string(), "web has no RUN, and no command is given");
-        let error = run(&info(1), &[], &Options::default()).unwrap_err();
-        assert_eq!(error, RunError::Grafts { asked: 0, got: 1 });
+        let error = run(&info(1), &[], &[], &Options::default()).unwrap_err();
+        assert_eq!(error, RunError::Exports { asked: 0, got: 1 });
+    }
+
+    #[test]
+    fn a_volume_in_a_graft_is_mounted_after_it() {
+        let mut info = info(1);
+        info.volumes = vec![Export {
+            path: "/volume/data/secret".to_owned(),
+            read_only: true,
+        }];
+        let volume = VolumeMount {
+            name: "data".to_owned(),
+            target: "/a/b".to_owned(),
+            read_only: true,
+        };
+        let grafts = [graft("/srv", "/a", false)];
+        let spec = run(&info, &grafts, &[volume], &Options::default()).unwrap();
+        let places: Vec<_> = spec.mounts.iter().map(|p| p.label.as_str()).collect();
+        assert_eq!(places, ["/tmp", "graft /srv:/a", "volume data:/a/b:ro"]);
+        let What::Nfs(mount) = &spec.mounts[2].what else {
+            panic!("a mount");
+        };
+        assert!(mount.read_only && mount.export == "/volume/data/secret");
     }
 
     #[test]

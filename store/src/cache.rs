@@ -1,14 +1,14 @@
 //! A bounded cache, weighed by what its values cost, split so that threads rarely meet.
 
-use lru::LruCache;
+use lru::{DefaultHasher, LruCache};
 use parking_lot::Mutex;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 
 const SHARDS: usize = 8;
 
 pub(crate) struct Cache<K, V> {
     shards: Vec<Mutex<Shard<K, V>>>,
-    hasher: RandomState,
+    hasher: DefaultHasher,
     /// Of one shard.
     capacity: usize,
 }
@@ -29,7 +29,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         };
         Cache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHasher::default(),
             capacity: capacity / SHARDS,
         }
     }

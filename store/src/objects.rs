@@ -7,8 +7,9 @@ use crate::object::{DirObject, Malformed, Page, SnapshotData, digest_of};
 use crate::types::{Digest, Node};
 use std::sync::Arc;
 
-/// Bytes of decoded pages and indexes in memory.
-const OBJECT_BYTES: usize = 24 << 20;
+/// Bytes of decoded pages and indexes in memory: those of a million nodes, with some 100 bytes
+/// each, so that calls on such a tree cost what they cost on a small one.
+const OBJECT_BYTES: usize = 128 << 20;
 /// Nodes whose place is remembered, with about 120 bytes each.
 const PLACES: usize = 65_536;
 

@@ -6,9 +6,11 @@
 //!   lock               flock(2) held for the life of the store; holds the pid, empty after a clean end
 //!   index.db           SQLite, WAL, synchronous=FULL: everything that sealed trees consist of
 //!   work.db            work trees (their module's own)
+//!   volumes.db         volumes (the same module's), once there was one
 //!   blobs/aa/aabb…     large blobs, named by the SHA-256 of their bytes, sparse where they have zeros
 //!   staging/in/        blobs in the making
 //!   staging/N/         staged files of work tree N (their module's own)
+//!   volumes/N/         the same of volume N
 //!   quarantine/        what a check found rotted and moved aside; nothing reads it or takes it away
 //! ```
 //! `index.db` has the format in user_version and named features in a table; a newer format or an

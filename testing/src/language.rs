@@ -148,7 +148,7 @@ fn name_in(model: &Model, n: u8, dir: Id) -> Vec<u8> {
 }
 
 /// What a step means on this tree.
-pub(crate) fn resolve(m: &Model, step: &Step) -> Call {
+pub fn resolve(m: &Model, step: &Step) -> Call {
     let any = |i: usize| pick(m, i / 2, i.is_multiple_of(2));
     let what = match step.op {
         Op::Make(kind, d, n, mode, guarded) => What::Make {

@@ -8,3 +8,7 @@ pub mod model;
 pub mod seed;
 pub mod side;
 pub mod store_side;
+
+/// What the model is made of, for the store's own tests: their types are of the store compiled
+/// for tests, and these are not.
+pub use pocker_store::types;

@@ -7,10 +7,13 @@ use std::hash::{BuildHasher, RandomState};
 /// below the package's own directory. The same PROPTEST_RNG_SEED draws the same cases.
 pub fn config(cases: u32, kept: &'static str) -> Config {
     let mut config = Config {
-        max_shrink_iters: 100,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(kept))),
         ..Config::default()
     };
+    // Shrinking runs a case anew each time, and a case takes a second.
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        config.max_shrink_iters = 100;
+    }
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = cases;
     }

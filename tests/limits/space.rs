@@ -80,15 +80,19 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
     assert_eq!(view.total_bytes, 64 * MIB);
 
     server.world.create("box", "RUN true\n").ok();
+    // Whoever stops the server ends the runs: this one is not the test's own process.
+    let holder = std::process::Command::new("sleep").arg("600").spawn();
+    let mut holder = holder.expect("sleep starts");
     let run = server.ask(|client| {
         client.new_run(&NewRun {
             name: "box".to_owned(),
-            pid: std::process::id(),
+            pid: holder.id(),
             grafts: vec![Graft {
                 host: host.to_string_lossy().into_owned(),
                 target: "/tmp".to_owned(),
                 read_only: false,
             }],
+            volumes: Vec::new(),
         })
     });
     let run = run.expect("a run");
@@ -107,4 +111,6 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
         }
     );
     server.ask(|client| client.end_run(run.id)).expect("ended");
+    let _ = holder.kill();
+    let _ = holder.wait();
 }

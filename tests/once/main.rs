@@ -1,6 +1,7 @@
 //! A call that must not run twice has run once, and its client has its first answer: whatever
 //! becomes of the connection, and of the server, in between.
 
+mod fuse;
 mod ops;
 mod points;
 mod proxy;
@@ -10,3 +11,4 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod tree;
+mod verifier;

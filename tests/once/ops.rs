@@ -258,7 +258,10 @@ impl Ready {
             WriteLarge => self.write(0, &self.data).await?,
             Overwrite => self.write(5_000, b"written over").await?,
             // In the middle of a block, up into another.
-            CopyUp => self.write(LARGE_BYTES as u64 / 2, &self.data[..9_000]).await?,
+            CopyUp => {
+                self.write(LARGE_BYTES as u64 / 2, &self.data[..9_000])
+                    .await?
+            }
         }
         Ok(())
     }
@@ -280,7 +283,12 @@ impl Ready {
             self.tree.model.join(&self.name),
             self.tree.model.join(&self.new),
         );
-        let open = || std::fs::File::options().write(true).open(&at).expect("opened");
+        let open = || {
+            std::fs::File::options()
+                .write(true)
+                .open(&at)
+                .expect("opened")
+        };
         match self.op {
             CreateGuarded | CreateExclusive | CreateUnchecked => {
                 std::fs::write(&at, b"").expect("written");
@@ -310,7 +318,9 @@ impl Ready {
             RemoveXattr => xattr::remove(&at, "user.a").expect("removed"),
             WriteSmall => open().write_all_at(b"written", 2).expect("written"),
             WriteLarge => open().write_all_at(&self.data, 0).expect("written"),
-            Overwrite => open().write_all_at(b"written over", 5_000).expect("written"),
+            Overwrite => open()
+                .write_all_at(b"written over", 5_000)
+                .expect("written"),
             CopyUp => open()
                 .write_all_at(&self.data[..9_000], LARGE_BYTES as u64 / 2)
                 .expect("written"),

@@ -46,7 +46,11 @@ async fn lose_replies(server: &Server, kind: Kind, together: bool) {
         let back = kept.back() - before;
         // All but the four WRITEs, and EXCLUSIVE's SETATTR beside.
         assert!(back >= ALL.len() - 4 + 1, "{kind:?}: {back} kept back");
-        assert!(kept.same >= back, "{kind:?}: {} of {back} came again", kept.same);
+        assert!(
+            kept.same >= back,
+            "{kind:?}: {} of {back} came again",
+            kept.same
+        );
         eprintln!("{kind:?}: {} replies lost and given again", kept.same);
     }
     kept.lock().off = true;

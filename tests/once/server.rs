@@ -7,18 +7,24 @@ use pocker::control::connect::Endpoint;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 pub struct Server {
     pub world: World,
     child: Mutex<Child>,
+    boots: AtomicU32,
 }
 
 impl Server {
     pub fn new() -> Arc<Server> {
         let world = World::new();
-        let child = Mutex::new(start(&world));
-        let server = Server { world, child };
+        let child = Mutex::new(start(&world, 0));
+        let server = Server {
+            world,
+            child,
+            boots: AtomicU32::new(0),
+        };
         server.ask("status", |c| c.status());
         Arc::new(server)
     }
@@ -53,7 +59,7 @@ impl Server {
         if child.try_wait().expect("wait").is_none() {
             return false;
         }
-        *child = start(&self.world);
+        *child = start(&self.world, self.boots.load(Ordering::SeqCst));
         true
     }
 
@@ -61,7 +67,13 @@ impl Server {
         let mut child = self.child.lock();
         child.kill().expect("killed");
         child.wait().expect("wait");
-        *child = start(&self.world);
+        *child = start(&self.world, self.boots.load(Ordering::SeqCst));
+    }
+
+    /// As [`Server::kill`], and the next server is told that the machine has booted again.
+    pub fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::SeqCst);
+        self.kill();
     }
 
     fn control(&self) -> Option<Control> {
@@ -120,13 +132,34 @@ impl Server {
     }
 }
 
-fn start(world: &World) -> Child {
+/// Where Linux says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+fn start(world: &World, boots: u32) -> Child {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(world.path("log"))
         .expect("a log");
     let mut command = world.command(&["serve"]);
+    if boots > 0 {
+        let id = world.write("boot_id", &format!("00000000-0000-4000-8000-{boots:012}\n"));
+        let script = format!(
+            "mount --bind {} {BOOT_ID} && exec \"$0\" serve",
+            id.display()
+        );
+        let mut inside = std::process::Command::new("unshare");
+        inside.args(["-m", "sh", "-c", &script]);
+        inside.arg(command.get_program());
+        inside.current_dir(world.dir.path());
+        for (key, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(key, value),
+                None => inside.env_remove(key),
+            };
+        }
+        command = inside;
+    }
     command.env("POCKER_FAILPOINTS", world.path("points"));
     command.stderr(log).stdin(Stdio::null());
     command.spawn().expect("the server starts")

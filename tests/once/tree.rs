@@ -95,7 +95,12 @@ async fn fill(client: &Client, top: &Fh) {
 
 impl Tree {
     /// A fresh one over `base`.
-    pub async fn new(server: &Server, kind: Kind, base: &StepInfo, connect: Arc<dyn Connect>) -> Tree {
+    pub async fn new(
+        server: &Server,
+        kind: Kind,
+        base: &StepInfo,
+        connect: Arc<dyn Connect>,
+    ) -> Tree {
         static NTH: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let nth = NTH.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let at = |what| server.world.path(&format!("{what}{nth}"));
@@ -166,11 +171,12 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             target: "/g".into(),
             read_only: false,
         }],
+        volumes: Vec::new(),
     };
     server.ask("a run", |c| c.new_run(&new))
 }
 
-fn large_files(dir: &Path) {
+pub fn large_files(dir: &Path) {
     let dir = dir.join("large");
     std::fs::create_dir(&dir).expect("mkdir");
     set_mode(&dir, 0o755);
@@ -186,6 +192,17 @@ pub fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
+/// A file's bytes, or a link's target; shown by its length and beginning.
+#[derive(PartialEq)]
+struct Content(Vec<u8>);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let begin = &self.0[..self.0.len().min(24)];
+        write!(f, "{} bytes, {}", self.0.len(), begin.escape_ascii())
+    }
+}
+
 /// What of a node the comparison looks at.
 #[derive(Debug, PartialEq)]
 pub struct Seen {
@@ -193,9 +210,19 @@ pub struct Seen {
     mode: u32,
     /// Of anything but a directory.
     links: u32,
-    content: Vec<u8>,
+    content: Content,
     /// user.* attributes, by name.
     xattrs: Vec<String>,
+}
+
+/// What two directories of this host do not agree on.
+pub fn differences(a: &Path, b: &Path) -> Vec<String> {
+    let (mut is, mut ought) = (BTreeMap::new(), BTreeMap::new());
+    local(a, a, &mut is);
+    local(b, b, &mut ought);
+    let names: std::collections::BTreeSet<_> = is.keys().chain(ought.keys()).collect();
+    let differ = names.into_iter().filter(|n| is.get(*n) != ought.get(*n));
+    differ.cloned().collect()
 }
 
 fn local(top: &Path, dir: &Path, out: &mut BTreeMap<String, Seen>) {
@@ -223,7 +250,7 @@ fn local(top: &Path, dir: &Path, out: &mut BTreeMap<String, Seen>) {
             kind,
             mode: if kind == 'l' { 0 } else { meta.mode() & 0o7777 },
             links: if kind == 'd' { 0 } else { meta.nlink() as u32 },
-            content,
+            content: Content(content),
             xattrs,
         };
         let name = path.strip_prefix(top).expect("below").display().to_string();
@@ -253,7 +280,10 @@ async fn remote(client: &Client, top: Fh, out: &mut BTreeMap<String, Seen>) {
                 if seen.kind == 'd' {
                     dirs.push((format!("{path}/"), found.fh));
                 }
-                assert!(out.insert(path.clone(), seen).is_none(), "{path} is there twice");
+                assert!(
+                    out.insert(path.clone(), seen).is_none(),
+                    "{path} is there twice"
+                );
             }
             if reply.eof {
                 break;
@@ -289,7 +319,7 @@ async fn look(client: &Client, fh: &Fh) -> Seen {
         kind,
         mode: if kind == 'l' { 0 } else { attr.mode },
         links: if kind == 'd' { 0 } else { attr.nlink },
-        content,
+        content: Content(content),
         xattrs,
     }
 }

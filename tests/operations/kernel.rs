@@ -27,6 +27,24 @@ const NO_OWNER: &str =
 const STICKY_XATTR: &str =
     "user attributes of a sticky directory are its owner's (xattr_permission)";
 
+/// Every line.
+pub const ALL: [&str; 14] = [
+    REMOVED,
+    EXCLUSIVE,
+    MKDIR_BITS,
+    MAKE_SETGID,
+    HARDLINKS,
+    SAME_FILE,
+    ANCESTOR,
+    NOT_EMPTY,
+    NOT_OPENED,
+    OWNER_WRITES,
+    FUSE_SETGID,
+    LINK_MODE,
+    NO_OWNER,
+    STICKY_XATTR,
+];
+
 fn says(reason: &'static str, answer: Result<(), Errno>) -> Option<Departure> {
     Some(Departure {
         reason,

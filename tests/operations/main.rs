@@ -1,6 +1,7 @@
 //! The same random operations on a model, in the store, over the wire and in a mount: all
 //! four answer alike and hold the same tree, over killed servers, seals and clones.
 
+mod kept;
 mod kernel;
 mod mount;
 #[path = "../support/mod.rs"]
@@ -71,11 +72,12 @@ impl Side for Borrowed<'_, '_> {
     }
 }
 
+/// What is done between a clone of the base and its end.
 fn case(
     bench: &mut Bench,
     server: &Server,
     base: &Base,
-    steps: &[Step],
+    run: impl FnOnce(&mut Together<'_>),
 ) -> BTreeMap<&'static str, usize> {
     let mut store = StoreSide::new(bench, base.store);
     store.find_numbers(&base.model);
@@ -85,9 +87,7 @@ fn case(
     let sides: Vec<Box<dyn Side>> = vec![Box::new(store), Box::new(wire), Box::new(mount)];
     let mut w = Together::new(base.model.clone(), sides);
     w.restart = Box::new(|| server.restart());
-    for step in steps {
-        w.step(step);
-    }
+    run(&mut w);
     w.same("before it is sealed");
     w.seal();
     w.finish();
@@ -98,11 +98,15 @@ fn case(
 fn model_store_wire_and_mount_answer_alike() {
     let (mut bench, server) = (Bench::new(), Server::start());
     let base = base(&mut bench, &server);
+    let kept = case(&mut bench, &server, &base, kept::run);
     let bench = RefCell::new(bench);
-    let departed = RefCell::new(BTreeMap::<&str, usize>::new());
-    TestRunner::new(seed::config(20, "proptest-regressions/operations.txt"))
+    let departed = RefCell::new(kept);
+    TestRunner::new(seed::config(12, "proptest-regressions/operations.txt"))
         .run(&steps(80), |steps| {
-            let met = case(&mut bench.borrow_mut(), &server, &base, &steps);
+            let bench = &mut bench.borrow_mut();
+            let met = case(bench, &server, &base, |w| {
+                steps.iter().for_each(|step: &Step| w.step(step));
+            });
             for (reason, times) in met {
                 *departed.borrow_mut().entry(reason).or_default() += times;
             }

@@ -357,6 +357,12 @@ fn by_hand() -> Result<()> {
         "grows",
         &stream(2, 9000, &[20_000, 0, 7, LAST | 40_000]),
     )?;
+    // As many as may be, and one more.
+    for (name, empty) in [("fragments-most", 4095), ("fragments-too-many", 4096)] {
+        let mut words = vec![0; empty];
+        words.push(LAST);
+        put("records", name, &stream(0, 0, &words))?;
+    }
     Ok(())
 }
 

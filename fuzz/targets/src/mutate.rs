@@ -9,7 +9,7 @@ impl Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -18,7 +18,7 @@ impl Random {
 
     /// Below `end`; 0 where that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 16) as usize % end.max(1)
+        (self.word() >> 16) as usize % end.max(1)
     }
 }
 
@@ -71,14 +71,14 @@ fn change(data: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     };
     match random.below(10) {
         0 if !data.is_empty() => data[at] ^= 1 << random.below(8),
-        1 if !data.is_empty() => data[at] = random.next() as u8,
+        1 if !data.is_empty() => data[at] = random.word() as u8,
         // A length, an enum, half a cookie: XDR's words lie at multiples of four.
         2 | 3 => put(data, at & !3, &word.to_be_bytes()),
         4 => put(data, at, &word.to_le_bytes()),
         5 => data.truncate(at),
         6 => {
             let more = random.below(64);
-            data.extend(std::iter::repeat_with(|| random.next() as u8).take(more));
+            data.extend(std::iter::repeat_with(|| random.word() as u8).take(more));
         }
         7 => {
             // A part comes twice, or goes.
@@ -95,7 +95,7 @@ fn change(data: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
             data.truncate(at);
             data.extend_from_slice(&other[random.below(other.len())..]);
         }
-        _ => put(data, at & !3, &random.next().to_be_bytes()),
+        _ => put(data, at & !3, &random.word().to_be_bytes()),
     }
 }
 

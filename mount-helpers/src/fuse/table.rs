@@ -183,9 +183,10 @@ impl Table {
         let inner = &mut *self.inner.lock();
         let ino = inner.id_of(seen.fh, seen.attr.fileid);
         let level = inner.nodes.get(&seen.parent).map_or(0, |dir| dir.level);
-        let node = inner.nodes.entry(ino).or_insert_with(|| {
-            Node::new(*seen.fh, level.saturating_add(1), *seen.attr, fresh)
-        });
+        let node = inner
+            .nodes
+            .entry(ino)
+            .or_insert_with(|| Node::new(*seen.fh, level.saturating_add(1), *seen.attr, fresh));
         node.lookups += 1;
         if node.life == Life::Removed && sent >= node.doubted {
             // It had another name after all.

@@ -164,6 +164,22 @@ fn an_fsync_writes_again_what_may_be_lost() {
 }
 
 #[test]
+fn what_may_be_lost_is_bounded() {
+    let mut w = World::new();
+    let m = w.mount(Cache::Exclusive);
+    let chunk = vec![7; 1 << 20];
+    // More than a mount keeps, twice, and nobody asks for it to be stable.
+    for (name, commits) in [("f", 1), ("g", 2)] {
+        let mut f = File::create(w.path(name)).unwrap();
+        for _ in 0..24 {
+            f.write_all(&chunk).unwrap();
+        }
+        assert!(w.fs.count("commit") >= commits);
+    }
+    m.unmount().unwrap();
+}
+
+#[test]
 fn a_write_by_another_user_takes_set_id_bits_away() {
     let mut w = World::new();
     let m = w.mount(Cache::Exclusive);

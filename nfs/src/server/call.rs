@@ -321,8 +321,7 @@ fn dispatch(
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
     let results = out.len();
-    let key =
-        once(call.program, call.procedure).then(|| once_key(session, call, caller));
+    let key = once(call.program, call.procedure).then(|| once_key(session, call, caller));
     let mut running: Option<Running<'_>> = None;
     if let Some(key) = key {
         let may_wait = place == Place::Thread;

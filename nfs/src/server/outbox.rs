@@ -170,7 +170,11 @@ fn poll_one<S: AsyncWrite + Unpin>(
 ) -> Poll<io::Result<usize>> {
     failpoint::hit("reply.write.before")?;
     let torn = failpoint::hit("reply.write.tear").is_err();
-    let bytes = if torn { &bytes[..bytes.len() / 2] } else { bytes };
+    let bytes = if torn {
+        &bytes[..bytes.len() / 2]
+    } else {
+        bytes
+    };
     let polled = Pin::new(&mut *stream).poll_write(cx, bytes);
     if torn {
         failpoint::hit("reply.write.torn")?;

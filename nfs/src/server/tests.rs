@@ -62,8 +62,8 @@ impl Vfs for Stand {
             eof: false,
         })
     }
-    fn write(&self, _: &Cx, _: &Fh, _: u64, _: &[u8], _: Stable) -> Result<Written> {
-        Err(NO)
+    fn write(&self, _: &Cx, _: &Fh, _: u64, data: &[u8], _: Stable) -> Result<Written> {
+        self.1.write(data)
     }
     fn create(&self, _: &Cx, _: &Fh, _: &[u8], _: &CreateHow) -> Result<Made> {
         Err(NO)
@@ -109,7 +109,7 @@ impl Vfs for Stand {
         Err(NO)
     }
     fn write_verifier(&self) -> [u8; 8] {
-        [0; 8]
+        self.1.verifier()
     }
     fn getxattr(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<Vec<u8>> {
         Err(NO)

@@ -82,7 +82,7 @@ pub(super) fn show(view: View, chosen: &Chosen, client: &Client) -> Result<(), C
     }
     make(&dir)?;
     chosen.mount_at(client, &whole(), &dir, view.cache())?;
-    record(client, &dir, BROWSE_VIEW, None)
+    record(client, &dir, BROWSE_VIEW)
 }
 
 /// Shows the browse view at its place unless it is there.
@@ -99,7 +99,7 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     } else {
         chosen.mount_at(client, &whole(), at, Cache::View)?;
     }
-    record(client, at, BROWSE_VIEW, None)
+    record(client, at, BROWSE_VIEW)
 }
 
 fn whole() -> Export {

@@ -21,6 +21,12 @@ pub const HOST_MAX: usize = FHSIZE - HEAD_LEN - MAC_LEN;
 pub enum Name {
     /// A node of a work tree.
     Work { tree: u64, node: u64 },
+    /// A node of a volume, reached where it may be changed or where it may not.
+    Volume {
+        tree: u64,
+        node: u64,
+        read_only: bool,
+    },
     /// A node of a sealed tree, seen through a row of the browse view.
     Browse { row: u64, node: u64 },
     /// A directory or link that the browse view makes up.
@@ -87,6 +93,14 @@ impl Codec {
                 buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
                 (1, *tree, 8)
             }
+            Name::Volume {
+                tree,
+                node,
+                read_only,
+            } => {
+                buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
+                (5 + u8::from(*read_only), *tree, 8)
+            }
             Name::Browse { row, node } => {
                 buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
                 (2, *row, 8)
@@ -139,6 +153,14 @@ impl Codec {
                 Some(node) => Ok(Name::Browse { row: id, node }),
                 None => bad,
             },
+            (kind @ (5 | 6), 8) => match word(HEAD_LEN) {
+                Some(node) => Ok(Name::Volume {
+                    tree: id,
+                    node,
+                    read_only: kind == 6,
+                }),
+                None => bad,
+            },
             (3, 0) => Ok(Name::Synthetic { id }),
             (4, 4..) => {
                 let mut kind = [0; 4];
@@ -170,6 +192,13 @@ mod tests {
         prop_oneof![
             (any::<u64>(), any::<u64>()).prop_map(|(tree, node)| Name::Work { tree, node }),
             (any::<u64>(), any::<u64>()).prop_map(|(row, node)| Name::Browse { row, node }),
+            (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(tree, node, read_only)| {
+                Name::Volume {
+                    tree,
+                    node,
+                    read_only,
+                }
+            }),
             any::<u64>().prop_map(|id| Name::Synthetic { id }),
             (
                 any::<u64>(),

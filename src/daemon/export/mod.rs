@@ -1,8 +1,10 @@
 //! The store, and grafted host directories, as one NFS file system.
 //!
-//! `/chroot` is the browse view; `/run/<id>/<secret>`, `/build/<id>/<secret>` and
-//! `/graft/<id>/<secret>` are writable and mounted only by who knows the secret.
+//! `/chroot` is the browse view; `/run/<id>/<secret>`, `/build/<id>/<secret>`,
+//! `/volume/<name>/<secret>` and `/graft/<id>/<secret>` are writable and mounted only by who
+//! knows the secret. A volume has another secret for those who may only read it.
 
+mod at;
 mod browse;
 pub mod convert;
 #[cfg(feature = "fuzz")]
@@ -13,11 +15,14 @@ mod host;
 pub mod read_only;
 mod synthetic;
 mod vfs;
+mod volumes;
 
 #[cfg(test)]
 mod mount_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod volume_tests;
 #[cfg(test)]
 mod wire_tests;
 
@@ -32,10 +37,15 @@ use pocker_store::types::{Digest, Node, ROOT};
 use pocker_store::work::Works;
 use pocker_store::{SealedTree, Store, StoreError};
 use std::sync::Arc;
+pub use volumes::Volume;
+use volumes::Volumes;
 
 /// fsid of an export: its kind above, its id below. The browse view is one export.
 const FSID_BROWSE: u64 = 1 << 60;
 const FSID_WORK: u64 = 2 << 60;
+const FSID_READ_ONLY: u64 = 3 << 60;
+/// What secrets of volumes are made for.
+const VOLUME: (&str, &str) = ("volume", "volume, read-only");
 /// Where the browse view's table is kept.
 const TABLE: (&str, &[u8]) = ("browse", b"table");
 
@@ -43,6 +53,7 @@ const TABLE: (&str, &[u8]) = ("browse", b"table");
 pub struct Exports {
     store: Arc<Store>,
     works: Arc<Works>,
+    pub volumes: Volumes,
     codec: Codec,
     browse: RwLock<Table>,
     pub grafts: host::Grafts,
@@ -59,9 +70,11 @@ impl Exports {
         };
         let codec = Codec::new(store.secret());
         let grafts = host::Grafts::new(codec.clone());
+        let volumes = Volumes::open(store.clone())?;
         Ok(Exports {
             store,
             works,
+            volumes,
             codec,
             browse: RwLock::new(table),
             grafts,
@@ -71,6 +84,12 @@ impl Exports {
     /// The export path of a run's, build's or mount's work tree.
     pub fn tree_path(&self, kind: &str, tree: u64) -> String {
         format!("/{kind}/{tree}/{}", self.codec.export_secret("tree", tree))
+    }
+
+    pub fn volume_path(&self, volume: &Volume, read_only: bool) -> String {
+        let kind = if read_only { VOLUME.1 } else { VOLUME.0 };
+        let secret = self.codec.export_secret(kind, volume.id);
+        format!("/volume/{}/{secret}", volume.name)
     }
 
     pub fn graft_path(&self, graft: u64) -> String {
@@ -167,6 +186,21 @@ impl Exports {
                 Some(self.codec.encode(&Name::Work {
                     tree: id,
                     node: ROOT,
+                }))
+            }
+            "volume" => {
+                let volume = self.volumes.find(parts.next()?)?;
+                let secret = parts.next()?;
+                let opens = |kind| same(secret, &self.codec.export_secret(kind, volume.id));
+                let (writes, reads) = (opens(VOLUME.0), opens(VOLUME.1));
+                if parts.next().is_some() || !(writes || reads) {
+                    return None;
+                }
+                self.volumes.tree(volume.id).ok()?;
+                Some(self.codec.encode(&Name::Volume {
+                    tree: volume.id,
+                    node: ROOT,
+                    read_only: reads,
                 }))
             }
             _ => None,

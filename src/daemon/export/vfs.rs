@@ -1,112 +1,18 @@
 //! The NFS file system: each call goes to the tree its handle names.
 
+use super::at::{At, ROFS, STALE, change, wcc, work_attr};
 use super::granted::granted;
-use super::handle::{HostFile, Name};
-use super::{Exports, FSID_BROWSE, FSID_WORK, convert};
-use crate::daemon::clock;
+use super::handle::Name;
+use super::{Exports, convert};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::*;
-use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
-use pocker_store::types::{self as st, Node, OpCx, ROOT};
-use pocker_store::work::{LINK_MAX, MAX_FILE, WorkClass, WorkTree};
+use pocker_store::types::{self as st, ROOT};
+use pocker_store::work::{LINK_MAX, MAX_FILE, WorkClass};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
-const STALE: nfsstat3 = nfsstat3::NFS3ERR_STALE;
-const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
 /// Largest READ and WRITE: a power of two, as some clients need.
 const IO_MAX: u32 = 1 << 20;
-
-/// What a handle leads to.
-enum At {
-    Sealed {
-        tree: Arc<SealedTree>,
-        row: u64,
-        node: Node,
-        name: String,
-    },
-    Work {
-        tree: Arc<WorkTree>,
-        id: u64,
-        node: Node,
-    },
-    Synthetic(u64),
-    Host(u64, HostFile),
-}
-
-impl Exports {
-    fn at(&self, fh: &Fh) -> Result<At> {
-        match self.codec.decode(fh)? {
-            Name::Work { tree: id, node } => {
-                let tree = self.works.get(id).map_err(convert::status)?;
-                Ok(At::Work { tree, id, node })
-            }
-            Name::Browse { row, node } => {
-                let (tree, name) = self.row_tree(row)?;
-                Ok(At::Sealed {
-                    tree,
-                    row,
-                    node,
-                    name,
-                })
-            }
-            Name::Synthetic { id } => Ok(At::Synthetic(id)),
-            // Its disk may be any, and each call takes on its caller's identity.
-            Name::Host { .. } if !pocker_store::may_wait() => Err(WOULD_BLOCK),
-            Name::Host { graft, file } => Ok(At::Host(graft, file)),
-        }
-    }
-
-    fn work(&self, fh: &Fh) -> Result<(Arc<WorkTree>, u64, Node)> {
-        match self.at(fh)? {
-            At::Work { tree, id, node } => Ok((tree, id, node)),
-            _ => Err(ROFS),
-        }
-    }
-
-    fn row_attr(row: u64, attr: &st::Attr) -> fattr3 {
-        convert::attr(attr, FSID_BROWSE, Exports::browse_fileid(row, attr.node))
-    }
-
-    fn row_handle(&self, row: u64, node: Node) -> Fh {
-        self.codec.encode(&Name::Browse { row, node })
-    }
-
-    fn work_handle(&self, tree: u64, node: Node) -> Fh {
-        self.codec.encode(&Name::Work { tree, node })
-    }
-
-    fn made(&self, id: u64, changed: &st::Changed) -> Made {
-        Made {
-            fh: self.work_handle(id, changed.node.node),
-            attr: work_attr(id, &changed.node),
-            dir: wcc(id, &changed.wcc),
-        }
-    }
-}
-
-fn work_attr(id: u64, attr: &st::Attr) -> fattr3 {
-    convert::attr(attr, FSID_WORK | id, attr.node)
-}
-
-fn wcc(id: u64, wcc: &st::Wcc) -> Wcc {
-    Wcc {
-        before: convert::wcc_before(&wcc.before),
-        after: work_attr(id, &wcc.after),
-    }
-}
-
-/// Runs a change of a work tree with the call's credentials, clock and once key.
-fn change<T>(cx: &Cx, op: impl FnOnce(&OpCx) -> std::result::Result<T, st::Errno>) -> Result<T> {
-    let creds = convert::creds(cx.caller);
-    let op_cx = OpCx {
-        creds: &creds,
-        now: clock::now(),
-        once: cx.once.map(|key| key.0),
-    };
-    op(&op_cx).map_err(convert::status)
-}
 
 impl Vfs for Exports {
     fn hurried(&self, call: &mut dyn FnMut()) {
@@ -218,7 +124,7 @@ impl Vfs for Exports {
             return self.grafts.access(cx, graft, &file, want);
         }
         let attr = self.getattr(cx, fh)?;
-        let writable = matches!(self.at(fh)?, At::Work { .. });
+        let writable = matches!(self.at(fh)?, At::Work { id, .. } if !id.read_only());
         Ok((granted(cx.caller, &attr, writable) & want, attr))
     }
 
@@ -280,12 +186,26 @@ impl Vfs for Exports {
             return self.noted(done);
         }
         let (tree, id, node) = self.work(fh)?;
+        let stable = match tree.is_volume() {
+            true => stable,
+            // A work tree is thrown away with the machine, so its writes are as stable
+            // as it will ever be: what NFS calls FILE_SYNC (design: Durability).
+            false => Stable::FileSync,
+        };
+        let sync = tree.is_volume() && stable != Stable::Unstable;
+        if sync && !pocker_store::may_wait() {
+            return Err(WOULD_BLOCK);
+        }
         let done = self.noted(change(cx, |op| tree.write(op, node, offset, data)))?;
-        // A work tree is thrown away with the machine, so its writes are as stable
-        // as it will ever be: what NFS calls FILE_SYNC (design: Durability).
+        if sync {
+            self.noted(tree.commit(node).map_err(convert::status))?;
+        }
         Ok(Written {
             count: data.len() as u32,
-            committed: Stable::FileSync,
+            committed: match stable {
+                Stable::Unstable => Stable::Unstable,
+                Stable::DataSync | Stable::FileSync => Stable::FileSync,
+            },
             wcc: wcc(id, &done.wcc),
         })
     }
@@ -385,12 +305,13 @@ impl Vfs for Exports {
                     node: target,
                     ..
                 },
-            ) if id == other => {
+            ) if id == other && !id.read_only() => {
                 let changed = change(cx, |op| tree.rename(op, node, name, target, new))?;
                 let from = wcc(id, &changed.wcc);
                 Ok((from, changed.to.as_ref().map_or(from, |to| wcc(id, to))))
             }
             (At::Sealed { .. } | At::Synthetic(_), _) => Err(ROFS),
+            (At::Work { id, .. }, _) if id.read_only() => Err(ROFS),
             _ => Err(nfsstat3::NFS3ERR_XDEV),
         }
     }
@@ -407,11 +328,12 @@ impl Vfs for Exports {
                     node: target,
                     ..
                 },
-            ) if id == other => {
+            ) if id == other && !id.read_only() => {
                 let changed = change(cx, |op| tree.link(op, node, target, name))?;
                 Ok((work_attr(id, &changed.node), wcc(id, &changed.wcc)))
             }
             (_, At::Sealed { .. } | At::Synthetic(_)) => Err(ROFS),
+            (_, At::Work { id, .. }) if id.read_only() => Err(ROFS),
             _ => Err(nfsstat3::NFS3ERR_XDEV),
         }
     }
@@ -506,7 +428,13 @@ impl Vfs for Exports {
         if let At::Host(graft, file) = self.at(fh)? {
             return self.noted(self.grafts.commit(graft, &file));
         }
-        // Every WRITE was answered FILE_SYNC: there is nothing unstable.
+        if let At::Work { tree, id, node } = self.at(fh)?
+            && tree.is_volume()
+        {
+            let done = self.noted(tree.commit(node).map_err(convert::status))?;
+            return Ok(wcc(id, &done.wcc));
+        }
+        // Every WRITE to others was answered FILE_SYNC: there is nothing unstable.
         let attr = self.getattr(cx, fh)?;
         let before = wcc_attr {
             size: attr.size,

@@ -74,7 +74,7 @@ async fn cut_after(server: DuplexStream, client: DuplexStream, cut: usize) {
     forward.abort();
 }
 
-fn root() -> Creds {
+pub fn root() -> Creds {
     Creds {
         uid: 0,
         gid: 0,
@@ -82,7 +82,7 @@ fn root() -> Creds {
     }
 }
 
-fn status<T>(result: Result<T, ClientError>) -> u32 {
+pub fn status<T>(result: Result<T, ClientError>) -> u32 {
     match result {
         Ok(_) => 0,
         Err(ClientError::Status(status)) => status as u32,
@@ -90,7 +90,7 @@ fn status<T>(result: Result<T, ClientError>) -> u32 {
     }
 }
 
-fn run<F: Future<Output = ()>>(test: F) {
+pub fn run<F: Future<Output = ()>>(test: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -99,6 +99,16 @@ fn run<F: Future<Output = ()>>(test: F) {
         let patience = std::time::Duration::from_secs(60);
         tokio::time::timeout(patience, test).await.expect("hung");
     });
+}
+
+/// A client of these exports, on nothing yet.
+pub fn connection(exports: &Arc<Exports>) -> Client {
+    let connect = InMemory {
+        exports: exports.clone(),
+        made: AtomicUsize::new(0),
+        cuts: Vec::new(),
+    };
+    Client::new(Arc::new(connect), [9; 16], ClientLimits::default())
 }
 
 /// A client on a build tree cloned from the small snapshot, and the tree's root.

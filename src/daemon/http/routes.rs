@@ -46,6 +46,9 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/pockers/{name}/steps/{key}/export", get(step_export))
         .route("/v1/runs", post(new_run))
         .route("/v1/runs/{id}", delete(end_run))
+        .route("/v1/volumes", get(volumes))
+        .route("/v1/volumes/{name}", put(new_volume).delete(remove_volume))
+        .route("/v1/volumes/{name}/mount", post(mount_volume))
         .route("/v1/mounts", get(mounts).post(add_mount))
         .route("/v1/mounts/remove", post(remove_mount))
         .route("/v1/snapshots/{digest}/tar", get(archives::tar))
@@ -199,6 +202,30 @@ async fn new_run(State(d): Shared, Json(new): Json<NewRun>) -> Outcome<Json<RunI
 
 async fn end_run(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
     blocking(d, move |d| d.end_run(id)).await
+}
+
+async fn volumes(State(d): Shared) -> Outcome<Json<Vec<VolumeInfo>>> {
+    blocking(d, |d| d.volumes()).await
+}
+
+async fn new_volume(
+    State(d): Shared,
+    Path(name): Path<String>,
+    Json(new): Json<NewVolume>,
+) -> Outcome<Json<VolumeInfo>> {
+    blocking(d, move |d| d.create_volume(&name, &new)).await
+}
+
+async fn remove_volume(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.remove_volume(&name)).await
+}
+
+async fn mount_volume(
+    State(d): Shared,
+    Path(name): Path<String>,
+    Json(how): Json<MountVolume>,
+) -> Outcome<Json<Export>> {
+    blocking(d, move |d| d.mount_volume(&name, &how)).await
 }
 
 async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {

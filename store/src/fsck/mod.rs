@@ -53,7 +53,7 @@ pub use report::{Checked, Finding, FsckReport, Outcome, Places};
 
 use crate::error::StoreError;
 use crate::store::Store;
-use crate::work::Works;
+use crate::work::{Durability, Works};
 use links::Links;
 use orphans::Orphans;
 use repair::Mender;
@@ -75,6 +75,8 @@ pub struct FsckOptions<'a> {
     /// The store's work trees. Without them they are not checked, and where there may be
     /// some, nothing that only they could need is removed.
     pub works: Option<&'a Works>,
+    /// The store's volumes; the same holds for them.
+    pub volumes: Option<&'a Works>,
     /// Ends the check soon after it is set, with [`StoreError::Stopped`].
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -100,6 +102,23 @@ pub struct FsckProgress {
     pub total: u64,
 }
 
+impl<'a> FsckOptions<'a> {
+    fn all_works(&self) -> Vec<&'a Works> {
+        [self.works, self.volumes].into_iter().flatten().collect()
+    }
+
+    /// Nothing that may need something is left out.
+    fn knows_all(&self, store: &Store) -> bool {
+        let given = [
+            (self.works, Durability::Boot),
+            (self.volumes, Durability::Disk),
+        ];
+        let known =
+            |(works, of): (Option<&Works>, _)| works.is_some() || !Works::any(store.dir(), of);
+        given.into_iter().all(known)
+    }
+}
+
 impl Store {
     /// Checks everything. `progress` is called on this thread, often. An error is of the
     /// check itself, a database that cannot be read say, and never of what is checked.
@@ -118,7 +137,7 @@ impl Store {
                 total: LISTS,
             });
         };
-        let roots = Roots::list(self, options.works, &listed)?;
+        let roots = Roots::list(self, &options.all_works(), &listed)?;
         let mut findings = Findings::default();
         let files = orphans::list(self, &mut findings)?;
         listed();
@@ -206,13 +225,15 @@ impl Check<'_> {
     }
 
     fn work_trees(&self, scanned: &mut Scanned, findings: &mut Findings) -> Result<(), StoreError> {
-        let Some(works) = self.options.works else {
-            return Ok(());
-        };
+        let all = self.options.all_works();
         let links = Links::new(self.store);
         let deltas = &self.roots.deltas;
         for (at, delta) in deltas.iter().enumerate() {
             self.step(FsckPhase::WorkTrees, at, deltas.len())?;
+            // Dropped since it was listed.
+            let Some(works) = all.iter().find(|works| works.has(delta.id)) else {
+                continue;
+            };
             let ordinal = delta.base.and_then(|base| self.roots.ordinal(&base));
             let base = works::base_tree(&links, delta, ordinal);
             let check = works::WorkCheck {
@@ -237,10 +258,10 @@ impl Check<'_> {
         self.step(FsckPhase::Finish, 0, 1)?;
         locate::locate(self.store, &walked.roots, walked.complete, &mut findings)?;
         if self.options.repair {
-            let (store, works) = (self.store, self.options.works);
+            let (store, works) = (self.store, &self.options.all_works());
             Mender { store, works }.all(&mut findings.list);
         }
-        let all_known = self.options.works.is_some() || !Works::any(self.store.dir());
+        let all_known = self.options.knows_all(self.store);
         let orphans = Orphans {
             store: self.store,
             objects: &walked.objects,

@@ -21,7 +21,7 @@ const CHANGED: Outcome = Outcome::Left("it changed since it was found");
 
 pub(super) struct Mender<'a> {
     pub store: &'a Store,
-    pub works: Option<&'a Works>,
+    pub works: &'a [&'a Works],
 }
 
 impl Mender<'_> {
@@ -148,7 +148,8 @@ impl Mender<'_> {
     }
 
     fn work(&self, tree: u64, why: &WorkFault) -> Result<Outcome, StoreError> {
-        match (self.works, why) {
+        let works = self.works.iter().find(|works| works.has(tree));
+        match (works, why) {
             (Some(works), WorkFault::Unstaged { .. }) => {
                 Ok(works::remove_unstaged(works, tree)?.unwrap_or(CHANGED))
             }

@@ -27,12 +27,11 @@ pub(super) struct Roots {
 
 impl Roots {
     /// `listed` is told of each list that is made.
-    pub fn list(
-        store: &Store,
-        works: Option<&Works>,
-        listed: &dyn Fn(),
-    ) -> Result<Roots, StoreError> {
-        let deltas = works.map(works::deltas).transpose()?.unwrap_or_default();
+    pub fn list(store: &Store, works: &[&Works], listed: &dyn Fn()) -> Result<Roots, StoreError> {
+        let mut deltas = Vec::new();
+        for works in works {
+            deltas.extend(works::deltas(works)?);
+        }
         listed();
         let pockers = store.index.pockers()?;
         listed();

@@ -180,7 +180,16 @@ pub fn object_seeds() -> Vec<Vec<u8>> {
         counts,
         groups,
     };
+    put(vec![
+        named("a", Body::Fifo, Vec::new()),
+        named("b", Body::Fifo, Vec::new()),
+    ]);
     let mut all = sink.0;
+    // The same name twice: no directory. It stands before the number of xattrs, at the end.
+    let mut twice = all[all.len() - 1].clone();
+    let at = twice.len() - 3;
+    twice[at] = b'a';
+    all.push(twice);
     all.retain(|bytes| bytes.len() < 4 << 10);
     match snapshot.encode() {
         Ok(bytes) => all.push(bytes),

@@ -1,6 +1,7 @@
 //! What all staged files of a store share: their folder, a bounded cache of open
 //! descriptors, and the way to base blobs.
 
+use super::durability::{Durability, Syncs};
 use crate::StoreError;
 use crate::failpoint;
 use crate::patience::may_block;
@@ -29,16 +30,50 @@ pub(super) struct Area {
     open: Mutex<LruCache<Key, Arc<File>>>,
     /// The file system has refused once to share blocks; it would each time.
     no_reflink: AtomicBool,
+    /// What is here is to survive the machine.
+    disk: bool,
+    syncs: Arc<Syncs>,
 }
 
 impl Area {
-    pub fn new(dir: PathBuf, store: Arc<crate::Store>) -> Area {
+    pub fn new(
+        dir: PathBuf,
+        store: Arc<crate::Store>,
+        durability: Durability,
+        syncs: Arc<Syncs>,
+    ) -> Area {
         Area {
             dir,
             store,
             open: Mutex::new(LruCache::new(OPEN_FILES)),
             no_reflink: AtomicBool::new(false),
+            disk: durability.is_disk(),
+            syncs,
         }
+    }
+
+    pub fn is_disk(&self) -> bool {
+        self.disk
+    }
+
+    pub fn is_absent(&self, key: Key) -> bool {
+        let found = self.path(key).symlink_metadata();
+        found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The bytes and size of `file`, and where `name` is set its name too, are on disk when
+    /// this returns.
+    pub fn sync(&self, key: Key, file: &File, name: bool) -> Result<(), Errno> {
+        self.syncs.files.fetch_add(1, Ordering::Relaxed);
+        let path = self.path(key);
+        let done = self.syncs.sync(&path, || file.sync_data());
+        done.map_err(|e| failed("sync staged file", &path, &e))?;
+        if name {
+            let dir = self.tree_dir(key.0);
+            let done = self.syncs.sync_dir(&dir);
+            done.map_err(|e| failed("sync", &dir, &e))?;
+        }
+        Ok(())
     }
 
     pub fn tree_dir(&self, tree: u64) -> PathBuf {
@@ -71,6 +106,10 @@ impl Area {
         let file = match make() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(self.tree_dir(key.0))
+                    .and_then(|()| match self.disk {
+                        true => self.syncs.sync_dir(&self.dir),
+                        false => Ok(()),
+                    })
                     .and_then(|()| make())
                     .map_err(|e| failed("create staged file", &path, &e))?
             }

@@ -201,7 +201,11 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
         other => other,
     };
     let content = match content {
-        Content::Staged(staged) => return staged.truncate(tx.area, size, time, time),
+        Content::Staged(staged) => {
+            staged.truncate(tx.area, size, time, time)?;
+            tx.sync(&staged);
+            return Ok(());
+        }
         Content::Inline(mut bytes) if size <= SMALL => {
             bytes.resize(size as usize, 0);
             Content::Inline(bytes)
@@ -209,7 +213,9 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
         Content::Inline(bytes) => {
             let staged = Staged::with_bytes(tx.area, key, &bytes, time, time)?;
             staged.truncate(tx.area, size, time, time)?;
-            Content::Staged(staged.into())
+            let staged = Arc::new(staged);
+            tx.sync(&staged);
+            Content::Staged(staged)
         }
         Content::Blob { size: base, .. } if size == base => {
             tx.touch(n)?.mtime = time;
@@ -218,7 +224,9 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
         Content::Blob { digest, size: base } => {
             let staged = Staged::over_blob(tx.area, key, Base { digest, size: base }, time, time)?;
             staged.truncate(tx.area, size, time, time)?;
-            Content::Staged(staged.into())
+            let staged = Arc::new(staged);
+            tx.sync(&staged);
+            Content::Staged(staged)
         }
     };
     tx.touch(n)?;

@@ -5,7 +5,8 @@
 //! [`Works::held`].
 
 use super::codec::{self, ContentRow};
-use super::works::{DATABASE, Works};
+use super::durability::Durability;
+use super::works::Works;
 use crate::StoreError;
 use crate::types::{Digest, Node, ROOT};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -49,15 +50,20 @@ pub(crate) struct Unstaged {
 }
 
 impl Works {
-    /// The store in `dir` may have work trees.
-    pub(crate) fn any(dir: &Path) -> bool {
-        dir.join(DATABASE).symlink_metadata().is_ok()
+    /// The store in `dir` may have trees of this durability.
+    pub(crate) fn any(dir: &Path, durability: Durability) -> bool {
+        let path = dir.join(durability.database());
+        path.symlink_metadata().is_ok()
     }
 
     /// Everything is in the database.
     #[cfg(test)]
     pub(crate) fn settle(&self) {
         self.writer.settle().expect("work.db");
+    }
+
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.slot(id).is_some()
     }
 
     /// Ids of all trees.
@@ -67,7 +73,11 @@ impl Works {
 
     /// `None` where the tree is gone.
     pub(crate) fn delta(&self, id: u64) -> Result<Option<Delta>, StoreError> {
-        let path = self.store.dir().join(DATABASE);
+        let path = self.store.dir().join(self.durability.database());
+        if self.durability.is_disk() {
+            // What a crash of the machine took from files that were not stable is made good.
+            let _ = self.get(id);
+        }
         let read = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&path, flags)?;

@@ -1,6 +1,6 @@
-//! Rows of `work.db` as bytes: little-endian, fixed order, lengths before
-//! variable parts. The database is private to one boot, so a row that does not
-//! decode is damage, answered with `Errno::Io`.
+//! Rows of `work.db` and `volumes.db` as bytes: little-endian, fixed order, lengths before
+//! variable parts. The first is private to one boot, the second has a format's number, so a
+//! row that does not decode is damage, answered with `Errno::Io`.
 
 use super::node::{Content, Node as Inode, What};
 use super::staged::Base;
@@ -156,8 +156,16 @@ fn encode_content(e: &mut Enc, content: &Content) {
         }
         Content::Inline(_) => e.u8(1),
         Content::Staged(staged) => {
-            e.u8(2);
-            let limit = staged.state().limit;
+            let (limit, size) = {
+                let st = staged.state();
+                (st.limit, st.size)
+            };
+            if staged.is_disk() {
+                e.u8(3);
+                e.u64(size);
+            } else {
+                e.u8(2);
+            }
             match staged.base {
                 None => e.u8(0),
                 Some(base) => {
@@ -178,10 +186,12 @@ pub(super) enum ContentRow {
         size: u64,
     },
     Inline,
-    /// The base, and how much of it is still seen.
+    /// The base, and how much of it is still seen. A volume's row has the size too: what
+    /// the file has beyond it was never stable, or is truncated and only the row knows.
     Staged {
         base: Option<(Base, u64)>,
         held: bool,
+        size: Option<u64>,
     },
 }
 
@@ -240,8 +250,12 @@ fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
             size: d.u64()?,
         },
         1 if !held => ContentRow::Inline,
-        2 => ContentRow::Staged {
+        tag @ (2 | 3) => ContentRow::Staged {
             held,
+            size: match tag {
+                3 => Some(d.u64()?),
+                _ => None,
+            },
             base: match d.flag()? {
                 false => None,
                 true => Some((

@@ -16,8 +16,9 @@ use crate::types::{Attr, Changed, Errno, Kind, Node, OpCx, Time, Wcc};
 use std::sync::Arc;
 
 impl WorkTree {
-    /// All of `data`, or an error; the bytes are then safe from a killed server. Writing
-    /// again does no harm, so `cx.once` is not looked at.
+    /// All of `data`, or an error; the bytes are then safe from a killed server, and in a
+    /// volume from a crash of the machine when [`WorkTree::commit`] returns. Writing again
+    /// does no harm, so `cx.once` is not looked at.
     pub fn write(&self, cx: &OpCx, node: Node, offset: u64, data: &[u8]) -> Result<Changed, Errno> {
         let end = offset
             .checked_add(data.len() as u64)
@@ -41,7 +42,7 @@ impl WorkTree {
             let done = match staged {
                 Some(staged) => self.write_staged(&cx, node, &staged, offset, data)?,
                 None => {
-                    self.mutate_running(&cx, |tx| write_row(tx, &cx, node, offset, end, data))?
+                    self.mutate_unstable(&cx, |tx| write_row(tx, &cx, node, offset, end, data))?
                 }
             };
             if let Some(changed) = done {
@@ -60,7 +61,7 @@ impl WorkTree {
         offset: u64,
         data: &[u8],
     ) -> Result<Option<Changed>, Errno> {
-        if staged.base.is_some() {
+        if staged.base.is_some() || staged.is_disk() {
             self.writer.admit()?;
         }
         let _io = match staged.io.try_lock() {
@@ -85,8 +86,17 @@ impl WorkTree {
                 return Ok(None);
             }
             let chunks = staged.wrote(&wrote, time);
-            if !chunks.is_empty() {
-                self.keep(&st, self.present(staged, &chunks))?;
+            let mut rows = match chunks.is_empty() {
+                true => Vec::new(),
+                false => self.present(staged, &chunks),
+            };
+            if staged.is_disk()
+                && let Some(inode) = st.nodes.get(&node)
+            {
+                rows.push(Row::node(self.info.id, node, inode));
+            }
+            if !rows.is_empty() {
+                self.keep(&st, rows)?;
             }
             st.attr(node)?
         };

@@ -2,6 +2,7 @@
 //! not hold.
 
 use super::codec::{self, ContentRow};
+use super::durability::Durability;
 use super::journal::{Journal, Mark};
 use super::node::{Content, What};
 use super::rows::Row;
@@ -110,7 +111,7 @@ pub fn journal(data: &[u8]) {
         .filter(|f| f.generation > applied.generation && f.generation > 0)
         .collect();
     let broken = needed.iter().any(|file| file.broken);
-    match Journal::open(&dir, applied) {
+    match Journal::open(&dir, Durability::Boot, applied) {
         Err(_) if order.into_iter().all(known) => assert!(broken, "a good journal is refused"),
         Err(_) => {}
         Ok((mut journal, rows)) => {
@@ -126,7 +127,7 @@ pub fn journal(data: &[u8]) {
             let new = [new];
             assert!(journal.append(&new).is_ok(), "a row is not taken");
             drop(journal);
-            let Ok((_, again)) = Journal::open(&dir, applied) else {
+            let Ok((_, again)) = Journal::open(&dir, Durability::Boot, applied) else {
                 panic!("what was appended broke the journal")
             };
             let (last, before) = again.split_last().unwrap_or((&new[0], &[]));

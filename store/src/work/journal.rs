@@ -3,10 +3,18 @@
 //! A mutation is one write(2) here instead of a transaction of SQLite, which costs twenty
 //! times as much; `work.db` gets many of them at once. Two files take turns. Each frame is
 //! `length ‖ crc ‖ rows`, and the crc covers the turn's generation and random salt, so that what
-//! an earlier turn left, or a file's content that looks like a frame, is none. A kill leaves at most one frame half written, whose change nobody was
-//! told of. The machine's crash is not survived, as nothing in `work.db` is.
+//! an earlier turn left, or a file's content that looks like a frame, is none. A kill leaves at
+//! most one frame half written, whose change nobody was told of.
+//!
+//! The journal of work trees does not survive the machine's crash, as nothing in `work.db`
+//! does. That of volumes does ([`Durability::Disk`]): [`Journal::unsynced`] names the files to
+//! sync before anyone is told. Their space is written once beforehand, so that a sync has no
+//! metadata to write. A crash may keep any part of what was not synced. So a frame counts only
+//! behind whole ones, a file's frames only where the file before it is read to its end, and
+//! what lies behind the last whole frame is wiped before anything new is written there.
 
 use super::area::failed;
+use super::durability::Durability;
 use super::rows::Row;
 use crate::failpoint;
 use crate::patience::may_wait;
@@ -16,17 +24,18 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// `work.journal.0` and `work.journal.1`.
-const NAME: &str = "work.journal.";
 /// Moves with each change of a row's form, so that another form's frames are none.
-const MAGIC: &[u8; 8] = b"pckjrnl2";
-/// Magic, generation and salt.
-const HEADER: u64 = 24;
+const MAGIC: &[u8; 8] = b"pckjrnl3";
+/// Magic, generation, salt, and where the generation before ended.
+const HEADER: u64 = 32;
 /// Length and crc.
 const FRAME: usize = 8;
 /// Taken from the file system at once, so that a frame finds its place.
 const STEP: u64 = 1 << 20;
+/// So long a file gives way to the other one.
+const TURN: u64 = 1 << 20;
 /// Kept free ahead of the last frame: more than any mutation's rows take.
 const AHEAD: u64 = 256 << 10;
 
@@ -39,12 +48,17 @@ pub(super) struct Mark {
 
 struct Part {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
+    durability: Durability,
     generation: u64,
     salt: u64,
+    /// Where the file before it ended when this one's turn came; 0: it does not matter.
+    follows: u64,
     end: u64,
     /// Bytes the file system has promised.
     room: u64,
+    /// Something was written since the last sync.
+    dirty: bool,
     #[cfg(test)]
     limit: Option<u64>,
 }
@@ -53,48 +67,79 @@ pub(super) struct Journal {
     parts: [Part; 2],
     current: usize,
     frame: Vec<u8>,
+    /// Frames appended since it was opened.
+    appended: u64,
+    /// [`TURN`], save in tests.
+    turn: u64,
 }
 
 impl Journal {
-    /// Opens the two files in `dir`. The rows that are not in `work.db`, which has everything
-    /// up to `applied`.
-    pub fn open(dir: &Path, applied: Mark) -> io::Result<(Journal, Vec<Row>)> {
-        let mut parts = [Part::open(dir, 0)?, Part::open(dir, 1)?];
-        let current = usize::from(parts[1].generation > parts[0].generation);
+    /// Opens the two files in `dir`. The rows that are not in the database, which has
+    /// everything up to `applied`.
+    pub fn open(
+        dir: &Path,
+        durability: Durability,
+        applied: Mark,
+    ) -> io::Result<(Journal, Vec<Row>)> {
+        let open = |at| Part::open(&path(dir, durability, at), durability);
+        let mut parts = [open(0)?, open(1)?];
+        let mut current = usize::from(parts[1].generation > parts[0].generation);
         let mut rows = Vec::new();
-        for at in [1 - current, current] {
-            let part = &mut parts[at];
-            let from = match part.generation.cmp(&applied.generation) {
-                std::cmp::Ordering::Less => continue,
-                std::cmp::Ordering::Equal => applied.offset.max(HEADER),
-                std::cmp::Ordering::Greater => HEADER,
-            };
-            if from > part.room.max(HEADER) {
-                let why = "the journal is shorter than what work.db has of it";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-            }
-            part.end = from;
-            if part.generation > 0 {
-                part.replay(&mut rows)?;
+        parts[1 - current].replay(applied, &mut rows)?;
+        if parts[current].continues(&parts[1 - current], applied) {
+            parts[current].replay(applied, &mut rows)?;
+        } else {
+            // The end of the file before is lost, and with it this one's beginning.
+            parts[current].void()?;
+            current = 1 - current;
+        }
+        if durability.is_disk() {
+            parts[current].wipe()?;
+            // What was read may not be on disk yet, if it was the process that crashed.
+            for part in &parts {
+                part.file.sync_all()?;
             }
         }
         let mut journal = Journal {
             parts,
             current,
             frame: Vec::new(),
+            appended: 0,
+            turn: TURN,
         };
         // New files; or the old ones were lost, and what they held was carried over.
         if journal.parts[current].generation < applied.generation.max(1) {
-            journal.parts[current].begin(1 + applied.generation)?;
+            journal.parts[current].begin(1 + applied.generation, 0)?;
         }
         Ok((journal, rows))
     }
 
     /// Removes both files: they are of another boot.
-    pub fn remove(dir: &Path) {
+    pub fn remove(dir: &Path, durability: Durability) {
         for at in 0..2 {
-            let _ = std::fs::remove_file(dir.join(format!("{NAME}{at}")));
+            let _ = std::fs::remove_file(path(dir, durability, at));
         }
+    }
+
+    /// How many frames were appended: what a sync that begins now makes durable.
+    pub fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    /// The files with something to sync, for who syncs them now.
+    pub fn unsynced(&mut self) -> Vec<(Arc<File>, PathBuf)> {
+        let dirty = self.parts.iter_mut().filter(|part| part.dirty);
+        dirty
+            .map(|part| {
+                part.dirty = false;
+                (Arc::clone(&part.file), part.path.clone())
+            })
+            .collect()
+    }
+
+    /// The next [`Journal::applied`] gives the other file its turn, if it can.
+    pub fn is_long(&self) -> bool {
+        self.parts[self.current].end >= self.turn
     }
 
     /// Sees to it that the next frame has its place.
@@ -120,8 +165,15 @@ impl Journal {
         part.write(frame)
             .map_err(|e| failed("write to", &part.path, &e))?;
         part.end += frame.len() as u64;
+        part.dirty = true;
+        self.appended += 1;
         failpoint::pass("journal.append.after");
         Ok(frame.len())
+    }
+
+    #[cfg(test)]
+    pub fn turn_after(&mut self, bytes: u64) {
+        self.turn = bytes;
     }
 
     #[cfg(test)]
@@ -140,17 +192,17 @@ impl Journal {
         }
     }
 
-    /// Everything up to `applied` is in `work.db`. Where that is a long way the other file's
-    /// turn comes, if nothing in it is needed.
+    /// Everything up to `applied` is in the database, as durable as the journal is. Where that
+    /// is a long way the other file's turn comes, if nothing in it is needed.
     pub fn applied(&mut self, applied: Mark) -> Result<(), Errno> {
         let part = &self.parts[self.current];
-        if part.end < STEP || applied.generation < part.generation {
+        if part.end < self.turn || applied.generation < part.generation {
             return Ok(());
         }
-        let generation = part.generation + 1;
+        let (generation, end) = (part.generation + 1, part.end);
         let other = &mut self.parts[1 - self.current];
         failpoint::hit("journal.turn.before")
-            .and_then(|()| other.begin(generation))
+            .and_then(|()| other.begin(generation, end))
             .map_err(|e| failed("begin", &other.path, &e))?;
         self.current = 1 - self.current;
         failpoint::pass("journal.turn.after");
@@ -158,51 +210,82 @@ impl Journal {
     }
 }
 
+fn path(dir: &Path, durability: Durability, at: usize) -> PathBuf {
+    dir.join(format!("{}{at}", durability.journal()))
+}
+
 impl Part {
-    fn open(dir: &Path, at: usize) -> io::Result<Part> {
-        let path = dir.join(format!("{NAME}{at}"));
+    fn open(path: &Path, durability: Durability) -> io::Result<Part> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)?;
+            .open(path)?;
         let room = file.metadata()?.len();
-        let mut header = [[0; 8]; 3];
+        let mut header = [[0; 8]; 4];
         let whole = file.read_exact_at(header.as_flattened_mut(), 0).is_ok();
-        let [magic, generation, salt] = header;
+        let [magic, generation, salt, follows] = header;
         let generation = match whole && magic == *MAGIC {
             true => u64::from_le_bytes(generation),
             false => 0,
         };
         Ok(Part {
-            path,
-            file,
+            path: path.to_owned(),
+            file: Arc::new(file),
+            durability,
             generation,
             salt: u64::from_le_bytes(salt),
+            follows: u64::from_le_bytes(follows),
             end: HEADER,
             room,
+            dirty: false,
             #[cfg(test)]
             limit: None,
         })
     }
 
-    fn begin(&mut self, generation: u64) -> io::Result<()> {
+    fn begin(&mut self, generation: u64, follows: u64) -> io::Result<()> {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(|_| io::Error::other("no random bytes"))?;
         let salt = u64::from_le_bytes(salt);
-        self.file.write_all_at(&header(generation, salt), 0)?;
+        let header = header(generation, salt, follows);
+        self.file.write_all_at(&header, 0)?;
         (self.generation, self.end) = (generation, HEADER);
         self.salt = salt;
+        self.follows = follows;
+        self.room = self.room.max(HEADER);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Nothing in it counts any more.
+    fn void(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&[0; HEADER as usize], 0)?;
+        (self.generation, self.end) = (0, HEADER);
         self.room = self.room.max(HEADER);
         Ok(())
+    }
+
+    /// Zeros behind the last whole frame: what is there may be whole frames behind a torn one,
+    /// which must not come to stand behind a new one.
+    fn wipe(&mut self) -> io::Result<()> {
+        zeros(&self.file, self.end, self.room)
+    }
+
+    /// Whether frames may be read from here, once `before` was read.
+    fn continues(&self, before: &Part, applied: Mark) -> bool {
+        self.generation <= applied.generation
+            || self.follows == 0
+            || before.generation + 1 == self.generation && before.end >= self.follows
     }
 
     fn write(&self, frame: &[u8]) -> io::Result<()> {
         failpoint::hit("journal.append.before")?;
         if failpoint::hit("journal.append.tear").is_err() {
-            self.file.write_all_at(&frame[..frame.len() / 2], self.end)?;
+            self.file
+                .write_all_at(&frame[..frame.len() / 2], self.end)?;
             failpoint::hit("journal.append.torn")?;
         }
         self.file.write_all_at(frame, self.end)
@@ -223,8 +306,16 @@ impl Part {
             return Err(Errno::Again);
         }
         let room = to.div_ceil(STEP) * STEP;
+        let enlarge = || match self.durability {
+            Durability::Boot => super::sys::allocate(&self.file, self.room, room - self.room),
+            // Space that was only promised would cost each sync the metadata that says it is used.
+            Durability::Disk => {
+                zeros(&self.file, self.room, room)?;
+                self.file.sync_all()
+            }
+        };
         failpoint::hit("journal.enlarge.before")
-            .and_then(|()| super::sys::allocate(&self.file, self.room, room - self.room))
+            .and_then(|()| enlarge())
             .map_err(|e| failed("enlarge", &self.path, &e))?;
         self.room = room;
         failpoint::pass("journal.enlarge.after");
@@ -235,8 +326,18 @@ impl Part {
         crc(self.generation, self.salt, rows)
     }
 
-    /// Reads frames from `end` on, up to what is none.
-    fn replay(&mut self, rows: &mut Vec<Row>) -> io::Result<()> {
+    /// Reads the frames that the database, which has all up to `applied`, has not.
+    fn replay(&mut self, applied: Mark, rows: &mut Vec<Row>) -> io::Result<()> {
+        if self.generation == 0 || self.generation < applied.generation {
+            return Ok(());
+        }
+        if self.generation == applied.generation {
+            self.end = applied.offset.max(HEADER);
+            if self.end > self.room.max(HEADER) {
+                let why = "the journal is shorter than what the database has of it";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        }
         let mut bytes = Vec::new();
         loop {
             let mut head = [0; FRAME];
@@ -271,9 +372,10 @@ impl Part {
     }
 }
 
-fn header(generation: u64, salt: u64) -> [u8; HEADER as usize] {
+fn header(generation: u64, salt: u64, follows: u64) -> [u8; HEADER as usize] {
     let mut header = [0; HEADER as usize];
-    let words = [*MAGIC, generation.to_le_bytes(), salt.to_le_bytes()];
+    let [generation, salt, follows] = [generation, salt, follows].map(u64::to_le_bytes);
+    let words = [*MAGIC, generation, salt, follows];
     header.copy_from_slice(words.as_flattened());
     header
 }
@@ -289,7 +391,7 @@ fn crc(generation: u64, salt: u64, rows: &[u8]) -> u32 {
 /// A file's first bytes.
 #[cfg(feature = "fuzz")]
 pub(super) fn fuzz_header(generation: u64, salt: u64) -> Vec<u8> {
-    header(generation, salt).to_vec()
+    header(generation, salt, 0).to_vec()
 }
 
 /// A whole frame of that turn around bytes that may be rows.
@@ -297,4 +399,16 @@ pub(super) fn fuzz_header(generation: u64, salt: u64) -> Vec<u8> {
 pub(super) fn fuzz_frame(generation: u64, salt: u64, rows: &[u8]) -> Vec<u8> {
     let head = [rows.len() as u32, crc(generation, salt, rows)].map(u32::to_le_bytes);
     [head.as_flattened(), rows].concat()
+}
+
+/// Zeros from `from` up to `to`, which are then more than promised: they are there.
+fn zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = from;
+    while at < to {
+        let part = (to - at).min(ZEROS.len() as u64);
+        file.write_all_at(&ZEROS[..part as usize], at)?;
+        at += part;
+    }
+    Ok(())
 }

@@ -55,9 +55,9 @@ pub(super) fn state(
 /// Why rows could not be read; only ever logged.
 #[derive(Debug, thiserror::Error)]
 enum Bad {
-    #[error("read work.db: {0}")]
+    #[error("read its rows: {0}")]
     Sql(#[from] rusqlite::Error),
-    #[error("a row of work.db is damaged")]
+    #[error("a row is damaged")]
     Row,
 }
 
@@ -75,6 +75,7 @@ struct StagedRow {
     base: Option<(super::staged::Base, u64)>,
     /// A mutation began to change the file and is not kept: the row's times hold.
     held: bool,
+    size: Option<u64>,
     chunks: Chunks,
 }
 
@@ -129,9 +130,10 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
                 Some(ContentRow::Inline) => {
                     node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
                 }
-                Some(ContentRow::Staged { base, held }) => staged.push(StagedRow {
+                Some(ContentRow::Staged { base, size, held }) => staged.push(StagedRow {
                     node: n,
                     base,
+                    size,
                     held,
                     chunks: chunks.remove(&n).unwrap_or_default(),
                 }),
@@ -211,12 +213,25 @@ fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Resul
     for row in rows {
         let key = (tree, row.node);
         let node = st.nodes.get_mut(&row.node).ok_or(Errno::Io)?;
+        if area.is_disk() && row.base.is_none() && area.is_absent(key) {
+            // Its name was never synced, as nothing in it was ever stable.
+            tracing::warn!(
+                tree,
+                node = row.node,
+                "the machine went down before a file was stable: it is empty"
+            );
+            area.create(key)?;
+        }
         unshare(area, key)?;
         let times = (node.mtime, node.ctime);
         if row.held {
             set_mtime(area, key, &*area.file(key)?, node.mtime)?;
         }
-        let staged = Staged::reopen(area, key, row.base, times, &row.chunks).map_err(|e| {
+        let opened = match row.size {
+            Some(size) => Staged::reopen_lasting(area, key, row.base, size, times, &row.chunks),
+            None => Staged::reopen(area, key, row.base, times, &row.chunks),
+        };
+        let staged = opened.map_err(|e| {
             tracing::error!(tree, node = row.node, "a staged file is gone");
             if e == Errno::Stale { Errno::Io } else { e }
         })?;
@@ -241,6 +256,9 @@ fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
         std::fs::copy(&path, &copy)?;
         let file = std::fs::OpenOptions::new().write(true).open(&copy)?;
         file.set_modified(meta.modified()?)?;
+        if area.is_disk() {
+            file.sync_all()?;
+        }
         failpoint::hit("unshare.copied")?;
         std::fs::rename(&copy, &path)?;
         failpoint::hit("unshare.renamed")

@@ -2,8 +2,9 @@
 //!
 //! What changed lives in memory ([`state`]) and, written through before any answer, as
 //! rows: at once in a journal ([`journal`]), then in `work.db` ([`rows`], [`writer`]); large files are under `staging/` ([`staged`]).
-//! The database and its trees are good for one boot of the machine. A seal
-//! ([`seal`]) turns a work tree into a snapshot.
+//! The database and its trees are good for one boot of the machine; volumes are trees of the
+//! same kind in a database of their own that survives it ([`durability`]). A seal ([`seal`])
+//! turns a work tree into a snapshot.
 
 mod area;
 mod attrs;
@@ -13,8 +14,11 @@ mod check;
 mod clock;
 mod codec;
 mod data;
+mod durability;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod group;
+mod hidden;
 mod journal;
 mod load;
 mod names;
@@ -39,6 +43,7 @@ mod writer;
 mod xattrs;
 
 pub(crate) use check::{BlobUse, Delta};
+pub use durability::{Durability, SyncStats};
 pub use names::{LINK_MAX, NAME_MAX, TARGET_MAX};
 pub use perm::allowed;
 pub use replies::REPLIES;

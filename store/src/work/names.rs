@@ -10,6 +10,7 @@ use crate::blob::SMALL;
 use crate::types::{
     Attr, Changed, Create, Creds, Errno, Kind, Node, OpCx, Rdev, SetAttr, SetTime, Time, Wcc,
 };
+use std::sync::Arc;
 
 /// NAME_MAX everywhere that matters.
 pub const NAME_MAX: usize = 255;
@@ -359,7 +360,7 @@ fn make(
 }
 
 /// A new file's content where CREATE gave it a size: a hole.
-fn sized(tx: &Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
+fn sized(tx: &mut Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
     if size <= SMALL {
         return Ok(Content::Inline(vec![0; size as usize]));
     }
@@ -368,7 +369,9 @@ fn sized(tx: &Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno
     }
     let staged = Staged::with_bytes(tx.area, (tx.tree, number), &[], mtime, tx.now)?;
     staged.truncate(tx.area, size, mtime, tx.now)?;
-    Ok(Content::Staged(staged.into()))
+    let staged = Arc::new(staged);
+    tx.sync(&staged);
+    Ok(Content::Staged(staged))
 }
 
 struct Owned {

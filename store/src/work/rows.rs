@@ -1,15 +1,18 @@
-//! `work.db`: its schema and its rows.
+//! `work.db` and `volumes.db`: their schema and their rows.
 
 use super::codec;
+use super::durability::Durability;
 use super::journal::{Journal, Mark};
 use super::node::Node as Inode;
 use super::replies::REPLIES;
+use crate::StoreError;
 use crate::types::{Changed, Node, OnceKey};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::path::Path;
 
-/// Moves with each change of schema or row; another one is thrown away like another boot's.
-const FORMAT: u32 = 3;
+/// Moves with each change of schema or row. Another one of `work.db` is thrown away like
+/// another boot's; for `volumes.db` the way from each older one must be here.
+const FORMAT: u32 = 4;
 /// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
 /// is a copy in memory, so neither long nor often.
 const CHECKPOINT_PAGES: u32 = 2000;
@@ -248,17 +251,49 @@ impl Row {
     }
 }
 
-/// The database of this boot, and whether it is a new one: one of another boot or
-/// format is removed, as a machine that went down may have kept any part of it.
-pub(super) fn open(path: &Path, boot: &[u8]) -> rusqlite::Result<(Connection, bool)> {
+/// The database. One of trees that live for a boot is thrown away when it is of another boot
+/// or format, as a machine that went down may have kept any part of it; one of volumes never.
+pub(super) fn open(
+    path: &Path,
+    durability: Durability,
+    boot: &[u8],
+) -> Result<Connection, StoreError> {
+    match durability {
+        Durability::Boot => of_boot(path, boot),
+        Durability::Disk => lasting(path),
+    }
+    .map_err(|e| match e {
+        Bad::Sql(e) => StoreError::db("open", path, e),
+        Bad::Newer(found) => StoreError::Newer {
+            path: path.to_owned(),
+            found: i64::from(found),
+            known: i64::from(FORMAT),
+        },
+    })
+}
+
+enum Bad {
+    Sql(rusqlite::Error),
+    Newer(u32),
+}
+
+impl From<rusqlite::Error> for Bad {
+    fn from(e: rusqlite::Error) -> Bad {
+        Bad::Sql(e)
+    }
+}
+
+fn of_boot(path: &Path, boot: &[u8]) -> Result<Connection, Bad> {
+    let durability = Durability::Boot;
     if path.exists() {
-        match connect(path).and_then(|conn| Ok((about(&conn)? == Some(boot.to_vec()), conn))) {
-            Ok((true, conn)) => return Ok((conn, false)),
+        let opened = connect(path, durability);
+        match opened.and_then(|conn| Ok((about(&conn)? == Some(boot.to_vec()), conn))) {
+            Ok((true, conn)) => return Ok(conn),
             Ok((false, _)) => tracing::info!("work.db is of another boot: its trees are gone"),
             Err(e) => tracing::warn!(error = %e, "work.db cannot be read: its trees are gone"),
         }
         if let Some(dir) = path.parent() {
-            Journal::remove(dir);
+            Journal::remove(dir, durability);
         }
         for suffix in ["", "-wal", "-shm"] {
             let mut name = path.as_os_str().to_owned();
@@ -266,22 +301,47 @@ pub(super) fn open(path: &Path, boot: &[u8]) -> rusqlite::Result<(Connection, bo
             let _ = std::fs::remove_file(name);
         }
     }
-    let conn = connect(path)?;
-    conn.execute_batch(SCHEMA)?;
-    conn.execute("INSERT INTO about VALUES('boot', ?1)", [boot])?;
-    conn.pragma_update(None, "user_version", FORMAT)?;
-    Ok((conn, true))
+    let mut conn = connect(path, durability)?;
+    create(&mut conn, boot)?;
+    Ok(conn)
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn lasting(path: &Path) -> Result<Connection, Bad> {
+    let mut conn = connect(path, Durability::Disk)?;
+    match format(&conn)? {
+        // New, or the machine went down before its first transaction.
+        0 => create(&mut conn, b"any")?,
+        FORMAT => {}
+        found => return Err(Bad::Newer(found)),
+    }
+    Ok(conn)
+}
+
+fn create(conn: &mut Connection, boot: &[u8]) -> rusqlite::Result<()> {
+    let tx = conn.transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    tx.execute("INSERT INTO about VALUES('boot', ?1)", [boot])?;
+    tx.pragma_update(None, "user_version", FORMAT)?;
+    tx.commit()
+}
+
+fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    conn.pragma_update(None, "synchronous", "OFF")?;
+    conn.pragma_update(None, "synchronous", resting(durability))?;
     conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // A transaction that finds the disk full still holds its rows in memory.
     conn.pragma_update(None, "cache_spill", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
+}
+
+/// How durable a transaction is where nobody says otherwise.
+pub(super) fn resting(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Boot => "OFF",
+        Durability::Disk => "FULL",
+    }
 }
 
 /// How far the database has the journal.
@@ -311,12 +371,15 @@ pub(super) fn set_applied(conn: &Connection, mark: Mark) -> rusqlite::Result<()>
 
 /// The boot the database is of, if its format is ours.
 fn about(conn: &Connection) -> rusqlite::Result<Option<Vec<u8>>> {
-    let format: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-    if format != FORMAT {
+    if format(conn)? != FORMAT {
         return Ok(None);
     }
     conn.query_row("SELECT value FROM about WHERE key = 'boot'", [], |r| {
         r.get(0)
     })
     .map(Some)
+}
+
+fn format(conn: &Connection) -> rusqlite::Result<u32> {
+    conn.query_row("PRAGMA user_version", [], |r| r.get(0))
 }

@@ -5,10 +5,16 @@
 //! Order, so that a kill loses nothing acknowledged: the rest of a block that a write
 //! covers in part comes from the base first, then the data, then the row that says the
 //! block is here. A block without a row is read from the base.
+//!
+//! A volume's file is made durable by [`Staged::sync`], and so that a crash of the machine
+//! takes nothing that was stable, it is synced before a row is written that makes it stand in
+//! place of something stable: of bytes that were in a row, or of a block of the base. Its times
+//! are its row's, which every write renews.
 
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
+use super::group::Group;
 use crate::blob::write_sparse;
 use crate::failpoint;
 use crate::patience::may_block;
@@ -17,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Largest file: what every common file system takes, and far below where offsets overflow.
 pub const MAX_FILE: u64 = 1 << 43;
@@ -53,6 +60,29 @@ pub(super) struct Staged {
     pub io: Mutex<()>,
     /// Taken last, held for no call.
     state: Mutex<State>,
+    /// Of a volume's file.
+    lasting: Option<Box<Lasting>>,
+}
+
+/// What is known of how much of a file is on disk.
+struct Lasting {
+    group: Group,
+    /// Changes of the file; one before it was opened, for what is not known of it.
+    changes: AtomicU64,
+    /// Its name is on disk.
+    named: AtomicBool,
+}
+
+impl Lasting {
+    fn of(area: &Area) -> Option<Box<Lasting>> {
+        area.is_disk().then(|| {
+            Box::new(Lasting {
+                group: Group::default(),
+                changes: AtomicU64::new(1),
+                named: AtomicBool::new(false),
+            })
+        })
+    }
 }
 
 /// What a write did, to be put into [`State`] under the tree's lock.
@@ -77,7 +107,11 @@ impl Staged {
             .and_then(|()| file.write_all_at(bytes, 0))
             .map_err(|e| failed("write staged file", &area.path(key), &e))?;
         failpoint::pass("staged.fill.after");
-        Staged::begin(area, key, &file, None, bytes.len() as u64, mtime, ctime)
+        let staged = Staged::begin(area, key, &file, None, bytes.len() as u64, mtime, ctime)?;
+        if !bytes.is_empty() {
+            staged.sync(area)?;
+        }
+        Ok(staged)
     }
 
     /// A new staged file over `base`: its blocks shared where the file system can.
@@ -98,7 +132,35 @@ impl Staged {
             failpoint::pass("staged.size.after");
             Some(base)
         };
-        Staged::begin(area, key, &file, base_left, base.size, mtime, ctime)
+        let staged = Staged::begin(area, key, &file, base_left, base.size, mtime, ctime)?;
+        staged.sync(area)?;
+        Ok(staged)
+    }
+
+    pub fn is_disk(&self) -> bool {
+        self.lasting.is_some()
+    }
+
+    /// What was written is on disk when this returns, where it is to survive the machine.
+    /// Those who wait for the same file share the sync.
+    pub fn sync(&self, area: &Area) -> Result<(), Errno> {
+        let Some(lasting) = &self.lasting else {
+            return Ok(());
+        };
+        let upto = lasting.changes.load(Ordering::Acquire);
+        lasting.group.wait(upto, || {
+            let upto = lasting.changes.load(Ordering::Acquire);
+            let name = !lasting.named.load(Ordering::Acquire);
+            area.sync(self.key, &*area.file(self.key)?, name)?;
+            lasting.named.store(true, Ordering::Release);
+            Ok(upto)
+        })
+    }
+
+    fn changed(&self) {
+        if let Some(lasting) = &self.lasting {
+            lasting.changes.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     fn begin(
@@ -124,6 +186,7 @@ impl Staged {
                 limit,
                 present: Blocks::new(limit),
             }),
+            lasting: Lasting::of(area),
         };
         let (_, disk) = staged.stat(area, file)?;
         let mut st = staged.state();
@@ -155,6 +218,41 @@ impl Staged {
             mtime = found;
             ctime = bump(found, ctime);
         }
+        Staged::found(area, key, base, &meta, (mtime, ctime), chunks)
+    }
+
+    /// As its row and its file say, after any crash. What the file has beyond the row's `size`
+    /// goes, before anything can come to stand behind it.
+    pub fn reopen_lasting(
+        area: &Area,
+        key: Key,
+        base: Option<(Base, u64)>,
+        size: u64,
+        times: (Time, Time),
+        chunks: &[(usize, Vec<u8>)],
+    ) -> Result<Staged, Errno> {
+        let file = area.file(key)?;
+        let path = area.path(key);
+        let stat = || file.metadata();
+        let fail = |e| failed("stat staged file", &path, &e);
+        let mut meta = stat().map_err(fail)?;
+        if meta.len() > size {
+            file.set_len(size)
+                .map_err(|e| failed("truncate staged file", &path, &e))?;
+            area.sync(key, &file, false)?;
+            meta = stat().map_err(fail)?;
+        }
+        Staged::found(area, key, base, &meta, times, chunks)
+    }
+
+    fn found(
+        area: &Area,
+        key: Key,
+        base: Option<(Base, u64)>,
+        meta: &std::fs::Metadata,
+        (mtime, ctime): (Time, Time),
+        chunks: &[(usize, Vec<u8>)],
+    ) -> Result<Staged, Errno> {
         // A kill between ftruncate and its row leaves the row's limit too high.
         let limit = base.map_or(0, |(_, limit)| limit.min(meta.len()));
         let mut present = Blocks::new(base.map_or(0, |(b, _)| b.size));
@@ -173,6 +271,7 @@ impl Staged {
                 limit,
                 present,
             }),
+            lasting: Lasting::of(area),
         })
     }
 
@@ -273,6 +372,10 @@ impl Staged {
         failpoint::pass("staged.write.after");
         set_mtime(area, self.key, &file, mtime)?;
         failpoint::pass("staged.write.timed");
+        self.changed();
+        if self.base.is_some() && self.is_disk() && self.takes_blocks(first, last) {
+            self.sync(area)?;
+        }
         let (size, disk) = self.stat(area, &file)?;
         Ok(Wrote {
             size,
@@ -312,6 +415,12 @@ impl Staged {
         Ok(())
     }
 
+    /// Some of these blocks are the base's until now.
+    fn takes_blocks(&self, first: u64, last: u64) -> bool {
+        let st = self.state();
+        (first..last).any(|block| !st.present.has(block))
+    }
+
     /// Makes a write seen; the chunks of the block map to record.
     pub fn wrote(&self, wrote: &Wrote, time: Time) -> Vec<usize> {
         let mut st = self.state();
@@ -323,7 +432,8 @@ impl Staged {
         chunks
     }
 
-    /// Sets the size, `io` held; the caller then writes the node's row.
+    /// Sets the size, `io` held; the caller then writes the node's row, and syncs
+    /// the file before it answers.
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
         may_block()?;
         let file = area.file(self.key)?;
@@ -332,6 +442,7 @@ impl Staged {
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
         failpoint::pass("staged.truncate.after");
         set_mtime(area, self.key, &file, mtime)?;
+        self.changed();
         let (_, disk) = self.stat(area, &file)?;
         let mut st = self.state();
         st.size = size;
@@ -444,9 +555,19 @@ fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
 
 pub(super) fn set_mtime(area: &Area, key: Key, file: &File, t: Time) -> Result<(), Errno> {
     use nix::sys::time::TimeSpec;
+    if area.is_disk() {
+        // Its row has it.
+        return Ok(());
+    }
     let mtime = TimeSpec::new(t.secs as _, t.nanos as _);
     failpoint::hit("staged.time.before")
-        .and_then(|()| Ok(nix::sys::stat::futimens(file, &TimeSpec::UTIME_OMIT, &mtime)?))
+        .and_then(|()| {
+            Ok(nix::sys::stat::futimens(
+                file,
+                &TimeSpec::UTIME_OMIT,
+                &mtime,
+            )?)
+        })
         .map_err(|e| failed("set time of staged file", &area.path(key), &e))?;
     failpoint::pass("staged.time.after");
     Ok(())

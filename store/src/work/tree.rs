@@ -6,11 +6,12 @@
 
 use super::area::Area;
 use super::load;
+use super::node::{Content, What};
 use super::state::State;
-use super::tx::Tx;
+use super::tx::{After, Tx};
 use super::writer::{Link, Writer};
 use super::{WorkClass, WorkInfo};
-use crate::patience::may_block;
+use crate::patience::{may_block, may_wait};
 use crate::types::{Attr, Changed, Creds, Errno, Node, OpCx, Perm, Wcc};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::Arc;
@@ -71,9 +72,41 @@ impl WorkTree {
         Ok((super::perm::allowed(who, &attr), attr))
     }
 
-    /// COMMIT (RFC 1813 §3.3.21): nothing to do, as these trees promise nothing over a
-    /// crash of the machine and a crash of the server leaves the page cache.
+    /// It survives a crash of the machine, so what is stable must be on disk.
+    pub fn is_volume(&self) -> bool {
+        self.writer.is_disk()
+    }
+
+    /// How many files it holds bytes of that its base does not, and how many bytes.
+    pub fn own(&self) -> Result<(u64, u64), Errno> {
+        let st = self.view()?;
+        let mut own = (0, 0);
+        for node in st.nodes.values() {
+            let used = match &node.what {
+                What::File(Content::Inline(bytes)) => bytes.len() as u64,
+                What::File(Content::Staged(staged)) => staged.state().used,
+                _ => continue,
+            };
+            own = (own.0 + 1, own.1 + used);
+        }
+        Ok(own)
+    }
+
+    /// COMMIT (RFC 1813 §3.3.21): what was written to a volume's file is on disk when this
+    /// returns. For other trees there is nothing to do, as these promise nothing over a crash
+    /// of the machine and a crash of the server leaves the page cache.
     pub fn commit(&self, node: Node) -> Result<Changed, Errno> {
+        if self.is_volume() {
+            may_block()?;
+            let staged = {
+                let st = self.view()?;
+                st.nodes.get(&node).and_then(|n| n.staged().cloned())
+            };
+            if let Some(staged) = staged {
+                staged.sync(&self.area)?;
+            }
+            self.writer.sync()?;
+        }
         let attr = self.view()?.attr(node)?;
         Ok(Changed {
             node: attr,
@@ -98,7 +131,10 @@ impl WorkTree {
 
     pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, State>, Errno> {
         for _ in 0..ROUNDS {
-            let st = self.state.read();
+            let st = match self.hurried() {
+                true => self.state.try_read().ok_or(Errno::Again)?,
+                false => self.state.read(),
+            };
             if st.dropped {
                 return Err(Errno::Stale);
             }
@@ -111,9 +147,18 @@ impl WorkTree {
         Err(Errno::Io)
     }
 
+    /// Where nothing may block, a volume's lock is not waited for: files may be synced under
+    /// it. Other trees' are held for moments.
+    fn hurried(&self) -> bool {
+        self.is_volume() && !may_wait()
+    }
+
     /// The state to be changed; loaded again where a commit failed meanwhile.
     pub(super) fn change(&self) -> Result<RwLockWriteGuard<'_, State>, Errno> {
-        let mut st = self.state.write();
+        let mut st = match self.hurried() {
+            true => self.state.try_write().ok_or(Errno::Again)?,
+            false => self.state.write(),
+        };
         if st.dropped {
             return Err(Errno::Stale);
         }
@@ -160,9 +205,11 @@ impl WorkTree {
         f: impl FnOnce(&mut Tx) -> Result<Changed, Errno>,
     ) -> Result<Changed, Errno> {
         let _running = self.running()?;
-        self.writer.admit_removal()?;
-        self.mutate_admitted(cx, |tx| f(tx).map(Some))?
-            .ok_or(Errno::Io)
+        self.stable(|| {
+            self.writer.admit_removal()?;
+            self.transact(cx, |tx| f(tx).map(Some))
+        })?
+        .ok_or(Errno::Io)
     }
 
     /// As [`WorkTree::mutate`], with `freeze` held by the caller. `None` from `f`
@@ -172,25 +219,59 @@ impl WorkTree {
         cx: &OpCx,
         f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
     ) -> Result<Option<Changed>, Errno> {
-        self.writer.admit()?;
-        self.mutate_admitted(cx, f)
+        self.stable(|| {
+            self.writer.admit()?;
+            self.transact(cx, f)
+        })
     }
 
-    fn mutate_admitted(
+    /// As [`WorkTree::mutate_running`], for what a crash of the machine may take back.
+    pub(super) fn mutate_unstable(
         &self,
         cx: &OpCx,
         f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
     ) -> Result<Option<Changed>, Errno> {
+        self.writer.admit()?;
+        let (outcome, after) = self.transact(cx, f)?;
+        debug_assert!(after.sync.is_empty() && after.unlink.is_empty());
+        Ok(outcome)
+    }
+
+    /// Runs `f`, a mutation; a volume's is on disk when this returns.
+    fn stable(
+        &self,
+        f: impl FnOnce() -> Result<(Option<Changed>, After), Errno>,
+    ) -> Result<Option<Changed>, Errno> {
+        if self.is_volume() {
+            may_block()?;
+        }
+        let (outcome, after) = f()?;
+        for staged in after.sync {
+            staged.sync(&self.area)?;
+        }
+        // Also for a reply that is known, or a state that is found: it may not be on disk yet.
+        self.writer.sync()?;
+        for node in after.unlink {
+            self.area.unlink((self.info.id, node));
+        }
+        Ok(outcome)
+    }
+
+    fn transact(
+        &self,
+        cx: &OpCx,
+        f: impl FnOnce(&mut Tx) -> Result<Option<Changed>, Errno>,
+    ) -> Result<(Option<Changed>, After), Errno> {
         let mut st = self.change()?;
         if let Some(known) = cx.once.and_then(|key| st.replies.get(&key)).copied() {
-            return Ok(Some(known));
+            return Ok((Some(known), After::default()));
         }
         let mut tx = Tx::new(&mut st, &self.info, &self.area, &self.writer, cx.now);
         let outcome = f(&mut tx);
         if let (Ok(Some(changed)), Some(key)) = (&outcome, cx.once) {
             tx.reply(key, changed);
         }
-        let (rows, unlink) = tx.finish();
+        let (rows, after) = tx.finish();
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(e) => {
@@ -200,15 +281,10 @@ impl WorkTree {
                 return Err(e);
             }
         };
-        if rows.is_empty() {
-            return Ok(outcome);
+        if !rows.is_empty() {
+            self.keep(&st, rows)?;
         }
-        self.keep(&st, rows)?;
-        drop(st);
-        for node in unlink {
-            self.area.unlink((self.info.id, node));
-        }
-        Ok(outcome)
+        Ok((outcome, after))
     }
 
     /// Keeps what a change of `st` says; where that fails the change is taken back.

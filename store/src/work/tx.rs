@@ -5,6 +5,7 @@ use super::area::Area;
 use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
 use super::rows::Row;
+use super::staged::Staged;
 use super::state::{At, State, Target};
 use super::writer::Writer;
 use crate::patience::{may_block, see_it_through};
@@ -22,7 +23,16 @@ pub(super) struct Tx<'a> {
     pub now: Time,
     writer: &'a Writer,
     rows: Vec<Row>,
-    unlink: Vec<Node>,
+    after: After,
+}
+
+/// What is left to do when a mutation's rows are kept and its tree's lock is free.
+#[derive(Default)]
+pub(super) struct After {
+    /// Files to sync before anyone is told.
+    pub sync: Vec<Arc<Staged>>,
+    /// Files to unlink once the rows are as durable as they will be.
+    pub unlink: Vec<Node>,
 }
 
 impl<'a> Tx<'a> {
@@ -40,7 +50,7 @@ impl<'a> Tx<'a> {
             now,
             writer,
             rows: Vec::with_capacity(6),
-            unlink: Vec::new(),
+            after: After::default(),
         }
     }
 
@@ -50,9 +60,16 @@ impl<'a> Tx<'a> {
         self.rows.push(row);
     }
 
-    /// The rows to commit, and the staged files to unlink after.
-    pub fn finish(self) -> (Vec<Row>, Vec<Node>) {
-        (self.rows, self.unlink)
+    /// The rows to commit, and what comes after.
+    pub fn finish(self) -> (Vec<Row>, After) {
+        (self.rows, self.after)
+    }
+
+    /// The file's size or bytes were changed, and are stable when this mutation is answered.
+    pub fn sync(&mut self, staged: &Arc<Staged>) {
+        if staged.is_disk() {
+            self.after.sync.push(Arc::clone(staged));
+        }
     }
 
     pub fn reply(&mut self, key: OnceKey, outcome: &Changed) {
@@ -80,6 +97,10 @@ impl<'a> Tx<'a> {
     /// between the mutation never was: a call that is sent again finds the times that it was
     /// made for, and a SETATTR's guard holds.
     pub fn hold_times(&mut self, n: Node) -> Result<(), Errno> {
+        if self.area.is_disk() {
+            // A volume's file has its times in its row only.
+            return Ok(());
+        }
         let tree = self.tree;
         let Some(node) = self.st.nodes.get(&n) else {
             return Ok(());
@@ -230,7 +251,7 @@ impl<'a> Tx<'a> {
         if let Entry::Occupied(old) = self.st.nodes.entry(n) {
             match &old.remove().what {
                 What::File(Content::Staged(staged)) => {
-                    self.unlink.push(n);
+                    self.after.unlink.push(n);
                     if staged.base.is_some() {
                         self.push(Row::PresentGone { tree, node: n });
                     }

@@ -1,6 +1,7 @@
 //! All work trees of a store: created, found again, dropped.
 
 use super::area::Area;
+use super::durability::{Durability, SyncStats, Syncs};
 use super::journal::Journal;
 use super::load;
 use super::rows;
@@ -17,9 +18,6 @@ use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// In the store's folder.
-pub(super) const DATABASE: &str = "work.db";
-
 /// What a work tree is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -27,11 +25,13 @@ pub enum WorkClass {
     Build = 1,
     Run = 2,
     Mount = 3,
+    Volume = 4,
 }
 
 impl WorkClass {
     fn from_row(v: i64) -> Option<WorkClass> {
-        [WorkClass::Build, WorkClass::Run, WorkClass::Mount]
+        use WorkClass::*;
+        [Build, Run, Mount, Volume]
             .into_iter()
             .find(|c| *c as i64 == v)
     }
@@ -53,6 +53,8 @@ pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 
 pub struct Works {
     pub(super) store: Arc<Store>,
+    pub(super) durability: Durability,
+    syncs: Arc<Syncs>,
     pub(super) area: Arc<Area>,
     pub(super) writer: Arc<Writer>,
     trees: Mutex<BTreeMap<u64, (WorkInfo, Slot)>>,
@@ -60,28 +62,53 @@ pub struct Works {
 }
 
 impl Works {
-    /// `work.db` and `staging/` of the store: created, or opened where they are of this
-    /// boot. What a tree that is gone left behind is removed in the background.
+    /// The trees that live for a boot: `work.db` and `staging/` of the store, created, or
+    /// opened where they are of this boot. What a tree that is gone left behind is removed in
+    /// the background.
     pub fn open_or_create(store: Arc<Store>) -> Result<Works, StoreError> {
-        let path = store.dir().join(DATABASE);
-        let staging = store.dir().join("staging");
+        Works::open(store, Durability::Boot, Arc::default())
+    }
+
+    /// The volumes: `volumes.db` and `volumes/` of the store, created or opened.
+    pub fn volumes(store: Arc<Store>) -> Result<Works, StoreError> {
+        Works::open(store, Durability::Disk, Arc::default())
+    }
+
+    /// The store has volumes, or had some.
+    pub fn has_volumes(store: &Store) -> bool {
+        Works::any(store.dir(), Durability::Disk)
+    }
+
+    pub(super) fn open(
+        store: Arc<Store>,
+        durability: Durability,
+        syncs: Arc<Syncs>,
+    ) -> Result<Works, StoreError> {
+        let path = store.dir().join(durability.database());
+        let staging = store.dir().join(durability.staging());
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
-        let (conn, _) =
-            rows::open(&path, store.boot_id()).map_err(|e| StoreError::db("open", &path, e))?;
+        let conn = rows::open(&path, durability, store.boot_id())?;
         let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
         let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
-        let area = Arc::new(Area::new(staging, Arc::clone(&store)));
+        let area = Area::new(staging, Arc::clone(&store), durability, Arc::clone(&syncs));
+        let area = Arc::new(area);
         let applied = rows::applied(&conn).map_err(|e| StoreError::db("read", &path, e))?;
-        let journal = Journal::open(store.dir(), applied);
-        let (journal, pending) =
-            journal.map_err(|e| StoreError::io("open the journal of", &path, e))?;
-        let writer = Writer::start(conn, journal, pending)
+        let journal = Journal::open(store.dir(), durability, applied)
+            .map_err(|e| StoreError::io("open the journal of", &path, e))?;
+        if durability.is_disk() {
+            // The files' own names.
+            let synced = syncs.sync_dir(store.dir());
+            synced.map_err(|e| StoreError::io("sync", store.dir(), e))?;
+        }
+        let writer = Writer::start(durability, conn, journal, Arc::clone(&syncs))
             .map_err(|e| StoreError::io("start a thread for", &path, e))?;
         let writer = Arc::new(writer);
         let sweeper = Sweeper::start(Arc::clone(&writer), Arc::clone(&area), known)
             .map_err(|e| StoreError::io("start a thread for", &path, e))?;
         Ok(Works {
             store,
+            durability,
+            syncs,
             area,
             writer,
             trees: Mutex::new(
@@ -94,7 +121,12 @@ impl Works {
         })
     }
 
-    /// One row, whatever the snapshot's size.
+    /// What keeping these trees durable has cost since they were opened.
+    pub fn sync_stats(&self) -> SyncStats {
+        self.syncs.stats()
+    }
+
+    /// One row, whatever the snapshot's size. A volume's is on disk when this returns.
     pub fn create(
         &self,
         base: Option<Digest>,

@@ -1,10 +1,15 @@
 //! The way of rows to the disk: into the journal before anyone is told, and from there, many
-//! at once, into `work.db`.
+//! at once, into the database (`work.db`, `volumes.db`).
 //!
 //! A thread carries them over when there are many, or when none has come for a moment; so do
 //! those who want to read the database. What SQLite refuses (a full disk) stays in memory and
 //! in the journal, and is tried again.
+//!
+//! Rows of volumes are told of when the journal is on disk too ([`Writer::sync`]). Their database
+//! is synced before the journal's other file gets its turn, as until then the journal has it all.
 
+use super::area::failed;
+use super::durability::{Durability, Syncs};
 use super::journal::{Journal, Mark};
 use super::rows::{Row, RowKey};
 use crate::failpoint;
@@ -48,11 +53,15 @@ impl Link {
 
 struct Queue {
     journal: Journal,
+    /// A sync of the journal failed: what is on disk is unknown, so nothing more is promised.
+    lost: bool,
     rows: Vec<Row>,
     bytes: usize,
 }
 
 struct Shared {
+    durability: Durability,
+    syncs: Arc<Syncs>,
     /// Taken before `queue`.
     conn: Mutex<Connection>,
     queue: Mutex<Queue>,
@@ -70,11 +79,19 @@ pub(super) struct Writer {
 
 impl Writer {
     /// `rows` were in the journal and are not in the database.
-    pub fn start(conn: Connection, journal: Journal, rows: Vec<Row>) -> io::Result<Writer> {
+    pub fn start(
+        durability: Durability,
+        conn: Connection,
+        (journal, rows): (Journal, Vec<Row>),
+        syncs: Arc<Syncs>,
+    ) -> io::Result<Writer> {
         let shared = Arc::new(Shared {
+            durability,
+            syncs,
             conn: Mutex::new(conn),
             queue: Mutex::new(Queue {
                 journal,
+                lost: false,
                 rows,
                 bytes: 0,
             }),
@@ -100,8 +117,11 @@ impl Writer {
             drop(queue);
             may_block()?;
             let carried = self.shared.carry(&mut self.shared.conn.lock());
-            carried.map_err(|e| super::works::db("write to work.db", &e))?;
+            carried.map_err(|e| super::works::db("write to the database", &e))?;
             queue = self.shared.queue.lock();
+        }
+        if queue.lost {
+            return Err(Errno::Io);
         }
         queue.journal.prepare()
     }
@@ -115,10 +135,30 @@ impl Writer {
         }
     }
 
+    pub fn is_disk(&self) -> bool {
+        self.shared.durability.is_disk()
+    }
+
+    /// What was appended is on disk when this returns, where the trees are to survive the
+    /// machine. One who waits syncs for all. Called with no tree's state locked.
+    pub fn sync(&self) -> Result<(), Errno> {
+        if !self.is_disk() {
+            return Ok(());
+        }
+        let syncs = &self.shared.syncs;
+        let appended = self.shared.queue.lock().journal.appended();
+        syncs.group.wait(appended, || self.shared.sync_journal())?;
+        syncs.calls.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Keeps one mutation's rows; when this returns they survive a kill. Called under
     /// the tree's lock, so that a tree's rows are in the order of its changes.
     pub fn append(&self, rows: Vec<Row>) -> Result<(), Errno> {
         let mut queue = self.shared.queue.lock();
+        if queue.lost {
+            return Err(Errno::Io);
+        }
         queue.bytes += queue.journal.append(&rows)?;
         let first = queue.rows.is_empty();
         queue.rows.extend(rows);
@@ -156,6 +196,11 @@ impl Writer {
     #[cfg(test)]
     pub fn refuse(&self, refuse: bool) {
         self.shared.refuse.store(refuse, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub fn turn_after(&self, bytes: u64) {
+        self.shared.queue.lock().journal.turn_after(bytes);
     }
 
     #[cfg(test)]
@@ -215,6 +260,10 @@ impl Shared {
             if self.stopped() {
                 return;
             }
+            #[cfg(test)]
+            if self.syncs.probe.holds_the_carrier() {
+                continue;
+            }
             let carried = self.carry_or_log(&mut self.conn.lock());
             pause = if carried { LINGER } else { RETRY };
         }
@@ -228,7 +277,8 @@ impl Shared {
         match self.carry(conn) {
             Ok(()) => true,
             Err(e) => {
-                tracing::error!(error = %e, "cannot write to work.db; what was changed is in its journal");
+                let database = self.durability.database();
+                tracing::error!(error = %e, "cannot write to {database}; what was changed is in its journal");
                 false
             }
         }
@@ -236,16 +286,22 @@ impl Shared {
 
     /// Writes what is queued. On failure it is queued as before.
     fn carry(&self, conn: &mut Connection) -> rusqlite::Result<()> {
-        let (rows, bytes, mark) = {
+        let (rows, bytes, mark, long) = {
             let mut queue = self.queue.lock();
             if queue.rows.is_empty() {
                 return Ok(());
             }
             let rows = std::mem::take(&mut queue.rows);
-            (rows, std::mem::take(&mut queue.bytes), queue.journal.mark())
+            let bytes = std::mem::take(&mut queue.bytes);
+            let journal = &queue.journal;
+            (rows, bytes, journal.mark(), journal.is_long())
         };
         failpoint::pass("carry.taken");
-        let done = self.commit(conn, &rows, mark);
+        let done = match self.durability.is_disk() && !long {
+            // Consistent, and as durable as the commit that gives the journal its turn.
+            true => self.ordered(conn, |conn| self.commit(conn, &rows, mark)),
+            false => self.commit(conn, &rows, mark),
+        };
         let mut queue = self.queue.lock();
         if let Err(e) = done {
             let later = std::mem::replace(&mut queue.rows, rows);
@@ -253,9 +309,50 @@ impl Shared {
             queue.bytes += bytes;
             return Err(e);
         }
-        // Logged there; the file in use just grows on.
-        let _ = queue.journal.applied(mark);
+        if long {
+            #[cfg(test)]
+            self.syncs.probe.committed();
+            // Logged there; the file in use just grows on.
+            let _ = queue.journal.applied(mark);
+        }
         Ok(())
+    }
+
+    /// Runs `f` with transactions that no sync ends: a crash may take them back, the last ones first.
+    fn ordered(
+        &self,
+        conn: &mut Connection,
+        f: impl FnOnce(&mut Connection) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        let done = f(conn);
+        conn.pragma_update(None, "synchronous", super::rows::resting(self.durability))?;
+        done
+    }
+
+    /// Syncs the journal; how many frames are on disk then.
+    fn sync_journal(&self) -> Result<u64, Errno> {
+        let (files, appended) = {
+            let mut queue = self.queue.lock();
+            if queue.lost {
+                return Err(Errno::Io);
+            }
+            (queue.journal.unsynced(), queue.journal.appended())
+        };
+        for (file, path) in files {
+            self.syncs.journal.fetch_add(1, Ordering::Relaxed);
+            self.syncs.sync(&path, || file.sync_data()).map_err(|e| {
+                // The kernel may have dropped what it could not write: a later sync that
+                // succeeds would say nothing of it.
+                self.queue.lock().lost = true;
+                tracing::error!(
+                    "volumes take no more changes until the server is started again, \
+                     as what is on the disk is unknown"
+                );
+                failed("sync", &path, &e)
+            })?;
+        }
+        Ok(appended)
     }
 
     fn commit(&self, conn: &mut Connection, rows: &[Row], mark: Mark) -> rusqlite::Result<()> {
@@ -278,7 +375,11 @@ impl Shared {
 fn refused(hit: io::Result<()>) -> rusqlite::Result<()> {
     hit.map_err(|e| {
         let full = e.kind() == io::ErrorKind::StorageFull;
-        let code = if full { rusqlite::ffi::SQLITE_FULL } else { rusqlite::ffi::SQLITE_IOERR };
+        let code = if full {
+            rusqlite::ffi::SQLITE_FULL
+        } else {
+            rusqlite::ffi::SQLITE_IOERR
+        };
         rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
     })
 }

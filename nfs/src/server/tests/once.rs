@@ -5,6 +5,7 @@ use super::*;
 use crate::server::call::Session;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 
 /// REMOVE that takes until the test says so, and keeps a record as file systems must.
 #[derive(Default)]
@@ -13,6 +14,7 @@ pub struct Slow {
     opened: Condvar,
     ran: AtomicUsize,
     recorded: Mutex<HashSet<OnceKey>>,
+    verifier: AtomicU64,
 }
 
 impl Slow {
@@ -43,6 +45,23 @@ impl Slow {
             0 => Err(nfsstat3::NFS3ERR_NOENT),
             _ => panic!("it ran twice"),
         }
+    }
+
+    /// While it runs, another call's failure moves the verifier.
+    pub fn write(&self, data: &[u8]) -> Result<Written> {
+        self.verifier.fetch_add(1, Ordering::SeqCst);
+        Ok(Written {
+            count: data.len() as u32,
+            committed: Stable::Unstable,
+            wcc: Wcc {
+                before: wcc_attr::default(),
+                after: fattr3::default(),
+            },
+        })
+    }
+
+    pub fn verifier(&self) -> [u8; 8] {
+        self.verifier.load(Ordering::SeqCst).to_be_bytes()
     }
 
     fn let_go(&self) {
@@ -166,6 +185,7 @@ async fn a_reused_xid_of_another_call_never_matches() {
         (1, call(7, 12, b'a', &creds(1, 0, &[]))),
         (1, call(7, 12, b'a', &creds(0, 1, &[]))),
         (1, call(7, 12, b'a', &creds(0, 0, &[1]))),
+        (1, call(7, 12, b'a', &creds(0, 0, &[2]))),
         (1, call(7, 12, b'a', &creds(0, 0, &[1, 2]))),
         (2, call(7, 12, b'a', &creds(0, 0, &[]))),
     ];
@@ -176,6 +196,20 @@ async fn a_reused_xid_of_another_call_never_matches() {
             reply(&mut near).await;
             assert_eq!(ran(), n + 1, "call {n}");
         }
+    }
+}
+
+/// Data that was written under the old verifier may be what is gone.
+#[tokio::test]
+async fn a_write_is_answered_with_the_verifier_of_before() {
+    let service = Service::new(Arc::new(Stand::default()));
+    let (near, _served) = connect(&service, 1 << 16);
+    let connect = Arc::new(super::Once(Mutex::new(Some(near))));
+    let client = Client::new(connect, [1; 16], ClientLimits::default());
+    for n in 0..3_u64 {
+        let me = creds();
+        let wrote = client.write(&me, &fh(), 0, b"x", Stable::Unstable).await;
+        assert_eq!(wrote.expect("WRITE").verifier, n.to_be_bytes());
     }
 }
 

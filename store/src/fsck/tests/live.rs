@@ -70,6 +70,7 @@ fn sees_no_fault_in_what_is_being_made() {
         let options = FsckOptions {
             repair,
             works: Some(&works),
+            volumes: None,
             cancel: None,
         };
         let report = bench.store.fsck(&options, &meanwhile).expect("fsck");
@@ -115,6 +116,7 @@ fn sees_no_fault_in_staged_files_that_come_and_go() {
     let options = FsckOptions {
         repair: true,
         works: Some(&works),
+        volumes: None,
         cancel: None,
     };
     sound(&bench.store.fsck(&options, &meanwhile).expect("fsck"));
@@ -207,6 +209,7 @@ fn runs_beside_everything() {
     let options = FsckOptions {
         repair: true,
         works: Some(&works),
+        volumes: None,
         cancel: None,
     };
     std::thread::scope(|scope| {

@@ -66,6 +66,7 @@ impl Desk {
         let options = FsckOptions {
             repair,
             works: Some(&self.works),
+            volumes: None,
             cancel: None,
         };
         self.bench.store.fsck(&options, &|_| ()).expect("fsck")

@@ -4,8 +4,12 @@ mod dirs;
 mod large;
 mod many;
 mod perms;
+mod power;
+pub(super) mod probe;
 mod recovery;
 mod sealing;
+mod volumes;
+mod world;
 
 use super::*;
 use crate::Store;
@@ -17,17 +21,32 @@ use std::sync::Arc;
 pub struct Bench {
     pub store: Arc<Store>,
     works: Option<Works>,
+    durability: Durability,
+    pub(in crate::work) syncs: Arc<durability::Syncs>,
     _dir: tempfile::TempDir,
 }
 
 impl Bench {
     pub fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
-        let store = super::tests::open_store(dir.path());
-        let works = Some(Works::open_or_create(Arc::clone(&store)).unwrap());
+        Bench::at(dir, Durability::Boot, b"this boot")
+    }
+
+    /// The trees are volumes.
+    pub fn volumes() -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        Bench::at(dir, Durability::Disk, b"this boot")
+    }
+
+    pub fn at(dir: tempfile::TempDir, durability: Durability, boot: &[u8]) -> Bench {
+        let store = open_store_on(dir.path(), boot);
+        let syncs = Arc::<durability::Syncs>::default();
+        let works = Works::open(store.clone(), durability, syncs.clone());
         Bench {
             store,
-            works,
+            works: Some(works.unwrap()),
+            durability,
+            syncs,
             _dir: dir,
         }
     }
@@ -39,7 +58,14 @@ impl Bench {
     /// All that a killed process leaves is on disk: nothing is flushed on drop.
     pub fn reopen(&mut self) {
         self.works = None;
-        self.works = Some(Works::open_or_create(Arc::clone(&self.store)).unwrap());
+        let works = Works::open(self.store.clone(), self.durability, self.syncs.clone());
+        self.works = Some(works.unwrap());
+    }
+
+    /// The folder lives on, for who opens it next.
+    pub fn close(self) -> tempfile::TempDir {
+        drop(self.works);
+        self._dir
     }
 
     pub fn empty(&self) -> Arc<WorkTree> {
@@ -56,9 +82,13 @@ impl Bench {
 }
 
 pub fn open_store(dir: &std::path::Path) -> Arc<Store> {
+    open_store_on(dir, b"this boot")
+}
+
+pub fn open_store_on(dir: &std::path::Path, boot: &[u8]) -> Arc<Store> {
     let options = crate::OpenOptions {
         create: true,
-        boot_id: b"this boot".to_vec(),
+        boot_id: boot.to_vec(),
     };
     Store::open(dir, options).unwrap()
 }

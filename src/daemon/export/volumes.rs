@@ -1,0 +1,104 @@
+//! The store's volumes: their database is opened where there is one, and made with the first.
+
+use parking_lot::Mutex;
+use pocker_store::types::{Digest, Errno, Time};
+use pocker_store::work::{SyncStats, WorkClass, WorkInfo, WorkTree, Works};
+use pocker_store::{Store, StoreError};
+use std::sync::{Arc, OnceLock};
+
+/// Between a volume's name and the token of the call that made it, in its label.
+const NUL: u8 = 0;
+
+pub struct Volumes {
+    store: Arc<Store>,
+    works: OnceLock<Arc<Works>>,
+    /// Held by who makes the database.
+    making: Mutex<()>,
+}
+
+/// A volume as its label has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub id: u64,
+    pub name: String,
+    /// Of the call that made it, which may come again.
+    pub token: String,
+    pub base: Option<Digest>,
+    pub created: Time,
+}
+
+impl Volume {
+    fn of(info: &WorkInfo) -> Volume {
+        let mut parts = info.label.splitn(2, |b| *b == NUL);
+        let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+        Volume {
+            id: info.id,
+            name: text(),
+            token: text(),
+            base: info.base,
+            created: info.created,
+        }
+    }
+}
+
+impl Volumes {
+    pub fn open(store: Arc<Store>) -> Result<Volumes, StoreError> {
+        let works = OnceLock::new();
+        if Works::has_volumes(&store) {
+            let _ = works.set(Arc::new(Works::volumes(store.clone())?));
+        }
+        Ok(Volumes {
+            store,
+            works,
+            making: Mutex::new(()),
+        })
+    }
+
+    /// None before the first volume.
+    pub fn works(&self) -> Option<&Arc<Works>> {
+        self.works.get()
+    }
+
+    fn made(&self) -> Result<&Arc<Works>, StoreError> {
+        let _one = self.making.lock();
+        if let Some(works) = self.works.get() {
+            return Ok(works);
+        }
+        let works = Arc::new(Works::volumes(self.store.clone())?);
+        Ok(self.works.get_or_init(|| works))
+    }
+
+    pub fn list(&self) -> Vec<Volume> {
+        let all = self.works().map(|works| works.list()).unwrap_or_default();
+        all.iter().map(Volume::of).collect()
+    }
+
+    pub fn find(&self, name: &str) -> Option<Volume> {
+        self.list().into_iter().find(|volume| volume.name == name)
+    }
+
+    pub fn create(
+        &self,
+        name: &str,
+        token: &str,
+        base: Option<Digest>,
+        now: Time,
+    ) -> Result<Arc<WorkTree>, Errno> {
+        let works = self.made()?;
+        let label = [name.as_bytes(), &[NUL], token.as_bytes()].concat();
+        works.create(base, WorkClass::Volume, &label, now)
+    }
+
+    pub fn remove(&self, id: u64) -> Result<(), Errno> {
+        self.works().ok_or(Errno::Stale)?.drop_tree(id)
+    }
+
+    pub fn tree(&self, id: u64) -> Result<Arc<WorkTree>, Errno> {
+        self.works().ok_or(Errno::Stale)?.get(id)
+    }
+
+    pub fn sync_stats(&self) -> SyncStats {
+        let stats = self.works().map(|works| works.sync_stats());
+        stats.unwrap_or_default()
+    }
+}

@@ -1,0 +1,174 @@
+//! Volumes: made, listed, removed, and who has them.
+
+use super::clock;
+use super::docs;
+use super::export::Volume;
+use super::fail::{Fail, Outcome};
+use super::state::{Daemon, digest};
+use crate::control::api::*;
+
+/// A token of the client's making, no longer than this.
+const TOKEN_MAX: usize = 64;
+
+/// A run or mount that has a volume.
+struct User {
+    who: String,
+    read_only: bool,
+    /// What ends it.
+    end: String,
+}
+
+impl Daemon {
+    fn known_volume(&self, name: &str) -> Outcome<Volume> {
+        self.exports.volumes.find(name).ok_or_else(|| {
+            let shown: String = name.chars().take(80).collect();
+            Fail::not_found(format!("there is no volume named {shown}")).hint(format!(
+                "`pocker volume ls` lists them; `pocker volume create {shown}` makes one"
+            ))
+        })
+    }
+
+    /// Live runs and mounts that have the volume, the first one first.
+    fn users_of(&self, name: &str) -> Outcome<Vec<User>> {
+        let mut users = Vec::new();
+        for run in self.runs()?.into_iter().filter(docs::RunDoc::live) {
+            let uses = run.volumes.iter().filter(|used| used.name == name);
+            users.extend(uses.map(|used| User {
+                who: format!("run {} of {} (process {})", run.id, run.name, run.owner.pid),
+                read_only: used.read_only,
+                end: format!("stop it first: kill {}", run.owner.pid),
+            }));
+        }
+        let mounts: Vec<MountRecord> =
+            docs::all(&self.store).map_err(|e| Fail::internal("cannot list mounts", &e))?;
+        for mount in mounts {
+            let Some(used) = mount.volume.filter(|used| used.name == name) else {
+                continue;
+            };
+            users.push(User {
+                who: format!("the mount on {}", mount.target),
+                read_only: used.read_only,
+                end: format!("`pocker umount {}` first", mount.target),
+            });
+        }
+        Ok(users)
+    }
+
+    /// The export for a run or mount: of those that may write there is one at a time.
+    /// `change` is held.
+    pub fn volume_for(&self, name: &str, read_only: bool) -> Outcome<Export> {
+        let volume = self.known_volume(name)?;
+        if !read_only {
+            self.reap_runs();
+            let writer = self
+                .users_of(name)?
+                .into_iter()
+                .find(|user| !user.read_only);
+            if let Some(user) = writer {
+                return Err(
+                    Fail::busy(format!("volume {name} is in use by {}", user.who)).hint(format!(
+                        "{}, or take it read-only ({name}:PATH:ro)",
+                        user.end
+                    )),
+                );
+            }
+            let tree = self.exports.volumes.tree(volume.id);
+            match tree.and_then(|tree| tree.sweep_hidden(clock::now())) {
+                Ok(0) => {}
+                Ok(n) => {
+                    tracing::info!(volume = name, "removed {n} files that were open at a crash")
+                }
+                Err(e) => {
+                    return Err(Fail::internal(format!("cannot open volume {name}"), &e));
+                }
+            }
+        }
+        Ok(Export {
+            path: self.exports.volume_path(&volume, read_only),
+            read_only,
+        })
+    }
+
+    pub fn create_volume(&self, name: &str, new: &NewVolume) -> Outcome<VolumeInfo> {
+        let _one = self.change.lock();
+        crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
+        if new.token.len() > TOKEN_MAX || new.token.contains('\0') {
+            return Err(Fail::bad("a volume's token is at most 64 bytes"));
+        }
+        match self.exports.volumes.find(name) {
+            // Its answer was lost.
+            Some(volume) if volume.token == new.token => return self.volume_info(&volume),
+            Some(_) => {
+                return Err(
+                    Fail::busy(format!("there is a volume named {name} already")).hint(format!(
+                        "choose another name, or `pocker volume rm {name}` first"
+                    )),
+                );
+            }
+            None => {}
+        }
+        let base = new.base.as_deref().map(digest).transpose()?;
+        self.exports
+            .volumes
+            .create(name, &new.token, base, clock::now())
+            .map_err(|e| Fail::internal(format!("cannot make volume {name}"), &e))?;
+        self.volume_info(&self.known_volume(name)?)
+    }
+
+    pub fn remove_volume(&self, name: &str) -> Outcome<()> {
+        let _one = self.change.lock();
+        let volume = self.known_volume(name)?;
+        self.reap();
+        if let Some(user) = self.users_of(name)?.first() {
+            return Err(
+                Fail::busy(format!("volume {name} is in use by {}", user.who))
+                    .hint(user.end.clone()),
+            );
+        }
+        let gone = self.exports.volumes.remove(volume.id);
+        gone.map_err(|e| Fail::internal(format!("cannot remove volume {name}"), &e))
+    }
+
+    pub fn volumes(&self) -> Outcome<Vec<VolumeInfo>> {
+        let mut all = self.exports.volumes.list();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.iter().map(|volume| self.volume_info(volume)).collect()
+    }
+
+    fn volume_info(&self, volume: &Volume) -> Outcome<VolumeInfo> {
+        let own = self.exports.volumes.tree(volume.id).and_then(|t| t.own());
+        let (files, bytes) =
+            own.map_err(|e| Fail::internal(format!("cannot read volume {}", volume.name), &e))?;
+        let users = self.users_of(&volume.name)?;
+        Ok(VolumeInfo {
+            name: volume.name.clone(),
+            created: volume.created.secs,
+            base: volume.base.map(|base| base.to_string()),
+            files,
+            bytes,
+            used_by: users.into_iter().map(|user| user.who).collect(),
+        })
+    }
+
+    /// The export; where a target is given it is recorded at once, so that of two who ask
+    /// one is told of the other.
+    pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Outcome<Export> {
+        self.reap();
+        let _one = self.change.lock();
+        let export = self.volume_for(name, how.read_only)?;
+        if let Some(target) = &how.target {
+            let mount = MountRecord {
+                target: target.clone(),
+                what: format!("volume {name}"),
+                tree: None,
+                volume: Some(VolumeUse {
+                    name: name.to_string(),
+                    read_only: how.read_only,
+                }),
+            };
+            docs::save(&self.store, &mount)
+                .map_err(|e| Fail::internal("cannot record the mount", &e))?;
+        }
+        Ok(export)
+    }
+}
