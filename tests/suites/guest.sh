@@ -30,7 +30,7 @@ work() {
 
   # Close-to-open: what is closed before a meeting is there after it.
   for n in 1 2; do
-    for ((f = 0; f < 20; f++)); do head -c $((f * 997 + n)) /dev/urandom >"$dir/files$role/$f"; done
+    for ((f = 0; f < 12; f++)); do head -c $((f * 997 + n)) /dev/urandom >"$dir/files$role/$f"; done
     (cd "$dir/files$role" && sha256sum ? ??) >"$dir/sums$role"
     meet "files are written"
     (cd "$dir/files$other" && sha256sum --quiet -c "$dir/sums$other") || failed "turn $n: the other's files"
@@ -50,29 +50,29 @@ work() {
   [ "$(awk '{ printf "%s%s ", $1, $4 }' "$dir/turns")" = "11 22 31 42 51 62 " ] || failed "in turns: $(cat "$dir/turns")"
 
   # A race for names: each is moved by one of the two, and none is lost.
-  [ $role = 2 ] || for ((n = 0; n < 50; n++)); do echo "$n" >"$dir/race/$n"; done
+  [ $role = 2 ] || for ((n = 0; n < 30; n++)); do echo "$n" >"$dir/race/$n"; done
   meet "names to race for"
   won=0
-  for ((n = 0; n < 50; n++)); do
+  for ((n = 0; n < 30; n++)); do
     if mv -T "$dir/race/$n" "$dir/won$role/$n" 2>/dev/null; then won=$((won + 1)); fi
   done
   meet "raced"
   [ "$(ls "$dir/won$role" | wc -l)" = $won ] || failed "won $won names, and there are $(ls "$dir/won$role" | wc -l)"
-  [ "$(ls "$dir/won1" "$dir/won2" | grep -c '^[0-9]')" = 50 ] && [ "$(ls -A "$dir/race" | wc -l)" = 0 ] || failed "a name was lost or doubled"
-  [ "$(ls "$dir/won1" "$dir/won2" | grep '^[0-9]' | sort -u | wc -l)" = 50 ] || failed "a name is in both"
+  [ "$(ls "$dir/won1" "$dir/won2" | grep -c '^[0-9]')" = 30 ] && [ "$(ls -A "$dir/race" | wc -l)" = 0 ] || failed "a name was lost or doubled"
+  [ "$(ls "$dir/won1" "$dir/won2" | grep '^[0-9]' | sort -u | wc -l)" = 30 ] || failed "a name is in both"
   # A race to make them: O_EXCL tells one that it did.
   won=0
-  for ((n = 0; n < 50; n++)); do
+  for ((n = 0; n < 30; n++)); do
     if (set -C; : >"$dir/race/$n") 2>/dev/null; then won=$((won + 1)); fi
   done
   echo $won >"$dir/made$role"
   meet "made"
-  [ $(($(cat "$dir/made1") + $(cat "$dir/made2"))) = 50 ] || failed "of 50 names $(cat "$dir/made1") and $(cat "$dir/made2") were made"
-  echo "figure $kind: guest $role made $won of 50 names in the race"
+  [ $(($(cat "$dir/made1") + $(cat "$dir/made2"))) = 30 ] || failed "of 30 names $(cat "$dir/made1") and $(cat "$dir/made2") were made"
+  echo "figure $kind: guest $role made $won of 30 names in the race"
 
   # One removes a directory's names while the other reads it.
   if [ $role = 1 ]; then
-    $names make "$dir/many" 1000
+    $names make "$dir/many" 400
     meet "a large directory"
     find "$dir/many" -name 'name*' -delete
     : >"$dir/stop"

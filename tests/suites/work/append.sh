@@ -6,7 +6,7 @@
 #   - of a file that both append to at once records may be lost, but each that is there is whole.
 . "$(dirname "$0")/lib.sh"
 lines=500 turns=20
-case ${WORK_PLACE:-} in kernel-*) lines=200 turns=10 ;; esac
+case ${WORK_PLACE:-} in kernel-*) lines=100 turns=10 ;; esac
 [ -z "${WORK_LONG:-}" ] || { lines=$((lines * 20)) turns=$((turns * 5)); }
 
 # append FILE MARK: each line is a write of its own, 64 bytes long.

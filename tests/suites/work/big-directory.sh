@@ -2,7 +2,7 @@
 # A directory of 65 536 names: made, listed, looked up, renamed in, emptied.
 . "$(dirname "$0")/lib.sh"
 count=2048
-case ${WORK_PLACE:-} in fuse-tree) count=16384 ;; esac
+case ${WORK_PLACE:-} in kernel-*) count=512 ;; fuse-tree) count=16384 ;; esac
 [ -z "${WORK_LONG:-}" ] || count=65536
 began=$(date +%s.%N)
 for at in "$WORK_DIR" "$WORK_LOCAL"; do "$python" "$here/names.py" make "$at/big" $count; done

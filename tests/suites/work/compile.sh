@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A compile: make and gcc, from nothing and after changes; cargo too where it is there.
 . "$(dirname "$0")/lib.sh"
-parts=8
+parts=6
 case ${WORK_PLACE:-} in fuse-tree) parts=30 ;; esac
 [ -z "${WORK_LONG:-}" ] || parts=60
 

@@ -3,7 +3,7 @@
 # reader sees no name twice, sees all that stay, and ends.
 . "$(dirname "$0")/lib.sh"
 count=2000
-case ${WORK_PLACE:-} in fuse-tree) count=10000 ;; esac
+case ${WORK_PLACE:-} in kernel-*) count=500 ;; fuse-tree) count=10000 ;; esac
 [ -z "${WORK_LONG:-}" ] || count=100000
 case ${WORK_PLACE:-} in kernel-*) [ -z "${WORK_LONG:-}" ] || count=30000 ;; esac
 

@@ -2,7 +2,10 @@
 # sqlite3 with each kind of journal: the same statements, a writer killed in mid-transaction, two
 # writers at once, and the server killed under one that commits.
 . "$(dirname "$0")/lib.sh"
-for journal in delete truncate persist wal; do
+journals=(delete truncate persist wal)
+# The guest is emulated: the two that differ most.
+case ${WORK_PLACE:-} in kernel-*) [ -n "${WORK_LONG:-}" ] || journals=(delete wal) ;; esac
+for journal in "${journals[@]}"; do
   "$python" "$here/sqlite.py" work "$WORK_DIR/$journal.db" $journal
   "$python" "$here/sqlite.py" work "$WORK_LOCAL/$journal.db" $journal
   sqlite3 "$WORK_DIR/$journal.db" .dump >"$WORK_LOCAL/mount.sql"
