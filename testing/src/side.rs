@@ -175,8 +175,8 @@ impl<'a> Together<'a> {
             let seen = side.look(&self.model);
             let what = format!("{}, {when}", side.name());
             let (ours, theirs): (Vec<_>, Vec<_>) = (
-                seen.keys().map(shown).collect(),
-                paths.keys().map(shown).collect(),
+                seen.keys().map(|p| shown(p)).collect(),
+                paths.keys().map(|p| shown(p)).collect(),
             );
             assert_eq!(ours, theirs, "{what}: names, then what is right");
             let mut numbers = HashMap::new();
@@ -205,7 +205,7 @@ impl<'a> Together<'a> {
     }
 }
 
-fn shown(path: &Vec<u8>) -> String {
+fn shown(path: &[u8]) -> String {
     path.escape_ascii().to_string()
 }
 
