@@ -171,6 +171,7 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             target: "/g".into(),
             read_only: false,
         }],
+        volumes: Vec::new(),
     };
     server.ask("a run", |c| c.new_run(&new))
 }
