@@ -17,6 +17,7 @@ pub mod object;
 mod objects;
 mod patience;
 mod pins;
+mod places;
 mod sealed;
 mod store;
 mod sys;

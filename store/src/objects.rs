@@ -4,28 +4,18 @@ use crate::cache::Cache;
 use crate::error::StoreError;
 use crate::index::Index;
 use crate::object::{DirObject, Malformed, Page, SnapshotData, digest_of};
-use crate::types::{Digest, Node};
+use crate::places::Places;
+use crate::types::Digest;
 use std::sync::Arc;
 
 /// Bytes of decoded pages and indexes in memory: those of a million nodes, with some 100 bytes
 /// each, so that calls on such a tree cost what they cost on a small one.
 const OBJECT_BYTES: usize = 128 << 20;
-/// Nodes whose place is remembered, with about 120 bytes each.
-const PLACES: usize = 65_536;
-
-/// Where the entry of a node stands.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    pub page: Digest,
-    pub slot: u32,
-    pub parent: Node,
-}
 
 pub(crate) struct Objects {
     index: Arc<Index>,
     dirs: Cache<Digest, DirObject>,
-    /// By snapshot ordinal and node.
-    pub places: Cache<(u32, Node), Place>,
+    pub places: Places,
 }
 
 impl Objects {
@@ -33,7 +23,7 @@ impl Objects {
         Objects {
             index,
             dirs: Cache::new(OBJECT_BYTES),
-            places: Cache::new(PLACES),
+            places: Places::default(),
         }
     }
 

@@ -13,7 +13,8 @@ use crate::object::{
     Body, BodyRef, Counts, DirObject, Entry, EntryRef, Groups, Malformed, Meta, Page, SnapshotData,
     synthetic_page,
 };
-use crate::objects::{Objects, Place};
+use crate::objects::Objects;
+use crate::places::Place;
 use crate::types::{Attr, Digest, Errno, Kind, Node, ROOT, Rdev};
 use std::sync::Arc;
 
@@ -120,15 +121,55 @@ impl SealedTree {
         if n == 0 || n > self.last_number() {
             return Err(Errno::Stale);
         }
-        if let Some(place) = self.objects.places.get(&(self.ordinal, n)) {
-            let page = self.objects.page(&place.page).map_err(StoreError::log)?;
-            let entry = BaseEntry::new(page, place.slot);
-            return Ok(BaseNode {
-                entry,
-                parent: place.parent,
-            });
+        let mut at = match self.objects.places.find(self.ordinal, n) {
+            Some(place) => (self.page_at(&place)?, place),
+            None => self.page_towards(n, &self.root_node().entry, ROOT, None)?,
+        };
+        // Each turn goes one level down, and each level has fewer nodes than the one above.
+        loop {
+            let (page, place) = at;
+            let slot = page
+                .slot_of(n - place.first)
+                .ok_or_else(|| self.damaged(&place.page))?;
+            let child = place.first + page.nodes_before(slot);
+            let entry = BaseEntry::new(page, slot as u32);
+            if child == n {
+                let parent = place.dir;
+                return Ok(BaseNode { entry, parent });
+            }
+            at = self.page_towards(n, &entry, child, Some(place.first))?;
         }
-        self.descend(n)
+    }
+
+    fn page_at(&self, place: &Place) -> Result<Arc<Page>, Errno> {
+        self.objects.page(&place.page).map_err(StoreError::log)
+    }
+
+    /// The page in or below which `n` is, of the directory `dir`, which has this entry on the
+    /// page that begins with `up`.
+    fn page_towards(
+        &self,
+        n: Node,
+        entry: &BaseEntry,
+        dir: Node,
+        up: Option<Node>,
+    ) -> Result<(Arc<Page>, Place), Errno> {
+        let object = self.object(entry)?;
+        let span = self.span_of_node(&object, entry, n - dir - 1)?;
+        let nodes = span.page.counts().nodes;
+        let first = dir + 1 + span.nodes_before;
+        if n < first || n - first >= nodes {
+            return Err(self.damaged(&span.digest));
+        }
+        let place = Place {
+            first,
+            last: first + (nodes - 1),
+            page: span.digest,
+            dir,
+            up,
+        };
+        self.objects.places.add(self.ordinal, place);
+        Ok((span.page, place))
     }
 
     fn root_node(&self) -> BaseNode {
@@ -136,37 +177,6 @@ impl SealedTree {
             entry: BaseEntry::new(self.root.clone(), 0),
             parent: ROOT,
         }
-    }
-
-    fn descend(&self, n: Node) -> Result<BaseNode, Errno> {
-        let (mut dir, mut at) = (self.root_node(), ROOT);
-        // Each turn goes one level down, and each level has fewer nodes than the one above.
-        loop {
-            let object = self.object(&dir.entry)?;
-            let span = self.span_of_node(&object, &dir.entry, n - at - 1)?;
-            let before = n - at - 1 - span.nodes_before;
-            let slot = span
-                .page
-                .slot_of(before)
-                .ok_or_else(|| self.damaged(&span.digest))?;
-            let child = at + 1 + span.nodes_before + span.page.nodes_before(slot);
-            let entry = BaseEntry::new(span.page, slot as u32);
-            if child == n {
-                self.remember(n, span.digest, slot, at);
-                return Ok(BaseNode { entry, parent: at });
-            }
-            dir = BaseNode { entry, parent: at };
-            at = child;
-        }
-    }
-
-    fn remember(&self, n: Node, page: Digest, slot: usize, parent: Node) {
-        let place = Place {
-            page,
-            slot: slot as u32,
-            parent,
-        };
-        self.objects.places.put((self.ordinal, n), place, 1);
     }
 
     fn damaged(&self, digest: &Digest) -> Errno {
@@ -242,9 +252,7 @@ impl SealedTree {
         let Ok(slot) = span.page.find(name) else {
             return Ok(None);
         };
-        let child = self.child_at(dir, &span, slot);
-        self.remember(child.place, span.digest, slot, dir);
-        Ok(Some(child))
+        Ok(Some(self.child_at(dir, &span, slot)))
     }
 
     fn child_at(&self, dir: Node, span: &Span, slot: usize) -> BaseChild {
