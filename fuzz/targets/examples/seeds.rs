@@ -344,12 +344,12 @@ fn by_hand() -> Result<()> {
     put(
         "records",
         "longest",
-        &stream(0, u16::MAX, &[LAST | (1 << 20) + 4096]),
+        &stream(0, u16::MAX, &[LAST | ((1 << 20) + 4096)]),
     )?;
     put(
         "records",
         "too-long",
-        &stream(0, 9, &[LAST | (1 << 20) + 4097]),
+        &stream(0, 9, &[LAST | ((1 << 20) + 4097)]),
     )?;
     put("records", "endless-zeros", &stream(2, 4000, &[4, 1]))?;
     put(

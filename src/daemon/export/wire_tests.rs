@@ -254,7 +254,7 @@ fn names_that_no_file_system_may_see_are_refused() {
             (b"a/b", nfsstat3::NFS3ERR_ACCES),
             (b"a\0b", nfsstat3::NFS3ERR_ACCES),
             (b"", nfsstat3::NFS3ERR_ACCES),
-            (b".", nfsstat3::NFS3ERR_INVAL),
+            (b".", nfsstat3::NFS3ERR_EXIST),
             (b"..", nfsstat3::NFS3ERR_EXIST),
         ] {
             assert_eq!(
