@@ -1,6 +1,7 @@
 mod counters;
 mod data;
 mod dirs;
+mod journals;
 mod large;
 mod many;
 mod perms;

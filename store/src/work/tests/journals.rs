@@ -1,0 +1,63 @@
+//! What a crash of the machine leaves of a volume's journal, which keeps any part of what was
+//! not synced: frames behind a lost one do not count, in its file and in the next.
+
+use super::super::journal::{Journal, Mark};
+use super::super::rows::Row;
+use super::*;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+fn row(reserved: Node) -> Row {
+    Row::Reserved { tree: 1, reserved }
+}
+
+fn open(dir: &Path, applied: Mark) -> (Journal, Vec<Row>) {
+    Journal::open(dir, Durability::Disk, applied).unwrap()
+}
+
+/// The frame at `at` did not reach the disk.
+fn lose(dir: &Path, file: usize, at: u64) {
+    let path = dir.join(format!("volumes.journal.{file}"));
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0xa5; 12], at).unwrap();
+}
+
+#[test]
+fn what_stood_behind_a_lost_frame_never_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, rows) = open(dir.path(), Mark::default());
+    assert_eq!(rows, []);
+    let begin = journal.mark();
+    journal.append(&[row(1)]).unwrap();
+    journal.append(&[row(2)]).unwrap();
+    drop(journal);
+    lose(dir.path(), 0, begin.offset);
+    let (mut journal, rows) = open(dir.path(), begin);
+    assert_eq!(rows, []);
+    // As long as the lost one: the second would stand right behind it.
+    journal.append(&[row(3)]).unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), begin).1, [row(3)]);
+}
+
+#[test]
+fn a_file_counts_only_behind_the_end_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), Mark::default());
+    journal.turn_after(40);
+    journal.append(&[row(1)]).unwrap();
+    let applied = journal.mark();
+    // Appended while the database took the first.
+    journal.append(&[row(2)]).unwrap();
+    journal.applied(applied).unwrap();
+    assert!(journal.mark().generation > applied.generation, "it turned");
+    journal.append(&[row(3)]).unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), applied).1, [row(2), row(3)]);
+    lose(dir.path(), 0, applied.offset);
+    let (mut journal, rows) = open(dir.path(), applied);
+    assert_eq!(rows, [], "what the third was made on is lost");
+    journal.append(&[row(4)]).unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), applied).1, [row(4)]);
+}
