@@ -146,11 +146,10 @@ mod tests {
         let (mut others, mut cut) = (Vec::new(), 0);
         for other in [2, 3, 2, 3, 2, 3] {
             others.extend(guests.admit(&from(other)));
-            cut = greedy
+            cut += greedy
                 .iter_mut()
                 .filter_map(|g| g.1.try_recv().ok())
-                .count()
-                + cut;
+                .count();
         }
         // 8 are shared as 3, 3 and 2 at the evenest, and nobody takes from who has no more.
         assert_eq!((others.len(), cut), (5, 5));
