@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Step;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn seal(bench: &Bench, tree: &WorkTree) -> Sealed {
     bench
@@ -154,16 +155,21 @@ fn the_cost_follows_the_changes() {
 fn mutations_beside_a_seal_are_in_it_or_stale() {
     let bench = Bench::new();
     let tree = bench.empty();
+    // A listing would chase names that are made as fast as it reads.
+    let count = AtomicUsize::new(0);
     let done = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4)
             .map(|t| {
-                let tree = &tree;
+                let (tree, count) = (&tree, &count);
                 scope.spawn(move || {
                     let mut made = Vec::new();
                     for i in 0.. {
                         let name = format!("{t}-{i}").into_bytes();
                         match tree.create(&root(5), ROOT, &name, Create::Guarded, &mode(0o644)) {
-                            Ok(_) => made.push(name),
+                            Ok(_) => {
+                                made.push(name);
+                                count.fetch_add(1, Ordering::Relaxed);
+                            }
                             Err(e) => {
                                 assert_eq!(e, Errno::Stale);
                                 return made;
@@ -174,7 +180,7 @@ fn mutations_beside_a_seal_are_in_it_or_stale() {
                 })
             })
             .collect();
-        while tree.names(ROOT).len() < 50 {
+        while count.load(Ordering::Relaxed) < 50 {
             std::thread::yield_now();
         }
         let sealed = seal(&bench, &tree);
