@@ -4,8 +4,11 @@ mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pocker::control::ClientError;
+use pocker::control::api::{MountVolume, NewVolume};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use support::server::Server;
 use support::{Done, World, until, wait};
 
 fn world() -> World {
@@ -217,6 +220,14 @@ fn what_is_wrong_is_said_and_nothing_is_changed() {
     run("data:/proc", &["the sandbox's own"]);
     said(&["run", "-v", "data:/x", "none"], &["no pocker named none"]);
     said(
+        &["volume", "create", "Data"],
+        &["`Data` cannot be a name", "write data"],
+    );
+    said(
+        &["mount", "--volume", "data"],
+        &["say where to mount it", "pocker mount --volume data DIR"],
+    );
+    said(
         &["mount", "--volume", "none", "/mnt"],
         &["no volume named none"],
     );
@@ -227,6 +238,103 @@ fn what_is_wrong_is_said_and_nothing_is_changed() {
     // The mounts that failed do not have it.
     w.pocker(&["volume", "rm", "data"]).ok();
     assert_eq!(w.pocker(&["volume", "ls"]).ok().out, "");
+}
+
+/// However many mount a volume at once, one of them may write to it.
+#[test]
+fn of_those_who_mount_at_once_one_writes() {
+    let w = world();
+    w.pocker(&["volume", "create", "data"]).ok();
+    let dirs: Vec<String> = (0..6)
+        .map(|n| {
+            let dir = w.path(&format!("mnt{n}"));
+            std::fs::create_dir(&dir).expect("mkdir");
+            dir.display().to_string()
+        })
+        .collect();
+    for _ in 0..4 {
+        let all: Vec<Child> = dirs
+            .iter()
+            .map(|dir| w.start(&["mount", "--volume", "data", dir]))
+            .collect();
+        let done: Vec<Done> = all.into_iter().map(wait).collect();
+        let mut mounted = dirs.iter().zip(done).filter_map(|(dir, done)| {
+            if done.status == 0 {
+                return Some(dir);
+            }
+            done.fails(&["volume data is in use by the mount on", "hint: "]);
+            None
+        });
+        let first = mounted.next().expect("one of them has it");
+        assert_eq!(mounted.next(), None, "as well as {first}");
+        w.pocker(&["umount", first]).ok();
+    }
+}
+
+/// Who is about to mount a volume has it, until it is gone without having mounted it.
+#[test]
+fn who_is_about_to_mount_has_the_volume_while_it_lives() {
+    let s = Server::start();
+    let new = NewVolume {
+        base: None,
+        token: "t".to_owned(),
+    };
+    s.ask(|c| c.new_volume("data", &new)).expect("a volume");
+    // Ends with this process, whatever becomes of the test.
+    let mut maker = Command::new("cat");
+    maker.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut maker = maker.spawn().expect("cat");
+    let ask = |target: &str, pid| {
+        let how = MountVolume {
+            target: Some(target.to_owned()),
+            pid,
+            read_only: false,
+        };
+        s.ask(|c| c.mount_volume("data", &how))
+    };
+    ask("/nowhere/a", maker.id()).expect("it is free");
+    // Its answer was lost.
+    ask("/nowhere/a", maker.id()).expect("it is the same one");
+    let refused = |target: &str| match ask(target, std::process::id()) {
+        Err(ClientError::Api(e)) => e.to_string(),
+        Err(e) => panic!("{e}"),
+        Ok(_) => panic!("two have it"),
+    };
+    assert!(refused("/nowhere/b").contains("in use by the mount on /nowhere/a"));
+    // Collecting looks at what is mounted, and another server at what the first one knew.
+    s.ask(|c| c.gc(false)).expect("gc");
+    s.restart();
+    assert!(refused("/nowhere/b").contains("in use by the mount on /nowhere/a"));
+    assert!(s.ask(|c| c.remove_volume("data")).is_err());
+    let _ = maker.kill();
+    maker.wait().expect("waited for");
+    ask("/nowhere/b", std::process::id()).expect("nobody has it");
+    let mut other = MountVolume {
+        target: Some("/nowhere/b".to_owned()),
+        pid: 1,
+        read_only: true,
+    };
+    let taken = s.ask(|c| c.mount_volume("data", &other));
+    assert!(taken.is_err(), "somebody is about to mount there");
+    other.target = None;
+    s.ask(|c| c.mount_volume("data", &other)).expect("read");
+}
+
+/// umount(8) tells the server nothing.
+#[test]
+fn a_volume_that_others_unmounted_is_free_at_once() {
+    let w = world();
+    w.pocker(&["volume", "create", "data"]).ok();
+    std::fs::create_dir(w.path("mnt")).expect("mkdir");
+    let mnt = w.path("mnt").display().to_string();
+    w.pocker(&["mount", "--volume", "data", &mnt]).ok();
+    let umount = Command::new("umount").arg(&mnt).status().expect("umount");
+    assert!(umount.success());
+    sh(&w, "data:/data", "true").ok();
+    w.pocker(&["mount", "--volume", "data", &mnt]).ok();
+    let umount = Command::new("umount").arg(&mnt).status().expect("umount");
+    assert!(umount.success());
+    w.pocker(&["volume", "rm", "data"]).ok();
 }
 
 /// A server as on a machine that has just booted: `boot_id` says another boot.

@@ -274,11 +274,12 @@ pub struct VolumeInfo {
     pub used_by: Vec<String>,
 }
 
-/// `POST /v1/volumes/{name}/mount`: where to mount it; recorded as a mount on `target`
-/// where one is given.
+/// `POST /v1/volumes/{name}/mount`: where to mount it. Where a `target` is given, process
+/// `pid` has the volume from here on: it mounts it there and says so ([`MountRecord`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MountVolume {
     pub target: Option<String>,
+    pub pid: u32,
     pub read_only: bool,
 }
 

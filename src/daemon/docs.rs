@@ -63,6 +63,17 @@ impl RunDoc {
     }
 }
 
+/// A [`MountRecord`], from before it is mounted on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MountDoc {
+    #[serde(flatten)]
+    pub record: MountRecord,
+    /// Who is about to mount it: what is not mounted yet counts while that one lives. What
+    /// is mounted has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Owner>,
+}
+
 /// A kind of document: where it is kept and under which id.
 pub trait Doc: Serialize + DeserializeOwned {
     const KIND: &'static str;
@@ -87,6 +98,13 @@ impl Doc for MountRecord {
     const KIND: &'static str = "mount";
     fn key(&self) -> Vec<u8> {
         self.target.as_bytes().to_vec()
+    }
+}
+
+impl Doc for MountDoc {
+    const KIND: &'static str = MountRecord::KIND;
+    fn key(&self) -> Vec<u8> {
+        self.record.key()
     }
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod ingest;
 mod listen;
 mod look;
+mod mounts;
 mod runs;
 mod serve;
 mod state;

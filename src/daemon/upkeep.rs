@@ -70,19 +70,6 @@ impl Daemon {
         })
     }
 
-    /// A mount is gone: forgets it, and drops the clone it showed.
-    pub fn forget_mount(&self, target: &str) -> Outcome<()> {
-        let fail =
-            |e: &(dyn std::error::Error + 'static)| Fail::internal("cannot forget the mount", e);
-        let found =
-            docs::get::<MountRecord>(&self.store, target.as_bytes()).map_err(|e| fail(&e))?;
-        let Some(mount) = found else { return Ok(()) };
-        if let Some(tree) = mount.tree {
-            self.forget_tree(tree);
-        }
-        docs::delete(&self.store, &mount).map_err(|e| fail(&e))
-    }
-
     /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
     pub fn reap(&self) {
         self.reap_runs();
@@ -98,12 +85,8 @@ impl Daemon {
                 self.forget_tree(tree.id);
             }
         }
-        let Ok(mounted) = sys::mounted() else { return };
-        for mount in docs::all::<MountRecord>(&self.store).unwrap_or_default() {
-            if !mounted.iter().any(|m| m == mount.target.as_bytes()) {
-                let _ = self.forget_mount(&mount.target);
-            }
-        }
+        let _one = self.change.lock();
+        self.reap_mounts();
     }
 
     /// Whether nothing needs this server: no mount but the browse view, no run, no
@@ -182,7 +165,7 @@ impl Daemon {
             match here.try_for_each(|_| sys::unmount(&mount.target)) {
                 Ok(()) => {
                     stopped.mounts.push(mount.target.clone());
-                    let _ = self.forget_mount(&mount.target);
+                    let _ = self.remove_mount(&mount.target);
                 }
                 Err(e) => stopped.left.push(format!("{}: {}", mount.target, e.desc())),
             }

@@ -58,6 +58,7 @@ impl Daemon {
     /// `change` is held.
     pub fn volume_for(&self, name: &str, read_only: bool) -> Outcome<Export> {
         let volume = self.known_volume(name)?;
+        self.reap_mounts();
         if !read_only {
             self.reap_runs();
             let writer = self
@@ -67,7 +68,7 @@ impl Daemon {
             if let Some(user) = writer {
                 return Err(
                     Fail::busy(format!("volume {name} is in use by {}", user.who)).hint(format!(
-                        "{}, or take it read-only ({name}:PATH:ro)",
+                        "{}, or take it read-only, with `:ro` at the end",
                         user.end
                     )),
                 );
@@ -118,7 +119,7 @@ impl Daemon {
     pub fn remove_volume(&self, name: &str) -> Outcome<()> {
         let _one = self.change.lock();
         let volume = self.known_volume(name)?;
-        self.reap();
+        self.reap_mounts();
         if let Some(user) = self.users_of(name)?.first() {
             return Err(
                 Fail::busy(format!("volume {name} is in use by {}", user.who))
@@ -150,14 +151,16 @@ impl Daemon {
         })
     }
 
-    /// The export; where a target is given it is recorded at once, so that of two who ask
-    /// one is told of the other.
+    /// The export. Where a target is given its maker has the volume at once, so that of two
+    /// who ask one is told of the other.
     pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Outcome<Export> {
-        self.reap();
         let _one = self.change.lock();
+        if let Some(target) = &how.target {
+            self.retry_mount(target, how.pid)?;
+        }
         let export = self.volume_for(name, how.read_only)?;
         if let Some(target) = &how.target {
-            let mount = MountRecord {
+            let record = MountRecord {
                 target: target.clone(),
                 what: format!("volume {name}"),
                 tree: None,
@@ -166,8 +169,7 @@ impl Daemon {
                     read_only: how.read_only,
                 }),
             };
-            docs::save(&self.store, &mount)
-                .map_err(|e| Fail::internal("cannot record the mount", &e))?;
+            self.begin_mount(record, how.pid)?;
         }
         Ok(export)
     }

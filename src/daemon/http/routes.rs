@@ -236,14 +236,11 @@ async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
 }
 
 async fn add_mount(State(d): Shared, Json(mount): Json<MountRecord>) -> Outcome<Json<()>> {
-    blocking(d, move |d| {
-        docs::save(&d.store, &mount).map_err(|e| Fail::internal("cannot record the mount", &e))
-    })
-    .await
+    blocking(d, move |d| d.add_mount(&mount)).await
 }
 
 async fn remove_mount(State(d): Shared, Json(target): Json<String>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.forget_mount(&target)).await
+    blocking(d, move |d| d.remove_mount(&target)).await
 }
 
 async fn file_of(
