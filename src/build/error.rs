@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("`{name}` cannot name a pocker: {why}")]
+    #[error("`{name}` cannot be a name: {why}")]
     Name {
         name: String,
         why: &'static str,

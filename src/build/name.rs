@@ -1,4 +1,4 @@
-//! What may name a pocker.
+//! What may name a pocker or a volume.
 
 use super::BuildError;
 
@@ -22,10 +22,9 @@ pub fn validate(name: &str, reserved: &[String]) -> Result<(), BuildError> {
         return refuse("it is longer than 64 bytes", None);
     }
     if name.contains('/') {
-        return refuse(
-            "it has a `/`",
-            Some("the context comes after the name: pocker create NAME CONTEXT".to_owned()),
-        );
+        let context = "the context comes after the name: pocker create NAME CONTEXT";
+        let hint = (!reserved.is_empty()).then(|| context.to_owned());
+        return refuse("it has a `/`", hint);
     }
     if !name.bytes().all(legal) {
         let lower = name.to_ascii_lowercase();
@@ -47,7 +46,7 @@ pub fn validate(name: &str, reserved: &[String]) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The same without a command line's words: what the server insists on.
+/// The same without a command line's words: what the server insists on, and what names a volume.
 pub fn check(name: &str) -> Result<(), BuildError> {
     validate(name, &[])
 }
@@ -74,17 +73,17 @@ mod tests {
         })
         .collect();
         insta::assert_snapshot!(all, @r#"
-        `` cannot name a pocker: it is empty ()
-        `a/b` cannot name a pocker: it has a `/` (the context comes after the name: pocker create NAME CONTEXT)
-        `..` cannot name a pocker: it must start with a letter or digit ()
-        `a..b` cannot name a pocker: it has `..` ()
-        `-d` cannot name a pocker: it must start with a letter or digit ()
-        `.x` cannot name a pocker: it must start with a letter or digit ()
-        `Web` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only (write web)
-        `é` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only ()
-        `a b` cannot name a pocker: it may hold a-z, 0-9, `.`, `_` and `-` only ()
-        `run` cannot name a pocker: it is a command of pocker (call it my-run)
-        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot name a pocker: it is longer than 64 bytes ()
+        `` cannot be a name: it is empty ()
+        `a/b` cannot be a name: it has a `/` (the context comes after the name: pocker create NAME CONTEXT)
+        `..` cannot be a name: it must start with a letter or digit ()
+        `a..b` cannot be a name: it has `..` ()
+        `-d` cannot be a name: it must start with a letter or digit ()
+        `.x` cannot be a name: it must start with a letter or digit ()
+        `Web` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only (write web)
+        `é` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only ()
+        `a b` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only ()
+        `run` cannot be a name: it is a command of pocker (call it my-run)
+        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot be a name: it is longer than 64 bytes ()
         "#);
     }
 }

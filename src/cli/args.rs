@@ -200,7 +200,7 @@ pub struct Mount {
     #[arg(long, value_name = "NAME[:ro]", conflicts_with_all = ["rw", "dir"])]
     pub volume: Option<String>,
     /// A pocker, or one of its steps: NAME@2, NAME@step2, NAME@run, NAME@<key>
-    #[arg(value_name = "NAME[@STEP]", required_unless_present_all = ["volume", "print"])]
+    #[arg(value_name = "NAME[@STEP]", required_unless_present = "volume")]
     pub what: Option<String>,
     /// Where to mount
     #[arg(required_unless_present_any = ["print", "volume"])]

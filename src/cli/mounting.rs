@@ -245,6 +245,7 @@ fn mount_volume(
     let ask = |target: Option<&str>| {
         let how = MountVolume {
             target: target.map(str::to_string),
+            pid: std::process::id(),
             read_only,
         };
         client.mount_volume(name, &how).map_err(volume::refused)
@@ -253,7 +254,8 @@ fn mount_volume(
         return text::out(&instructions(&client.status()?, &ask(None)?));
     }
     let Some(dir) = &args.what else {
-        return Err(CliError::usage("say where to mount it"));
+        return Err(CliError::usage("say where to mount it")
+            .hint(format!("pocker mount --volume {volume} DIR")));
     };
     let dir = mount_point(Path::new(dir))?;
     let record = MountRecord {
