@@ -26,7 +26,7 @@ pub(super) type Key = (u64, Node);
 pub(super) struct Area {
     /// `staging/` of the store.
     dir: PathBuf,
-    store: Arc<crate::Store>,
+    pub(super) store: Arc<crate::Store>,
     open: Mutex<LruCache<Key, Arc<File>>>,
     /// The file system has refused once to share blocks; it would each time.
     no_reflink: AtomicBool,
@@ -62,8 +62,19 @@ impl Area {
     }
 
     /// The bytes and size of `file`, and where `name` is set its name too, are on disk when
-    /// this returns.
+    /// this returns. Where that fails the write verifier has moved: whatever call it was for,
+    /// the kernel may have dropped what others wrote to the file, and tells of it once.
     pub fn sync(&self, key: Key, file: &File, name: bool) -> Result<(), Errno> {
+        let done = self.sync_file(key, file, name);
+        if done.is_err()
+            && let Err(e) = self.store.bump_error_epoch()
+        {
+            tracing::error!("cannot move the write verifier after a failed sync: {e}");
+        }
+        done
+    }
+
+    fn sync_file(&self, key: Key, file: &File, name: bool) -> Result<(), Errno> {
         self.syncs.files.fetch_add(1, Ordering::Relaxed);
         let path = self.path(key);
         let done = self.syncs.sync(&path, || file.sync_data());

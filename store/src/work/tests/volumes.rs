@@ -393,6 +393,36 @@ fn a_files_failed_sync_is_told() {
     assert!(bench.works().sync_stats().files > files);
 }
 
+/// Whatever a file was synced for: when that fails the verifier moves, as the kernel may have
+/// dropped what an UNSTABLE write was answered for and the next COMMIT would hear nothing of it.
+#[test]
+fn a_files_failed_sync_moves_the_write_verifier() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let f = tree.file(ROOT, b"f", b"");
+    tree.write(&root(5), f, 0, &[1; 100_000]).unwrap();
+    tree.commit(f).unwrap();
+    let verifier = || tree.area.store.write_verifier();
+    let cut = SetAttr {
+        size: Some(60_000),
+        ..SetAttr::default()
+    };
+    let mut seen = vec![verifier()];
+    type Call<'a> = &'a dyn Fn() -> Result<Changed, Errno>;
+    let setattr: Call = &|| tree.setattr(&root(6), f, &cut, None);
+    let commit: Call = &|| tree.commit(f);
+    for call in [setattr, commit] {
+        tree.write(&root(5), f, 0, &[2; 1000]).unwrap();
+        assert_eq!(Some(&verifier()), seen.last());
+        bench.syncs.probe.broken.store(true, Ordering::Relaxed);
+        assert_eq!(call(), Err(Errno::Io));
+        assert!(!seen.contains(&verifier()));
+        seen.push(verifier());
+        tree.commit(f).unwrap();
+        assert_eq!(Some(&verifier()), seen.last());
+    }
+}
+
 /// A helper that died leaves files without a name; in a volume they would stay for ever.
 #[test]
 fn hidden_files_are_swept() {
