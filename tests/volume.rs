@@ -330,6 +330,11 @@ fn a_volume_that_others_unmounted_is_free_at_once() {
     w.pocker(&["mount", "--volume", "data", &mnt]).ok();
     let umount = Command::new("umount").arg(&mnt).status().expect("umount");
     assert!(umount.success());
+    let listed = w.pocker(&["volume", "ls"]).ok().out;
+    assert!(!listed.contains(&mnt), "{listed}");
+    w.pocker(&["mount", "--volume", "data", &mnt]).ok();
+    let umount = Command::new("umount").arg(&mnt).status().expect("umount");
+    assert!(umount.success());
     sh(&w, "data:/data", "true").ok();
     w.pocker(&["mount", "--volume", "data", &mnt]).ok();
     let umount = Command::new("umount").arg(&mnt).status().expect("umount");

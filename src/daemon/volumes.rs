@@ -131,6 +131,10 @@ impl Daemon {
     }
 
     pub fn volumes(&self) -> Outcome<Vec<VolumeInfo>> {
+        // A list waits for nobody.
+        if let Some(_one) = self.change.try_lock() {
+            self.reap_mounts();
+        }
         let mut all = self.exports.volumes.list();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all.iter().map(|volume| self.volume_info(volume)).collect()
