@@ -242,7 +242,16 @@ impl SealedTree {
 
     /// `None` where the directory has no such name.
     pub(crate) fn child(&self, dir: Node, name: &[u8]) -> Result<Option<BaseChild>, Errno> {
-        let base = self.base(dir)?;
+        self.child_of(dir, &self.base(dir)?, name)
+    }
+
+    /// As [`SealedTree::child`], for who has found the directory already.
+    pub(crate) fn child_of(
+        &self,
+        dir: Node,
+        base: &BaseNode,
+        name: &[u8],
+    ) -> Result<Option<BaseChild>, Errno> {
         let object = self.object(&base.entry)?;
         let page = match &object {
             DirObject::Page(_) => 0,

@@ -93,7 +93,7 @@ impl Tree for SealedTree {
             b"." => dir_attr,
             b".." => self.attr(base.parent)?,
             _ => {
-                let child = self.child(dir, name)?.ok_or(Errno::NoEnt)?;
+                let child = self.child_of(dir, &base, name)?.ok_or(Errno::NoEnt)?;
                 self.attr_of(child.node, &child.entry.view()?)?
             }
         };

@@ -3,7 +3,7 @@
 use super::clock::{bump, valid};
 use super::node::{Content, What};
 use super::perm;
-use super::staged::{Base, MAX_FILE, Staged};
+use super::staged::{MAX_FILE, Staged};
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
 use crate::blob::SMALL;
@@ -170,14 +170,14 @@ fn apply(tx: &mut Tx, who: &Creds, before: &Attr, new: &SetAttr) -> Result<(), E
         file.mode = perm::without_set_ids(who, file.mode, file.gid);
     }
     if chowned || written {
-        file.xattrs.retain(|(name, _)| name != CAPABILITY);
+        file.xattrs.remove(CAPABILITY);
     }
     (file.uid, file.gid) = (uid, gid);
     if let Some(mode) = new.mode.filter(|_| before.kind != Kind::Symlink) {
         file.mode = perm::settled_mode(who, mode, gid);
     }
     if let Some(atime) = new.atime {
-        file.atime = at(atime, now);
+        file.atime = at(atime, now).into();
     }
     if let Some(mtime) = mtime {
         file.set_mtime(mtime);
@@ -192,11 +192,12 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
     let key = (tx.tree, n);
     let content = match tx.st.content(n)? {
         // What stays of a small blob, or of a large one, fits the row.
-        Content::Blob { digest, size: base } if size.min(base) <= SMALL => {
+        Content::Blob(base) if size.min(base.size) <= SMALL => {
             let mut bytes = Vec::new();
-            let keep = size.min(base) as u32;
-            tx.area.read_blob(&digest, base, 0, keep, &mut bytes)?;
-            Content::Inline(bytes)
+            let keep = size.min(base.size) as u32;
+            tx.area
+                .read_blob(&base.digest, base.size, 0, keep, &mut bytes)?;
+            Content::Inline(bytes.into())
         }
         other => other,
     };
@@ -206,9 +207,10 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
             tx.sync(&staged);
             return Ok(());
         }
-        Content::Inline(mut bytes) if size <= SMALL => {
+        Content::Inline(bytes) if size <= SMALL => {
+            let mut bytes = bytes.into_vec();
             bytes.resize(size as usize, 0);
-            Content::Inline(bytes)
+            Content::Inline(bytes.into())
         }
         Content::Inline(bytes) => {
             let staged = Staged::with_bytes(tx.area, key, &bytes, time, time)?;
@@ -217,12 +219,12 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
             tx.sync(&staged);
             Content::Staged(staged)
         }
-        Content::Blob { size: base, .. } if size == base => {
-            tx.touch(n)?.mtime = time;
+        Content::Blob(base) if size == base.size => {
+            tx.touch(n)?.mtime = time.into();
             return Ok(());
         }
-        Content::Blob { digest, size: base } => {
-            let staged = Staged::over_blob(tx.area, key, Base { digest, size: base }, time, time)?;
+        Content::Blob(base) => {
+            let staged = Staged::over_blob(tx.area, key, *base, time, time)?;
             staged.truncate(tx.area, size, time, time)?;
             let staged = Arc::new(staged);
             tx.sync(&staged);
@@ -231,7 +233,7 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
     };
     tx.touch(n)?;
     tx.set_content(n, content)?;
-    tx.touch(n)?.mtime = time;
+    tx.touch(n)?.mtime = time.into();
     Ok(())
 }
 

@@ -14,29 +14,21 @@ pub(super) fn load(base: &SealedTree, n: Node) -> Result<Inode, Errno> {
         return Err(Errno::Stale);
     }
     let what = match view.body.to_body() {
-        Body::File { blob, size } => What::File(Content::Blob { digest: blob, size }),
-        Body::Dir { counts, .. } => What::Dir {
-            parent: found.parent,
-            next_seq: 0,
-            entries: counts.entries,
-        },
-        Body::Symlink(target) => What::Symlink(target),
+        Body::File { blob, size } => What::File(Content::blob(blob, size)),
+        Body::Dir { counts, .. } => What::dir(found.parent, counts.entries),
+        Body::Symlink(target) => What::Symlink(target.into()),
         Body::Fifo => What::Fifo,
         Body::Socket => What::Socket,
         Body::Char(r) => What::Char(r),
         Body::Block(r) => What::Block(r),
     };
+    let (owned, times) = (
+        (attr.mode, attr.uid, attr.gid),
+        [attr.atime, attr.mtime, attr.ctime],
+    );
     Ok(Inode {
-        mode: attr.mode,
-        uid: attr.uid,
-        gid: attr.gid,
-        nlink: attr.nlink,
-        atime: attr.atime,
-        mtime: attr.mtime,
-        ctime: attr.ctime,
-        xattrs: view.to_meta().xattrs,
-        verifier: None,
-        what,
+        xattrs: view.to_meta().xattrs.into(),
+        ..Inode::new(owned, attr.nlink, times, what)
     })
 }
 

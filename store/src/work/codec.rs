@@ -2,7 +2,7 @@
 //! variable parts. The first is private to one boot, the second has a format's number, so a
 //! row that does not decode is damage, answered with `Errno::Io`.
 
-use super::node::{Content, Node as Inode, What};
+use super::node::{Content, Dir, Few, Node as Inode, What};
 use super::staged::Base;
 use crate::object::Xattrs;
 use crate::types::{Attr, Changed, Digest, Errno, Kind, Rdev, Time, Wcc};
@@ -106,7 +106,7 @@ fn encode(n: &Inode, held: bool) -> Vec<u8> {
     e.u32(n.uid);
     e.u32(n.gid);
     e.u32(n.nlink);
-    e.time(n.atime);
+    e.time(n.atime.into());
     e.time(mtime);
     e.time(ctime);
     match n.verifier {
@@ -117,19 +117,15 @@ fn encode(n: &Inode, held: bool) -> Vec<u8> {
         }
     }
     e.u32(n.xattrs.len() as u32);
-    for (name, value) in &n.xattrs {
+    for (name, value) in n.xattrs.iter() {
         e.bytes(name);
         e.bytes(value);
     }
     match &n.what {
-        What::Dir {
-            parent,
-            next_seq,
-            entries,
-        } => {
-            e.u64(*parent);
-            e.u64(*next_seq);
-            e.u64(*entries);
+        What::Dir(dir) => {
+            e.u64(dir.parent);
+            e.u64(dir.next_seq);
+            e.u64(dir.entries);
         }
         What::File(content) => {
             if held {
@@ -149,10 +145,10 @@ const HELD: u8 = 9;
 
 fn encode_content(e: &mut Enc, content: &Content) {
     match content {
-        Content::Blob { digest, size } => {
+        Content::Blob(blob) => {
             e.u8(0);
-            e.0.extend_from_slice(&digest.0);
-            e.u64(*size);
+            e.0.extend_from_slice(&blob.digest.0);
+            e.u64(blob.size);
         }
         Content::Inline(_) => e.u8(1),
         Content::Staged(staged) => {
@@ -204,31 +200,33 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         uid: d.u32()?,
         gid: d.u32()?,
         nlink: d.u32()?,
-        atime: d.time()?,
-        mtime: d.time()?,
-        ctime: d.time()?,
+        atime: d.time()?.into(),
+        mtime: d.time()?.into(),
+        ctime: d.time()?.into(),
         verifier: match d.flag()? {
             false => None,
             true => Some(d.array()?),
         },
-        xattrs: Xattrs::new(),
+        xattrs: Few::default(),
         what: What::Fifo,
     };
+    let mut xattrs = Xattrs::new();
     for _ in 0..d.u32()? {
-        n.xattrs.push((d.bytes()?.to_vec(), d.bytes()?.to_vec()));
+        xattrs.push((d.bytes()?.to_vec(), d.bytes()?.to_vec()));
     }
+    n.xattrs = xattrs.into();
     let mut content = None;
     n.what = match kind {
-        k if k == Kind::Dir as u8 => What::Dir {
+        k if k == Kind::Dir as u8 => What::Dir(Box::new(Dir {
             parent: d.u64()?,
             next_seq: d.u64()?,
             entries: d.u64()?,
-        },
+        })),
         k if k == Kind::File as u8 => {
             content = Some(decode_content(d)?);
-            What::File(Content::Inline(Vec::new()))
+            What::File(Content::Inline(Box::default()))
         }
-        k if k == Kind::Symlink as u8 => What::Symlink(d.bytes()?.to_vec()),
+        k if k == Kind::Symlink as u8 => What::Symlink(d.bytes()?.into()),
         k if k == Kind::Fifo as u8 => What::Fifo,
         k if k == Kind::Socket as u8 => What::Socket,
         k if k == Kind::Char as u8 => What::Char(d.rdev()?),

@@ -6,7 +6,7 @@ use super::clock::bump;
 use super::node::{Content, Node as Inode};
 use super::perm;
 use super::rows::Row;
-use super::staged::{Base, MAX_FILE, Staged};
+use super::staged::{MAX_FILE, Staged};
 use super::state::State;
 use super::tree::{ROUNDS, WorkTree};
 use super::tx::Tx;
@@ -158,14 +158,19 @@ fn write_row(
     let key = (tx.tree, node);
     let small = match &content {
         Content::Staged(_) => None,
-        Content::Inline(bytes) => Some(bytes.clone()),
-        Content::Blob { digest, size } if *size <= SMALL => {
+        Content::Inline(bytes) => {
+            // With room for what is written, so that it is not moved again.
+            let mut copy = Vec::with_capacity((end.min(SMALL) as usize).max(bytes.len()));
+            copy.extend_from_slice(bytes);
+            Some(copy)
+        }
+        Content::Blob(blob) if blob.size <= SMALL => {
             let mut bytes = Vec::with_capacity(SMALL as usize);
             tx.area
-                .read_blob(digest, *size, 0, *size as u32, &mut bytes)?;
+                .read_blob(&blob.digest, blob.size, 0, blob.size as u32, &mut bytes)?;
             Some(bytes)
         }
-        Content::Blob { .. } => None,
+        Content::Blob(_) => None,
     };
     let (content, done) = match (small, content) {
         (Some(mut bytes), _) if end <= SMALL => {
@@ -173,15 +178,14 @@ fn write_row(
                 bytes.resize(end as usize, 0);
             }
             bytes[offset as usize..end as usize].copy_from_slice(data);
-            (Some(Content::Inline(bytes)), true)
+            (Some(Content::Inline(bytes.into())), true)
         }
         (Some(bytes), _) => {
             let staged = Staged::with_bytes(tx.area, key, &bytes, before.mtime, before.ctime)?;
             (Some(Content::Staged(staged.into())), false)
         }
-        (None, Content::Blob { digest, size }) => {
-            let base = Base { digest, size };
-            let staged = Staged::over_blob(tx.area, key, base, before.mtime, before.ctime)?;
+        (None, Content::Blob(base)) => {
+            let staged = Staged::over_blob(tx.area, key, *base, before.mtime, before.ctime)?;
             (Some(Content::Staged(staged.into())), false)
         }
         (None, _) => (None, false),
@@ -207,7 +211,7 @@ fn strip(tx: &mut Tx, cx: &OpCx, node: Node) -> Result<(), Errno> {
         if cx.creds.uid != 0 {
             file.mode = perm::without_set_ids(cx.creds, file.mode, file.gid);
         }
-        file.xattrs.retain(|(name, _)| name != CAPABILITY);
+        file.xattrs.remove(CAPABILITY);
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ fn node(data: &[u8]) {
     };
     match content {
         Some(ContentRow::Blob { digest, size }) => {
-            node.what = What::File(Content::Blob { digest, size });
+            node.what = What::File(Content::blob(digest, size));
         }
         // Its times are the staged file's.
         Some(ContentRow::Staged { .. }) => return,

@@ -125,10 +125,11 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
             match row {
                 None => {}
                 Some(ContentRow::Blob { digest, size }) => {
-                    node.what = What::File(Content::Blob { digest, size })
+                    node.what = What::File(Content::blob(digest, size))
                 }
                 Some(ContentRow::Inline) => {
-                    node.what = What::File(Content::Inline(content.remove(&n).unwrap_or_default()));
+                    let bytes = content.remove(&n).unwrap_or_default();
+                    node.what = What::File(Content::Inline(bytes.into()));
                 }
                 Some(ContentRow::Staged { base, size, held }) => staged.push(StagedRow {
                     node: n,
@@ -150,19 +151,13 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
 fn names(conn: &Connection, id: i64, st: &mut State) -> Result<(), Bad> {
     each(
         conn,
-        "SELECT dir, seq, name, node FROM added WHERE tree = ?1",
+        "SELECT dir, seq, name, node FROM added WHERE tree = ?1 ORDER BY dir, seq",
         id,
         |r| {
-            let name: Arc<[u8]> = r
-                .get_ref(2)?
-                .as_blob()
-                .map_err(rusqlite::Error::from)?
-                .into();
+            let name = r.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
             let (dir, seq, node): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(3)?);
             let names = st.names.entry(dir as u64).or_default();
-            names.by_name.insert(Arc::clone(&name), seq as u64);
-            names.added.insert(seq as u64, (name, node as u64));
-            Ok(())
+            Ok(names.add(seq as u64, name, node as u64)?)
         },
     )?;
     each(
@@ -223,9 +218,9 @@ fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Resul
             area.create(key)?;
         }
         unshare(area, key)?;
-        let times = (node.mtime, node.ctime);
+        let times = (node.mtime.into(), node.ctime.into());
         if row.held {
-            set_mtime(area, key, &*area.file(key)?, node.mtime)?;
+            set_mtime(area, key, &*area.file(key)?, node.mtime.into())?;
         }
         let opened = match row.size {
             Some(size) => Staged::reopen_lasting(area, key, row.base, size, times, &row.chunks),

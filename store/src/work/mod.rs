@@ -15,6 +15,7 @@ mod clock;
 mod codec;
 mod data;
 mod durability;
+mod entries;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod group;
@@ -23,6 +24,7 @@ mod journal;
 mod load;
 mod names;
 mod node;
+mod nodes;
 mod perm;
 mod read;
 mod rename;

@@ -98,12 +98,15 @@ impl WorkTree {
         check_name(name)?;
         self.mutate(cx, |tx| {
             let parent = vacant(tx, cx.creds, dir, name)?;
-            let what = What::Dir {
-                parent: dir,
-                next_seq: 0,
-                entries: 0,
-            };
-            make(tx, cx.creds, &parent, name, what, DEFAULT_DIR, new)
+            make(
+                tx,
+                cx.creds,
+                &parent,
+                name,
+                What::dir(dir, 0),
+                DEFAULT_DIR,
+                new,
+            )
         })
     }
 
@@ -125,7 +128,7 @@ impl WorkTree {
         let new = SetAttr { mode: None, ..*new };
         self.mutate(cx, |tx| {
             let parent = vacant(tx, cx.creds, dir, name)?;
-            let what = What::Symlink(target.to_vec());
+            let what = What::Symlink(target.into());
             make(tx, cx.creds, &parent, name, what, SYMLINK_MODE, &new)
         })
     }
@@ -284,7 +287,7 @@ fn create(
         Create::Exclusive(_) => EXCLUSIVE_MODE,
         _ => DEFAULT_FILE,
     };
-    let what = What::File(Content::Inline(Vec::new()));
+    let what = What::File(Content::Inline(Box::default()));
     let changed = make(tx, cx.creds, &parent, name, what, mode, new)?;
     if let Create::Exclusive(v) = how {
         tx.touch(changed.node.node)?.verifier = Some(v);
@@ -323,20 +326,10 @@ fn make(
     };
     tx.touch(parent.node)?;
     let number = tx.number();
-    let mut node = Inode {
-        mode: owned.mode,
-        uid: owned.uid,
-        gid: owned.gid,
-        nlink: if is_dir { 2 } else { 1 },
-        atime: at(new.atime),
-        mtime: at(new.mtime),
-        ctime: now,
-        xattrs: Vec::new(),
-        verifier: None,
-        what,
-    };
+    let times = [at(new.atime), at(new.mtime), now];
+    let mut node = Inode::new(owned, if is_dir { 2 } else { 1 }, times, what);
     if let (What::File(content), Some(size)) = (&mut node.what, new.size.filter(|s| *s > 0)) {
-        *content = sized(tx, number, size, node.mtime)?;
+        *content = sized(tx, number, size, node.mtime.into())?;
     }
     if let What::File(content @ Content::Inline(bytes)) = &node.what
         && !bytes.is_empty()
@@ -362,7 +355,7 @@ fn make(
 /// A new file's content where CREATE gave it a size: a hole.
 fn sized(tx: &mut Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
     if size <= SMALL {
-        return Ok(Content::Inline(vec![0; size as usize]));
+        return Ok(Content::Inline(vec![0; size as usize].into()));
     }
     if size > MAX_FILE {
         return Err(Errno::FBig);
@@ -374,20 +367,14 @@ fn sized(tx: &mut Tx, number: Node, size: u64, mtime: Time) -> Result<Content, E
     Ok(Content::Staged(staged))
 }
 
-struct Owned {
-    mode: u32,
-    uid: u32,
-    gid: u32,
-}
-
-/// Whose a new node is: its maker's, in the directory's group where that is setgid.
+/// Mode, uid and gid of a new node: its maker's, in the directory's group where that is setgid.
 fn ownership(
     who: &Creds,
     parent: &Attr,
     kind: Kind,
     mode: u32,
     new: &SetAttr,
-) -> Result<Owned, Errno> {
+) -> Result<(u32, u32, u32), Errno> {
     let inherits = parent.mode & perm::SETGID != 0;
     let given = if inherits { parent.gid } else { who.gid };
     let (uid, gid) = (new.uid.unwrap_or(who.uid), new.gid.unwrap_or(given));
@@ -403,5 +390,5 @@ fn ownership(
     if kind == Kind::Dir && inherits {
         mode |= perm::SETGID;
     }
-    Ok(Owned { mode, uid, gid })
+    Ok((mode, uid, gid))
 }

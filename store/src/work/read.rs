@@ -7,7 +7,6 @@ use super::tree::WorkTree;
 use super::{HIDDEN, names::NAME_MAX};
 use crate::tree::{DirDone, DirEntry, Found, ReadDone, Tree};
 use crate::types::{Attr, Creds, Errno, Kind, Node, Perm, ROOT};
-use std::ops::Bound;
 
 type Emit<'a> = &'a mut dyn FnMut(DirEntry<'_>) -> bool;
 
@@ -18,7 +17,7 @@ impl Tree for WorkTree {
 
     fn lookup(&self, who: &Creds, dir: Node, name: &[u8]) -> Result<Found, Errno> {
         let st = self.view()?;
-        let attr = st.attr(dir)?;
+        let (attr, base) = st.attr_and_base(dir)?;
         perm::need_search(who, &attr)?;
         if name.len() > NAME_MAX {
             return Err(Errno::NameTooLong);
@@ -26,7 +25,7 @@ impl Tree for WorkTree {
         let node = match name {
             b"." => attr,
             b".." => st.attr(st.parent(dir)?)?,
-            _ => st.attr(st.find(dir, name)?.ok_or(Errno::NoEnt)?.node)?,
+            _ => st.child(dir, base.as_ref(), name)?.ok_or(Errno::NoEnt)?,
         };
         Ok(Found { node, dir: attr })
     }
@@ -35,7 +34,7 @@ impl Tree for WorkTree {
         let st = self.view()?;
         let attr = st.attr(node)?;
         match st.load(node)?.what {
-            What::Symlink(target) => Ok((target, attr)),
+            What::Symlink(target) => Ok((target.into(), attr)),
             _ => Err(Errno::Inval),
         }
     }
@@ -66,9 +65,10 @@ impl Tree for WorkTree {
                 out.extend_from_slice(&bytes[offset as usize..end as usize]);
                 end == attr.size
             }
-            Content::Blob { digest, size } => {
+            Content::Blob(blob) => {
                 let want = (end - offset) as u32;
-                self.area.read_blob(&digest, size, offset, want, out)?;
+                self.area
+                    .read_blob(&blob.digest, blob.size, offset, want, out)?;
                 end == attr.size
             }
         };
@@ -93,13 +93,13 @@ impl Tree for WorkTree {
 
     fn getxattr(&self, node: Node, name: &[u8]) -> Result<Vec<u8>, Errno> {
         let found = self.view()?.load(node)?;
-        let at = found.xattrs.into_iter().find(|(n, _)| n == name);
-        at.map(|(_, value)| value).ok_or(Errno::NoData)
+        let at = found.xattrs.iter().find(|(n, _)| n == name);
+        at.map(|(_, value)| value.clone()).ok_or(Errno::NoData)
     }
 
     fn listxattr(&self, node: Node) -> Result<Vec<Vec<u8>>, Errno> {
         let found = self.view()?.load(node)?;
-        Ok(found.xattrs.into_iter().map(|(name, _)| name).collect())
+        Ok(found.xattrs.iter().map(|(name, _)| name.clone()).collect())
     }
 }
 
@@ -137,16 +137,15 @@ fn list(st: &State, dir: Node, cookie: u64, attrs: bool, emit: Emit<'_>) -> Resu
     let Some(names) = st.names.get(&dir) else {
         return Ok(true);
     };
-    let from = match cookie.checked_sub(ADDED) {
-        Some(seq) => Bound::Excluded(seq),
-        None => Bound::Unbounded,
-    };
-    for (seq, (name, node)) in names.added.range((from, Bound::Unbounded)) {
-        let attr = attr_of(*node)?;
+    let from = cookie
+        .checked_sub(ADDED)
+        .map_or(0, |seq| seq.saturating_add(1));
+    for (seq, name, node) in names.from(from) {
+        let attr = attr_of(node)?;
         if !hidden(dir, name)
             && !emit(DirEntry {
                 name,
-                node: *node,
+                node,
                 cookie: ADDED + seq,
                 attr,
             })

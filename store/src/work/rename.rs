@@ -117,8 +117,8 @@ fn apply(tx: &mut Tx, plan: &Plan, name: &[u8], new: &[u8]) -> Result<(), Errno>
     }
     let now = tx.now;
     let node = tx.touch(moved)?;
-    if let What::Dir { parent, .. } = &mut node.what {
-        *parent = to;
+    if let What::Dir(dir) = &mut node.what {
+        dir.parent = to;
     }
     node.set_ctime(bump(now, plan.moved.ctime));
     tx.put(moved);

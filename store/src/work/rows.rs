@@ -82,7 +82,7 @@ pub(super) enum Row {
         tree: u64,
         dir: Node,
         seq: u64,
-        name: std::sync::Arc<[u8]>,
+        name: Box<[u8]>,
         node: Node,
     },
     AddedGone {

@@ -1,22 +1,14 @@
 //! A work tree as it is now: the base and, over it, what changed. Everything
 //! here is in memory; `work.db` holds the same as rows.
 
+use super::entries::Names;
 use super::node::{Content, DIR_SIZE, Node as Inode, What};
+use super::nodes::Nodes;
 use super::replies::Replies;
-use crate::sealed::{BaseChild, SealedTree};
+use crate::sealed::{BaseChild, BaseNode, SealedTree};
 use crate::types::{Attr, Errno, Kind, Node, ROOT, Time};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-/// A directory's changed names.
-#[derive(Default)]
-pub(super) struct Names {
-    /// By sequence number, which is the READDIR cookie less [`ADDED`].
-    pub added: BTreeMap<u64, (Arc<[u8]>, Node)>,
-    pub by_name: HashMap<Arc<[u8]>, u64>,
-    /// Names of the base that are gone, or hidden by an added one.
-    pub whiteouts: HashSet<Box<[u8]>>,
-}
 
 /// Cookies of added names begin here; base entry i has i + 3.
 pub(super) const ADDED: u64 = 1 << 40;
@@ -27,10 +19,10 @@ pub(super) struct State {
     /// Numbers above are this tree's own.
     pub last_base: Node,
     pub created: Time,
-    pub nodes: HashMap<Node, Inode>,
+    pub nodes: Nodes,
     /// Nodes of the base that have no name any more.
     pub gone: HashSet<Node>,
-    pub names: HashMap<Node, Names>,
+    pub names: HashMap<Node, Box<Names>>,
     pub next: Node,
     /// Numbers below are reserved in `work.db`, used or not: never given twice, even
     /// where a kill takes back the transaction that used one.
@@ -64,7 +56,7 @@ impl State {
             base,
             last_base,
             created,
-            nodes: HashMap::new(),
+            nodes: Nodes::default(),
             gone: HashSet::new(),
             names: HashMap::new(),
             next: last_base + 1,
@@ -104,22 +96,8 @@ impl State {
 
     /// The root of a tree without a base, until something changes it.
     fn empty_root(&self, n: Node) -> Option<Inode> {
-        (n == ROOT && self.base.is_none()).then(|| Inode {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            nlink: 2,
-            atime: self.created,
-            mtime: self.created,
-            ctime: self.created,
-            xattrs: Vec::new(),
-            verifier: None,
-            what: What::Dir {
-                parent: ROOT,
-                next_seq: 0,
-                entries: 0,
-            },
-        })
+        (n == ROOT && self.base.is_none())
+            .then(|| Inode::new((0o755, 0, 0), 2, [self.created; 3], What::dir(ROOT, 0)))
     }
 
     /// The node as the delta would hold it.
@@ -138,25 +116,58 @@ impl State {
             return Ok(ROOT);
         }
         match self.nodes.get(&dir).map(|n| &n.what) {
-            Some(What::Dir { parent, .. }) => Ok(*parent),
+            Some(What::Dir(dir)) => Ok(dir.parent),
             Some(_) => Err(Errno::NotDir),
             None => super::base::parent(self.base_for(dir)?, dir),
         }
     }
 
+    /// What a directory's changed names say of a name, if anything.
+    fn changed(&self, dir: Node, name: &[u8]) -> Option<Option<Target>> {
+        let names = self.names.get(&dir)?;
+        if let Some((seq, node)) = names.find(name) {
+            let at = At::Added(seq);
+            return Some(Some(Target { node, at }));
+        }
+        names.whiteouts.contains(name).then_some(None)
+    }
+
+    /// A node's attributes and, where nothing of it was touched, its place in the base: for
+    /// LOOKUP, which finds a directory once for its attributes and for its names.
+    pub fn attr_and_base(&self, n: Node) -> Result<(Attr, Option<BaseNode>), Errno> {
+        if self.nodes.contains_key(&n) || !self.in_base(n) {
+            return Ok((self.attr(n)?, None));
+        }
+        let base = self.base_for(n)?;
+        let found = base.base(n)?;
+        let attr = base.attr_of(n, &found.entry.view()?)?;
+        // See `attr`.
+        if attr.node != n {
+            return Err(Errno::Stale);
+        }
+        Ok((attr, Some(found)))
+    }
+
+    /// Attributes of what `name` is in `dir`, of which [`State::attr_and_base`] told.
+    pub fn child(
+        &self,
+        dir: Node,
+        base: Option<&BaseNode>,
+        name: &[u8],
+    ) -> Result<Option<Attr>, Errno> {
+        if let Some(base) = base {
+            debug_assert!(!self.names.contains_key(&dir), "who changes names touches");
+            let child = self.base_for(dir)?.child_of(dir, base, name)?;
+            return child.map(|child| self.child_attr(&child)).transpose();
+        }
+        let found = self.find(dir, name)?;
+        found.map(|target| self.attr(target.node)).transpose()
+    }
+
     /// `dir` must be a live directory.
     pub fn find(&self, dir: Node, name: &[u8]) -> Result<Option<Target>, Errno> {
-        if let Some(names) = self.names.get(&dir) {
-            if let Some(seq) = names.by_name.get(name) {
-                let (_, node) = names.added.get(seq).ok_or(Errno::Io)?;
-                return Ok(Some(Target {
-                    node: *node,
-                    at: At::Added(*seq),
-                }));
-            }
-            if names.whiteouts.contains(name) {
-                return Ok(None);
-            }
+        if let Some(known) = self.changed(dir, name) {
+            return Ok(known);
         }
         if !self.in_base(dir) {
             return Ok(None);
@@ -179,7 +190,7 @@ impl State {
     /// Names in `dir`, "." and ".." left out.
     pub fn entries(&self, dir: Node) -> Result<u64, Errno> {
         match self.load(dir)?.what {
-            What::Dir { entries, .. } => Ok(entries),
+            What::Dir(dir) => Ok(dir.entries),
             _ => Err(Errno::NotDir),
         }
     }
@@ -207,7 +218,7 @@ impl State {
         };
         match what {
             What::File(content) => Ok(content),
-            What::Dir { .. } => Err(Errno::IsDir),
+            What::Dir(_) => Err(Errno::IsDir),
             _ => Err(Errno::Inval),
         }
     }

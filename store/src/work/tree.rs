@@ -81,7 +81,7 @@ impl WorkTree {
     pub fn own(&self) -> Result<(u64, u64), Errno> {
         let st = self.view()?;
         let mut own = (0, 0);
-        for node in st.nodes.values() {
+        for (_, node) in st.nodes.iter() {
             let used = match &node.what {
                 What::File(Content::Inline(bytes)) => bytes.len() as u64,
                 What::File(Content::Staged(staged)) => staged.state().used,

@@ -10,7 +10,6 @@ use super::state::{At, State, Target};
 use super::writer::Writer;
 use crate::patience::{may_block, see_it_through};
 use crate::types::{Attr, Changed, Errno, Node, OnceKey, Time, Wcc};
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// Numbers reserved at once, so that few creations write the tree's row.
@@ -117,12 +116,12 @@ impl<'a> Tx<'a> {
         let node = self.touch(n)?;
         let (mtime, ctime) = node.times();
         let was_inline = matches!(node.what, What::File(Content::Inline(_)));
-        (node.mtime, node.ctime) = (mtime, ctime);
+        (node.mtime, node.ctime) = (mtime.into(), ctime.into());
         let row = match &content {
             Content::Inline(data) if !data.is_empty() => Some(Row::Content {
                 tree,
                 node: n,
-                data: data.clone(),
+                data: data.to_vec(),
             }),
             _ if was_inline => Some(Row::ContentGone { tree, node: n }),
             _ => None,
@@ -155,24 +154,19 @@ impl<'a> Tx<'a> {
 
     /// `dir` was touched; [`Tx::dir_changed`] writes its row.
     pub fn add_name(&mut self, dir: Node, name: &[u8], node: Node) -> Result<(), Errno> {
-        let What::Dir {
-            next_seq, entries, ..
-        } = &mut self.touch(dir)?.what
-        else {
+        let What::Dir(inode) = &mut self.touch(dir)?.what else {
             return Err(Errno::NotDir);
         };
-        let seq = *next_seq;
-        *next_seq += 1;
-        *entries += 1;
-        let name: Arc<[u8]> = name.into();
+        let seq = inode.next_seq;
+        inode.next_seq += 1;
+        inode.entries += 1;
         let names = self.st.names.entry(dir).or_default();
-        names.added.insert(seq, (Arc::clone(&name), node));
-        names.by_name.insert(Arc::clone(&name), seq);
+        names.add(seq, name, node)?;
         self.push(Row::Added {
             tree: self.tree,
             dir,
             seq,
-            name,
+            name: name.into(),
             node,
         });
         Ok(())
@@ -180,15 +174,14 @@ impl<'a> Tx<'a> {
 
     pub fn drop_name(&mut self, dir: Node, name: &[u8], target: &Target) -> Result<(), Errno> {
         let tree = self.tree;
-        let What::Dir { entries, .. } = &mut self.touch(dir)?.what else {
+        let What::Dir(inode) = &mut self.touch(dir)?.what else {
             return Err(Errno::NotDir);
         };
-        *entries = entries.saturating_sub(1);
+        inode.entries = inode.entries.saturating_sub(1);
         let names = self.st.names.entry(dir).or_default();
         match target.at {
             At::Added(seq) => {
-                names.added.remove(&seq);
-                names.by_name.remove(name);
+                names.remove(seq);
                 self.push(Row::AddedGone { tree, dir, seq });
             }
             At::Base => {
@@ -207,8 +200,8 @@ impl<'a> Tx<'a> {
     pub fn dir_changed(&mut self, dir: Node) -> Result<(), Errno> {
         let now = self.now;
         let node = self.touch(dir)?;
-        node.mtime = bump(now, node.mtime);
-        node.ctime = bump(now, node.ctime);
+        node.mtime = bump(now, node.mtime.into()).into();
+        node.ctime = bump(now, node.ctime.into()).into();
         self.put(dir);
         Ok(())
     }
@@ -231,7 +224,7 @@ impl<'a> Tx<'a> {
         let now = self.now;
         let node = self.touch(n)?;
         node.set_ctime(bump(now, node.times().1));
-        let is_dir = matches!(node.what, What::Dir { .. });
+        let is_dir = matches!(node.what, What::Dir(_));
         node.nlink = if is_dir {
             0
         } else {
@@ -248,8 +241,8 @@ impl<'a> Tx<'a> {
 
     fn forget(&mut self, n: Node) {
         let tree = self.tree;
-        if let Entry::Occupied(old) = self.st.nodes.entry(n) {
-            match &old.remove().what {
+        if let Some(old) = self.st.nodes.remove(n) {
+            match &old.what {
                 What::File(Content::Staged(staged)) => {
                     self.after.unlink.push(n);
                     if staged.base.is_some() {
@@ -257,7 +250,7 @@ impl<'a> Tx<'a> {
                     }
                 }
                 What::File(Content::Inline(_)) => self.push(Row::ContentGone { tree, node: n }),
-                What::Dir { .. } => {
+                What::Dir(_) => {
                     let whiteouts = self.st.names.remove(&n).map(|names| names.whiteouts);
                     if whiteouts.is_some_and(|w| !w.is_empty()) {
                         self.push(Row::WhiteoutsGone { tree, dir: n });

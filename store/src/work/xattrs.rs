@@ -75,10 +75,10 @@ impl WorkTree {
             let before = tx.st.attr(node)?;
             check(cx.creds, &before, name)?;
             let now = tx.now;
-            let mut xattrs = tx.touch(node)?.xattrs.clone();
+            let mut xattrs = tx.touch(node)?.xattrs.to_vec();
             change(&mut xattrs)?;
             let inode = tx.touch(node)?;
-            inode.xattrs = xattrs;
+            inode.xattrs = xattrs.into();
             inode.set_ctime(bump(now, before.ctime));
             tx.put(node);
             Ok(Changed {

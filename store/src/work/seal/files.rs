@@ -20,9 +20,9 @@ impl Sealing<'_> {
         old: Option<&BaseEntry>,
     ) -> Result<Body, Errno> {
         match &node.what {
-            What::Dir { .. } => old.ok_or(Errno::Io)?.body(),
+            What::Dir(_) => old.ok_or(Errno::Io)?.body(),
             What::File(content) => self.file(n, content),
-            What::Symlink(target) => Ok(Body::Symlink(target.clone())),
+            What::Symlink(target) => Ok(Body::Symlink(target.to_vec())),
             What::Fifo => Ok(Body::Fifo),
             What::Socket => Ok(Body::Socket),
             What::Char(r) => Ok(Body::Char(*r)),
@@ -35,14 +35,14 @@ impl Sealing<'_> {
             return Ok(body.clone());
         }
         let (blob, size) = match content {
-            Content::Blob { digest, size } => (*digest, *size),
+            Content::Blob(blob) => (blob.digest, blob.size),
             Content::Inline(bytes) => {
-                let digest = self.batch.put_small_blob(bytes.clone());
+                let digest = self.batch.put_small_blob(bytes.to_vec());
                 (digest.map_err(StoreError::log)?, bytes.len() as u64)
             }
             Content::Staged(staged) => self.store(staged)?,
         };
-        if !matches!(content, Content::Blob { .. }) {
+        if !matches!(content, Content::Blob(_)) {
             self.files += 1;
             self.bytes += size;
         }

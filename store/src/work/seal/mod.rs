@@ -207,6 +207,6 @@ fn unclamped(node: &Inode) -> Meta {
         uid: node.uid,
         gid: node.gid,
         mtime: node.times().0,
-        xattrs: node.xattrs.clone(),
+        xattrs: node.xattrs.to_vec(),
     }
 }

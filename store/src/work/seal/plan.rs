@@ -41,17 +41,17 @@ impl Plan {
             for name in &names.whiteouts {
                 touched.insert(name.to_vec(), Touch::Gone);
             }
-            for (name, node) in names.added.values() {
+            for (_, name, node) in names.from(0) {
                 if !hidden(*dir, name) && !silly(name) {
-                    touched.insert(name.to_vec(), Touch::Added(*node));
+                    touched.insert(name.to_vec(), Touch::Added(node));
                 }
             }
         }
-        for (n, node) in &st.nodes {
+        for (n, node) in st.nodes.iter() {
             match node.what {
-                _ if *n == ROOT => {}
-                What::Dir { .. } if !st.in_base(*n) => plan.mark(st, *n)?,
-                _ => plan.changed(st, *n)?,
+                _ if n == ROOT => {}
+                What::Dir(_) if !st.in_base(n) => plan.mark(st, n)?,
+                _ => plan.changed(st, n)?,
             }
         }
         if let Some(root) = plan.dirs.get_mut(&ROOT) {

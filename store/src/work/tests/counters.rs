@@ -93,7 +93,7 @@ fn numbers_and_cookies_go_past_two_to_the_32nd() {
         let mut st = tree.change().unwrap();
         (st.next, st.reserved) = (EDGE - 3, 0);
         match &mut st.nodes.get_mut(&dir).unwrap().what {
-            What::Dir { next_seq, .. } => *next_seq = EDGE - 3,
+            What::Dir(dir) => dir.next_seq = EDGE - 3,
             _ => unreachable!("a directory"),
         }
     }

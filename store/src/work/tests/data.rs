@@ -132,11 +132,9 @@ fn copy_up_copies_no_more_than_blocks() {
     use std::os::unix::fs::MetadataExt;
     let staged = std::fs::metadata(tree.area.path((tree.id(), f))).unwrap();
     assert_eq!(staged.len(), 8 * MIB as u64);
-    let shared = tree.view().unwrap().nodes[&f]
-        .staged()
-        .unwrap()
-        .base
-        .is_none();
+    let st = tree.view().unwrap();
+    let staged_node = st.nodes.get(&f).unwrap();
+    let shared = staged_node.staged().unwrap().base.is_none();
     assert!(shared || staged.blocks() * 512 <= 2 * super::super::blocks::BLOCK);
 }
 

@@ -167,7 +167,7 @@ fn stable(tree: &WorkTree) {
     let files: Vec<Node> = {
         let st = tree.view().unwrap();
         let staged = st.nodes.iter().filter(|(_, n)| n.staged().is_some());
-        staged.map(|(n, _)| *n).collect()
+        staged.map(|(n, _)| n).collect()
     };
     for node in files.into_iter().chain([ROOT]) {
         tree.commit(node).unwrap();
