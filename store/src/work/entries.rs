@@ -156,6 +156,24 @@ mod tests {
             .collect()
     }
 
+    #[test]
+    fn a_name_takes_little_more_than_its_text() {
+        let mut names = Names::default();
+        for n in 0..10_000_u64 {
+            names
+                .add(n, format!("file-{n:07}").as_bytes(), n + 1)
+                .unwrap();
+        }
+        let room = |names: &Names| {
+            let added = names.added.capacity() * size_of::<Added>();
+            added + names.text.capacity() + names.table.allocation_size()
+        };
+        assert!(room(&names) < 80 * 10_000, "{} bytes", room(&names));
+        (0..9_999).for_each(|n| names.remove(n));
+        assert!(room(&names) < 1_000, "{} bytes", room(&names));
+        assert_eq!(names.find(b"file-0009999"), Some((9_999, 10_000)));
+    }
+
     proptest! {
         #[test]
         fn they_are_found_and_listed_as_they_were_added(
