@@ -60,12 +60,10 @@ impl Load for Make {
                     wire::sattr(out, 0o644);
                 });
             }
-            At::Write(fh) => wire::call(out, xid, NFS, 7, |out| put_write(out, fh, 0, &FILE)),
-            At::Commit(fh) => wire::call(out, xid, NFS, 21, |out| {
-                out.opaque(fh);
-                out.u64(0);
-                out.u32(0);
+            At::Write(fh) => wire::call(out, xid, NFS, 7, |out| {
+                put_write(out, fh, 0, UNSTABLE, &FILE)
             }),
+            At::Commit(fh) => wire::call(out, xid, NFS, 21, |out| put_commit(out, fh)),
         }
         true
     }
@@ -90,13 +88,22 @@ impl Load for Make {
     }
 }
 
-pub fn put_write(out: &mut Vec<u8>, fh: &Fh, offset: u64, data: &[u8]) {
+/// As clients that commit later ask; FILE_SYNC is 2.
+const UNSTABLE: u32 = 0;
+
+pub fn put_write(out: &mut Vec<u8>, fh: &Fh, offset: u64, stable: u32, data: &[u8]) {
     out.opaque(fh);
     out.u64(offset);
     out.u32(data.len() as u32);
-    // UNSTABLE, as clients that commit later ask.
-    out.u32(0);
+    out.u32(stable);
     out.opaque(data);
+}
+
+/// All of the file.
+pub fn put_commit(out: &mut Vec<u8>, fh: &Fh) {
+    out.opaque(fh);
+    out.u64(0);
+    out.u32(0);
 }
 
 /// REMOVE or RENAME of files that [`Make`] made, each once.
