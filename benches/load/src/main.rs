@@ -28,6 +28,8 @@ enum Op {
     Read4k,
     Read1m,
     Create,
+    /// Files of 64 KiB; [`Op::Create`]'s have 4.
+    Create64k,
     Remove,
     Rename,
     Setattr,
@@ -177,7 +179,7 @@ fn load(args: &Args) -> io::Result<()> {
     let unit = match args.op {
         Op::Readdir | Op::Readdirplus => "entries",
         Op::Read4k | Op::Read1m | Op::Write4k | Op::Write1m | Op::Stable4k => "bytes",
-        Op::Create => "files",
+        Op::Create | Op::Create64k => "files",
         _ => "calls",
     };
     let per = if unit == "files" { units } else { calls };
@@ -364,12 +366,18 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
             });
             repeat(6, arguments.collect(), args.op == Op::Read1m)
         }
-        Op::Create | Op::Remove | Op::Rename | Op::Setattr => {
+        Op::Create | Op::Create64k | Op::Remove | Op::Rename | Op::Setattr => {
             let dir = link.mkdir(root, fresh(n).as_bytes())?;
-            if args.op == Op::Create {
-                return Ok((link, Prepared::Make(Make::new(dir, far, u64::MAX, true))));
+            let size = match args.op {
+                Op::Create64k => 64 << 10,
+                Op::Create | Op::Remove => 4 << 10,
+                _ => 0,
+            };
+            if matches!(args.op, Op::Create | Op::Create64k) {
+                let make = Make::new(dir, far, u64::MAX, size);
+                return Ok((link, Prepared::Make(make)));
             }
-            let mut make = Make::new(dir.clone(), far, args.count, args.op == Op::Remove);
+            let mut make = Make::new(dir.clone(), far, args.count, size);
             link.run(16, &mut make)?;
             if make.made < args.count {
                 return Err(io::Error::other(format!(
@@ -399,7 +407,7 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
         Op::Write4k | Op::Write1m | Op::Stable4k => {
             let stable = if args.op == Op::Stable4k { 2 } else { 0 };
             let dir = link.mkdir(root, fresh(n).as_bytes())?;
-            link.run(1, &mut Make::new(dir.clone(), far, 1, true))?;
+            link.run(1, &mut Make::new(dir.clone(), far, 1, 4 << 10))?;
             let file = link.lookup(&dir, &writes::name(0))?;
             let pieces = |size: usize, stable: u32| {
                 let data = vec![b'y'; size];

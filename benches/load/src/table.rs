@@ -51,6 +51,7 @@ const OPS: &[&str] = &[
     "read4k",
     "read1m",
     "create",
+    "create64k",
     "remove",
     "rename",
     "setattr",

@@ -4,9 +4,6 @@ use crate::link::Load;
 use crate::wire::{self, Fh, NFS, Put, Reader};
 use std::time::Instant;
 
-/// What CREATE+WRITE+COMMIT writes into each file.
-const FILE: [u8; 4096] = [b'x'; 4096];
-
 #[derive(Clone, Default)]
 enum At {
     #[default]
@@ -15,13 +12,13 @@ enum At {
     Commit(Fh),
 }
 
-/// Makes files: each slot CREATE, WRITE 4 KiB (unless they are to be empty), COMMIT.
+/// Makes files: each slot CREATE, WRITE of all of it (unless they are to be empty), COMMIT.
 pub struct Make {
     pub dir: Fh,
     pub until: Instant,
     pub most: u64,
     pub made: u64,
-    pub data: bool,
+    data: Vec<u8>,
     slots: Vec<At>,
     next: u64,
 }
@@ -31,13 +28,13 @@ pub fn name(n: u64) -> Vec<u8> {
 }
 
 impl Make {
-    pub fn new(dir: Fh, until: Instant, most: u64, data: bool) -> Make {
+    pub fn new(dir: Fh, until: Instant, most: u64, size: usize) -> Make {
         Make {
             dir,
             until,
             most,
             made: 0,
-            data,
+            data: vec![b'x'; size],
             slots: vec![At::Create; 64],
             next: 0,
         }
@@ -61,7 +58,7 @@ impl Load for Make {
                 });
             }
             At::Write(fh) => wire::call(out, xid, NFS, 7, |out| {
-                put_write(out, fh, 0, UNSTABLE, &FILE)
+                put_write(out, fh, 0, UNSTABLE, &self.data)
             }),
             At::Commit(fh) => wire::call(out, xid, NFS, 21, |out| put_commit(out, fh)),
         }
@@ -77,7 +74,7 @@ impl Load for Make {
             return Err(());
         }
         match at {
-            At::Create if self.data && r.u32() == 1 => {
+            At::Create if !self.data.is_empty() && r.u32() == 1 => {
                 self.slots[slot] = At::Write(r.opaque().to_vec());
             }
             At::Write(fh) => self.slots[slot] = At::Commit(fh),
