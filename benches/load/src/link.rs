@@ -9,9 +9,6 @@ use std::time::Duration;
 /// Read at once.
 const READ: usize = 4 << 20;
 
-/// A call that is not answered by then is lost: some servers lose calls that come together.
-const LOST: Duration = Duration::from_secs(2);
-
 /// What to ask and what to make of the answers; `slot` is one of the calls under way.
 pub trait Load {
     /// Appends the slot's next call with that xid; false where there is none.
@@ -70,10 +67,11 @@ fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 impl Link {
-    pub fn new(to: SocketAddr) -> io::Result<Link> {
+    /// A call that is not answered in `lost` ends the run.
+    pub fn new(to: SocketAddr, lost: Duration) -> io::Result<Link> {
         let stream = connect(to)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LOST))?;
+        stream.set_read_timeout(Some(lost))?;
         Ok(Link {
             stream,
             buffer: vec![0; READ],

@@ -28,11 +28,15 @@ enum Op {
     Read4k,
     Read1m,
     Create,
+    /// Files of 64 KiB; [`Op::Create`]'s have 4.
+    Create64k,
     Remove,
     Rename,
     Setattr,
     Write4k,
     Write1m,
+    /// Each WRITE on disk before it is answered (FILE_SYNC).
+    Stable4k,
     /// No load: serves READs from memory, as a bound for what a server can do.
     ServeMemory,
     /// No load: the table of the lines on stdin; fails when a goal is missed.
@@ -77,13 +81,20 @@ struct Args {
     /// Files that REMOVE and RENAME find.
     #[arg(long, default_value_t = 20_000)]
     count: u64,
+    /// How large a file reads and writes of pieces go over, again and again.
+    #[arg(long, default_value_t = 64)]
+    mib: u64,
     /// Goes into the output as it is.
     #[arg(long, default_value = "")]
     label: String,
+    /// Says numbers; by how much they grow while the load runs goes into the output.
+    #[arg(long)]
+    counter: Option<String>,
+    /// Seconds after which a call that is not answered is lost: some servers lose calls that
+    /// come together.
+    #[arg(long, default_value_t = 2)]
+    lost: u64,
 }
-
-/// Bytes that reads and writes of large pieces go over, again and again.
-const FILE_BYTES: u64 = 64 << 20;
 
 fn main() {
     let args = Args::parse();
@@ -119,15 +130,19 @@ struct Outcome {
 fn load(args: &Args) -> io::Result<()> {
     let root = match &args.root {
         Some(hex) => bytes_of(hex)?,
-        None => Link::new(addr(args.mount_port.unwrap_or(args.port)))?.mount(&args.export)?,
+        None => {
+            let port = args.mount_port.unwrap_or(args.port);
+            Link::new(addr(port), Duration::from_secs(args.lost))?.mount(&args.export)?
+        }
     };
     let ready = std::sync::Barrier::new(args.connections + 1);
-    let (outcomes, seconds, cpu) = std::thread::scope(|scope| {
+    let (outcomes, seconds, cpu, counted) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.connections)
             .map(|n| {
                 let (root, ready) = (&root, &ready);
                 scope.spawn(move || {
                     let prepared = prepare(args, root, n);
+                    ready.wait();
                     ready.wait();
                     let outcome = prepared.and_then(|(link, load)| run(args, link, load));
                     ready.wait();
@@ -136,9 +151,19 @@ fn load(args: &Args) -> io::Result<()> {
             })
             .collect();
         ready.wait();
+        let before = numbers(args.counter.as_deref());
+        ready.wait();
         let (began, cpu) = (Instant::now(), cpu_ticks(args.pid));
         ready.wait();
         let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_ticks(args.pid) - cpu);
+        let counted = before.and_then(|before| {
+            let after = numbers(args.counter.as_deref())?;
+            Ok(after
+                .iter()
+                .zip(&before)
+                .map(|(a, b)| a - b)
+                .collect::<Vec<f64>>())
+        });
         let outcomes: io::Result<Vec<Outcome>> = threads
             .into_iter()
             .map(|t| {
@@ -146,15 +171,15 @@ fn load(args: &Args) -> io::Result<()> {
                     .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
             })
             .collect();
-        (outcomes, seconds, cpu)
+        (outcomes, seconds, cpu, counted)
     });
-    let outcomes = outcomes?;
+    let (outcomes, counted) = (outcomes?, counted?);
     let sum = |f: fn(&Outcome) -> u64| outcomes.iter().map(f).sum::<u64>();
     let (units, calls, errors) = (sum(|o| o.units), sum(|o| o.calls), sum(|o| o.errors));
     let unit = match args.op {
         Op::Readdir | Op::Readdirplus => "entries",
-        Op::Read4k | Op::Read1m | Op::Write4k | Op::Write1m => "bytes",
-        Op::Create => "files",
+        Op::Read4k | Op::Read1m | Op::Write4k | Op::Write1m | Op::Stable4k => "bytes",
+        Op::Create | Op::Create64k => "files",
         _ => "calls",
     };
     let per = if unit == "files" { units } else { calls };
@@ -171,9 +196,31 @@ fn load(args: &Args) -> io::Result<()> {
         "calls": calls,
         "errors": errors,
         "seconds": seconds,
+        "counted": counted,
     });
     println!("{line}");
     Ok(())
+}
+
+/// What the counter says.
+fn numbers(command: Option<&str>) -> io::Result<Vec<f64>> {
+    let Some(command) = command else {
+        return Ok(Vec::new());
+    };
+    let bad = |why: String| io::Error::other(format!("--counter {command}: {why}"));
+    let shell = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .output()?;
+    if !shell.status.success() {
+        return Err(bad(shell.status.to_string()));
+    }
+    let said = String::from_utf8_lossy(&shell.stdout);
+    let number = |word: &str| {
+        word.parse()
+            .map_err(|_| bad(format!("{word} is no number")))
+    };
+    said.split_whitespace().map(number).collect()
 }
 
 fn bytes_of(hex: &str) -> io::Result<Fh> {
@@ -225,7 +272,7 @@ fn find(link: &mut Link, root: &Fh, path: &str) -> io::Result<Vec<(Fh, Vec<u8>)>
 }
 
 fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
-    let mut link = Link::new(addr(args.port))?;
+    let mut link = Link::new(addr(args.port), Duration::from_secs(args.lost))?;
     let far = Instant::now() + Duration::from_secs(3600);
     let one = |fh: &Fh, more: &dyn Fn(&mut Vec<u8>)| {
         let mut out = Vec::new();
@@ -311,7 +358,7 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
             } else {
                 1 << 20
             };
-            let arguments = (0..FILE_BYTES / u64::from(size)).map(|i| {
+            let arguments = (0..(args.mib << 20) / u64::from(size)).map(|i| {
                 one(&last, &|out| {
                     out.u64(i * u64::from(size));
                     out.u32(size);
@@ -319,12 +366,18 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
             });
             repeat(6, arguments.collect(), args.op == Op::Read1m)
         }
-        Op::Create | Op::Remove | Op::Rename | Op::Setattr => {
+        Op::Create | Op::Create64k | Op::Remove | Op::Rename | Op::Setattr => {
             let dir = link.mkdir(root, fresh(n).as_bytes())?;
-            if args.op == Op::Create {
-                return Ok((link, Prepared::Make(Make::new(dir, far, u64::MAX, true))));
+            let size = match args.op {
+                Op::Create64k => 64 << 10,
+                Op::Create | Op::Remove => 4 << 10,
+                _ => 0,
+            };
+            if matches!(args.op, Op::Create | Op::Create64k) {
+                let make = Make::new(dir, far, u64::MAX, size);
+                return Ok((link, Prepared::Make(make)));
             }
-            let mut make = Make::new(dir.clone(), far, args.count, args.op == Op::Remove);
+            let mut make = Make::new(dir.clone(), far, args.count, size);
             link.run(16, &mut make)?;
             if make.made < args.count {
                 return Err(io::Error::other(format!(
@@ -351,30 +404,37 @@ fn prepare(args: &Args, root: &Fh, n: usize) -> io::Result<(Link, Prepared)> {
                 })
             }
         }
-        Op::Write4k | Op::Write1m => {
+        Op::Write4k | Op::Write1m | Op::Stable4k => {
+            let stable = if args.op == Op::Stable4k { 2 } else { 0 };
             let dir = link.mkdir(root, fresh(n).as_bytes())?;
-            link.run(1, &mut Make::new(dir.clone(), far, 1, true))?;
+            link.run(1, &mut Make::new(dir.clone(), far, 1, 4 << 10))?;
             let file = link.lookup(&dir, &writes::name(0))?;
-            let pieces = |size: usize| {
+            let pieces = |size: usize, stable: u32| {
                 let data = vec![b'y'; size];
                 let piece = |i: u64| {
                     let mut out = Vec::with_capacity(size + 100);
-                    put_write(&mut out, &file, i * size as u64, &data);
+                    put_write(&mut out, &file, i * size as u64, stable, &data);
                     out
                 };
-                (0..FILE_BYTES / size as u64).map(piece).collect::<Vec<_>>()
+                (0..(args.mib << 20) / size as u64)
+                    .map(piece)
+                    .collect::<Vec<_>>()
             };
-            let large = pieces(1 << 20);
+            let large = pieces(1 << 20, 0);
             for args in &large {
                 let write = |out: &mut Vec<u8>| out.extend_from_slice(args);
                 link.ask(wire::NFS, 7, write, |mut r| (r.u32() == 0).then_some(()))?;
+            }
+            if stable != 0 {
+                let commit = |out: &mut Vec<u8>| writes::put_commit(out, &file);
+                link.ask(wire::NFS, 21, commit, |mut r| (r.u32() == 0).then_some(()))?;
             }
             repeat(
                 7,
                 if args.op == Op::Write1m {
                     large
                 } else {
-                    pieces(4 << 10)
+                    pieces(4 << 10, stable)
                 },
                 args.op == Op::Write1m,
             )
@@ -398,7 +458,7 @@ fn run(args: &Args, mut link: Link, prepared: Prepared) -> io::Result<Outcome> {
             let (calls, errors) = drive(&mut load)?;
             let units = match args.op {
                 Op::Read4k | Op::Read1m => load.bytes,
-                Op::Write4k => (calls - errors) * (4 << 10),
+                Op::Write4k | Op::Stable4k => (calls - errors) * (4 << 10),
                 Op::Write1m => (calls - errors) * (1 << 20),
                 _ => calls - errors,
             };

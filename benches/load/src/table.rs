@@ -51,11 +51,13 @@ const OPS: &[&str] = &[
     "read4k",
     "read1m",
     "create",
+    "create64k",
     "remove",
     "rename",
     "setattr",
     "write4k",
     "write1m",
+    "stable4k",
 ];
 
 fn median(mut of: Vec<f64>) -> Option<f64> {
@@ -167,10 +169,12 @@ fn middle(cells: &[Cell]) -> Cell {
 
 fn rate(op: &str, per_second: f64) -> String {
     match op {
-        "read4k" | "read1m" | "write4k" | "write1m" if per_second >= 1e9 => {
+        "read4k" | "read1m" | "write4k" | "write1m" | "stable4k" if per_second >= 1e9 => {
             format!("{:.2} GB/s", per_second / 1e9)
         }
-        "read4k" | "read1m" | "write4k" | "write1m" => format!("{:.0} MB/s", per_second / 1e6),
+        "read4k" | "read1m" | "write4k" | "write1m" | "stable4k" => {
+            format!("{:.0} MB/s", per_second / 1e6)
+        }
         _ if per_second >= 1e6 => format!("{:.2} M/s", per_second / 1e6),
         _ if per_second >= 1e4 => format!("{:.0} k/s", per_second / 1e3),
         _ => format!("{per_second:.0} /s"),

@@ -4,9 +4,6 @@ use crate::link::Load;
 use crate::wire::{self, Fh, NFS, Put, Reader};
 use std::time::Instant;
 
-/// What CREATE+WRITE+COMMIT writes into each file.
-const FILE: [u8; 4096] = [b'x'; 4096];
-
 #[derive(Clone, Default)]
 enum At {
     #[default]
@@ -15,13 +12,13 @@ enum At {
     Commit(Fh),
 }
 
-/// Makes files: each slot CREATE, WRITE 4 KiB (unless they are to be empty), COMMIT.
+/// Makes files: each slot CREATE, WRITE of all of it (unless they are to be empty), COMMIT.
 pub struct Make {
     pub dir: Fh,
     pub until: Instant,
     pub most: u64,
     pub made: u64,
-    pub data: bool,
+    data: Vec<u8>,
     slots: Vec<At>,
     next: u64,
 }
@@ -31,13 +28,13 @@ pub fn name(n: u64) -> Vec<u8> {
 }
 
 impl Make {
-    pub fn new(dir: Fh, until: Instant, most: u64, data: bool) -> Make {
+    pub fn new(dir: Fh, until: Instant, most: u64, size: usize) -> Make {
         Make {
             dir,
             until,
             most,
             made: 0,
-            data,
+            data: vec![b'x'; size],
             slots: vec![At::Create; 64],
             next: 0,
         }
@@ -60,12 +57,10 @@ impl Load for Make {
                     wire::sattr(out, 0o644);
                 });
             }
-            At::Write(fh) => wire::call(out, xid, NFS, 7, |out| put_write(out, fh, 0, &FILE)),
-            At::Commit(fh) => wire::call(out, xid, NFS, 21, |out| {
-                out.opaque(fh);
-                out.u64(0);
-                out.u32(0);
+            At::Write(fh) => wire::call(out, xid, NFS, 7, |out| {
+                put_write(out, fh, 0, UNSTABLE, &self.data)
             }),
+            At::Commit(fh) => wire::call(out, xid, NFS, 21, |out| put_commit(out, fh)),
         }
         true
     }
@@ -79,7 +74,7 @@ impl Load for Make {
             return Err(());
         }
         match at {
-            At::Create if self.data && r.u32() == 1 => {
+            At::Create if !self.data.is_empty() && r.u32() == 1 => {
                 self.slots[slot] = At::Write(r.opaque().to_vec());
             }
             At::Write(fh) => self.slots[slot] = At::Commit(fh),
@@ -90,13 +85,22 @@ impl Load for Make {
     }
 }
 
-pub fn put_write(out: &mut Vec<u8>, fh: &Fh, offset: u64, data: &[u8]) {
+/// As clients that commit later ask; FILE_SYNC is 2.
+const UNSTABLE: u32 = 0;
+
+pub fn put_write(out: &mut Vec<u8>, fh: &Fh, offset: u64, stable: u32, data: &[u8]) {
     out.opaque(fh);
     out.u64(offset);
     out.u32(data.len() as u32);
-    // UNSTABLE, as clients that commit later ask.
-    out.u32(0);
+    out.u32(stable);
     out.opaque(data);
+}
+
+/// All of the file.
+pub fn put_commit(out: &mut Vec<u8>, fh: &Fh) {
+    out.opaque(fh);
+    out.u64(0);
+    out.u32(0);
 }
 
 /// REMOVE or RENAME of files that [`Make`] made, each once.

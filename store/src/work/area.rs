@@ -77,14 +77,16 @@ impl Area {
     fn sync_file(&self, key: Key, file: &File, name: bool) -> Result<(), Errno> {
         self.syncs.files.fetch_add(1, Ordering::Relaxed);
         let path = self.path(key);
-        let done = self.syncs.sync(&path, || file.sync_data());
-        done.map_err(|e| failed("sync staged file", &path, &e))?;
-        if name {
-            let dir = self.tree_dir(key.0);
-            let done = self.syncs.sync_dir(&dir);
-            done.map_err(|e| failed("sync", &dir, &e))?;
+        let bytes = || {
+            let done = self.syncs.sync(&path, || file.sync_data());
+            done.map_err(|e| failed("sync staged file", &path, &e))
+        };
+        if !name {
+            return bytes();
         }
-        Ok(())
+        let dir = self.tree_dir(key.0);
+        let (bytes, named) = self.syncs.together(bytes, || self.syncs.sync_dir(&dir));
+        bytes.and(named.map_err(|e| failed("sync", &dir, &e)))
     }
 
     pub fn tree_dir(&self, tree: u64) -> PathBuf {

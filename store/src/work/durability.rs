@@ -79,6 +79,29 @@ impl Syncs {
         }
     }
 
+    /// Runs both, and both at once where that can be had: a file system with a log then ends
+    /// them with one write of it, where the second one alone would cost the disk a flush more.
+    pub fn together<T>(
+        &self,
+        one: impl FnOnce() -> T,
+        other: impl Fn() -> io::Result<()> + Sync,
+    ) -> (T, io::Result<()>) {
+        // An image is made between two syncs: they need an order that a seed repeats.
+        #[cfg(test)]
+        if self.probe.holds_the_carrier() {
+            return (one(), other());
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("pocker-sync".into());
+            let beside = thread.spawn_scoped(scope, &other);
+            let done = one();
+            let panicked = |_| Err(io::Error::other("the thread that synced panicked"));
+            // Where there are no more threads it comes second.
+            let ended = beside.map_or_else(|_| other(), |it| it.join().unwrap_or_else(panicked));
+            (done, ended)
+        })
+    }
+
     /// The names in `dir` are on disk when this returns.
     pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.files.fetch_add(1, Ordering::Relaxed);
