@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
 
 /// Of the descriptors that this process may have, a listener's connections take at most one
-/// in so many: four listeners leave half of them for files.
+/// in so many: five listeners leave a third of them for files.
 const DESCRIPTORS_PER_CONNECTION: usize = 8;
 /// Port of the kernel's listener inside the private network namespace.
 const KERNEL_PORT: u16 = 2049;
