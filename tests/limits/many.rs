@@ -5,7 +5,7 @@ use crate::support::server::Server;
 use crate::wire::{ROOT, Wire, mode};
 use pocker_nfs::client::Client;
 use pocker_nfs::proto::sattr3;
-use pocker_nfs::vfs::{CreateHow, Fh};
+use pocker_nfs::vfs::{CreateHow, Fh, Stable};
 use tokio::task::JoinSet;
 
 /// Calls under way at once.
@@ -82,4 +82,49 @@ fn a_directory_of_very_many_names() {
     assert!(wire.names(&dir, true).is_empty());
     let gone = wire.client.rmdir(&ROOT, &top, b"dir");
     wire.run(gone).expect("RMDIR");
+}
+
+/// What the server may hold, beside 64 MiB of small contents: an unoptimised build's code,
+/// 16 000 nodes, rows on their way to `work.db`, SQLite's caches, replies.
+const BESIDE: usize = 110 << 20;
+
+/// A quarter of a gigabyte of small files that a build wrote is not held in memory: not when it
+/// was written, not when it was read, not after a restart that loads it, nor by its seal.
+#[test]
+fn very_many_small_contents_are_not_all_in_memory() {
+    const FILES: usize = 16_000;
+    let content = |i: usize| -> Vec<u8> { (0..16_384).map(|at| (at * 7 + i) as u8).collect() };
+    let server = Server::start();
+    let tree = server.clone_of(None);
+    let wire = Wire::to(&server);
+    let top = wire.mount(&tree.export.path);
+    wire.run(each(&wire.client, FILES, move |c, i| async move {
+        let how = CreateHow::Guarded(mode(0o644));
+        let made = c.create(&ROOT, &top, &name(i), &how).await;
+        let fh = made.expect("CREATE").fh.expect("a handle");
+        let bytes = content(i);
+        let wrote = c.write(&ROOT, &fh, 0, &bytes, Stable::Unstable).await;
+        assert_eq!(wrote.expect("WRITE").count as usize, bytes.len());
+    }));
+    let bounded = |when: &str| {
+        let peak = server.peak_memory();
+        assert!(peak < (64 << 20) + BESIDE, "{when}: {} MB", peak >> 20);
+    };
+    let holds = |step: usize| {
+        for i in (0..FILES).step_by(step) {
+            let fh = wire.find(&top, std::str::from_utf8(&name(i)).expect("ASCII"));
+            let read = wire
+                .run(wire.client.read(&ROOT, &fh, 0, 1 << 16))
+                .expect("READ");
+            assert!(read.eof && read.data == content(i), "{i} is another");
+        }
+    };
+    bounded("written");
+    holds(7);
+    bounded("read");
+    server.restart();
+    holds(7);
+    bounded("loaded again");
+    server.seal(tree.id);
+    bounded("sealed");
 }

@@ -75,6 +75,16 @@ impl Server {
         self.run();
     }
 
+    /// The most memory that the process had at once, in bytes (proc(5), status).
+    pub fn peak_memory(&self) -> usize {
+        let process = self.process.borrow();
+        let pid = process.as_ref().expect("a server runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|l| l.split_whitespace().next()?.parse::<usize>().ok());
+        kib.expect("a number of KiB") << 10
+    }
+
     pub fn ask<T>(&self, what: impl FnOnce(&Client) -> T) -> T {
         what(self.client.borrow().as_ref().expect("a server runs"))
     }

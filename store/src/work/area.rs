@@ -2,6 +2,7 @@
 //! descriptors, and the way to base blobs.
 
 use super::durability::{Durability, Syncs};
+use super::small::Smalls;
 use crate::StoreError;
 use crate::failpoint;
 use crate::patience::may_block;
@@ -33,6 +34,7 @@ pub(super) struct Area {
     /// What is here is to survive the machine.
     disk: bool,
     syncs: Arc<Syncs>,
+    pub smalls: Arc<Smalls>,
 }
 
 impl Area {
@@ -43,6 +45,7 @@ impl Area {
         syncs: Arc<Syncs>,
     ) -> Area {
         Area {
+            smalls: Smalls::new(dir.clone()),
             dir,
             store,
             open: Mutex::new(LruCache::new(OPEN_FILES)),

@@ -189,50 +189,56 @@ fn apply(tx: &mut Tx, who: &Creds, before: &Attr, new: &SetAttr) -> Result<(), E
 
 /// Sets a file's size; a staged file's `io` is held.
 fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
-    let key = (tx.tree, n);
-    let content = match tx.st.content(n)? {
+    let staged = match tx.st.content(n)? {
+        Content::Inline(small) => {
+            let bytes = small.to_vec()?;
+            return resize_small(tx, n, bytes, size, time);
+        }
         // What stays of a small blob, or of a large one, fits the row.
         Content::Blob(base) if size.min(base.size) <= SMALL => {
             let mut bytes = Vec::new();
             let keep = size.min(base.size) as u32;
             tx.area
                 .read_blob(&base.digest, base.size, 0, keep, &mut bytes)?;
-            Content::Inline(bytes.into())
-        }
-        other => other,
-    };
-    let content = match content {
-        Content::Staged(staged) => {
-            staged.truncate(tx.area, size, time, time)?;
-            tx.sync(&staged);
-            return Ok(());
-        }
-        Content::Inline(bytes) if size <= SMALL => {
-            let mut bytes = bytes.into_vec();
-            bytes.resize(size as usize, 0);
-            Content::Inline(bytes.into())
-        }
-        Content::Inline(bytes) => {
-            let staged = Staged::with_bytes(tx.area, key, &bytes, time, time)?;
-            staged.truncate(tx.area, size, time, time)?;
-            let staged = Arc::new(staged);
-            tx.sync(&staged);
-            Content::Staged(staged)
+            return resize_small(tx, n, bytes, size, time);
         }
         Content::Blob(base) if size == base.size => {
             tx.touch(n)?.mtime = time.into();
             return Ok(());
         }
-        Content::Blob(base) => {
-            let staged = Staged::over_blob(tx.area, key, *base, time, time)?;
+        Content::Blob(base) => Staged::over_blob(tx.area, (tx.tree, n), *base, time, time)?,
+        Content::Staged(staged) => {
             staged.truncate(tx.area, size, time, time)?;
-            let staged = Arc::new(staged);
             tx.sync(&staged);
-            Content::Staged(staged)
+            return Ok(());
         }
     };
-    tx.touch(n)?;
-    tx.set_content(n, content)?;
+    resize_staged(tx, n, staged, size, time)
+}
+
+fn resize_small(
+    tx: &mut Tx,
+    n: Node,
+    mut bytes: Vec<u8>,
+    size: u64,
+    time: Time,
+) -> Result<(), Errno> {
+    if size > SMALL {
+        let staged = Staged::with_bytes(tx.area, (tx.tree, n), &bytes, time, time)?;
+        return resize_staged(tx, n, staged, size, time);
+    }
+    bytes.resize(size as usize, 0);
+    tx.set_small(n, bytes)?;
+    tx.touch(n)?.mtime = time.into();
+    Ok(())
+}
+
+/// A staged file that was made for this, and is the file's content from now on.
+fn resize_staged(tx: &mut Tx, n: Node, staged: Staged, size: u64, time: Time) -> Result<(), Errno> {
+    staged.truncate(tx.area, size, time, time)?;
+    let staged = Arc::new(staged);
+    tx.sync(&staged);
+    tx.set_content(n, Content::Staged(staged))?;
     tx.touch(n)?.mtime = time.into();
     Ok(())
 }

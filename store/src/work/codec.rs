@@ -3,6 +3,7 @@
 //! row that does not decode is damage, answered with `Errno::Io`.
 
 use super::node::{Content, Dir, Few, Node as Inode, What};
+use super::small::Small;
 use super::staged::Base;
 use crate::object::Xattrs;
 use crate::types::{Attr, Changed, Digest, Errno, Kind, Rdev, Time, Wcc};
@@ -224,7 +225,7 @@ pub(super) fn decode_node(row: &[u8]) -> Result<(Inode, Option<ContentRow>), Err
         })),
         k if k == Kind::File as u8 => {
             content = Some(decode_content(d)?);
-            What::File(Content::Inline(Box::default()))
+            What::File(Content::Inline(Small::default()))
         }
         k if k == Kind::Symlink as u8 => What::Symlink(d.bytes()?.into()),
         k if k == Kind::Fifo as u8 => What::Fifo,

@@ -158,10 +158,10 @@ fn write_row(
     let key = (tx.tree, node);
     let small = match &content {
         Content::Staged(_) => None,
-        Content::Inline(bytes) => {
+        Content::Inline(small) => {
             // With room for what is written, so that it is not moved again.
-            let mut copy = Vec::with_capacity((end.min(SMALL) as usize).max(bytes.len()));
-            copy.extend_from_slice(bytes);
+            let mut copy = Vec::with_capacity(end.min(SMALL).max(small.len()) as usize);
+            small.read(0, small.len(), &mut copy)?;
             Some(copy)
         }
         Content::Blob(blob) if blob.size <= SMALL => {
@@ -172,36 +172,38 @@ fn write_row(
         }
         Content::Blob(_) => None,
     };
-    let (content, done) = match (small, content) {
-        (Some(mut bytes), _) if end <= SMALL => {
+    let staged = match (&small, content) {
+        (Some(_), _) if end <= SMALL => None,
+        (Some(bytes), _) => {
+            let (mtime, ctime) = (before.mtime, before.ctime);
+            Some(Staged::with_bytes(tx.area, key, bytes, mtime, ctime)?)
+        }
+        (None, Content::Blob(base)) => {
+            let (mtime, ctime) = (before.mtime, before.ctime);
+            Some(Staged::over_blob(tx.area, key, *base, mtime, ctime)?)
+        }
+        (None, _) => None,
+    };
+    strip(tx, cx, node)?;
+    match (staged, small) {
+        (None, Some(mut bytes)) => {
             if bytes.len() < end as usize {
                 bytes.resize(end as usize, 0);
             }
             bytes[offset as usize..end as usize].copy_from_slice(data);
-            (Some(Content::Inline(bytes.into())), true)
+            tx.set_small(node, bytes)?;
+            set_times(tx.touch(node)?, time);
+            tx.put(node);
+            Ok(Some(changed(before, tx.st.attr(node)?)))
         }
-        (Some(bytes), _) => {
-            let staged = Staged::with_bytes(tx.area, key, &bytes, before.mtime, before.ctime)?;
-            (Some(Content::Staged(staged.into())), false)
+        (staged, _) => {
+            if let Some(staged) = staged {
+                tx.set_content(node, Content::Staged(staged.into()))?;
+            }
+            tx.put(node);
+            Ok(None)
         }
-        (None, Content::Blob(base)) => {
-            let staged = Staged::over_blob(tx.area, key, *base, before.mtime, before.ctime)?;
-            (Some(Content::Staged(staged.into())), false)
-        }
-        (None, _) => (None, false),
-    };
-    strip(tx, cx, node)?;
-    if let Some(content) = content {
-        tx.set_content(node, content)?;
     }
-    if done {
-        set_times(tx.touch(node)?, time);
-    }
-    tx.put(node);
-    if !done {
-        return Ok(None);
-    }
-    Ok(Some(changed(before, tx.st.attr(node)?)))
 }
 
 /// Takes setuid, setgid and capabilities from a file that is about to change.

@@ -5,9 +5,11 @@ use super::area::{Area, failed};
 use super::codec::{self, ContentRow};
 use super::node::{Content, What};
 use super::rows::Row;
+use super::small::Small;
 use super::staged::{Staged, set_mtime};
 use super::state::State;
 use super::writer::{Link, Writer};
+use crate::blob::SMALL;
 use crate::failpoint;
 use crate::sealed::SealedTree;
 use crate::types::{Errno, Node};
@@ -31,7 +33,7 @@ pub(super) fn state(
     writer
         .read(|conn| {
             st.epoch = link.epoch.load(Ordering::Acquire);
-            staged = rows(conn, info.id, &mut st)?;
+            staged = rows(conn, info.id, area, &mut st)?;
             Ok(())
         })
         .map_err(Bad::Sql)
@@ -79,19 +81,24 @@ struct StagedRow {
     chunks: Chunks,
 }
 
-fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, Bad> {
+fn rows(conn: &Connection, tree: u64, area: &Area, st: &mut State) -> Result<Vec<StagedRow>, Bad> {
     let id = tree as i64;
     st.reserved = conn.query_row("SELECT reserved FROM tree WHERE id = ?1", [id], |r| {
         r.get::<_, i64>(0)
     })? as u64;
     st.next = st.reserved.max(st.last_base + 1);
-    let mut content: HashMap<Node, Vec<u8>> = HashMap::new();
+    let mut content: HashMap<Node, Small> = HashMap::new();
     each(
         conn,
         "SELECT node, data FROM content WHERE tree = ?1",
         id,
         |r| {
-            content.insert(r.get::<_, i64>(0)? as u64, r.get(1)?);
+            let bytes: Vec<u8> = r.get(1)?;
+            if bytes.len() as u64 > SMALL {
+                return Err(Bad::Row);
+            }
+            let small = Small::new(&area.smalls, bytes);
+            content.insert(r.get::<_, i64>(0)? as u64, small);
             Ok(())
         },
     )?;
@@ -128,8 +135,8 @@ fn rows(conn: &Connection, tree: u64, st: &mut State) -> Result<Vec<StagedRow>, 
                     node.what = What::File(Content::blob(digest, size))
                 }
                 Some(ContentRow::Inline) => {
-                    let bytes = content.remove(&n).unwrap_or_default();
-                    node.what = What::File(Content::Inline(bytes.into()));
+                    let small = content.remove(&n).unwrap_or_default();
+                    node.what = What::File(Content::Inline(small));
                 }
                 Some(ContentRow::Staged { base, size, held }) => staged.push(StagedRow {
                     node: n,

@@ -32,6 +32,7 @@ mod replies;
 mod row_codec;
 mod rows;
 mod seal;
+mod small;
 mod staged;
 mod state;
 mod sweep;

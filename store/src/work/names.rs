@@ -3,6 +3,7 @@
 
 use super::node::{Content, Node as Inode, What};
 use super::perm;
+use super::small::Small;
 use super::staged::{MAX_FILE, Staged};
 use super::tree::WorkTree;
 use super::tx::Tx;
@@ -287,7 +288,7 @@ fn create(
         Create::Exclusive(_) => EXCLUSIVE_MODE,
         _ => DEFAULT_FILE,
     };
-    let what = What::File(Content::Inline(Box::default()));
+    let what = What::File(Content::Inline(Small::default()));
     let changed = make(tx, cx.creds, &parent, name, what, mode, new)?;
     if let Create::Exclusive(v) = how {
         tx.touch(changed.node.node)?.verifier = Some(v);
@@ -328,17 +329,16 @@ fn make(
     let number = tx.number();
     let times = [at(new.atime), at(new.mtime), now];
     let mut node = Inode::new(owned, if is_dir { 2 } else { 1 }, times, what);
-    if let (What::File(content), Some(size)) = (&mut node.what, new.size.filter(|s| *s > 0)) {
-        *content = sized(tx, number, size, node.mtime.into())?;
+    let size = match node.what {
+        What::File(_) => new.size.unwrap_or(0),
+        _ => 0,
+    };
+    if size > SMALL {
+        node.what = What::File(hole(tx, number, size, node.mtime.into())?);
     }
-    if let What::File(content @ Content::Inline(bytes)) = &node.what
-        && !bytes.is_empty()
-    {
-        let content = content.clone();
-        tx.insert(number, node);
-        tx.set_content(number, content)?;
-    } else {
-        tx.insert(number, node);
+    tx.insert(number, node);
+    if (1..=SMALL).contains(&size) {
+        tx.set_small(number, vec![0; size as usize])?;
     }
     tx.add_name(parent.node, name, number)?;
     if is_dir {
@@ -352,11 +352,8 @@ fn make(
     })
 }
 
-/// A new file's content where CREATE gave it a size: a hole.
-fn sized(tx: &mut Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
-    if size <= SMALL {
-        return Ok(Content::Inline(vec![0; size as usize].into()));
-    }
+/// A new file to which CREATE gave a size that fits no row: a hole in a staged file.
+fn hole(tx: &mut Tx, number: Node, size: u64, mtime: Time) -> Result<Content, Errno> {
     if size > MAX_FILE {
         return Err(Errno::FBig);
     }

@@ -1,5 +1,6 @@
 //! One node of a delta: what a changed or new node is.
 
+use super::small::Small;
 use super::staged::{Base, Staged};
 use crate::object::Xattrs;
 use crate::types::{Attr, Digest, Kind, Node as Number, Rdev, Time};
@@ -93,8 +94,8 @@ pub(super) struct Dir {
 pub(super) enum Content {
     /// Not changed since the last seal.
     Blob(Box<Base>),
-    /// In the node's own row: at most the size of a small blob.
-    Inline(Box<[u8]>),
+    /// In a row: at most the size of a small blob.
+    Inline(Small),
     Staged(Arc<Staged>),
 }
 
@@ -186,7 +187,7 @@ impl Node {
         let (size, used) = match &self.what {
             What::Dir(_) => (DIR_SIZE, DIR_SIZE),
             What::File(Content::Blob(blob)) => (blob.size, blob.size),
-            What::File(Content::Inline(bytes)) => (bytes.len() as u64, bytes.len() as u64),
+            What::File(Content::Inline(small)) => (small.len(), small.len()),
             What::File(Content::Staged(s)) => {
                 let st = s.state();
                 (st.size, st.used)

@@ -61,8 +61,8 @@ impl Tree for WorkTree {
         let eof = match content {
             Content::Staged(staged) => staged.read(&self.area, offset, count, out)?,
             _ if offset >= end => end == attr.size,
-            Content::Inline(bytes) => {
-                out.extend_from_slice(&bytes[offset as usize..end as usize]);
+            Content::Inline(small) => {
+                small.read(offset, end, out)?;
                 end == attr.size
             }
             Content::Blob(blob) => {

@@ -83,7 +83,7 @@ impl WorkTree {
         let mut own = (0, 0);
         for (_, node) in st.nodes.iter() {
             let used = match &node.what {
-                What::File(Content::Inline(bytes)) => bytes.len() as u64,
+                What::File(Content::Inline(small)) => small.len(),
                 What::File(Content::Staged(staged)) => staged.state().used,
                 _ => continue,
             };

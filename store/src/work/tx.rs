@@ -5,6 +5,7 @@ use super::area::Area;
 use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
 use super::rows::Row;
+use super::small::Small;
 use super::staged::Staged;
 use super::state::{At, State, Target};
 use super::writer::Writer;
@@ -117,19 +118,29 @@ impl<'a> Tx<'a> {
         let (mtime, ctime) = node.times();
         let was_inline = matches!(node.what, What::File(Content::Inline(_)));
         (node.mtime, node.ctime) = (mtime.into(), ctime.into());
-        let row = match &content {
-            Content::Inline(data) if !data.is_empty() => Some(Row::Content {
-                tree,
-                node: n,
-                data: data.to_vec(),
-            }),
-            _ if was_inline => Some(Row::ContentGone { tree, node: n }),
-            _ => None,
-        };
         node.what = What::File(content);
-        if let Some(row) = row {
-            self.push(row);
+        if was_inline {
+            self.push(Row::ContentGone { tree, node: n });
         }
+        Ok(())
+    }
+
+    /// As [`Tx::set_content`], with the bytes themselves: at most a small blob's.
+    pub fn set_small(&mut self, n: Node, bytes: Vec<u8>) -> Result<(), Errno> {
+        if bytes.is_empty() {
+            return self.set_content(n, Content::Inline(Small::default()));
+        }
+        let row = Row::Content {
+            tree: self.tree,
+            node: n,
+            data: bytes.clone(),
+        };
+        let small = Small::new(&self.area.smalls, bytes);
+        let node = self.touch(n)?;
+        let (mtime, ctime) = node.times();
+        (node.mtime, node.ctime) = (mtime.into(), ctime.into());
+        node.what = What::File(Content::Inline(small));
+        self.push(row);
         Ok(())
     }
 

@@ -36,9 +36,9 @@ impl Sealing<'_> {
         }
         let (blob, size) = match content {
             Content::Blob(blob) => (blob.digest, blob.size),
-            Content::Inline(bytes) => {
-                let digest = self.batch.put_small_blob(bytes.to_vec());
-                (digest.map_err(StoreError::log)?, bytes.len() as u64)
+            Content::Inline(small) => {
+                let digest = self.batch.put_small_blob(small.to_vec()?);
+                (digest.map_err(StoreError::log)?, small.len())
             }
             Content::Staged(staged) => self.store(staged)?,
         };
