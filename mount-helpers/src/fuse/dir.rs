@@ -12,6 +12,7 @@ use pocker_nfs::proto::{fattr3, ftype3};
 use pocker_nfs::vfs::Fh;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What became of an entry.
@@ -52,7 +53,7 @@ impl Sink {
 impl Export {
     /// Gives entries after `cookie` to `sink` until it is full or none is left.
     pub(crate) async fn readdir(
-        &self,
+        self: &Arc<Self>,
         ino: u64,
         handle: u64,
         mut cookie: u64,
@@ -75,6 +76,13 @@ impl Export {
                     0
                 }
             };
+            if at == 0 {
+                let first = reading.start == 0;
+                for next in self.walks(ino, first, &reading.entries) {
+                    let export = Arc::clone(self);
+                    tokio::spawn(async move { export.list_ahead(next).await });
+                }
+            }
             for i in at..reading.entries.len() {
                 match self.give(ino, &reading, i, sink).await {
                     Given::Added => given = true,
@@ -97,7 +105,12 @@ impl Export {
         Ok(())
     }
 
-    async fn fill(&self, ino: u64, cookie: u64, reading: &mut Reading) -> Result<(), Errno> {
+    pub(super) async fn fill(
+        &self,
+        ino: u64,
+        cookie: u64,
+        reading: &mut Reading,
+    ) -> Result<(), Errno> {
         let fh = self.table.handle(ino)?;
         let (sent, losses) = (self.table.now(), self.table.losses(ino));
         let mut verifier = if cookie == 0 {

@@ -8,6 +8,7 @@ use super::reading::Readings;
 use super::remote::Remote;
 use super::table::{ROOT, Seen, Table};
 use super::unstable::Kept;
+use super::walk::Walk;
 use crate::helper::Cache;
 use fuser::{Errno, FileAttr, INodeNo, Notifier};
 use pocker_nfs::proto::fattr3;
@@ -57,6 +58,7 @@ pub(crate) struct Export {
     pub hidden: HiddenDir,
     pub dirs: Readings,
     pub ahead: Ahead,
+    pub walk: Walk,
     /// Where large files are not read by READs.
     pub passthrough: Option<Passthrough>,
     pub kept: Kept,
@@ -86,6 +88,7 @@ impl Export {
             hidden: HiddenDir::new(root),
             dirs: Readings::default(),
             ahead: Ahead::default(),
+            walk: Walk::default(),
             passthrough,
             kept: Kept::default(),
             removals: Notify::new(),

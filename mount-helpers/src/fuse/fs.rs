@@ -18,7 +18,6 @@ use fuser::{
 use pocker_nfs::proto::NAME_MAX;
 use pocker_nfs::vfs::XattrHow;
 use std::ffi::OsStr;
-use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -42,9 +41,9 @@ const WITHOUT_OPEN: InitFlags =
     InitFlags::FUSE_NO_OPEN_SUPPORT.union(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
 
 pub(crate) struct Fs {
-    export: Arc<Export>,
-    runtime: Handle,
-    waiting: Arc<Waiting>,
+    pub(super) export: Arc<Export>,
+    pub(super) runtime: Handle,
+    pub(super) waiting: Arc<Waiting>,
     /// What the kernel can open without us.
     opens: InitFlags,
 }
@@ -61,18 +60,6 @@ impl Fs {
 }
 
 impl Fs {
-    fn go<F>(&self, req: &Request, operation: impl FnOnce(Arc<Export>) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let waits = self.waiting.begin(req.unique().into(), req.pid());
-        let operation = operation(self.export.clone());
-        self.runtime.spawn(async move {
-            operation.await;
-            drop(waits);
-        });
-    }
-
     /// Whether opens are worth a call, as the kernel then reads large files by itself.
     fn passes_through(&self) -> bool {
         let passthrough = self.export.passthrough.as_ref();
@@ -484,7 +471,7 @@ impl Filesystem for Fs {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.go(req, |x| async move {
+        self.go_now(req, |x| async move {
             let mut sink = Sink::Names(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);
@@ -499,7 +486,7 @@ impl Filesystem for Fs {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.go(req, |x| async move {
+        self.go_now(req, |x| async move {
             let mut sink = Sink::Nodes(reply);
             let outcome = x.readdir(ino.0, fh.0, offset, &mut sink).await;
             sink.answer(outcome);

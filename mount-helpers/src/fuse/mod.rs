@@ -22,8 +22,10 @@ mod reading;
 mod remote;
 mod restart;
 mod table;
+mod tasks;
 mod unstable;
 mod waiting;
+mod walk;
 mod xattr;
 
 pub use process::fuse_helper_main;
