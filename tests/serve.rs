@@ -1,5 +1,6 @@
 //! `pocker serve` for other hosts, asked by other programs: rpcinfo and showmount over TCP
-//! and UDP, in a network of the test's own; what it counts, and what it refuses.
+//! and UDP, in a network of the test's own; what it counts, for people and for Prometheus,
+//! and what it refuses.
 
 mod support;
 
@@ -262,5 +263,115 @@ fn a_read_only_server_changes_nothing() {
     assert_eq!(made.raw_os_error(), Some(nix::errno::Errno::EROFS as i32));
     world.pocker(&["umount", "in"]).ok();
     assert!(world.pocker(&["ls"]).ok().out.contains("box"));
+    server.stop();
+}
+
+/// One request over a connection of its own: status line, headers and body.
+fn http(network: &Network, request: &str) -> String {
+    use std::io::Write;
+    let mut nc = network.command("busybox");
+    nc.args(["nc", "-w", "60", "127.0.0.1", "9100"]);
+    nc.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut nc = nc.spawn().expect("nc starts");
+    let mut stdin = nc.stdin.take().expect("its input");
+    stdin.write_all(request.as_bytes()).expect("written");
+    let output = nc.wait_with_output().expect("nc ends");
+    drop(stdin);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+}
+
+/// Samples as Prometheus' own reader of OpenMetrics has them: name, labels, value.
+fn samples(text: &str) -> Vec<(String, String, f64)> {
+    use std::io::Write;
+    const READ: &str = "import sys, json\n\
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families as read\n\
+        print(json.dumps([(s.name, ','.join(s.labels.values()), s.value) for f in read(sys.stdin.read()) for s in f.samples]))";
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", READ]).stdin(Stdio::piped());
+    let mut python = python
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let mut stdin = python.stdin.take().expect("its input");
+    stdin.write_all(text.as_bytes()).expect("written");
+    drop(stdin);
+    let output = python.wait_with_output().expect("python3 ends");
+    assert!(output.status.success(), "not OpenMetrics:\n{text}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn prometheus_reads_what_the_server_counts() {
+    let (world, network) = (World::new(), Network::new());
+    let server = Server::start(&world, &network, &["serve", "--metrics", "127.0.0.1:9100"]);
+    world.create("box", "RUN true").ok();
+    std::fs::create_dir(world.path("in")).expect("mkdir");
+    world.pocker(&["mount", "box", "in"]).ok();
+    std::fs::read(world.path("in/bin/busybox")).expect("read");
+    let reply = http(&network, &get("/metrics"));
+    let (head, text) = reply.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let samples = samples(text);
+    let value = |name: &str, labels: &str| {
+        let found = samples.iter().find(|(n, l, _)| n == name && l == labels);
+        found
+            .unwrap_or_else(|| panic!("no {name}{{{labels}}} in {text}"))
+            .2
+    };
+    let json = world.pocker(&["serve", "--stats", "--json"]).ok().out;
+    let stats: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let rows = stats["procedures"].as_array().expect("rows");
+    let lookup = rows.iter().find(|r| r["name"] == "LOOKUP").expect("a row");
+    let calls = value("pocker_nfs_call_seconds_count", "nfs,LOOKUP");
+    assert!(calls > 0.0 && calls <= lookup["calls"].as_f64().expect("a number"));
+    assert_eq!(
+        value("pocker_nfs_call_seconds_bucket", "+Inf,nfs,LOOKUP"),
+        calls
+    );
+    assert!(value("pocker_nfs_received_bytes_total", "nfs,LOOKUP") >= calls * 40.0);
+    assert_eq!(value("pocker_store_objects", "pocker"), 1.0);
+    assert_eq!(
+        value("pocker_leases", "mount"),
+        stats["leases"]["mounts"].as_f64().expect("a number")
+    );
+    let on_disk = value("pocker_store_bytes", "index") + value("pocker_store_bytes", "large");
+    assert!(on_disk > 0.0);
+    let ratio = value("pocker_store_logical_bytes", "") / on_disk;
+    assert!((value("pocker_store_dedup_ratio", "") / ratio - 1.0).abs() < 0.01);
+    assert!(value("pocker_cache_misses_total", "directories") > 0.0);
+    // Nothing else is answered there.
+    for request in [
+        get("/v1/stats"),
+        get("/"),
+        get("/metrics").replace("GET", "POST"),
+    ] {
+        let reply = http(&network, &request);
+        assert!(reply.starts_with("HTTP/1.1 40"), "{request}\n{reply}");
+    }
+    world.pocker(&["umount", "in"]).ok();
+    server.stop();
+}
+
+#[test]
+fn who_holds_on_to_a_connection_for_metrics_keeps_nobody_out() {
+    let (world, network) = (World::new(), Network::new());
+    let server = Server::start(&world, &network, &["serve", "--metrics", "127.0.0.1:9100"]);
+    let mut idle: Vec<Child> = (0..20)
+        .map(|_| {
+            let mut nc = network.command("busybox");
+            nc.args(["nc", "127.0.0.1", "9100"]).stdin(Stdio::piped());
+            nc.spawn().expect("nc starts")
+        })
+        .collect();
+    let reply = http(&network, &get("/metrics"));
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    for nc in &mut idle {
+        let _ = nc.kill();
+        nc.wait().expect("waited for");
+    }
     server.stop();
 }

@@ -2,6 +2,7 @@
 
 use super::defaults;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Low-cost sandboxed environments from a Pockerfile.
@@ -288,6 +289,9 @@ pub struct Serve {
     /// Tell clients where NFS and MOUNT are
     #[arg(long, value_enum, default_value = "off")]
     pub portmap: Portmap,
+    /// Answer Prometheus: GET /metrics, to whoever reaches this address
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Let nothing change: no builds, no runs, no writes
     #[arg(long)]
     pub read_only: bool,

@@ -5,6 +5,7 @@ use super::defaults;
 use super::error::CliError;
 use crate::control::Endpoint;
 use serde::Deserialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub struct File {
     pub mount_helper: Option<String>,
     pub server_timeout: Option<u64>,
     pub listen: Option<String>,
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What every command knows.
@@ -32,6 +34,7 @@ pub struct Settings {
     pub mount_helper: Option<String>,
     pub server_timeout: Duration,
     pub listen: Option<String>,
+    pub metrics: Option<SocketAddr>,
     pub quiet: bool,
 }
 
@@ -71,6 +74,7 @@ impl Settings {
                     .unwrap_or(defaults::SERVER_TIMEOUT),
             ),
             listen: file.listen,
+            metrics: file.metrics,
             quiet: global.quiet,
         })
     }

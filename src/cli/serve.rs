@@ -52,6 +52,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         store: settings.store.clone(),
         socket_dir: settings.socket_dir.clone(),
         listen: listen.map(|text| address(text)).transpose()?,
+        metrics: args.metrics.or(settings.metrics),
         portmap: match args.portmap {
             args::Portmap::Off => Portmap::Off,
             args::Portmap::Builtin => Portmap::Builtin,

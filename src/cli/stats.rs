@@ -3,7 +3,7 @@
 use super::config::Settings;
 use super::error::CliError;
 use super::{open, text};
-use crate::control::api::Stats;
+use crate::control::api::{CacheStats, Stats};
 use std::fmt::Write as _;
 
 pub fn run(settings: &Settings, json: bool) -> Result<(), CliError> {
@@ -28,6 +28,12 @@ fn table(stats: &Stats, now: i64) -> String {
         text::bytes(stats.held_max),
         stats.refused,
     );
+    let _ = writeln!(
+        out,
+        "{} calls on threads, {} wait for memory; {} went to a thread",
+        stats.on_threads, stats.waiting, stats.threaded,
+    );
+    store(&mut out, stats);
     if !stats.procedures.is_empty() {
         let _ = writeln!(
             out,
@@ -67,6 +73,51 @@ fn table(stats: &Stats, now: i64) -> String {
     out
 }
 
+fn store(out: &mut String, stats: &Stats) {
+    let (s, l) = (&stats.store, &stats.leases);
+    let _ = writeln!(
+        out,
+        "\nstore: {} pockers, {} steps, {} trees of {}, on disk {} ({:.1} times less); {} free",
+        s.pockers,
+        s.steps,
+        s.trees,
+        text::bytes(s.logical),
+        text::bytes(s.index + s.large),
+        s.dedup(),
+        text::bytes(s.free),
+    );
+    let _ = writeln!(
+        out,
+        "held: {} runs, {} mounts, {} steps being built, {} volumes; trees of {} builds, {} runs, {} mounts",
+        l.runs, l.mounts, l.claims, l.volumes, l.build_trees, l.run_trees, l.mount_trees,
+    );
+    for j in stats
+        .journals
+        .iter()
+        .filter(|j| j.rows > 0 || j.small_memory > 0)
+    {
+        let _ = writeln!(
+            out,
+            "{} trees: {} changes ({}) on their way to the database; small files: {} in memory, {} beyond",
+            j.name,
+            j.rows,
+            text::bytes(j.bytes),
+            text::bytes(j.small_memory),
+            text::bytes(j.small_file),
+        );
+    }
+    let asked = |c: &&CacheStats| c.hits + c.misses > 0;
+    for c in stats.caches.iter().filter(asked) {
+        let all = c.hits + c.misses;
+        let _ = writeln!(
+            out,
+            "cache of {}: {:.1} % of {all} found",
+            c.name,
+            c.hits as f64 * 100.0 / all as f64,
+        );
+    }
+}
+
 /// A time in its unit, three digits or so.
 fn micros(us: f64) -> String {
     match us {
@@ -80,7 +131,7 @@ fn micros(us: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api::{MountedBy, ProcedureStats, VolumeStats};
+    use crate::control::api::*;
 
     #[test]
     fn counters_are_a_table() {
@@ -91,6 +142,43 @@ mod tests {
             refused: 1,
             held: 64_000,
             held_max: 268_435_456,
+            on_threads: 1,
+            threaded: 70_000,
+            waiting: 0,
+            store: StoreStats {
+                pockers: 3,
+                steps: 9,
+                trees: 8,
+                logical: 1_736_000_000,
+                index: 50_000_000,
+                large: 150_000_000,
+                large_files: 1000,
+                free: 70_000_000_000,
+            },
+            caches: vec![CacheStats {
+                name: "directories".into(),
+                hits: 3000,
+                misses: 1000,
+                held: 1,
+                held_max: 2,
+            }],
+            leases: Leases {
+                runs: 2,
+                mounts: 4,
+                claims: 0,
+                build_trees: 0,
+                run_trees: 2,
+                mount_trees: 1,
+                volumes: 5,
+                calls: 1,
+            },
+            journals: vec![JournalStats {
+                name: "work".into(),
+                rows: 12,
+                bytes: 3400,
+                small_memory: 64_000_000,
+                small_file: 100_000_000,
+            }],
             volumes: VolumeStats {
                 calls: 1000,
                 journal_syncs: 80,
@@ -116,6 +204,12 @@ mod tests {
         };
         insta::assert_snapshot!(table(&stats, 1000 + 7200), @r"
         up 2 h, read-only; 2 connections; 64.0 kB of 268.4 MB of memory for calls; 1 records refused
+        1 calls on threads, 0 wait for memory; 70000 went to a thread
+
+        store: 3 pockers, 9 steps, 8 trees of 1.7 GB, on disk 200.0 MB (8.7 times less); 70.0 GB free
+        held: 2 runs, 4 mounts, 0 steps being built, 5 volumes; trees of 0 builds, 2 runs, 1 mounts
+        work trees: 12 changes (3.4 kB) on their way to the database; small files: 64.0 MB in memory, 100.0 MB beyond
+        cache of directories: 75.0 % of 4000 found
 
         PROCEDURE         CALLS   ERRORS   RECEIVED       SENT      MEAN    HALF <    99 % <
         GETATTR         1234567        3   150.0 MB   140.0 MB    1.2 us    2.0 us     16 ms

@@ -40,6 +40,23 @@ pub struct Stats {
     /// Bytes that calls under way hold, and the most they may.
     pub held: u64,
     pub held_max: u64,
+    /// Calls that are on threads, as they may have to wait for a disk, and how many ever were.
+    #[serde(default)]
+    pub on_threads: u64,
+    #[serde(default)]
+    pub threaded: u64,
+    /// Calls that wait for others to give memory back.
+    #[serde(default)]
+    pub waiting: u64,
+    #[serde(default)]
+    pub store: StoreStats,
+    #[serde(default)]
+    pub caches: Vec<CacheStats>,
+    #[serde(default)]
+    pub leases: Leases,
+    /// Work trees' and volumes' way to disk.
+    #[serde(default)]
+    pub journals: Vec<JournalStats>,
     /// What keeping volumes on disk took.
     #[serde(default)]
     pub volumes: VolumeStats,
@@ -47,6 +64,69 @@ pub struct Stats {
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.
     pub mounted: Vec<MountedBy>,
+}
+
+/// What the store holds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct StoreStats {
+    pub pockers: u64,
+    pub steps: u64,
+    /// Sealed trees, and the bytes of their files by name: what they would take unshared.
+    pub trees: u64,
+    pub logical: u64,
+    /// Bytes on disk: of directories and small files, and of the large files, and how many
+    /// those are.
+    pub index: u64,
+    pub large: u64,
+    pub large_files: u64,
+    /// Of the file system that the store is on.
+    pub free: u64,
+}
+
+impl StoreStats {
+    /// How many times what is on disk its trees would take.
+    pub fn dedup(&self) -> f64 {
+        self.logical as f64 / (self.index + self.large).max(1) as f64
+    }
+}
+
+/// One cache since the server started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CacheStats {
+    pub name: String,
+    pub hits: u64,
+    pub misses: u64,
+    /// Bytes, or descriptors.
+    pub held: u64,
+    pub held_max: u64,
+}
+
+/// Who has something that is given back when they end.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Leases {
+    pub runs: u64,
+    pub mounts: u64,
+    /// Steps that somebody builds.
+    pub claims: u64,
+    /// Work trees of builds, of runs and of writable mounts, and volumes.
+    pub build_trees: u64,
+    pub run_trees: u64,
+    pub mount_trees: u64,
+    pub volumes: u64,
+    /// Control calls under way.
+    pub calls: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JournalStats {
+    /// `work` or `volumes`.
+    pub name: String,
+    /// Changes in the journal that are on their way to the database.
+    pub rows: u64,
+    pub bytes: u64,
+    /// Contents of small changed files: in memory, and in a file beyond that.
+    pub small_memory: u64,
+    pub small_file: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]

@@ -102,7 +102,7 @@ fn connections() -> usize {
     }
 }
 
-async fn tcp(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+pub async fn tcp(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     let what = || format!("{addr} (TCP)");
     let refused = |source| ServeError::Listen {
         what: what(),
@@ -203,4 +203,39 @@ pub async fn serve_control(
         });
     }
     graceful.shutdown().await;
+}
+
+/// Who scrapes at once: the rest wait.
+const SCRAPES: usize = 8;
+/// A scrape takes milliseconds; who holds on to a connection for longer loses it.
+const SCRAPE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Answers on a TCP port that anybody may reach, so each connection is for one answer.
+pub async fn serve_metrics(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(tokio::sync::Semaphore::new(SCRAPES));
+    loop {
+        let accepted = tokio::select! {
+            accepted = async { (places.clone().acquire_owned().await, listener.accept().await) } => accepted,
+            _ = stop.changed() => return,
+        };
+        let (place, stream) = match accepted {
+            (Ok(place), Ok((stream, _))) => (place, stream),
+            (_, Err(e)) => {
+                tracing::warn!("cannot accept a connection for metrics: {e}");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            }
+            // It is never closed.
+            (Err(_), Ok(_)) => return,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let mut http = hyper::server::conn::http1::Builder::new();
+            let http = http.keep_alive(false).max_buf_size(16 << 10);
+            let _ =
+                tokio::time::timeout(SCRAPE, http.serve_connection(TokioIo::new(stream), service))
+                    .await;
+        });
+    }
 }

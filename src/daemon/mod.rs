@@ -47,6 +47,8 @@ pub struct ServeOptions {
     pub socket_dir: PathBuf,
     /// Other hosts reach NFS here.
     pub listen: Option<SocketAddr>,
+    /// Prometheus finds `/metrics` here.
+    pub metrics: Option<SocketAddr>,
     /// How clients of other hosts find its ports.
     pub portmap: Portmap,
     /// Nothing that clients or commands ask may change the store.

@@ -207,6 +207,16 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
         router,
         daemon.stop.subscribe(),
     ));
+    if let Some(addr) = daemon.options.metrics {
+        let router = http::metrics::router(daemon.clone());
+        let listener = listen::tcp(addr).await?;
+        tokio::spawn(listen::serve_metrics(
+            listener,
+            router,
+            daemon.stop.subscribe(),
+        ));
+        tracing::info!(%addr, "serving metrics");
+    }
     tracing::info!(
         store = %daemon.store.dir().display(),
         pid = std::process::id(),

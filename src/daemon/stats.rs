@@ -1,17 +1,31 @@
 //! What the NFS server did since it started.
 
+use super::docs::{self, Owner, RunDoc};
+use super::fail::{Fail, Outcome};
 use super::state::Daemon;
-use crate::control::api::{MountedBy, ProcedureStats, Stats, VolumeStats};
+use crate::control::api::*;
 use pocker_nfs::server::{Count, SERVER_HELD};
+use pocker_store::work::WorkUse;
+use std::sync::atomic::Ordering;
 
 impl Daemon {
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> Outcome<Stats> {
+        let works = self.works.usage();
+        let volumes = self.exports.volumes.usage();
+        let (on_threads, threaded) = self.nfs.counters.threads();
         let mounted = self.nfs.mounts.list().into_iter().map(|row| MountedBy {
             client: row.client,
             path: String::from_utf8_lossy(&row.path).into_owned(),
         });
         let syncs = self.exports.volumes.sync_stats();
-        Stats {
+        Ok(Stats {
+            on_threads,
+            threaded,
+            waiting: self.nfs.pool.waiting() as u64,
+            store: self.store_stats()?,
+            caches: self.caches(),
+            leases: self.leases(&works, &volumes)?,
+            journals: vec![journal("work", &works), journal("volumes", &volumes)],
             volumes: VolumeStats {
                 calls: syncs.calls,
                 journal_syncs: syncs.journal,
@@ -25,7 +39,62 @@ impl Daemon {
             held_max: SERVER_HELD as u64,
             procedures: self.nfs.counters.snapshot().iter().map(procedure).collect(),
             mounted: mounted.collect(),
-        }
+        })
+    }
+
+    fn store_stats(&self) -> Outcome<StoreStats> {
+        let usage = self.store.usage();
+        let usage = usage.map_err(|e| Fail::internal("cannot count what the store holds", &e))?;
+        let space = self.store.statfs();
+        Ok(StoreStats {
+            pockers: usage.pockers,
+            steps: usage.steps,
+            trees: usage.snapshots,
+            logical: usage.logical_bytes,
+            index: usage.index_bytes,
+            large: usage.large_bytes,
+            large_files: usage.large_blobs,
+            free: space.map_or(0, |s| s.avail_bytes),
+        })
+    }
+
+    fn caches(&self) -> Vec<CacheStats> {
+        let caches = self.store.caches().into_iter();
+        let stats = caches.map(|(name, c)| CacheStats {
+            name: name.to_string(),
+            hits: c.hits,
+            misses: c.misses,
+            held: c.weight,
+            held_max: c.capacity,
+        });
+        stats.collect()
+    }
+
+    fn leases(&self, works: &WorkUse, volumes: &WorkUse) -> Outcome<Leases> {
+        let mounts = docs::all::<MountRecord>(&self.store);
+        let mounts = mounts.map_err(|e| Fail::internal("cannot list mounts", &e))?;
+        let lives = |pid, start| Owner { pid, start }.lives();
+        let [build_trees, run_trees, mount_trees, _] = works.trees;
+        Ok(Leases {
+            runs: self.runs()?.iter().filter(|r| RunDoc::live(r)).count() as u64,
+            mounts: mounts.len() as u64,
+            claims: self.claims.live(lives) as u64,
+            build_trees,
+            run_trees,
+            mount_trees,
+            volumes: volumes.trees.iter().sum(),
+            calls: self.calls.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn journal(name: &str, of: &WorkUse) -> JournalStats {
+    JournalStats {
+        name: name.to_string(),
+        rows: of.queued_rows,
+        bytes: of.queued_bytes,
+        small_memory: of.small_memory,
+        small_file: of.small_file,
     }
 }
 

@@ -16,6 +16,18 @@ pub(crate) struct Cache<K, V> {
 struct Shard<K, V> {
     map: LruCache<K, (V, usize)>,
     weight: usize,
+    hits: u64,
+    misses: u64,
+}
+
+/// How a cache has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    pub hits: u64,
+    pub misses: u64,
+    /// What it holds and may hold: bytes, or values.
+    pub weight: u64,
+    pub capacity: u64,
 }
 
 impl<K: Hash + Eq, V: Clone> Cache<K, V> {
@@ -25,6 +37,8 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
             Mutex::new(Shard {
                 map: LruCache::unbounded(),
                 weight: 0,
+                hits: 0,
+                misses: 0,
             })
         };
         Cache {
@@ -39,7 +53,31 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     }
 
     pub fn get(&self, key: &K) -> Option<V> {
-        self.shard(key).lock().map.get(key).map(|(v, _)| v.clone())
+        let shard = &mut *self.shard(key).lock();
+        match shard.map.get(key) {
+            Some((value, _)) => {
+                shard.hits += 1;
+                Some(value.clone())
+            }
+            None => {
+                shard.misses += 1;
+                None
+            }
+        }
+    }
+
+    pub fn usage(&self) -> CacheUse {
+        let mut all = CacheUse {
+            capacity: (self.capacity * SHARDS) as u64,
+            ..CacheUse::default()
+        };
+        for shard in &self.shards {
+            let shard = shard.lock();
+            all.hits += shard.hits;
+            all.misses += shard.misses;
+            all.weight += shard.weight as u64;
+        }
+        all
     }
 
     /// Keeps `value`, and lets the least used go; what outweighs a shard is not kept.
@@ -86,5 +124,21 @@ mod tests {
         assert_eq!(cache.get(&1), None);
         cache.put(2, 2, 101);
         assert_eq!(cache.get(&2), None);
+    }
+
+    #[test]
+    fn says_how_it_did() {
+        let cache: Cache<u64, u64> = Cache::new(800);
+        cache.put(1, 1, 10);
+        cache.put(2, 2, 20);
+        let found = [1, 1, 2, 3].map(|k| cache.get(&k).is_some());
+        assert_eq!(found, [true, true, true, false]);
+        let expected = CacheUse {
+            hits: 3,
+            misses: 1,
+            weight: 30,
+            capacity: 800,
+        };
+        assert_eq!(cache.usage(), expected);
     }
 }

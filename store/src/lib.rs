@@ -24,10 +24,12 @@ mod sys;
 pub mod tree;
 mod trees;
 pub mod types;
+mod usage;
 pub mod work;
 
 pub use batch::{Batch, Committed};
 pub use blob::BlobStore;
+pub use cache::CacheUse;
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
 pub use gc::{GcOptions, GcReport};
@@ -36,6 +38,7 @@ pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
+pub use usage::Usage;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Directory objects, decoded once and shared by all trees of a store.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheUse};
 use crate::error::StoreError;
 use crate::index::Index;
 use crate::object::{DirObject, Malformed, Page, SnapshotData, digest_of};
@@ -25,6 +25,10 @@ impl Objects {
             dirs: Cache::new(OBJECT_BYTES),
             places: Places::default(),
         }
+    }
+
+    pub fn cache(&self) -> CacheUse {
+        self.dirs.usage()
     }
 
     /// An object's bytes, checked against its name.

@@ -368,7 +368,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
         let replies = self.reply_to.clone();
         self.running += 1;
         let mut clock = Clock::start();
+        let counted = service.counters.on_thread();
         tokio::task::spawn_blocking(move || {
+            let _counted = counted;
             let mut bytes = service
                 .spares
                 .take(held.bytes().saturating_sub(record.len()));

@@ -4,6 +4,7 @@
 use super::latency::{Latency, Times};
 use crate::portmap::PORTMAP_PROGRAM;
 use crate::proto::{MOUNT_PROGRAM, NFS_PROGRAM, POCKER_PROGRAM};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -60,6 +61,17 @@ pub struct Counters {
     rows: [Row; ROWS],
     /// Records that reached no procedure: bad headers, credentials, programs, versions.
     refused: AtomicU64,
+    /// Calls that are on a thread now, and that ever were.
+    threads: (AtomicU64, AtomicU64),
+}
+
+/// A call on a thread, until it is dropped.
+pub(super) struct OnThread(Arc<Counters>);
+
+impl Drop for OnThread {
+    fn drop(&mut self) {
+        self.0.threads.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One procedure's counts.
@@ -85,6 +97,7 @@ impl Default for Counters {
         Counters {
             rows: std::array::from_fn(|_| Row::default()),
             refused: AtomicU64::new(0),
+            threads: Default::default(),
         }
     }
 }
@@ -125,6 +138,19 @@ impl Counters {
 
     pub(super) fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn on_thread(self: &Arc<Counters>) -> OnThread {
+        self.threads.0.fetch_add(1, Ordering::Relaxed);
+        self.threads.1.fetch_add(1, Ordering::Relaxed);
+        OnThread(Arc::clone(self))
+    }
+
+    /// Calls that wait for a thread or run on one, as they may have to wait for a disk; and how
+    /// many ever did.
+    pub fn threads(&self) -> (u64, u64) {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        (load(&self.threads.0), load(&self.threads.1))
     }
 
     /// Records that reached no procedure.

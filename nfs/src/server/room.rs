@@ -45,6 +45,11 @@ impl Pool {
         (self.total - self.free.available_permits().min(self.total)) * UNIT
     }
 
+    /// Calls that wait for memory.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Somebody waits for memory.
     pub fn short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0

@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use pocker_store::types::{Digest, Errno, Time};
-use pocker_store::work::{SyncStats, WorkClass, WorkInfo, WorkTree, Works};
+use pocker_store::work::{SyncStats, WorkClass, WorkInfo, WorkTree, WorkUse, Works};
 use pocker_store::{Store, StoreError};
 use std::sync::{Arc, OnceLock};
 
@@ -95,6 +95,10 @@ impl Volumes {
 
     pub fn tree(&self, id: u64) -> Result<Arc<WorkTree>, Errno> {
         self.works().ok_or(Errno::Stale)?.get(id)
+    }
+
+    pub fn usage(&self) -> WorkUse {
+        self.works().map(|works| works.usage()).unwrap_or_default()
     }
 
     pub fn sync_stats(&self) -> SyncStats {

@@ -1,7 +1,9 @@
 //! The control API: routes, and how a call reaches the synchronous daemon.
 
 mod archives;
+pub mod metrics;
 mod read_only;
+mod request;
 mod routes;
 
 use super::fail::{Fail, Outcome};
@@ -23,9 +25,10 @@ where
     F: FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
 {
     let counted = Counted::new(daemon.clone());
+    let span = tracing::Span::current();
     let done = tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        call(&daemon)
+        span.in_scope(|| call(&daemon))
     })
     .await;
     match done {

@@ -1,7 +1,7 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
 use super::read_only::refuse_changes;
-use super::{BODY_MAX, archives, blocking};
+use super::{BODY_MAX, archives, blocking, metrics, request};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
 use crate::daemon::clock;
@@ -9,7 +9,7 @@ use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::{Daemon, digest};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -29,6 +29,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/stats", get(stats))
+        .route("/metrics", get(metrics::all))
         .route("/v1/steps/{key}", get(step).put(put_step))
         .route("/v1/steps/{key}/claim", post(claim))
         .route("/v1/claims/{id}", delete(release))
@@ -60,6 +61,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
+        .layer(from_fn(request::number))
         .with_state(daemon)
 }
 
@@ -68,7 +70,7 @@ async fn status(State(d): Shared) -> Outcome<Json<Status>> {
 }
 
 async fn stats(State(d): Shared) -> Outcome<Json<Stats>> {
-    blocking(d, |d| Ok(d.stats())).await
+    blocking(d, |d| d.stats()).await
 }
 
 async fn step(State(d): Shared, Path(key): Path<String>) -> Outcome<Json<StepInfo>> {

@@ -6,7 +6,7 @@ mod stage;
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheUse};
 use crate::error::StoreError;
 use crate::index::Index;
 use crate::patience::about_to_wait;
@@ -44,6 +44,11 @@ impl BlobStore {
             open: Cache::new(OPEN_FILES),
             used: Cache::new(USED_KNOWN),
         }
+    }
+
+    /// Of small blobs, and of descriptors of large ones.
+    pub(crate) fn caches(&self) -> (CacheUse, CacheUse) {
+        (self.hot.usage(), self.open.usage())
     }
 
     /// True where the blob is in the store.

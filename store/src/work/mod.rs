@@ -53,7 +53,7 @@ pub use replies::REPLIES;
 pub use seal::{SealOptions, Sealed};
 pub use staged::MAX_FILE;
 pub use tree::WorkTree;
-pub use works::{WorkClass, WorkInfo, Works};
+pub use works::{WorkClass, WorkInfo, WorkUse, Works};
 pub use xattrs::{XATTR_NAME_MAX, XATTR_TOTAL_MAX, XattrHow};
 
 /// At a tree's root: where the FUSE helper keeps unlinked files that are still open. Looked

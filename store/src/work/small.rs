@@ -70,6 +70,14 @@ impl Smalls {
         })
     }
 
+    /// Bytes in the heap, and the size of the file.
+    pub fn used(&self) -> (u64, u64) {
+        (
+            self.heap.load(Ordering::Relaxed) as u64,
+            self.spill.lock().end,
+        )
+    }
+
     /// Takes `len` bytes of the heap's share, if it has them.
     fn reserve(&self, len: usize) -> bool {
         let (now, seen) = (Ordering::Relaxed, Ordering::Relaxed);

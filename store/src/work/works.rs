@@ -48,6 +48,19 @@ pub struct WorkInfo {
     pub created: Time,
 }
 
+/// What the work trees of a store, or its volumes, take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkUse {
+    /// By class, in the order of [`WorkClass`].
+    pub trees: [u64; 4],
+    /// In the journal, on their way to the database.
+    pub queued_rows: u64,
+    pub queued_bytes: u64,
+    /// Bytes of small contents in memory, and in the file for what is beyond.
+    pub small_memory: u64,
+    pub small_file: u64,
+}
+
 /// Loaded on first use; whoever loads it holds the lock.
 pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 
@@ -119,6 +132,22 @@ impl Works {
             ),
             sweeper,
         })
+    }
+
+    pub fn usage(&self) -> WorkUse {
+        let mut trees = [0; 4];
+        for (info, _) in self.trees.lock().values() {
+            trees[info.class as usize - 1] += 1;
+        }
+        let (queued_rows, queued_bytes) = self.writer.queued();
+        let (small_memory, small_file) = self.area.smalls.used();
+        WorkUse {
+            trees,
+            queued_rows,
+            queued_bytes,
+            small_memory,
+            small_file,
+        }
     }
 
     /// What keeping these trees durable has cost since they were opened.

@@ -135,6 +135,12 @@ impl Writer {
         }
     }
 
+    /// Rows and bytes on their way to the database.
+    pub fn queued(&self) -> (u64, u64) {
+        let queue = self.shared.queue.lock();
+        (queue.rows.len() as u64, queue.bytes as u64)
+    }
+
     pub fn is_disk(&self) -> bool {
         self.shared.durability.is_disk()
     }
