@@ -2,6 +2,7 @@
 //! becomes of the connection, and of the server, in between.
 
 mod fuse;
+mod list;
 mod ops;
 mod points;
 mod proxy;

@@ -341,7 +341,8 @@ impl Shared {
         };
         for (file, path) in files {
             self.syncs.journal.fetch_add(1, Ordering::Relaxed);
-            self.syncs.sync(&path, || file.sync_data()).map_err(|e| {
+            let sync = || failpoint::hit("journal.sync.before").and_then(|()| file.sync_data());
+            self.syncs.sync(&path, sync).map_err(|e| {
                 // The kernel may have dropped what it could not write: a later sync that
                 // succeeds would say nothing of it.
                 self.queue.lock().lost = true;
@@ -351,6 +352,7 @@ impl Shared {
                 );
                 failed("sync", &path, &e)
             })?;
+            failpoint::pass("journal.sync.after");
         }
         Ok(appended)
     }
