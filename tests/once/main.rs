@@ -11,5 +11,6 @@ mod replies;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod syncs;
 mod tree;
 mod verifier;

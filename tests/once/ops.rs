@@ -78,6 +78,13 @@ impl Op {
     pub fn takes_base(self) -> bool {
         matches!(self, RenameBase | RemoveBase | TruncateBase | CopyUp)
     }
+
+    pub fn writes(self) -> bool {
+        matches!(
+            self,
+            WriteSmall | WriteLarge | Overwrite | CopyUp | WriteSync | Commit
+        )
+    }
 }
 
 pub fn mode(mode: u32) -> sattr3 {
