@@ -1,6 +1,7 @@
 //! The control API: routes, and how a call reaches the synchronous daemon.
 
 mod archives;
+mod peer;
 mod read_only;
 mod routes;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use peer::Peer;
 pub use routes::router;
 
 /// Largest JSON body: a build with thousands of steps stays far below.
