@@ -310,8 +310,6 @@ impl Shared {
             return Err(e);
         }
         if long {
-            #[cfg(test)]
-            self.syncs.probe.committed();
             // Logged there; the file in use just grows on.
             let _ = queue.journal.applied(mark);
         }
@@ -368,6 +366,8 @@ impl Shared {
         }
         refused(failpoint::hit("carry.commit.before"))?;
         tx.commit()?;
+        #[cfg(test)]
+        self.syncs.probe.committed(conn);
         failpoint::pass("carry.commit.after");
         Ok(())
     }
