@@ -128,12 +128,23 @@ fn a_run_goes_on_when_its_server_was_killed() {
     let w = world();
     w.pocker(&["volume", "create", "data"]).ok();
     let script = "
-        cd /data; for i in $(seq 200); do echo $i >n$i || exit 1; done; echo ready; read line
-        for i in $(seq 201 400); do echo $i >n$i && mv n$i m$i || exit 2; done; cat n* m* | wc -l";
+        cd /data; echo ready; read line
+        for i in $(seq 200); do echo $i >n$i && echo $i || exit 1; done
+        for i in $(seq 201 400); do echo $i >n$i && mv n$i m$i && echo $i || exit 2; done
+        cat n* m* | wc -l";
     let mut run = holder(&w, "data:/data", script);
-    kill(Pid::from_raw(w.server_pid()), Signal::SIGKILL).expect("kill");
+    let server = w.server_pid();
     go_on(&mut run);
-    assert_eq!(wait(run).ok().out.trim(), "400");
+    let mut out = BufReader::new(run.stdout.take().expect("a pipe")).lines();
+    let mut next = || out.next().expect("a line").expect("text");
+    // Right after a file was made: it is in the journal, and not yet in the database.
+    while next() != "150" {}
+    kill(Pid::from_raw(server), Signal::SIGKILL).expect("kill");
+    while next() != "300" {}
+    kill(Pid::from_raw(w.server_pid()), Signal::SIGKILL).expect("kill");
+    while next() != "400" {}
+    assert_eq!(next(), "400");
+    wait(run).ok();
     let count =
         "cd /data; for i in $(seq 200); do test $(cat n$i) = $i || exit 1; done; ls | wc -l";
     assert_eq!(sh(&w, "data:/data", count).ok().out.trim(), "400");
@@ -163,6 +174,7 @@ fn a_volume_begins_as_a_step_and_is_mounted() {
     w.pocker(&["umount", &mnt]).ok();
     // What it began as is still in use by it.
     w.pocker(&["rm", "box"]).ok();
+    w.pocker(&["serve", "--stop"]).ok();
     w.pocker(&["gc"]).ok();
     w.pocker(&["serve", "--stop"]).ok();
     w.pocker(&["mount", "--volume", "tree", &mnt]).ok();
@@ -402,4 +414,107 @@ fn another_boot_keeps_volumes_and_drops_runs() {
     assert_eq!(sh(&w, "data:/data", read).ok().out, "kept\n102400\n");
     w.pocker(&["fsck"]).ok();
     drop(server);
+}
+
+/// A command in namespaces of its own.
+fn apart(w: &World, unshare: &[&str], args: &[&str]) -> Done {
+    let pocker = w.command(args);
+    let mut command = Command::new("unshare");
+    command.args(unshare).arg(pocker.get_program());
+    command.args(pocker.get_args());
+    for (name, value) in pocker.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(command.spawn().expect("unshare"))
+}
+
+/// The server cannot see what is mounted in another namespace, nor look after a process that
+/// has another number there: a second writer would come in.
+#[test]
+fn who_is_in_another_namespace_gets_no_volume() {
+    let w = world();
+    w.pocker(&["volume", "create", "data"]).ok();
+    let server = w.server_pid().to_string();
+    for dir in ["mnt", "other"] {
+        std::fs::create_dir(w.path(dir)).expect("mkdir");
+    }
+    let (mnt, other) = (w.path("mnt"), w.path("other"));
+    let (mnt, other) = (mnt.to_str().expect("text"), other.to_str().expect("text"));
+    let refused = |unshare: &[&str], args: &[&str], words: &[&str]| {
+        let done = apart(&w, unshare, args).fails(words);
+        assert!(done.err.contains("hint: "), "{}", done.err);
+        let free = w.pocker(&["volume", "ls"]).ok().out;
+        assert!(!free.contains("mnt"), "{free}");
+    };
+    let words = [
+        "another mount namespace than the server",
+        "nsenter",
+        &server,
+    ];
+    for volume in ["data", "data:ro"] {
+        refused(&["-m"], &["mount", "--volume", volume, mnt], &words);
+    }
+    let words = ["another mount namespace", "nsenter", &server];
+    refused(&["-m"], &["mount", "box", mnt], &words);
+    refused(&["-m"], &["mount", "--rw", "box", mnt], &words);
+    let file = w.pockerfile("again", "RUN true\n");
+    let file = file.to_str().expect("text");
+    let create = ["create", "-f", file, "again"];
+    refused(
+        &["-m"],
+        &create,
+        &["another mount namespace", "--no-browse"],
+    );
+    // Its number there is another process's here.
+    let forked = ["-p", "-f", "--mount-proc"];
+    let run = ["run", "-v", "data:/data", "box", "--", "/bin/true"];
+    refused(
+        &forked,
+        &run,
+        &["another PID namespace", "nsenter", &server],
+    );
+    // What needs no mount that lasts, nor a volume, works from there.
+    apart(
+        &w,
+        &["-m"],
+        &["run", "-v", "data:/data", "box", "--", "/bin/true"],
+    )
+    .ok();
+    apart(&w, &["-m"], &["mount", "--volume", "data", "--print"]).ok();
+
+    // One who unmounts its own copy of a mount does not unmount the mount.
+    w.pocker(&["mount", "--volume", "data", mnt]).ok();
+    apart(&w, &["-m"], &["umount", mnt]).fails(&["another mount namespace", "nsenter"]);
+    w.pocker(&["mount", "--volume", "data", other])
+        .fails(&["in use by the mount on", mnt]);
+    std::fs::write(w.path("mnt/f"), "still there").expect("written");
+    w.pocker(&["umount", mnt]).ok();
+    w.pocker(&["mount", "--volume", "data", other]).ok();
+    w.pocker(&["umount", other]).ok();
+}
+
+/// The answer to a removal is lost with the server: the command says what became of it.
+#[test]
+fn a_volume_is_removed_once() {
+    let w = World::new();
+    w.pocker(&["volume", "create", "data"]).ok();
+    w.pocker(&["serve", "--stop"]).ok();
+    let points = w.write("points", "drop.row.after 1 kill\n");
+    let remove = || {
+        let mut command = w.command(&["volume", "rm", "data"]);
+        command
+            .env("POCKER_FAILPOINTS", &points)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        wait(command.spawn().expect("pocker"))
+    };
+    remove().ok();
+    assert!(!points.exists(), "the server was killed");
+    assert_eq!(w.pocker(&["volume", "ls"]).ok().out, "");
+    remove().fails(&["no volume named data"]);
 }

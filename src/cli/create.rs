@@ -52,6 +52,10 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
         })
     })?;
     let client = open::server(settings)?;
+    if !args.no_browse {
+        mounting::must_be_seen(&client)
+            .map_err(|e| e.hint("`pocker create --no-browse` leaves the browse view as it is"))?;
+    }
     let cancelled = sys::interrupts();
     let request = BuildRequest {
         name: &args.name,

@@ -151,7 +151,10 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
     let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
     let step = find_step(&pocker, step)?;
     let dir = match &args.dir {
-        Some(dir) if !args.print => Some(mount_point(dir)?),
+        Some(dir) if !args.print => {
+            must_be_seen(&client)?;
+            Some(mount_point(dir)?)
+        }
         _ => None,
     };
     let mut tree = None;
@@ -188,6 +191,20 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
         client.drop_tree(tree)?;
     }
     done
+}
+
+/// A mount that outlives its command is the server's to look after.
+pub fn must_be_seen(client: &Client) -> Result<(), CliError> {
+    let status = client.status()?;
+    if status.sees_mounts {
+        return Ok(());
+    }
+    let why =
+        "the server is in another mount namespace and would not see what is mounted in this one";
+    Err(CliError::new(why).hint(format!(
+        "run it where the server is: nsenter -t {} -m pocker …",
+        status.pid
+    )))
 }
 
 /// A directory that nothing is mounted on.
@@ -296,6 +313,7 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
         return Err(CliError::new(format!("pocker mounted nothing on {target}"))
             .hint("umount(8) unmounts what others mounted"));
     }
+    must_be_seen(&client)?;
     crate::daemon::unmount(target)
         .map_err(|e| CliError::from_error(format!("cannot unmount {target}"), &e))?;
     Ok(client.remove_mount(target)?)

@@ -26,6 +26,8 @@ pub struct Status {
     pub volumes: u64,
     pub runs: u64,
     pub mounts: u64,
+    /// The server sees what the caller mounts: both are in one mount namespace.
+    pub sees_mounts: bool,
 }
 
 /// `GET /v1/stats`: the NFS server's counters since it started.

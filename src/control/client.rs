@@ -171,12 +171,23 @@ impl Client {
         request
     }
 
-    /// Sends a call, again after each broken connection until the server timeout is over.
     fn call<T: Serialize, R: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&T>,
+    ) -> Result<R, ClientError> {
+        self.call_counted(method, path, body, &mut 0)
+    }
+
+    /// Sends a call, again after each broken connection until the server timeout is over; counts
+    /// how often.
+    fn call_counted<T: Serialize, R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&T>,
+        sent: &mut u32,
     ) -> Result<R, ClientError> {
         let bytes = match body {
             Some(body) => serde_json::to_vec(body)
@@ -187,6 +198,7 @@ impl Client {
         let deadline = Instant::now() + self.endpoint.timeout;
         loop {
             let request = self.request(&method, path, Either::Left(Full::new(bytes.clone())));
+            *sent += 1;
             match self.attempt(request) {
                 Ok((status, reply)) => return self.decode(status, &reply),
                 Err(ClientError::Gone { socket, source }) => {
@@ -245,6 +257,16 @@ impl Client {
         match self.call::<(), ()>(Method::DELETE, path, None) {
             // Gone already: the call ran before a connection broke.
             Err(ClientError::NotFound(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// As [`Client::delete`], but it has to be there for the first of these calls.
+    fn remove(&self, path: &str) -> Result<(), ClientError> {
+        let mut sent = 0;
+        match self.call_counted::<(), ()>(Method::DELETE, path, None, &mut sent) {
+            // The call ran before a connection broke.
+            Err(ClientError::NotFound(_)) if sent > 1 => Ok(()),
             other => other,
         }
     }
@@ -330,11 +352,7 @@ impl Client {
     }
 
     pub fn remove_pocker(&self, name: &str, force: bool) -> Result<(), ClientError> {
-        self.call::<(), ()>(
-            Method::DELETE,
-            &format!("/v1/pockers/{name}?force={force}"),
-            None,
-        )
+        self.remove(&format!("/v1/pockers/{name}?force={force}"))
     }
 
     pub fn new_run(&self, run: &NewRun) -> Result<RunInfo, ClientError> {
@@ -350,7 +368,7 @@ impl Client {
     }
 
     pub fn remove_volume(&self, name: &str) -> Result<(), ClientError> {
-        self.call::<(), ()>(Method::DELETE, &format!("/v1/volumes/{name}"), None)
+        self.remove(&format!("/v1/volumes/{name}"))
     }
 
     /// Where a volume can be mounted, where nobody else has it.

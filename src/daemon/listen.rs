@@ -1,11 +1,15 @@
 //! The sockets: control and NFS for this host, NFS over TCP for kernel clients and,
 //! when asked, for other hosts.
 
+use super::http::Peer;
 use super::serve::ServeError;
 use super::state::Daemon;
 use super::{Portmap, sys};
 use crate::control::api::KernelListener;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -187,11 +191,17 @@ pub async fn serve_control(
             }
         };
         let own = nix::unistd::geteuid().as_raw();
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == 0 || peer.uid() == own => {}
+        let peer = match stream.peer_cred() {
+            Ok(peer) if peer.uid() == 0 || peer.uid() == own => Peer {
+                pid: peer.pid().unwrap_or_default(),
+            },
             _ => continue,
-        }
-        let service = TowerToHyperService::new(router.clone());
+        };
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            routes.call(request)
+        });
         let builder = Builder::new(TokioExecutor::new());
         let connection = builder
             .serve_connection(TokioIo::new(stream), service)

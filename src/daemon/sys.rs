@@ -30,6 +30,7 @@ mod imp {
     use nix::mount::MntFlags;
     use nix::sched::{CloneFlags, setns, unshare};
     use std::net::TcpListener;
+    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
     /// linux/prctl.h; libc does not have it.
@@ -43,6 +44,17 @@ mod imp {
             .filter_map(|line| line.split(|b| *b == b' ').nth(4))
             .map(unescape)
             .collect())
+    }
+
+    /// Whether process `pid` is in this process's namespace of that kind ("mnt", "pid";
+    /// namespaces(7)). Of one that cannot be looked at this is not known: false.
+    pub fn shares_namespace(pid: i32, kind: &str) -> bool {
+        let of = |who: &str| {
+            let found = std::fs::metadata(format!("/proc/{who}/ns/{kind}")).ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        let own = of("self");
+        own.is_some() && of(&pid.to_string()) == own
     }
 
     /// mountinfo writes space, tab, newline and backslash as three octal digits.
@@ -161,6 +173,14 @@ mod imp {
     #[cfg(test)]
     mod tests {
         #[test]
+        fn namespaces_are_told_apart() {
+            let me = std::process::id() as i32;
+            assert!(super::shares_namespace(me, "mnt") && super::shares_namespace(me, "pid"));
+            // A peer of whom the kernel tells no number.
+            assert!(!super::shares_namespace(0, "mnt"));
+        }
+
+        #[test]
         fn mount_points_are_unescaped() {
             assert_eq!(super::unescape(br"/a\040b\134c"), b"/a b\\c");
             assert_eq!(super::unescape(br"/end\04"), br"/end\04");
@@ -190,6 +210,11 @@ mod imp {
                 Some(rest.split_once(" type ")?.0.as_bytes().to_vec())
             })
             .collect())
+    }
+
+    /// There is one of each.
+    pub fn shares_namespace(_pid: i32, _kind: &str) -> bool {
+        true
     }
 
     pub fn unmount(target: &str) -> Result<(), Errno> {

@@ -37,6 +37,7 @@ impl Daemon {
             volumes: self.exports.volumes.list().len() as u64,
             runs,
             mounts: mounts.len() as u64,
+            sees_mounts: true,
         })
     }
 

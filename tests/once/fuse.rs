@@ -1,7 +1,8 @@
 //! Programs on a mount of ours, while the server dies under their calls and connections break:
 //! they see nothing but a wait.
 
-use crate::points::{lines, socket};
+use crate::list::lines;
+use crate::points::socket;
 use crate::replies::runtime;
 use crate::server::Server;
 use crate::support::{PATIENCE, wait_for};

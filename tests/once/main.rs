@@ -2,6 +2,7 @@
 //! becomes of the connection, and of the server, in between.
 
 mod fuse;
+mod list;
 mod ops;
 mod points;
 mod proxy;
@@ -10,5 +11,6 @@ mod replies;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod syncs;
 mod tree;
 mod verifier;

@@ -36,11 +36,13 @@ pub enum Op {
     WriteLarge,
     Overwrite,
     CopyUp,
+    WriteSync,
+    Commit,
 }
 
 use Op::*;
 
-pub const ALL: [Op; 26] = [
+pub const ALL: [Op; 28] = [
     CreateGuarded,
     CreateExclusive,
     CreateUnchecked,
@@ -67,12 +69,21 @@ pub const ALL: [Op; 26] = [
     WriteLarge,
     Overwrite,
     CopyUp,
+    WriteSync,
+    Commit,
 ];
 
 impl Op {
     /// Uses up one of the large files.
     pub fn takes_base(self) -> bool {
         matches!(self, RenameBase | RemoveBase | TruncateBase | CopyUp)
+    }
+
+    pub fn writes(self) -> bool {
+        matches!(
+            self,
+            WriteSmall | WriteLarge | Overwrite | CopyUp | WriteSync | Commit
+        )
     }
 }
 
@@ -139,7 +150,9 @@ impl Ready {
         match op {
             CreateGuarded | CreateExclusive | CreateUnchecked | Mkdir | Symlink | Mknod => {}
             CreateOver | Link | Rename | Remove | Chmod | Grow | SetXattr | WriteSmall
-            | WriteLarge => fh = Some(make(tree, &tree.top, &name, b"small").await),
+            | WriteLarge | WriteSync | Commit => {
+                fh = Some(make(tree, &tree.top, &name, b"small").await)
+            }
             RemoveLarge | Truncate | Overwrite => {
                 fh = Some(make(tree, &tree.top, &name, &data).await);
             }
@@ -254,27 +267,38 @@ impl Ready {
                     .await?
             }
             RemoveXattr => c.removexattr(&me, &fh(), b"user.a").await?,
-            WriteSmall => self.write(2, b"written").await?,
-            WriteLarge => self.write(0, &self.data).await?,
-            Overwrite => self.write(5_000, b"written over").await?,
+            WriteSmall => drop(self.write(2, b"written").await?),
+            WriteLarge => drop(self.write(0, &self.data).await?),
+            Overwrite => drop(self.write(5_000, b"written over").await?),
             // In the middle of a block, up into another.
             CopyUp => {
-                self.write(LARGE_BYTES as u64 / 2, &self.data[..9_000])
-                    .await?
+                let middle = LARGE_BYTES as u64 / 2;
+                self.write(middle, &self.data[..9_000]).await?;
+            }
+            WriteSync => {
+                self.write_so(0, &self.data, Stable::FileSync).await?;
+            }
+            Commit => {
+                let wrote = self.write(0, &self.data).await?;
+                let committed = c.commit(&me, &fh(), 0, 0).await?;
+                assert_eq!(committed, wrote, "a killed server lost nothing");
             }
         }
         Ok(())
     }
 
-    async fn write(&self, at: u64, data: &[u8]) -> Result<(), ClientError> {
+    /// The verifier.
+    async fn write(&self, at: u64, data: &[u8]) -> Result<[u8; 8], ClientError> {
+        self.write_so(at, data, Stable::Unstable).await
+    }
+
+    async fn write_so(&self, at: u64, data: &[u8], how: Stable) -> Result<[u8; 8], ClientError> {
         let fh = self.fh.expect("a handle");
-        let wrote = self
-            .tree
-            .client
-            .write(&root(), &fh, at, data, Stable::Unstable)
-            .await?;
+        let client = &self.tree.client;
+        let wrote = client.write(&root(), &fh, at, data, how).await?;
         assert_eq!(wrote.count as usize, data.len());
-        Ok(())
+        assert!(wrote.committed >= how, "no less than asked for");
+        Ok(wrote.verifier)
     }
 
     /// The same, to the model.
@@ -317,7 +341,7 @@ impl Ready {
             SetXattr => xattr::set(&at, "user.a", b"v").expect("set"),
             RemoveXattr => xattr::remove(&at, "user.a").expect("removed"),
             WriteSmall => open().write_all_at(b"written", 2).expect("written"),
-            WriteLarge => open().write_all_at(&self.data, 0).expect("written"),
+            WriteLarge | WriteSync | Commit => open().write_all_at(&self.data, 0).expect("written"),
             Overwrite => open()
                 .write_all_at(b"written over", 5_000)
                 .expect("written"),

@@ -1,5 +1,6 @@
 //! The server is killed at each of its points, and comes back on the same store.
 
+use crate::list::{When, lines, passed, points, refusable, when};
 use crate::ops::{ALL, Op, Ready};
 use crate::replies::runtime;
 use crate::server::Server;
@@ -9,84 +10,17 @@ use pocker::control::api::StepInfo;
 use pocker_nfs::client::{Connect, UnixConnect};
 use pocker_nfs::vfs::Stable;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the server is looked after.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Every point that the source names: one that is added and never passed fails the test.
-fn points() -> BTreeSet<String> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found: BTreeSet<String> = BTreeSet::new();
-    let mut dirs = vec![top.join("store/src"), top.join("nfs/src")];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).expect("listed") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).expect("read");
-                for call in ["failpoint::hit(\"", "failpoint::pass(\""] {
-                    for rest in text.split(call).skip(1) {
-                        let name = rest.split('"').next().expect("a name");
-                        assert!(found.insert(name.into()), "two points are named {name}");
-                    }
-                }
-            }
-        }
-    }
-    // Half a write: the way to what comes after it.
-    found.retain(|name| !name.ends_with(".tear"));
-    assert!(found.len() > 40, "{found:?}");
-    found
-}
-
-/// The lines that have the server die at a point.
-pub fn lines(point: &str) -> String {
-    match point.strip_suffix(".torn") {
-        Some(of) => format!("{of}.tear 1 EIO\n{point} 1 kill\n"),
-        None => format!("{point} 1 kill\n"),
-    }
-}
-
-/// When a point is passed.
-#[derive(Debug, PartialEq)]
-enum When {
-    /// In a call, or right after it.
-    Call,
-    /// By the first call on a new store.
-    First,
-    /// A moment after a call, by the thread that carries rows to `work.db`.
-    Carry,
-    /// The same, once much was written.
-    Much,
-    New,
-    Seal,
-    /// When a tree is loaded whose seal was cut short.
-    Load,
-    Drop,
-}
-
-fn when(point: &str) -> When {
-    match point.split('.').collect::<Vec<_>>()[..] {
-        ["journal", "enlarge", _] => When::First,
-        ["journal", "turn", _] => When::Much,
-        ["carry", ..] => When::Carry,
-        ["tree", ..] => When::New,
-        ["seal" | "batch" | "blobs" | "index", ..] => When::Seal,
-        ["unshare", ..] => When::Load,
-        ["drop", ..] => When::Drop,
-        _ => When::Call,
-    }
-}
-
 /// A server, and what is changed there.
-struct Place {
-    server: Arc<Server>,
-    base: StepInfo,
-    tree: Tree,
+pub struct Place {
+    pub server: Arc<Server>,
+    pub base: StepInfo,
+    pub tree: Tree,
     /// Names, and large files, that were given.
     used: (usize, usize),
     kills: usize,
@@ -110,9 +44,13 @@ pub fn socket(server: &Server) -> Arc<dyn Connect> {
 }
 
 impl Place {
-    async fn new(kind: Kind) -> Place {
+    pub async fn new(kind: Kind) -> Place {
         let server = Server::new();
         let base = base(&server, socket(&server)).await;
+        Place::over(server, base, kind).await
+    }
+
+    async fn over(server: Arc<Server>, base: StepInfo, kind: Kind) -> Place {
         let tree = Tree::new(&server, kind, &base, socket(&server)).await;
         Place {
             server,
@@ -134,7 +72,13 @@ impl Place {
         self.used.1 = 0;
     }
 
-    async fn ready(&mut self, op: Op) -> Ready {
+    /// One that was never given before.
+    pub fn number(&mut self) -> usize {
+        self.used.0 += 1;
+        self.used.0
+    }
+
+    pub async fn ready(&mut self, op: Op) -> Ready {
         if self.used.1 + 1 >= crate::tree::LARGE {
             self.tree.check("before a fresh tree").await;
             self.fresh().await;
@@ -180,7 +124,8 @@ fn kill_in_calls(kind: Kind, points: &BTreeSet<String>) {
                     under.push(op);
                 }
             }
-            assert!(!under.is_empty(), "{point} is never passed");
+            let here = passed(point, kind);
+            assert_eq!(!under.is_empty(), here, "{kind:?}: {point}: {under:?}");
             eprintln!("{kind:?}: {point}: killed under {}", under.len());
             hits += under.len();
             place.tree.check(point).await;
@@ -190,10 +135,19 @@ fn kill_in_calls(kind: Kind, points: &BTreeSet<String>) {
     });
 }
 
+fn in_calls() -> BTreeSet<String> {
+    let points = points().into_iter().filter(|p| when(p) == When::Call);
+    points.collect()
+}
+
 #[test]
 fn killed_in_a_call() {
-    let points = points().into_iter().filter(|p| when(p) == When::Call);
-    kill_in_calls(Kind::Build, &points.collect());
+    kill_in_calls(Kind::Build, &in_calls());
+}
+
+#[test]
+fn killed_in_a_call_to_a_volume() {
+    kill_in_calls(Kind::Volume, &in_calls());
 }
 
 /// What of a tree a seal has to do with.
@@ -248,7 +202,14 @@ impl Place {
     }
 
     async fn new_tree(&mut self, point: &str) {
-        let trees = |server: &Server| server.ask("status", |c| c.status()).trees;
+        let kind = self.tree.kind;
+        let trees = move |server: &Server| {
+            let status = server.ask("status", |c| c.status());
+            match kind {
+                Kind::Volume => status.volumes,
+                _ => status.trees,
+            }
+        };
         let before = trees(&self.server);
         self.server.arm(&lines(point));
         self.fresh().await;
@@ -260,16 +221,24 @@ impl Place {
 
     async fn drop_tree(&mut self, point: &str) {
         self.changed().await;
-        let id = self.tree.id;
+        let staged = self.server.staged(self.tree.kind);
+        assert!(
+            staged
+                .iter()
+                .any(|dir| dir.read_dir().is_ok_and(|d| d.count() > 0))
+        );
         // The check has all rows carried to the database first.
         self.server.fsck("before a tree is dropped");
         self.server.arm(&lines(point));
-        self.server.ask("drop", |c| c.drop_tree(id));
+        let (kind, id, name) = (self.tree.kind, self.tree.id, self.tree.name.clone());
+        self.server.ask_away("drop", |c| match kind {
+            Kind::Volume => c.remove_volume(&name),
+            _ => c.drop_tree(id),
+        });
         self.killed(point);
-        let staged = self.server.world.path(&format!("store/staging/{id}"));
         until("its files are gone", || {
             self.server.revive();
-            !staged.exists()
+            self.server.staged(kind).len() < staged.len()
         });
         let gone = self.tree.client.getattr(&root(), &self.tree.top).await;
         assert!(gone.is_err(), "a dropped tree is there");
@@ -304,9 +273,21 @@ impl Place {
         self.killed(point);
     }
 
+    /// Loads the tree again, where a kill left a file longer than its row says.
+    async fn cut(&mut self, point: &str) {
+        let grown = format!("staged.write.after 1 kill\n{}", lines(point));
+        let ready = self.ready(Op::WriteLarge).await;
+        self.server.arm(&grown);
+        let (made, died) = survive(&self.server, point, ready.make()).await;
+        made.unwrap_or_else(|e| panic!("a write, killed {died} times: {e}"));
+        ready.done();
+        self.killed(point);
+    }
+
     async fn at(&mut self, point: &str) {
         match when(point) {
-            When::Call | When::First => unreachable!("{point} has a test of its own"),
+            When::Call | When::First | When::Open => unreachable!("{point} has its own test"),
+            When::Cut => self.cut(point).await,
             When::Carry => {
                 for op in [Op::CreateGuarded, Op::Remove, Op::Truncate, Op::CopyUp] {
                     assert!(self.call(op, point, true).await, "{point} is never passed");
@@ -322,7 +303,7 @@ impl Place {
             When::Drop => {
                 self.drop_tree(point).await;
                 // The end of a seal, too.
-                if point.starts_with("drop.row.") {
+                if point.starts_with("drop.row.") && self.tree.kind != Kind::Volume {
                     self.seal(point, &lines(point)).await;
                 }
             }
@@ -330,25 +311,35 @@ impl Place {
     }
 }
 
-#[test]
-fn killed_between_calls() {
+fn kill_between_calls(kind: Kind) {
     runtime().block_on(async {
-        let mut place = Place::new(Kind::Build).await;
+        let mut place = Place::new(kind).await;
         let points = points();
-        let points = points
-            .iter()
-            .filter(|p| !matches!(when(p), When::Call | When::First));
+        let points = points.iter().filter(|p| passed(p, kind));
+        let points = points.filter(|p| !matches!(when(p), When::Call | When::First | When::Open));
         let mut count = 0;
         for point in points {
+            // Nothing is left for the other trees' carrier.
+            place.server.fsck("before");
             place.at(point).await;
             place.server.ask("status", |c| c.status());
             place.tree.check(point).await;
             place.server.fsck(point);
-            eprintln!("{point}: killed");
+            eprintln!("{kind:?}: {point}: killed");
             count += 1;
         }
-        eprintln!("{} kills at {count} points", place.kills);
+        eprintln!("{kind:?}: {} kills at {count} points", place.kills);
     });
+}
+
+#[test]
+fn killed_between_calls() {
+    kill_between_calls(Kind::Build);
+}
+
+#[test]
+fn killed_between_calls_to_a_volume() {
+    kill_between_calls(Kind::Volume);
 }
 
 #[test]
@@ -365,28 +356,54 @@ fn killed_by_the_first_call_on_a_store() {
             assert!(died == 1 && !server.armed(), "{point} is never passed");
             let tree = Tree::new(&server, Kind::Build, &base, socket(&server)).await;
             tree.check(point).await;
-            server.fsck(point);
-            eprintln!("{point}: killed");
+            // The first call on a volume.
+            let mut place = Place::over(server, base, Kind::Volume).await;
+            assert!(place.call(Op::Mkdir, point, false).await, "{point}");
+            place.tree.check(point).await;
+            place.server.fsck(point);
+            eprintln!("{point}: killed twice");
         }
     });
 }
 
-/// Points before an I/O that may be refused.
-fn refusable() -> BTreeSet<String> {
-    let io = |p: &str| p.ends_with(".before") && !p.starts_with("reply") && when(p) == When::Call;
-    let mut found = points();
-    // A file that cannot be unlinked stays for the next start. A file's time is set when its
-    // bytes are: that is in memory, and no file system refuses it after the bytes.
-    found.retain(|p| io(p) && !p.starts_with("staged.unlink") && !p.starts_with("staged.time"));
-    found
+/// As a server starts, and as the first volume is made.
+#[test]
+fn killed_as_trees_are_opened() {
+    runtime().block_on(async {
+        let points = points();
+        let open: Vec<_> = points.iter().filter(|p| when(p) == When::Open).collect();
+        assert!(!open.is_empty());
+        for point in open {
+            let mut place = Place::new(Kind::Build).await;
+            place.changed().await;
+            place.server.arm(&lines(point));
+            place.server.kill();
+            place.server.ask("status", |c| c.status());
+            place.killed(point);
+            place.tree.check(point).await;
+            // The first volume; its database is opened second when a server starts.
+            place.server.arm(&lines(point));
+            let (server, base) = (place.server.clone(), place.base.clone());
+            let mut volumes = Place::over(server, base, Kind::Volume).await;
+            volumes.killed(point);
+            volumes.changed().await;
+            place.server.arm(&format!("{point} 2 kill\n"));
+            place.server.kill();
+            place.server.ask("status", |c| c.status());
+            place.killed(point);
+            place.tree.check(point).await;
+            volumes.tree.check(point).await;
+            place.server.fsck(point);
+            eprintln!("{point}: killed three times");
+        }
+    });
 }
 
 /// What a full or broken disk refuses is told to the client, and nothing of it is done.
-#[test]
-fn refused_in_a_call() {
+fn refuse_in_calls(kind: Kind) {
     runtime().block_on(async {
-        let mut place = Place::new(Kind::Build).await;
-        let points = refusable();
+        let mut place = Place::new(kind).await;
+        let points = refusable(kind);
         for point in &points {
             let mut under = 0;
             for (n, op) in ALL.into_iter().enumerate() {
@@ -402,10 +419,12 @@ fn refused_in_a_call() {
                     "{op:?} with {error} at {point}: {made:?}"
                 );
                 if refused {
-                    place
-                        .tree
-                        .check(&format!("{op:?} with {error} at {point}"))
-                        .await;
+                    // A volume's row comes after the bytes: those of a WRITE that failed may be there.
+                    if kind == Kind::Volume && op.writes() && !place.tree.same().await {
+                        ready.done();
+                    }
+                    let when = format!("{op:?} with {error} at {point}");
+                    place.tree.check(&when).await;
                     let again = ready.make().await;
                     again.unwrap_or_else(|e| panic!("{op:?} after {error} at {point}: {e}"));
                 }
@@ -416,7 +435,17 @@ fn refused_in_a_call() {
             place.server.kill();
             place.tree.check(&format!("{point} and a kill")).await;
             place.server.fsck(point);
-            eprintln!("{point}: refused under {under}");
+            eprintln!("{kind:?}: {point}: refused under {under}");
         }
     });
+}
+
+#[test]
+fn refused_in_a_call() {
+    refuse_in_calls(Kind::Build);
+}
+
+#[test]
+fn refused_in_a_call_to_a_volume() {
+    refuse_in_calls(Kind::Volume);
 }

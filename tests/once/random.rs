@@ -71,12 +71,21 @@ async fn work(tree: Tree, shared: Arc<Shared>, mut random: Random) {
 
 #[test]
 fn killed_at_any_moment() {
+    kill_at_any_moment(Kind::Build);
+}
+
+#[test]
+fn killed_at_any_moment_with_a_volume() {
+    kill_at_any_moment(Kind::Volume);
+}
+
+fn kill_at_any_moment(kind: Kind) {
     let seed = seed();
     let server = Server::new();
     runtime().block_on(async {
         let connect = || Arc::new(UnixConnect(server.nfs_socket()));
         let base = base(&server, connect()).await;
-        let tree = Tree::new(&server, Kind::Build, &base, connect()).await;
+        let tree = Tree::new(&server, kind, &base, connect()).await;
         let shared = Arc::new(Shared::default());
         let mut clients = tokio::task::JoinSet::new();
         for nth in 1..=TOGETHER {
@@ -101,7 +110,7 @@ fn killed_at_any_moment() {
         ended.expect("the clients end");
         tree.check("after all kills").await;
         let done = shared.done.load(Ordering::SeqCst);
-        eprintln!("{done} operations, {KILLS} kills");
+        eprintln!("{kind:?}: {done} operations, {KILLS} kills");
     });
     server.fsck("after all kills");
 }

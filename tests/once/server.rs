@@ -1,9 +1,10 @@
 //! `pocker serve` that is killed and started again, by the test or at one of its own points.
 
 use crate::support::{PATIENCE, World};
+use crate::tree::Kind;
 use parking_lot::Mutex;
-use pocker::control::Client as Control;
 use pocker::control::connect::Endpoint;
+use pocker::control::{Client as Control, ClientError};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -90,18 +91,30 @@ impl Server {
     pub fn ask<T: Send>(
         &self,
         what: &str,
-        call: impl Fn(&Control) -> Result<T, pocker::control::ClientError> + Send,
+        call: impl Fn(&Control) -> Result<T, ClientError> + Send,
     ) -> T {
         // The control client has a runtime of its own.
         std::thread::scope(|s| s.spawn(|| self.ask_here(what, call)).join())
             .unwrap_or_else(|e| std::panic::resume_unwind(e))
     }
 
-    fn ask_here<T>(
+    /// As [`Server::ask`], for what is taken away: it may be gone when the call comes again.
+    pub fn ask_away(
         &self,
         what: &str,
-        call: impl Fn(&Control) -> Result<T, pocker::control::ClientError>,
-    ) -> T {
+        call: impl Fn(&Control) -> Result<(), ClientError> + Sync + Send,
+    ) {
+        let asked = AtomicU32::new(0);
+        self.ask(what, |c| match call(c) {
+            Err(ClientError::NotFound(_)) if asked.load(Ordering::SeqCst) > 0 => Ok(()),
+            other => {
+                asked.fetch_add(1, Ordering::SeqCst);
+                other
+            }
+        });
+    }
+
+    fn ask_here<T>(&self, what: &str, call: impl Fn(&Control) -> Result<T, ClientError>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.revive();
@@ -118,6 +131,16 @@ impl Server {
             assert!(Instant::now() < deadline, "{what}: {error}");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// The folders of trees' large files.
+    pub fn staged(&self, kind: Kind) -> Vec<PathBuf> {
+        let dir = match kind {
+            Kind::Volume => "store/volumes",
+            _ => "store/staging",
+        };
+        let dirs = std::fs::read_dir(self.world.path(dir)).expect("listed");
+        dirs.map(|dir| dir.expect("an entry").path()).collect()
     }
 
     /// The store's own check finds nothing wrong.

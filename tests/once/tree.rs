@@ -21,6 +21,8 @@ pub enum Kind {
     Run,
     /// A directory of the host.
     Graft,
+    /// A volume over a sealed tree.
+    Volume,
 }
 
 /// Large files below every tree, and the bytes of each.
@@ -44,8 +46,10 @@ pub struct Tree {
     pub kind: Kind,
     pub client: Client,
     pub top: Fh,
-    /// A work tree's id, or a graft's run.
+    /// A work tree's id, or a graft's run; 0 for a volume, which has a name.
     pub id: u64,
+    /// A volume's.
+    pub name: String,
     /// The directory that does the same.
     pub model: PathBuf,
 }
@@ -104,6 +108,7 @@ impl Tree {
         static NTH: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let nth = NTH.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let at = |what| server.world.path(&format!("{what}{nth}"));
+        let name = format!("volume{nth}");
         let (id, path) = match kind {
             Kind::Build => {
                 let new = NewTree {
@@ -122,6 +127,7 @@ impl Tree {
                     _ => (run.id, run.grafts[0].path.clone()),
                 }
             }
+            Kind::Volume => (0, volume(server, base, &name).path),
         };
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).expect("random bytes");
@@ -135,15 +141,14 @@ impl Tree {
             client,
             top,
             id,
+            name,
             model,
         }
     }
 
     /// What the server has, beside what it should have.
     pub async fn check(&self, when: &str) {
-        let (mut is, mut ought) = (BTreeMap::new(), BTreeMap::new());
-        remote(&self.client, self.top, &mut is).await;
-        local(&self.model, &self.model, &mut ought);
+        let (is, ought) = self.both().await;
         for (path, node) in &ought {
             assert_eq!(is.get(path), Some(node), "{when}: {path}");
         }
@@ -151,6 +156,34 @@ impl Tree {
             assert!(ought.contains_key(path), "{when}: {path} should not be");
         }
     }
+
+    /// Whether the server has what it should have.
+    pub async fn same(&self) -> bool {
+        let (is, ought) = self.both().await;
+        is == ought
+    }
+
+    async fn both(&self) -> (BTreeMap<String, Seen>, BTreeMap<String, Seen>) {
+        let (mut is, mut ought) = (BTreeMap::new(), BTreeMap::new());
+        remote(&self.client, self.top, &mut is).await;
+        local(&self.model, &self.model, &mut ought);
+        (is, ought)
+    }
+}
+
+/// A new volume over `base`, as one who mounts it for writing gets it.
+pub fn volume(server: &Server, base: &StepInfo, name: &str) -> Export {
+    let new = NewVolume {
+        base: Some(base.snapshot.clone()),
+        token: name.into(),
+    };
+    server.ask("a volume", |c| c.new_volume(name, &new));
+    let how = MountVolume {
+        target: None,
+        pid: std::process::id(),
+        read_only: false,
+    };
+    server.ask("the volume's export", |c| c.mount_volume(name, &how))
 }
 
 /// A run of a pocker whose tree is `base`, with a directory of the host that holds the same.

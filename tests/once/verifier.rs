@@ -8,7 +8,7 @@ use pocker_nfs::client::ClientError;
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::{CreateHow, Fh, Stable};
 
-async fn file(tree: &Tree) -> Fh {
+pub async fn file(tree: &Tree) -> Fh {
     let how = CreateHow::Guarded(crate::ops::mode(0o600));
     let made = tree.client.create(&root(), &tree.top, b"v", &how).await;
     made.expect("CREATE").fh.expect("a handle")
@@ -21,7 +21,7 @@ async fn write(tree: &Tree, fh: &Fh, text: &[u8]) -> [u8; 8] {
     wrote.expect("WRITE").verifier
 }
 
-async fn commit(tree: &Tree, fh: &Fh) -> [u8; 8] {
+pub async fn commit(tree: &Tree, fh: &Fh) -> [u8; 8] {
     let committed = tree.client.commit(&root(), fh, 0, 0).await;
     committed.expect("COMMIT")
 }
@@ -33,10 +33,18 @@ fn the_verifier_moves_with_the_machine_and_after_failures_only() {
         let base = base(&server, socket(&server)).await;
         let graft = Tree::new(&server, Kind::Graft, &base, socket(&server)).await;
         let build = Tree::new(&server, Kind::Build, &base, socket(&server)).await;
+        let volume = Tree::new(&server, Kind::Volume, &base, socket(&server)).await;
         let (in_graft, in_build) = (file(&graft).await, file(&build).await);
+        let in_volume = file(&volume).await;
         let first = write(&graft, &in_graft, b"before").await;
         assert_eq!(write(&build, &in_build, b"before").await, first);
-        for tree in [(&graft, &in_graft), (&build, &in_build)] {
+        assert_eq!(write(&volume, &in_volume, b"before").await, first);
+        let all = [
+            (&graft, &in_graft),
+            (&build, &in_build),
+            (&volume, &in_volume),
+        ];
+        for tree in all {
             assert_eq!(
                 commit(tree.0, tree.1).await,
                 first,
@@ -46,8 +54,9 @@ fn the_verifier_moves_with_the_machine_and_after_failures_only() {
         // A server that dies loses nothing that it answered.
         write(&graft, &in_graft, b"after!").await;
         write(&build, &in_build, b"after!").await;
+        write(&volume, &in_volume, b"after!").await;
         server.kill();
-        for (tree, fh) in [(&graft, &in_graft), (&build, &in_build)] {
+        for (tree, fh) in all {
             assert_eq!(commit(tree, fh).await, first, "{:?}", tree.kind);
             let read = tree.client.read(&root(), fh, 0, 100).await.expect("READ");
             assert_eq!(read.data, b"after!", "{:?}", tree.kind);
@@ -71,10 +80,13 @@ fn the_verifier_moves_with_the_machine_and_after_failures_only() {
         server.kill();
         assert_eq!(commit(&graft, &in_graft).await, second);
         assert_eq!(write(&build, &in_build, b"x").await, second);
-        // Another boot: the graft's unstable data may be gone, the build's tree is.
+        // Another boot: the graft's and the volume's unstable data may be gone, the build's tree is.
         server.reboot();
         let (third, _) = survive(&server, "COMMIT", commit(&graft, &in_graft)).await;
         assert!(third != second && third != first);
+        assert_eq!(commit(&volume, &in_volume).await, third);
+        let kept = volume.client.read(&root(), &in_volume, 0, 100).await;
+        assert_eq!(kept.expect("READ").data, b"after!");
         let gone = build.client.getattr(&root(), &in_build).await;
         let stale = nfsstat3::NFS3ERR_STALE as u32;
         assert!(matches!(gone, Err(ClientError::Status(s)) if s as u32 == stale));

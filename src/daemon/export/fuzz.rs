@@ -51,16 +51,21 @@ fn name(kind: u8, rest: &[u8]) -> Option<Name> {
     let (id, rest) = rest.split_first_chunk()?;
     let id = u64::from_be_bytes(*id);
     let node = || Some(u64::from_be_bytes(*rest.first_chunk()?));
-    Some(match kind % 4 {
+    Some(match kind % 8 {
         0 => Name::Work {
             tree: id,
             node: node()?,
+        },
+        4 | 5 => Name::Volume {
+            tree: id,
+            node: node()?,
+            read_only: kind % 8 == 5,
         },
         1 => Name::Browse {
             row: id,
             node: node()?,
         },
-        2 => Name::Synthetic { id },
+        2 | 6 => Name::Synthetic { id },
         _ => {
             let (kind, bytes) = rest.split_first_chunk()?;
             let most = bytes.len().min(HOST_MAX - 4);
@@ -138,7 +143,7 @@ const NEVER: [nfsstat3; 5] = [
     nfsstat3::NFS3ERR_REMOTE,
 ];
 
-/// Calls, one after the other, to a fresh work tree, the browse view and a host directory:
+/// Calls, one after the other, to a fresh work tree and volume, the browse view and a host directory:
 /// each gets its own kind of reply and none an error that blames the server; and afterwards
 /// the tree still answers.
 pub fn exports(data: &[u8]) {
@@ -158,7 +163,12 @@ pub fn exports(data: &[u8]) {
         let graft = tree.id();
         let added = w.exports.grafts.add(graft, host.path(), false);
         assert!(added.is_ok(), "no graft");
-        calls(w, graft, data);
+        let volumes = &w.exports.volumes;
+        let Ok(volume) = volumes.create("v", "", Some(w.snapshot), clock::now()) else {
+            panic!("no volume")
+        };
+        calls(w, graft, volume.id(), data);
+        assert!(volumes.remove(volume.id()).is_ok(), "it cannot go");
         w.exports.grafts.remove(graft);
         assert!(w.exports.works.drop_tree(tree.id()).is_ok(), "it cannot go");
     });
@@ -170,7 +180,7 @@ fn padded(out: &mut Vec<u8>, bytes: &[u8]) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-fn calls(w: &World, tree: u64, data: &[u8]) {
+fn calls(w: &World, tree: u64, volume: u64, data: &[u8]) {
     let engine = Engine::new(w.exports.clone());
     let root = Caller {
         uid: 0,
@@ -186,6 +196,14 @@ fn calls(w: &World, tree: u64, data: &[u8]) {
     let mut handles = vec![top, w.exports.root_handle()];
     handles.extend(w.exports.grafts.root(tree));
     assert_eq!(handles.len(), 3, "every export has a root");
+    let lasting = [false, true].map(|read_only| {
+        w.exports.codec.encode(&Name::Volume {
+            tree: volume,
+            node: ROOT,
+            read_only,
+        })
+    });
+    handles.extend(lasting);
     handles.extend(w.exports.resolve(b"/chroot/web/step1-aa"));
     let mut rest = data;
     let mut asked = 0;
@@ -237,6 +255,7 @@ fn calls(w: &World, tree: u64, data: &[u8]) {
         ended.map(|e| e.status)
     };
     assert_eq!(getattr(&top), Some(0), "the tree answers");
+    assert_eq!(getattr(&lasting[0]), Some(0), "the volume answers");
     assert_eq!(getattr(&w.exports.root_handle()), Some(0));
 }
 

@@ -2,6 +2,7 @@
 
 mod archives;
 pub mod metrics;
+mod peer;
 mod read_only;
 mod request;
 mod routes;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+pub use peer::Peer;
 pub use routes::router;
 
 /// Largest JSON body: a build with thousands of steps stays far below.

@@ -1,7 +1,7 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
 use super::read_only::refuse_changes;
-use super::{BODY_MAX, archives, blocking, metrics, request};
+use super::{BODY_MAX, Peer, archives, blocking, metrics, request};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
 use crate::daemon::clock;
@@ -11,12 +11,13 @@ use crate::daemon::state::{Daemon, digest};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 type Shared = State<Arc<Daemon>>;
+type From = Extension<Peer>;
 
 /// How long a claim call waits for another builder before it answers "busy".
 const CLAIM_WAIT: Duration = Duration::from_secs(1);
@@ -65,8 +66,14 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .with_state(daemon)
 }
 
-async fn status(State(d): Shared) -> Outcome<Json<Status>> {
-    blocking(d, |d| d.status()).await
+async fn status(State(d): Shared, Extension(peer): From) -> Outcome<Json<Status>> {
+    blocking(d, move |d| {
+        Ok(Status {
+            sees_mounts: peer.mounts_are_seen(),
+            ..d.status()?
+        })
+    })
+    .await
 }
 
 async fn stats(State(d): Shared) -> Outcome<Json<Stats>> {
@@ -198,8 +205,18 @@ async fn step_export(
     .await
 }
 
-async fn new_run(State(d): Shared, Json(new): Json<NewRun>) -> Outcome<Json<RunInfo>> {
-    blocking(d, move |d| d.start_run(&new)).await
+async fn new_run(
+    State(d): Shared,
+    Extension(peer): From,
+    Json(new): Json<NewRun>,
+) -> Outcome<Json<RunInfo>> {
+    blocking(d, move |d| {
+        if !new.volumes.is_empty() {
+            peer.is_numbered_here()?;
+        }
+        d.start_run(&new)
+    })
+    .await
 }
 
 async fn end_run(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
@@ -224,10 +241,18 @@ async fn remove_volume(State(d): Shared, Path(name): Path<String>) -> Outcome<Js
 
 async fn mount_volume(
     State(d): Shared,
+    Extension(peer): From,
     Path(name): Path<String>,
     Json(how): Json<MountVolume>,
 ) -> Outcome<Json<Export>> {
-    blocking(d, move |d| d.mount_volume(&name, &how)).await
+    blocking(d, move |d| {
+        if how.target.is_some() {
+            peer.mounts_here()?;
+            peer.is_numbered_here()?;
+        }
+        d.mount_volume(&name, &how)
+    })
+    .await
 }
 
 async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
@@ -237,12 +262,28 @@ async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
     .await
 }
 
-async fn add_mount(State(d): Shared, Json(mount): Json<MountRecord>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.add_mount(&mount)).await
+async fn add_mount(
+    State(d): Shared,
+    Extension(peer): From,
+    Json(mount): Json<MountRecord>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        peer.mounts_here()?;
+        d.add_mount(&mount)
+    })
+    .await
 }
 
-async fn remove_mount(State(d): Shared, Json(target): Json<String>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.remove_mount(&target)).await
+async fn remove_mount(
+    State(d): Shared,
+    Extension(peer): From,
+    Json(target): Json<String>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        peer.mounts_here()?;
+        d.remove_mount(&target)
+    })
+    .await
 }
 
 async fn file_of(

@@ -68,7 +68,12 @@ impl Area {
     /// this returns. Where that fails the write verifier has moved: whatever call it was for,
     /// the kernel may have dropped what others wrote to the file, and tells of it once.
     pub fn sync(&self, key: Key, file: &File, name: bool) -> Result<(), Errno> {
-        let done = self.sync_file(key, file, name);
+        self.noted(self.sync_file(key, file, name))
+    }
+
+    /// Of a sync: where it failed the write verifier moves, so that clients send again what
+    /// they have not seen committed.
+    pub fn noted(&self, done: Result<(), Errno>) -> Result<(), Errno> {
         if done.is_err()
             && let Err(e) = self.store.bump_error_epoch()
         {
@@ -81,14 +86,20 @@ impl Area {
         self.syncs.files.fetch_add(1, Ordering::Relaxed);
         let path = self.path(key);
         let bytes = || {
-            let done = self.syncs.sync(&path, || file.sync_data());
-            done.map_err(|e| failed("sync staged file", &path, &e))
+            let sync = || failpoint::hit("staged.sync.before").and_then(|()| file.sync_data());
+            let done = self.syncs.sync(&path, sync);
+            done.map_err(|e| failed("sync staged file", &path, &e))?;
+            failpoint::pass("staged.sync.after");
+            Ok(())
         };
         if !name {
             return bytes();
         }
         let dir = self.tree_dir(key.0);
-        let (bytes, named) = self.syncs.together(bytes, || self.syncs.sync_dir(&dir));
+        let names =
+            || failpoint::hit("staged.name.before").and_then(|()| self.syncs.sync_dir(&dir));
+        let (bytes, named) = self.syncs.together(bytes, names);
+        failpoint::pass("staged.name.after");
         bytes.and(named.map_err(|e| failed("sync", &dir, &e)))
     }
 

@@ -95,8 +95,10 @@ impl Journal {
         }
         if durability.is_disk() {
             parts[current].wipe()?;
-            // What was read may not be on disk yet, if it was the process that crashed.
+            // What was read may not be on disk yet, if it was the process that crashed; nor will
+            // it ever be, where a sync failed, unless it is written once more.
             for part in &parts {
+                part.rewrite()?;
                 part.file.sync_all()?;
             }
         }
@@ -272,6 +274,19 @@ impl Part {
     /// which must not come to stand behind a new one.
     fn wipe(&mut self) -> io::Result<()> {
         zeros(&self.file, self.end, self.room)
+    }
+
+    /// Writes what was read. The kernel takes pages that it could not write for written ones.
+    fn rewrite(&self) -> io::Result<()> {
+        let mut bytes = vec![0; 64 << 10];
+        let (mut at, end) = (0, self.end.min(self.room));
+        while at < end {
+            let part = &mut bytes[..(end - at).min(64 << 10) as usize];
+            self.file.read_exact_at(part, at)?;
+            self.file.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
     /// Whether frames may be read from here, once `before` was read.

@@ -237,8 +237,10 @@ impl Staged {
         let fail = |e| failed("stat staged file", &path, &e);
         let mut meta = stat().map_err(fail)?;
         if meta.len() > size {
-            file.set_len(size)
+            failpoint::hit("staged.cut.before")
+                .and_then(|()| file.set_len(size))
                 .map_err(|e| failed("truncate staged file", &path, &e))?;
+            failpoint::pass("staged.cut.after");
             area.sync(key, &file, false)?;
             meta = stat().map_err(fail)?;
         }

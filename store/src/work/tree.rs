@@ -105,7 +105,7 @@ impl WorkTree {
             if let Some(staged) = staged {
                 staged.sync(&self.area)?;
             }
-            self.writer.sync()?;
+            self.area.noted(self.writer.sync())?;
         }
         let attr = self.view()?.attr(node)?;
         Ok(Changed {
@@ -250,7 +250,7 @@ impl WorkTree {
             staged.sync(&self.area)?;
         }
         // Also for a reply that is known, or a state that is found: it may not be on disk yet.
-        self.writer.sync()?;
+        self.area.noted(self.writer.sync())?;
         for node in after.unlink {
             self.area.unlink((self.info.id, node));
         }

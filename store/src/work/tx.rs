@@ -95,12 +95,9 @@ impl<'a> Tx<'a> {
 
     /// Before a staged file is changed ahead of this mutation's rows. Where a kill comes in
     /// between the mutation never was: a call that is sent again finds the times that it was
-    /// made for, and a SETATTR's guard holds.
+    /// made for, and a SETATTR's guard holds. A volume's file has its times in its row only; for
+    /// it too, a journal that takes no rows says so while the file still has all its bytes.
     pub fn hold_times(&mut self, n: Node) -> Result<(), Errno> {
-        if self.area.is_disk() {
-            // A volume's file has its times in its row only.
-            return Ok(());
-        }
         let tree = self.tree;
         let Some(node) = self.st.nodes.get(&n) else {
             return Ok(());

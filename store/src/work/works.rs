@@ -101,6 +101,7 @@ impl Works {
         let staging = store.dir().join(durability.staging());
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
         let conn = rows::open(&path, durability, store.boot_id())?;
+        failpoint::pass("works.database");
         let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
         let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let area = Area::new(staging, Arc::clone(&store), durability, Arc::clone(&syncs));
@@ -108,6 +109,7 @@ impl Works {
         let applied = rows::applied(&conn).map_err(|e| StoreError::db("read", &path, e))?;
         let journal = Journal::open(store.dir(), durability, applied)
             .map_err(|e| StoreError::io("open the journal of", &path, e))?;
+        failpoint::pass("works.journal");
         if durability.is_disk() {
             // The files' own names.
             let synced = syncs.sync_dir(store.dir());

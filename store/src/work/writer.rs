@@ -316,8 +316,6 @@ impl Shared {
             return Err(e);
         }
         if long {
-            #[cfg(test)]
-            self.syncs.probe.committed();
             // Logged there; the file in use just grows on.
             let _ = queue.journal.applied(mark);
         }
@@ -347,7 +345,8 @@ impl Shared {
         };
         for (file, path) in files {
             self.syncs.journal.fetch_add(1, Ordering::Relaxed);
-            self.syncs.sync(&path, || file.sync_data()).map_err(|e| {
+            let sync = || failpoint::hit("journal.sync.before").and_then(|()| file.sync_data());
+            self.syncs.sync(&path, sync).map_err(|e| {
                 // The kernel may have dropped what it could not write: a later sync that
                 // succeeds would say nothing of it.
                 self.queue.lock().lost = true;
@@ -357,6 +356,7 @@ impl Shared {
                 );
                 failed("sync", &path, &e)
             })?;
+            failpoint::pass("journal.sync.after");
         }
         Ok(appended)
     }
@@ -372,6 +372,8 @@ impl Shared {
         }
         refused(failpoint::hit("carry.commit.before"))?;
         tx.commit()?;
+        #[cfg(test)]
+        self.syncs.probe.committed(conn);
         failpoint::pass("carry.commit.after");
         Ok(())
     }

@@ -61,3 +61,34 @@ fn a_file_counts_only_behind_the_end_of_the_one_before() {
     drop(journal);
     assert_eq!(open(dir.path(), applied).1, [row(4)]);
 }
+
+/// What a failed sync leaves in the page cache counts as written there: read from it and synced
+/// it still is not on the disk, and nothing behind it would count after a crash.
+#[test]
+fn what_is_read_is_written_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), Mark::default());
+    journal.turn_after(40);
+    journal.append(&[row(1)]).unwrap();
+    let applied = journal.mark();
+    journal.append(&[row(2)]).unwrap();
+    journal.applied(applied).unwrap();
+    journal.append(&[row(3)]).unwrap();
+    let end = journal.mark().offset;
+    drop(journal);
+    let file = |at: usize| {
+        let path = dir.path().join(format!("volumes.journal.{at}"));
+        std::fs::File::options().write(true).open(path).unwrap()
+    };
+    // Nothing is behind the last frame that would be wiped.
+    file(1).set_len(end).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    for at in 0..2 {
+        file(at).set_modified(old).unwrap();
+    }
+    assert_eq!(open(dir.path(), applied).1, [row(2), row(3)]);
+    for at in 0..2 {
+        let modified = file(at).metadata().unwrap().modified().unwrap();
+        assert_ne!(modified, old, "file {at}");
+    }
+}

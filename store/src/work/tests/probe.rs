@@ -126,8 +126,14 @@ impl Probe {
         Ok(())
     }
 
-    /// The database was synced.
-    pub fn committed(&self) {
+    /// The database took rows. With a write-ahead log SQLite syncs after each transaction if
+    /// `PRAGMA synchronous` is FULL (2) or more; with NORMAL it does not.
+    pub fn committed(&self, conn: &rusqlite::Connection) {
+        let synchronous = |r: &rusqlite::Row| r.get::<_, u8>(0);
+        let synchronous = conn.query_row("PRAGMA synchronous", [], synchronous);
+        if synchronous.expect("a number") < 2 {
+            return;
+        }
         if let Some(power) = self.power.lock().as_mut() {
             power.database = power.database_now();
         }
