@@ -6,6 +6,7 @@ use crate::error::StoreError;
 use crate::index::{Doomed, Step, Sync, Table};
 use crate::pins::State;
 use crate::store::Store;
+use crate::types::Digest;
 use parking_lot::MutexGuard;
 
 /// Rows of one transaction: batches wait for the pins' lock no longer than this takes.
@@ -112,6 +113,12 @@ impl Store {
         Ok(())
     }
 
+    /// The file of a large blob that has no row. Under the pins' lock.
+    pub(crate) fn remove_file(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.index.settle()?;
+        self.blobs.area.unlink(digest)
+    }
+
     /// Files that have no row: a kill came between row and file.
     fn sweep_files(&self) -> Result<(), StoreError> {
         self.blobs.area.each(&mut |digest| {
@@ -120,7 +127,7 @@ impl Store {
             }
             let pins = self.pins.lock();
             if !pins.pinned(&digest) && self.index.large(&digest)?.is_none() {
-                self.blobs.area.unlink(&digest)?;
+                self.remove_file(&digest)?;
             }
             Ok(())
         })

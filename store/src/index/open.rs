@@ -7,7 +7,7 @@ use crate::lock::StoreLock;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// The format this program writes and the newest it reads.
@@ -54,6 +54,7 @@ impl Index {
             writer: Mutex::new(conn),
             readers: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
+            doubtful: AtomicBool::new(false),
             checkpointer: Checkpointer::start(path)?,
             _lock: lock,
         })

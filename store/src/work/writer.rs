@@ -253,7 +253,7 @@ impl Shared {
                 while queue.rows.is_empty() && !self.stopped() {
                     self.more.wait(&mut queue);
                 }
-                if !queue.is_batch() || pause > LINGER {
+                if !self.stopped() && (!queue.is_batch() || pause > LINGER) {
                     self.more.wait_for(&mut queue, pause);
                 }
             }

@@ -1,0 +1,144 @@
+//! What can be seen of a store.
+
+use pocker_store::tree::Tree;
+use pocker_store::types::{Creds, Digest, Errno, Kind, Node, ROOT};
+use pocker_store::work::Works;
+use pocker_store::{FsckOptions, FsckReport, GcOptions, OpenOptions, Store, StoreError};
+use sha2::Digest as _;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A line for each thing, by its name.
+pub type State = BTreeMap<String, String>;
+
+/// The kind of record that scripts put.
+pub const RECORD: &str = "test";
+
+/// A store that is open, with its work trees and volumes.
+pub struct Opened {
+    pub store: Arc<Store>,
+    pub works: Works,
+    pub volumes: Works,
+}
+
+impl Opened {
+    pub fn at(dir: &Path) -> Result<Opened, StoreError> {
+        let options = OpenOptions {
+            create: true,
+            boot_id: b"this boot".to_vec(),
+        };
+        let store = Store::open(dir, options)?;
+        Ok(Opened {
+            works: Works::open_or_create(Arc::clone(&store))?,
+            volumes: Works::volumes(Arc::clone(&store))?,
+            store,
+        })
+    }
+
+    pub fn fsck(&self, repair: bool) -> Result<FsckReport, StoreError> {
+        let options = FsckOptions {
+            repair,
+            works: Some(&self.works),
+            volumes: Some(&self.volumes),
+            cancel: None,
+        };
+        self.store.fsck(&options, &|_| ())
+    }
+
+    pub fn gc(&self) -> Result<(), StoreError> {
+        let bases = |works: &Works| works.list().into_iter().filter_map(|info| info.base);
+        let roots: Vec<Digest> = bases(&self.works).chain(bases(&self.volumes)).collect();
+        self.store.gc(GcOptions::default(), &roots).map(drop)
+    }
+
+    /// All of it but what a collection may take: steps that no pocker names, which must
+    /// nonetheless be whole as long as they are listed.
+    pub fn state(&self) -> State {
+        let mut state = State::new();
+        let (store, mut named) = (&self.store, Vec::new());
+        for pocker in store.pockers().expect("pockers") {
+            let name = format!("pocker {}", pocker.name.escape_ascii());
+            state.insert(name, format!("{:?} {:?}", pocker.steps, pocker.config));
+            named.extend(pocker.steps);
+        }
+        for step in store.steps().expect("steps") {
+            let tree = store.sealed(&step.snapshot).expect("a listed step opens");
+            let mut lines = State::new();
+            walk(&*tree, &format!("step {}", step.key), &mut lines);
+            if named.contains(&step.key) {
+                state.insert(format!("step {}", step.key), step.snapshot.to_string());
+                state.extend(lines);
+            }
+        }
+        for (id, bytes) in store.records(RECORD).expect("records") {
+            let name = format!("record {}", id.escape_ascii());
+            state.insert(name, bytes.escape_ascii().to_string());
+        }
+        for (kind, works) in [("work", &self.works), ("volume", &self.volumes)] {
+            for info in works.list() {
+                let name = format!("{kind} {}", info.label.escape_ascii());
+                let tree = works.get(info.id).expect("a listed tree opens");
+                state.insert(name.clone(), format!("{:?} {:?}", info.class, info.base));
+                walk(&*tree, &name, &mut state);
+            }
+        }
+        state
+    }
+}
+
+/// A line for each name below the root.
+fn walk(tree: &dyn Tree, above: &str, state: &mut State) {
+    let mut stack = vec![(ROOT, above.to_owned())];
+    while let Some((dir, path)) = stack.pop() {
+        for (name, node) in names(tree, dir) {
+            let path = format!("{path}/{}", name.escape_ascii());
+            let attr = tree.getattr(node).expect("getattr");
+            let content = match attr.kind {
+                Kind::File => bytes(tree, node, attr.size).map(|b| digest(&b)),
+                Kind::Symlink => tree.readlink(node).map(|(t, _)| t.escape_ascii().to_string()),
+                _ => Ok(String::new()),
+            };
+            let content = content.unwrap_or_else(|e| format!("{e:?}"));
+            let xattrs = tree.listxattr(node).expect("listxattr");
+            if attr.kind == Kind::Dir {
+                stack.push((node, path.clone()));
+            }
+            let line = format!(
+                "{:?} {:o} {} {} {xattrs:?} {content}",
+                attr.kind, attr.mode, attr.nlink, attr.size
+            );
+            state.insert(path, line);
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Digest(sha2::Sha256::digest(bytes).into()).to_string()
+}
+
+/// The bytes of a file, or why they cannot be had.
+pub fn bytes(tree: &dyn Tree, node: Node, size: u64) -> Result<Vec<u8>, Errno> {
+    let mut out = Vec::new();
+    while (out.len() as u64) < size {
+        let at = out.len() as u64;
+        let done = tree.read(&Creds::ROOT, node, at, 1 << 20, &mut out)?;
+        if done.eof {
+            break;
+        }
+    }
+    assert_eq!(out.len() as u64, size, "all of it is read");
+    Ok(out)
+}
+
+fn names(tree: &dyn Tree, dir: Node) -> Vec<(Vec<u8>, Node)> {
+    let mut all = Vec::new();
+    let listed = tree.readdir(&Creds::ROOT, dir, 0, false, &mut |e| {
+        if e.name != b"." && e.name != b".." {
+            all.push((e.name.to_vec(), e.node));
+        }
+        true
+    });
+    assert!(listed.expect("readdir").eof);
+    all
+}
