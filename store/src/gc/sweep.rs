@@ -74,7 +74,7 @@ impl Store {
             }
         }
         if !dry_run {
-            self.sweep_files()?;
+            self.sweep_files(marks)?;
         }
         Ok(())
     }
@@ -119,10 +119,11 @@ impl Store {
         self.blobs.area.unlink(digest)
     }
 
-    /// Files that have no row: a kill came between row and file.
-    fn sweep_files(&self) -> Result<(), StoreError> {
+    /// Files that have no row: a kill came between row and file. One that a tree needs has lost
+    /// its row, which a check brings back.
+    fn sweep_files(&self, marks: &Marks) -> Result<(), StoreError> {
         self.blobs.area.each(&mut |digest| {
-            if self.index.large(&digest)?.is_some() {
+            if marks.has_blob(&digest) || self.index.large(&digest)?.is_some() {
                 return Ok(());
             }
             let pins = self.pins.lock();

@@ -114,11 +114,9 @@ impl Journal {
         Ok((journal, rows))
     }
 
-    /// Removes both files: they are of another boot.
-    pub fn remove(dir: &Path, durability: Durability) {
-        for at in 0..2 {
-            let _ = std::fs::remove_file(path(dir, durability, at));
-        }
+    /// The two files.
+    pub fn paths(dir: &Path, durability: Durability) -> [PathBuf; 2] {
+        [0, 1].map(|at| path(dir, durability, at))
     }
 
     /// How many frames were appended: what a sync that begins now makes durable.

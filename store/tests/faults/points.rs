@@ -1,34 +1,46 @@
 //! The loops over all changes that a script makes.
 
-use crate::copy::{copy, folder};
+use crate::copy::{Empty, copy, folder};
 use crate::script::{Known, Script, open};
 use crate::state::{Opened, State};
 use libc::{EIO, ENOSPC};
 use parking_lot::Mutex;
 use pocker_testing::faults::{Fate, Injector, Judge, Plan, watched};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
+use std::time::{Duration, SystemTime};
 
-/// More changes than any script makes: the loop does not end.
-const ENDLESS: u64 = 20_000;
+/// How many of a script's points are taken where not all are.
+const SOME: u64 = 24;
 
-pub fn long() -> bool {
+fn long() -> bool {
     std::env::var_os("POCKER_LONG").is_some()
+}
+
+/// Which of `count` points, counted from 1, are taken: all in the long form, else every so many,
+/// the first of them at random.
+fn points(count: u64) -> impl Iterator<Item = u64> {
+    let stride = if long() { 1 } else { count.div_ceil(SOME).max(1) };
+    let first = 1 + RandomState::new().hash_one(count) % stride;
+    (first..=count).step_by(stride as usize)
 }
 
 /// All of it; says what it hit.
 pub fn every_point(script: Script) {
     let known = Known::of(script);
-    let (crashes, kinds) = crashes(&known);
+    let (crashes, count, kinds) = crashes(&known);
     let mut fates = vec![Fate::Once(EIO), Fate::From(ENOSPC)];
     if long() {
         fates.extend([Fate::Once(ENOSPC), Fate::From(EIO)]);
     }
-    let refused: u64 = fates.into_iter().map(|fate| refused(&known, fate)).sum();
+    let refused: u64 = fates.iter().map(|fate| refused(&known, count, *fate)).sum();
     eprintln!(
-        "{}: {crashes} crash points ({kinds}), {refused} refused changes; acknowledged and lost: 0",
+        "{}: {count} changes ({kinds}): {crashes} crashes, {refused} refused; \
+         acknowledged and lost: 0",
         known.script.name
     );
 }
@@ -54,6 +66,12 @@ fn agrees(known: &Known, acked: usize, found: &State, when: &str) {
 /// The store opens, is as it may be, and a check finds nothing; after a collection not even
 /// waste. Answers its state.
 fn whole(known: &Known, dir: &Path, acked: usize, when: &str) {
+    if known.script.hurt.is_some() && dir.join("lock").exists() {
+        // A copy's files are all new, and what a killed process left last goes if it has no row.
+        let lock = std::fs::File::options().write(true).open(dir.join("lock"));
+        let soon = SystemTime::now() + Duration::from_secs(1);
+        lock.and_then(|lock| lock.set_modified(soon)).expect("the lock's time");
+    }
     let opened = Opened::at(dir).unwrap_or_else(|e| panic!("{when}: {e}"));
     let damaged = known.script.hurt.is_some() && acked < known.script.steps.len();
     agrees(known, acked, &opened.state(), when);
@@ -69,7 +87,7 @@ fn whole(known: &Known, dir: &Path, acked: usize, when: &str) {
 }
 
 /// The store as each change finds it: what a process that dies there leaves behind.
-fn crashes(known: &Known) -> (usize, String) {
+fn crashes(known: &Known) -> (usize, u64, String) {
     let (_dir, place) = known.place();
     let images = folder();
     let taken = Arc::new(Mutex::new(Vec::new()));
@@ -84,7 +102,7 @@ fn crashes(known: &Known) -> (usize, String) {
             let verdict = count(change);
             if injector.seen() > before && from.exists() {
                 let image = to.join(before.to_string());
-                copy(&from, &image);
+                copy(&from, &image, Empty::Left);
                 let mut taken = taken.lock();
                 taken.push((image, acked.load(SeqCst), change.clone()));
             }
@@ -94,15 +112,19 @@ fn crashes(known: &Known) -> (usize, String) {
     run(known, &place, &injector, judge, &acked).expect("no fault, no error");
     let taken = std::mem::take(&mut *taken.lock());
     let mut kinds = BTreeMap::<_, u32>::new();
-    let count = taken.len();
-    for (n, (image, acked, change)) in taken.into_iter().enumerate() {
-        let when = format!("{}: a crash at {n}, before {change:?}", known.script.name);
-        whole(known, &image, acked, &when);
-        std::fs::remove_dir_all(&image).expect("removed");
+    for (_, _, change) in &taken {
         *kinds.entry(change.call).or_default() += 1;
     }
+    let mut crashed = 0;
+    for nth in points(taken.len() as u64) {
+        let (image, acked, change) = &taken[nth as usize - 1];
+        let when = format!("{}: a crash at {nth}, before {change:?}", known.script.name);
+        whole(known, image, *acked, &when);
+        std::fs::remove_dir_all(image).expect("removed");
+        crashed += 1;
+    }
     let kinds: Vec<_> = kinds.iter().map(|(call, n)| format!("{n} {call}")).collect();
-    (count, kinds.join(", "))
+    (crashed, injector.seen(), kinds.join(", "))
 }
 
 /// Runs the script; how many steps were acknowledged is in `acked`. After an error everything
@@ -115,52 +137,75 @@ fn run(
     judge: Judge,
     acked: &AtomicUsize,
 ) -> Result<(), String> {
-    let all = watched(place, judge, || {
-        injector.switch(known.script.from_open);
-        let opened = Opened::at(place).map_err(|e| e.to_string());
-        injector.switch(true);
-        let opened = opened?;
-        let mut failed = None;
-        for (n, step) in known.script.steps.iter().enumerate() {
-            acked.store(n, SeqCst);
-            if let Err(e) = step(&opened) {
-                failed = Some(e);
-                break;
+    std::thread::scope(|scope| {
+        // Not watched, so that what it does costs less: who looks at images.
+        let (ask, asked) = channel::<String>();
+        let (tell, told) = channel();
+        scope.spawn(move || {
+            for when in asked {
+                image(known, place, acked.load(SeqCst), &when);
+                let _ = tell.send(());
             }
-            acked.store(n + 1, SeqCst);
-        }
-        if let Some(error) = &failed {
-            injector.switch(false);
-            after_failure(known, &opened, place, acked.load(SeqCst), error);
-        }
-        drop(opened);
-        injector.switch(false);
-        failed.map_or(Ok(()), Err)
-    });
-    all.expect("calls can be watched; this needs Linux and root")
+        });
+        let look = move |when: String| {
+            ask.send(when).expect("somebody looks");
+            told.recv().expect("what is on the disk is whole");
+        };
+        watched(place, judge, move || script(known, place, injector, acked, look))
+            .expect("calls can be watched; this needs Linux and root")
+    })
 }
 
-/// What a process that dies after the error leaves; then the steps that are not done.
-fn after_failure(known: &Known, opened: &Opened, place: &Path, acked: usize, error: &str) {
-    let image = |what: &str| {
-        let images = folder();
-        let image = images.path().join("store");
-        copy(place, &image);
-        let when = format!("{}: {error}; {what}", known.script.name);
-        whole(known, &image, acked, &when);
-    };
-    image("the process dies");
-    if opened.gc().is_ok() {
-        image("a collection, and the process dies");
+fn script(
+    known: &Known,
+    place: &Path,
+    injector: &Arc<Injector>,
+    acked: &AtomicUsize,
+    look: impl Fn(String),
+) -> Result<(), String> {
+    injector.switch(known.script.from_open);
+    let opened = Opened::at(place).map_err(|e| e.to_string());
+    injector.switch(opened.is_ok());
+    let opened = opened?;
+    let mut failed = None;
+    for (n, step) in known.script.steps.iter().enumerate() {
+        acked.store(n, SeqCst);
+        if let Err(e) = step(&opened) {
+            failed = Some(e);
+            break;
+        }
+        acked.store(n + 1, SeqCst);
     }
-    again(known, opened, acked, &format!("{}: {error}", known.script.name));
+    if let Some(error) = &failed {
+        injector.switch(false);
+        let when = format!("{}: {error}", known.script.name);
+        look(format!("{when}; the process dies"));
+        if opened.gc_beside_builds().is_ok() {
+            look(format!("{when}; a collection, and the process dies"));
+        }
+        if !known.script.restarts {
+            again(known, &opened, acked.load(SeqCst), &when);
+        }
+    }
+    drop(opened);
+    injector.switch(false);
+    failed.map_or(Ok(()), Err)
 }
 
-/// Each change refused, until none is left to be.
-fn refused(known: &Known, fate: Fate) -> u64 {
+/// The store as it is on the disk now.
+fn image(known: &Known, place: &Path, acked: usize, when: &str) {
+    let images = folder();
+    let image = images.path().join("store");
+    copy(place, &image, Empty::Left);
+    whole(known, &image, acked, when);
+}
+
+/// Each change refused, until none is left to be. A run may make a few more or less than the
+/// `count` of another, as threads of the store's own are at work.
+fn refused(known: &Known, count: u64, fate: Fate) -> u64 {
     let mut total = 0;
-    for nth in 1.. {
-        assert!(nth < ENDLESS, "{}: no end of changes", known.script.name);
+    for nth in points(count).chain(count + 1..) {
+        assert!(nth < 2 * count + 100, "{}: no end of changes", known.script.name);
         let plan = Plan { nth, fate };
         let (_dir, place) = known.place();
         let injector = Injector::new(Some(plan));
@@ -175,9 +220,9 @@ fn refused(known: &Known, fate: Fate) -> u64 {
             continue;
         }
         total += 1;
-        if done.is_err() && known.script.from_open && acked.load(SeqCst) == 0 {
-            // It did not even open.
-            again(known, &open(&place), 0, &when);
+        if done.is_err() && (known.script.from_open || known.script.restarts) {
+            // It did not even open, or takes no more before it is opened again.
+            again(known, &open(&place), acked.load(SeqCst), &when);
         }
         whole(known, &place, known.script.steps.len(), &when);
     }

@@ -1,6 +1,6 @@
 //! A mutation: what is there before it, and its steps, each acknowledged when it returns.
 
-use crate::copy::{copy, folder};
+use crate::copy::{Empty, copy, folder};
 use crate::state::{Opened, State};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -17,6 +17,8 @@ pub struct Script {
     pub left: Option<fn(&Path)>,
     /// Faults begin with opening the store, not with the first step.
     pub from_open: bool,
+    /// After a failed sync nothing more is taken until the store is opened again.
+    pub restarts: bool,
     pub steps: Vec<Step>,
 }
 
@@ -28,6 +30,7 @@ impl Script {
             hurt: None,
             left: None,
             from_open: false,
+            restarts: false,
             steps: steps.to_vec(),
         }
     }
@@ -74,7 +77,7 @@ impl Known {
         let dir = folder();
         let place = dir.path().join("store");
         if self.template().exists() {
-            copy(&self.template(), &place);
+            copy(&self.template(), &place, Empty::Copied);
         }
         (dir, place)
     }

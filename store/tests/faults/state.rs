@@ -47,9 +47,21 @@ impl Opened {
     }
 
     pub fn gc(&self) -> Result<(), StoreError> {
+        self.collect(GcOptions::default())
+    }
+
+    /// As beside builds, whose steps no pocker names yet.
+    pub fn gc_beside_builds(&self) -> Result<(), StoreError> {
+        self.collect(GcOptions {
+            keep_steps_since: Some(0),
+            ..GcOptions::default()
+        })
+    }
+
+    fn collect(&self, options: GcOptions) -> Result<(), StoreError> {
         let bases = |works: &Works| works.list().into_iter().filter_map(|info| info.base);
         let roots: Vec<Digest> = bases(&self.works).chain(bases(&self.volumes)).collect();
-        self.store.gc(GcOptions::default(), &roots).map(drop)
+        self.store.gc(options, &roots).map(drop)
     }
 
     /// All of it but what a collection may take: steps that no pocker names, which must

@@ -12,6 +12,14 @@ pub fn one(works: &Works) -> Result<Arc<WorkTree>, String> {
     find(works, "one").ok_or_else(|| "there is no tree".to_owned())
 }
 
+/// A change of the tree that is dropped next, so that its rows are still on their way.
+pub fn change(works: &Works) -> Result<(), String> {
+    match find(works, "one") {
+        Some(tree) => create(&tree, "last").map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Each kind of change, on a tree.
 pub fn changes(tree: &WorkTree, n: usize) -> Result<(), String> {
     let gone = |name: &str| node(tree, name).is_none();
@@ -19,7 +27,9 @@ pub fn changes(tree: &WorkTree, n: usize) -> Result<(), String> {
     let done = match n {
         0 => create(tree, "new").map(drop),
         1 => write(tree, "new", &small(3)),
-        2 => write(tree, "new", &large(4)),
+        2 => create(tree, "big").map(drop),
+        // Larger than a row may be.
+        11 => write(tree, "big", &large(4)),
         3 => {
             let size = Some(10);
             let set = SetAttr {
@@ -70,7 +80,7 @@ pub(super) use steps_of;
 
 #[test]
 fn changes_of_a_work_tree() {
-    let steps: Vec<Step> = steps_of!(works: 0 1 2 3 4 5 6 7 8 9 10);
+    let steps: Vec<Step> = steps_of!(works: 0 1 2 11 3 4 5 6 7 8 9 10);
     every_point(Script::new("a work tree's changes", prepare, &steps));
 }
 
@@ -86,6 +96,7 @@ fn a_work_tree_made_and_dropped() {
                 let base = base.map(|step| step.snapshot);
                 made(&o.works, base, WorkClass::Mount, "clone").map(drop)
             },
+            |o| change(&o.works),
             |o| match find(&o.works, "one") {
                 Some(tree) => o.works.drop_tree(tree.id()).map_err(errno),
                 None => Ok(()),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Copies of one name that are kept: no name rots this often.
 const COPIES: u32 = 1000;
 
-pub(super) struct Quarantine {
+pub(crate) struct Quarantine {
     dir: PathBuf,
 }
 
@@ -35,6 +35,12 @@ impl Quarantine {
             file.write_all(bytes)?;
             file.sync_all()
         })
+    }
+
+    /// Moves `file` here.
+    pub fn take(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        self.link(name, file)?;
+        fs::remove_file(file).map_err(|e| StoreError::io("remove", file, e))
     }
 
     fn put(&self, name: &str, f: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
