@@ -19,6 +19,8 @@ pub struct Script {
     pub from_open: bool,
     /// After a failed sync nothing more is taken until the store is opened again.
     pub restarts: bool,
+    /// From this many acknowledged steps on what has this name may be there after all, whole.
+    pub may_stay: Option<(usize, &'static str)>,
     pub steps: Vec<Step>,
 }
 
@@ -31,6 +33,7 @@ impl Script {
             left: None,
             from_open: false,
             restarts: false,
+            may_stay: None,
             steps: steps.to_vec(),
         }
     }
