@@ -95,7 +95,11 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
     };
     let unclean = match holder.is_empty() {
         true => None,
-        false => Some(file.metadata().and_then(|m| m.modified()).map_err(fail("stat"))?),
+        false => Some(
+            file.metadata()
+                .and_then(|m| m.modified())
+                .map_err(fail("stat"))?,
+        ),
     };
     let write = |file: &mut File| {
         file.set_len(0)?;

@@ -1,4 +1,4 @@
-//! `quarantine/`: what rotted is kept there, as it may be all that is left.
+//! `quarantine/`: what rotted or is damaged is kept there, as it may be all that is left.
 //!
 //! It is there, durably, before it goes from its place.
 
@@ -34,6 +34,16 @@ impl Quarantine {
             let mut file = options.write(true).create_new(true).mode(0o600).open(to)?;
             file.write_all(bytes)?;
             file.sync_all()
+        })
+    }
+
+    pub fn copy(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        self.put(name, |to| {
+            let mut from = File::open(file)?;
+            let mut options = OpenOptions::new();
+            let mut to = options.write(true).create_new(true).mode(0o600).open(to)?;
+            io::copy(&mut from, &mut to)?;
+            to.sync_all()
         })
     }
 

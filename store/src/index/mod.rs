@@ -39,8 +39,9 @@ const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    /// Closed before the writer: a reader that is the last one cannot empty the log.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
     /// A commit failed. Its frames may lie in the log nonetheless, and a process that dies

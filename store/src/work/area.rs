@@ -222,7 +222,11 @@ impl Area {
 
     /// The files of a buried tree go; that it is gone can still be seen.
     pub fn empty_grave(&self, tree: u64) {
-        for file in std::fs::read_dir(self.grave(tree)).into_iter().flatten().flatten() {
+        for file in std::fs::read_dir(self.grave(tree))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let _ = std::fs::remove_file(file.path());
         }
     }

@@ -375,6 +375,20 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     Ok(conn)
 }
 
+/// Whether the tree was last loaded on this boot of the machine.
+pub(super) fn loaded_on(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<bool> {
+    let read = "SELECT value FROM about WHERE key = 'loaded ' || ?1";
+    let last: Option<Vec<u8>> = conn
+        .query_row(read, [tree as i64], |r| r.get(0))
+        .optional()?;
+    Ok(last.as_deref() == Some(boot))
+}
+
+pub(super) fn set_loaded(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<()> {
+    let write = "INSERT OR REPLACE INTO about VALUES('loaded ' || ?1, ?2)";
+    conn.execute(write, params![tree as i64, boot]).map(drop)
+}
+
 /// How durable a transaction is where nobody says otherwise.
 pub(super) fn resting(durability: Durability) -> &'static str {
     match durability {

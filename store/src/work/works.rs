@@ -151,7 +151,8 @@ impl Works {
         };
         self.writer
             .with(|conn| {
-                conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
+                let tx = conn.transaction()?;
+                tx.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
                     .execute(params![
                         info.id as i64,
                         info.base.map(|d| d.0.to_vec()),
@@ -159,7 +160,11 @@ impl Works {
                         info.label,
                         info.created.secs,
                         info.created.nanos,
-                    ])
+                    ])?;
+                if self.durability.is_disk() {
+                    rows::set_loaded(&tx, info.id, self.store.boot_id())?;
+                }
+                tx.commit()
             })
             .map_err(|e| db("create work tree", &e))?;
         failpoint::pass("tree.created");

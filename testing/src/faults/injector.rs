@@ -80,6 +80,9 @@ impl Injector {
 
 /// A full disk still takes what needs no room.
 fn hits(errno: i32, change: &Change) -> bool {
-    let away = matches!(change.call, "unlink" | "unlinkat" | "rmdir" | "fchmod" | "utimensat");
+    let away = matches!(
+        change.call,
+        "unlink" | "unlinkat" | "rmdir" | "fchmod" | "utimensat"
+    );
     errno != libc::ENOSPC || !away && !change.is_sync()
 }

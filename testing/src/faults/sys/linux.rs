@@ -103,9 +103,8 @@ fn filter() -> Vec<libc::sock_filter> {
     const FLAGS: u32 = 16 + 2 * 8;
     let notify = instruction(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
     let mut program = vec![instruction(BPF_LD | BPF_W | BPF_ABS, NUMBER, 0, 0)];
-    let is = |number: libc::c_long, skip| {
-        instruction(BPF_JMP | BPF_JEQ | BPF_K, number as u32, 0, skip)
-    };
+    let is =
+        |number: libc::c_long, skip| instruction(BPF_JMP | BPF_JEQ | BPF_K, number as u32, 0, skip);
     let whole = |call: &&Watched| !matches!(call.at, At::Create);
     for call in CALLS.iter().chain(OLD_CALLS).filter(whole) {
         program.extend([is(call.number, 1), notify]);
@@ -155,7 +154,9 @@ pub fn watched<T: Send>(root: &Path, judge: Judge, f: impl FnOnce() -> T + Send)
             let _ = listener.send(unsafe { OwnedFd::from_raw_fd(fd) });
             Ok(f())
         });
-        let done = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let done = worker
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         supervisor.join().expect("the supervisor does not panic")?;
         done
     })

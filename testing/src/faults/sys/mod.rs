@@ -13,7 +13,9 @@ mod none {
     use std::process::{Child, Command};
 
     fn unsupported<T>() -> io::Result<T> {
-        Err(io::Error::other("faults in system calls need Linux's seccomp"))
+        Err(io::Error::other(
+            "faults in system calls need Linux's seccomp",
+        ))
     }
 
     pub fn watched<T: Send>(_: &Path, _: Judge, _: impl FnOnce() -> T + Send) -> io::Result<T> {

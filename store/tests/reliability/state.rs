@@ -75,12 +75,17 @@ impl Opened {
             named.extend(pocker.steps);
         }
         for step in store.steps().expect("steps") {
-            let tree = store.sealed(&step.snapshot).expect("a listed step opens");
             let mut lines = State::new();
-            walk(&*tree, &format!("step {}", step.key), &mut lines);
+            let name = format!("step {}", step.key);
+            let whole = match store.sealed(&step.snapshot) {
+                Ok(tree) => walk(&*tree, &name, &mut lines),
+                Err(e) => lines.insert(name.clone(), e.to_string()).is_some(),
+            };
             if named.contains(&step.key) {
-                state.insert(format!("step {}", step.key), step.snapshot.to_string());
+                lines.entry(name).or_insert(step.snapshot.to_string());
                 state.extend(lines);
+            } else if !whole {
+                state.insert(name, "listed, and not whole".to_owned());
             }
         }
         for (id, bytes) in store.records(RECORD).expect("records") {
@@ -90,38 +95,64 @@ impl Opened {
         for (kind, works) in [("work", &self.works), ("volume", &self.volumes)] {
             for info in works.list() {
                 let name = format!("{kind} {}", info.label.escape_ascii());
-                let tree = works.get(info.id).expect("a listed tree opens");
-                state.insert(name.clone(), format!("{:?} {:?}", info.class, info.base));
-                walk(&*tree, &name, &mut state);
+                let line = match works.get(info.id) {
+                    Ok(tree) => {
+                        walk(&*tree, &name, &mut state);
+                        format!("{:?} {:?}", info.class, info.base)
+                    }
+                    Err(e) => format!("{e:?}"),
+                };
+                state.insert(name, line);
             }
         }
         state
     }
 }
 
-/// A line for each name below the root.
-fn walk(tree: &dyn Tree, above: &str, state: &mut State) {
+/// A line for each name below the root; whether all of it can be read.
+fn walk(tree: &dyn Tree, above: &str, state: &mut State) -> bool {
+    let mut whole = true;
     let mut stack = vec![(ROOT, above.to_owned())];
     while let Some((dir, path)) = stack.pop() {
-        for (name, node) in names(tree, dir) {
+        let names = names(tree, dir).unwrap_or_else(|e| {
+            whole = false;
+            state.insert(path.clone(), format!("{e:?}"));
+            Vec::new()
+        });
+        for (name, node) in names {
             let path = format!("{path}/{}", name.escape_ascii());
-            let attr = tree.getattr(node).expect("getattr");
-            let content = match attr.kind {
-                Kind::File => bytes(tree, node, attr.size).map(|b| digest(&b)),
-                Kind::Symlink => tree.readlink(node).map(|(t, _)| t.escape_ascii().to_string()),
-                _ => Ok(String::new()),
-            };
-            let content = content.unwrap_or_else(|e| format!("{e:?}"));
-            let xattrs = tree.listxattr(node).expect("listxattr");
-            if attr.kind == Kind::Dir {
+            let line = node_line(tree, node);
+            if matches!(tree.getattr(node), Ok(attr) if attr.kind == Kind::Dir) {
                 stack.push((node, path.clone()));
             }
-            let line = format!(
-                "{:?} {:o} {} {} {xattrs:?} {content}",
-                attr.kind, attr.mode, attr.nlink, attr.size
+            whole &= line.is_ok();
+            state.insert(
+                path,
+                line.unwrap_or_else(|(line, e)| format!("{line} {e:?}")),
             );
-            state.insert(path, line);
         }
+    }
+    whole
+}
+
+/// What is seen of a node; where its content cannot be had, why.
+fn node_line(tree: &dyn Tree, node: Node) -> Result<String, (String, Errno)> {
+    let attr = tree.getattr(node).map_err(|e| (String::new(), e))?;
+    let xattrs = tree.listxattr(node).map_err(|e| (String::new(), e))?;
+    let content = match attr.kind {
+        Kind::File => bytes(tree, node, attr.size).map(|b| digest(&b)),
+        Kind::Symlink => tree
+            .readlink(node)
+            .map(|(t, _)| t.escape_ascii().to_string()),
+        _ => Ok(String::new()),
+    };
+    let line = format!(
+        "{:?} {:o} {} {} {xattrs:?}",
+        attr.kind, attr.mode, attr.nlink, attr.size
+    );
+    match content {
+        Ok(content) => Ok(format!("{line} {content}")),
+        Err(e) => Err((line, e)),
     }
 }
 
@@ -143,14 +174,13 @@ pub fn bytes(tree: &dyn Tree, node: Node, size: u64) -> Result<Vec<u8>, Errno> {
     Ok(out)
 }
 
-fn names(tree: &dyn Tree, dir: Node) -> Vec<(Vec<u8>, Node)> {
+fn names(tree: &dyn Tree, dir: Node) -> Result<Vec<(Vec<u8>, Node)>, Errno> {
     let mut all = Vec::new();
-    let listed = tree.readdir(&Creds::ROOT, dir, 0, false, &mut |e| {
+    tree.readdir(&Creds::ROOT, dir, 0, false, &mut |e| {
         if e.name != b"." && e.name != b".." {
             all.push((e.name.to_vec(), e.node));
         }
         true
-    });
-    assert!(listed.expect("readdir").eof);
-    all
+    })?;
+    Ok(all)
 }

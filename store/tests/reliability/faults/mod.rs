@@ -7,8 +7,9 @@
 //! between any two of them is known from a run without faults, so that after a fault the store
 //! must be in the state of the last acknowledged step, or of the one that was under way.
 
-mod copy;
+mod index;
 mod points;
-mod scripts;
+mod repair;
 mod script;
-mod state;
+mod trees;
+mod volumes;

@@ -47,7 +47,8 @@ fn copy_into(from: &Path, to: &Path, empty: Empty, links: &mut HashMap<u64, Path
                 fs::copy(&path, &place).expect("copy");
                 let file = fs::File::options().write(true).open(&place).expect("open");
                 // A staged file's is its node's.
-                file.set_modified(meta.modified().expect("a time")).expect("set");
+                file.set_modified(meta.modified().expect("a time"))
+                    .expect("set");
                 links.insert(meta.ino(), place);
             }
         }

@@ -1,9 +1,9 @@
 //! `fsck --repair`, one damage a script: what rotted is in quarantine before it goes, and the
 //! same content put again makes everything whole.
 
-use super::{ingest, large, prepare, small, text};
-use crate::points::every_point;
-use crate::script::Script;
+use super::points::every_point;
+use super::script::Script;
+use crate::bench::{ingest, large, prepare, small, text};
 use crate::state::Opened;
 use pocker_store::fsck::Outcome;
 use pocker_store::types::Digest;
@@ -95,6 +95,10 @@ fn a_file_whose_row_is_gone() {
 #[test]
 fn a_snapshot_whose_sums_are_wrong() {
     every_point(script("repair of a snapshot's sums", |dir| {
-        sql(dir, "UPDATE snapshot SET nodes = nodes + 1 WHERE ordinal = 1", []);
+        sql(
+            dir,
+            "UPDATE snapshot SET nodes = nodes + 1 WHERE ordinal = 1",
+            [],
+        );
     }));
 }

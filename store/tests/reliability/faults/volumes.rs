@@ -1,9 +1,9 @@
 //! Volumes: the same machinery, and every sync.
 
+use super::points::every_point;
+use super::script::{Script, Step};
 use super::trees::{change, changes, one, steps_of};
-use super::{create, errno, find, made, prepare, write};
-use crate::points::every_point;
-use crate::script::{Script, Step};
+use crate::bench::{create, errno, find, made, prepare, write};
 use pocker_store::work::WorkClass;
 
 #[test]
@@ -22,7 +22,13 @@ fn a_volume_made_and_removed() {
         &[
             |o| made(&o.volumes, None, WorkClass::Volume, "new").map(drop),
             |o| create(&*made(&o.volumes, None, WorkClass::Volume, "new")?, "f").map(drop),
-            |o| write(&*made(&o.volumes, None, WorkClass::Volume, "new")?, "f", b"kept"),
+            |o| {
+                write(
+                    &*made(&o.volumes, None, WorkClass::Volume, "new")?,
+                    "f",
+                    b"kept",
+                )
+            },
             |o| change(&o.volumes),
             |o| match find(&o.volumes, "one") {
                 Some(tree) => o.volumes.drop_tree(tree.id()).map_err(errno),

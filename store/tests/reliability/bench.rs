@@ -1,10 +1,5 @@
-//! Every mutation of the store, as scripts. A step may be made again after it failed, also
-//! where it had an effect after all.
-
-mod index;
-mod repair;
-mod trees;
-mod volumes;
+//! Small stores whose bytes are always the same, and what is done to them. What makes something
+//! may be called again after it failed, also where it had an effect after all.
 
 use crate::state::Opened;
 use pocker_store::object::Meta;
@@ -14,18 +9,18 @@ use pocker_store::{IngestDone, Pocker, Step, Store};
 use std::sync::Arc;
 
 /// Larger than a row may be, so that it is a file; with a hole, and no two the same.
-fn large(seed: u8) -> Vec<u8> {
+pub fn large(seed: u8) -> Vec<u8> {
     let mut bytes = vec![seed; 30_000];
     bytes.extend([0; 8192]);
     bytes.extend([seed ^ 0x55; 3_000]);
     bytes
 }
 
-fn small(seed: u8) -> Vec<u8> {
+pub fn small(seed: u8) -> Vec<u8> {
     vec![seed; 100]
 }
 
-fn meta(mode: u32) -> Meta {
+pub fn meta(mode: u32) -> Meta {
     Meta {
         mode,
         uid: 0,
@@ -39,19 +34,29 @@ fn meta(mode: u32) -> Meta {
 }
 
 /// A tree of a large, a small and a linked file.
-fn ingest(store: &Arc<Store>, seed: u8) -> Result<IngestDone, String> {
+pub fn ingest(store: &Arc<Store>, seed: u8) -> Result<IngestDone, String> {
     let (large, small) = (large(seed), small(seed));
     let mut into = store.ingest();
-    into.file(b"dir/large", meta(0o644), large.len() as u64, &mut &large[..])
-        .map_err(text)?;
-    into.file(b"dir/small", meta(0o600), small.len() as u64, &mut &small[..])
-        .map_err(text)?;
+    into.file(
+        b"dir/large",
+        meta(0o644),
+        large.len() as u64,
+        &mut &large[..],
+    )
+    .map_err(text)?;
+    into.file(
+        b"dir/small",
+        meta(0o600),
+        small.len() as u64,
+        &mut &small[..],
+    )
+    .map_err(text)?;
     into.hardlink(b"link", b"dir/small").map_err(text)?;
     into.symlink(b"soft", meta(0o777), b"dir").map_err(text)?;
     into.finish(None).map_err(text)
 }
 
-fn step(key: u8, snapshot: Digest) -> Step {
+pub fn step(key: u8, snapshot: Digest) -> Step {
     Step {
         key: Digest([key; 32]),
         snapshot,
@@ -63,7 +68,7 @@ fn step(key: u8, snapshot: Digest) -> Step {
     }
 }
 
-fn pocker(name: &str, keys: &[u8]) -> Pocker {
+pub fn pocker(name: &str, keys: &[u8]) -> Pocker {
     Pocker {
         name: name.as_bytes().to_vec(),
         steps: keys.iter().map(|key| Digest([*key; 32])).collect(),
@@ -73,7 +78,7 @@ fn pocker(name: &str, keys: &[u8]) -> Pocker {
 }
 
 /// A tree, a step that leads to it, a pocker that names the step.
-fn named(store: &Arc<Store>, name: &str, key: u8) -> Result<Digest, String> {
+pub fn named(store: &Arc<Store>, name: &str, key: u8) -> Result<Digest, String> {
     let snapshot = ingest(store, key)?.snapshot;
     store.put_step(step(key, snapshot)).map_err(text)?;
     store.put_pocker(&pocker(name, &[key])).map_err(text)?;
@@ -81,10 +86,12 @@ fn named(store: &Arc<Store>, name: &str, key: u8) -> Result<Digest, String> {
 }
 
 /// What most scripts begin with.
-fn prepare(opened: &Opened) {
+pub fn prepare(opened: &Opened) {
     let store = &opened.store;
     let base = named(store, "base", 1).expect("a pocker");
-    store.put_record(crate::state::RECORD, b"a", b"1").expect("a record");
+    store
+        .put_record(crate::state::RECORD, b"a", b"1")
+        .expect("a record");
     for (works, class) in [
         (&opened.works, WorkClass::Run),
         (&opened.volumes, WorkClass::Volume),
@@ -97,15 +104,15 @@ fn prepare(opened: &Opened) {
     }
 }
 
-fn text(e: impl std::fmt::Display) -> String {
+pub fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
 }
 
-fn errno(e: pocker_store::types::Errno) -> String {
+pub fn errno(e: pocker_store::types::Errno) -> String {
     format!("{e:?}")
 }
 
-fn cx() -> OpCx<'static> {
+pub fn cx() -> OpCx<'static> {
     static ROOT_USER: Creds = Creds::ROOT;
     OpCx {
         creds: &ROOT_USER,
@@ -117,7 +124,7 @@ fn cx() -> OpCx<'static> {
     }
 }
 
-fn mode(mode: u32) -> SetAttr {
+pub fn mode(mode: u32) -> SetAttr {
     SetAttr {
         mode: Some(mode),
         ..SetAttr::default()
@@ -125,7 +132,7 @@ fn mode(mode: u32) -> SetAttr {
 }
 
 /// The tree with this label, which is made where there is none.
-fn made(
+pub fn made(
     works: &Works,
     base: Option<Digest>,
     class: WorkClass,
@@ -139,13 +146,13 @@ fn made(
     }
 }
 
-fn find(works: &Works, label: &str) -> Option<Arc<WorkTree>> {
+pub fn find(works: &Works, label: &str) -> Option<Arc<WorkTree>> {
     let all = works.list();
     let info = all.iter().find(|info| info.label == label.as_bytes())?;
     Some(works.get(info.id).expect("a listed tree opens"))
 }
 
-fn node(tree: &WorkTree, name: &str) -> Option<Node> {
+pub fn node(tree: &WorkTree, name: &str) -> Option<Node> {
     use pocker_store::tree::Tree;
     let mut at = ROOT;
     for part in name.split('/') {
@@ -156,7 +163,7 @@ fn node(tree: &WorkTree, name: &str) -> Option<Node> {
 }
 
 /// A file of the root with these bytes, made where there is none.
-fn write(tree: &WorkTree, name: &str, data: &[u8]) -> Result<(), String> {
+pub fn write(tree: &WorkTree, name: &str, data: &[u8]) -> Result<(), String> {
     let file = match node(tree, name) {
         Some(file) => file,
         None => create(tree, name)?,
@@ -165,7 +172,7 @@ fn write(tree: &WorkTree, name: &str, data: &[u8]) -> Result<(), String> {
     tree.commit(file).map(drop).map_err(errno)
 }
 
-fn create(tree: &WorkTree, name: &str) -> Result<Node, String> {
+pub fn create(tree: &WorkTree, name: &str) -> Result<Node, String> {
     use pocker_store::types::Create;
     let how = Create::Unchecked;
     let made = tree.create(&cx(), ROOT, name.as_bytes(), how, &mode(0o640));

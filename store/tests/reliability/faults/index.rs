@@ -1,8 +1,8 @@
 //! What is kept in `index.db` and the blob area.
 
-use super::{ingest, named, pocker, prepare, step, text};
-use crate::points::every_point;
-use crate::script::Script;
+use super::points::every_point;
+use super::script::Script;
+use crate::bench::{ingest, named, pocker, prepare, step, text};
 use crate::state::{Opened, RECORD};
 
 #[test]

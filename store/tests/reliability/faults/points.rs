@@ -1,7 +1,7 @@
 //! The loops over all changes that a script makes.
 
+use super::script::{Known, Script, open};
 use crate::copy::{Empty, copy, folder};
-use crate::script::{Known, Script, open};
 use crate::state::{Opened, State};
 use libc::{EIO, ENOSPC};
 use parking_lot::Mutex;
@@ -24,7 +24,11 @@ fn long() -> bool {
 /// Which of `count` points, counted from 1, are taken: all in the long form, else every so many,
 /// the first of them at random.
 fn points(count: u64) -> impl Iterator<Item = u64> {
-    let stride = if long() { 1 } else { count.div_ceil(SOME).max(1) };
+    let stride = if long() {
+        1
+    } else {
+        count.div_ceil(SOME).max(1)
+    };
     let first = 1 + RandomState::new().hash_one(count) % stride;
     (first..=count).step_by(stride as usize)
 }
@@ -68,7 +72,9 @@ fn agrees(known: &Known, acked: usize, found: &State, when: &str) {
         .iter()
         .filter(|(name, line)| found.get(*name) != Some(line))
         .collect();
-    panic!("{when}: {acked} steps were acknowledged; not expected: {wrong:#?}; not there: {lost:#?}");
+    panic!(
+        "{when}: {acked} steps were acknowledged; not expected: {wrong:#?}; not there: {lost:#?}"
+    );
 }
 
 /// The store opens, is as it may be, and a check finds nothing; after a collection not even
@@ -78,7 +84,8 @@ fn whole(known: &Known, dir: &Path, acked: usize, when: &str) {
         // A copy's files are all new, and what a killed process left last goes if it has no row.
         let lock = std::fs::File::options().write(true).open(dir.join("lock"));
         let soon = SystemTime::now() + Duration::from_secs(1);
-        lock.and_then(|lock| lock.set_modified(soon)).expect("the lock's time");
+        lock.and_then(|lock| lock.set_modified(soon))
+            .expect("the lock's time");
     }
     let opened = Opened::at(dir).unwrap_or_else(|e| panic!("{when}: {e}"));
     let damaged = known.script.hurt.is_some() && acked < known.script.steps.len();
@@ -131,7 +138,10 @@ fn crashes(known: &Known) -> (usize, u64, String) {
         std::fs::remove_dir_all(image).expect("removed");
         crashed += 1;
     }
-    let kinds: Vec<_> = kinds.iter().map(|(call, n)| format!("{n} {call}")).collect();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|(call, n)| format!("{n} {call}"))
+        .collect();
     (crashed, injector.seen(), kinds.join(", "))
 }
 
@@ -159,8 +169,10 @@ fn run(
             ask.send(when).expect("somebody looks");
             told.recv().expect("what is on the disk is whole");
         };
-        watched(place, judge, move || script(known, place, injector, acked, look))
-            .expect("calls can be watched; this needs Linux and root")
+        watched(place, judge, move || {
+            script(known, place, injector, acked, look)
+        })
+        .expect("calls can be watched; this needs Linux and root")
     })
 }
 
@@ -213,7 +225,11 @@ fn image(known: &Known, place: &Path, acked: usize, when: &str) {
 fn refused(known: &Known, count: u64, fate: Fate) -> u64 {
     let mut total = 0;
     for nth in points(count).chain(count + 1..) {
-        assert!(nth < 2 * count + 100, "{}: no end of changes", known.script.name);
+        assert!(
+            nth < 2 * count + 100,
+            "{}: no end of changes",
+            known.script.name
+        );
         let plan = Plan { nth, fate };
         let (_dir, place) = known.place();
         let injector = Injector::new(Some(plan));
@@ -242,5 +258,9 @@ fn again(known: &Known, opened: &Opened, acked: usize, when: &str) {
     for (n, step) in known.script.steps.iter().enumerate().skip(acked) {
         step(opened).unwrap_or_else(|e| panic!("{when}: step {n} again: {e}"));
     }
-    assert_eq!(opened.state(), *known.states.last().expect("a state"), "{when}: tried again");
+    assert_eq!(
+        opened.state(),
+        *known.states.last().expect("a state"),
+        "{when}: tried again"
+    );
 }

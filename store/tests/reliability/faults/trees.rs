@@ -1,8 +1,10 @@
 //! Work trees: made, changed, sealed, dropped.
 
-use super::{create, cx, errno, find, large, made, mode, node, pocker, prepare, small, step, text, write};
-use crate::points::every_point;
-use crate::script::{Script, Step};
+use super::points::every_point;
+use super::script::{Script, Step};
+use crate::bench::{
+    create, cx, errno, find, large, made, mode, node, pocker, prepare, small, step, text, write,
+};
 use pocker_store::types::{Digest, ROOT, SetAttr};
 use pocker_store::work::{SealOptions, WorkClass, WorkTree, Works, XattrHow};
 use std::sync::Arc;
