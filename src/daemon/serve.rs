@@ -52,7 +52,9 @@ impl ServeError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            ServeError::Store { source, .. } => store_hint(source),
+            ServeError::Store { source, .. } | ServeError::Works { source, .. } => {
+                store_hint(source)
+            }
             ServeError::Listen { source, what } => match source.kind() {
                 std::io::ErrorKind::AddrInUse => Some(format!(
                     "another program has {what}; stop it, or choose another with --listen"
@@ -63,7 +65,7 @@ impl ServeError {
                 "start it (rpcbind, or portmap on OpenBSD), or be it: --portmap builtin"
                     .to_string(),
             ),
-            ServeError::Works { .. } | ServeError::Runtime(_) => None,
+            ServeError::Runtime(_) => None,
         }
     }
 }
@@ -82,6 +84,18 @@ fn store_hint(error: &StoreError) -> Option<String> {
         }
         StoreError::Newer { .. } | StoreError::Feature { .. } => {
             "a newer pocker wrote it: use that one, or another store with --store"
+        }
+        StoreError::NoIndex { .. } => {
+            "put its index.db back from a backup, as nothing else says what the blobs are; or make a new store elsewhere with --store"
+        }
+        StoreError::Locked { .. } => {
+            "only the server opens this file: end the program that has it open (fuser(1) says which)"
+        }
+        StoreError::Damaged { path, .. } if path.ends_with("volumes.db") => {
+            "keep a copy of the store as it is; to serve all else without the volumes, move volumes.db*, volumes.journal.* and volumes/ out of it"
+        }
+        StoreError::Damaged { .. } => {
+            "keep a copy of the store as it is; then put back a backup, or make a new store elsewhere with --store"
         }
         StoreError::NotAStore { .. } => "choose another place with --store",
         _ => return None,

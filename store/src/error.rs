@@ -24,12 +24,18 @@ pub enum StoreError {
         path: PathBuf,
         source: rusqlite::Error,
     },
+    #[error("{what} in {path}: another program has it locked", path = .path.display())]
+    Locked { what: &'static str, path: PathBuf },
+    #[error("{what} in {path}: the file is damaged", path = .path.display())]
+    Damaged { what: &'static str, path: PathBuf },
     #[error("store {path} is in use by {}", holder(.pid), path = .path.display())]
     InUse { path: PathBuf, pid: Option<u32> },
     #[error("store {path} is on NFS, where neither its lock nor its database is safe", path = .path.display())]
     OnNfs { path: PathBuf },
     #[error("{path} is not a store: {why}", path = .path.display())]
     NotAStore { path: PathBuf, why: &'static str },
+    #[error("store {path} has blobs or volumes, but its index.db is gone or empty", path = .path.display())]
+    NoIndex { path: PathBuf },
     #[error("store {path} has format {found}; this program knows up to {known}", path = .path.display())]
     Newer {
         path: PathBuf,
@@ -89,6 +95,12 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { what, path },
             Some(ErrorCode::DiskFull) => StoreError::Full { what, path },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::Locked { what, path }
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::Damaged { what, path }
+            }
             _ => StoreError::Db { what, path, source },
         }
     }

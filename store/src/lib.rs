@@ -18,6 +18,7 @@ mod objects;
 mod patience;
 mod pins;
 mod places;
+mod quarantine;
 mod sealed;
 mod store;
 mod sys;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Longest content of the lock file that is a pid.
 const PID_DIGITS: u64 = 16;
@@ -13,12 +14,12 @@ const PID_DIGITS: u64 = 16;
 /// Held as long as the index is open.
 pub(crate) struct StoreLock {
     file: Flock<File>,
-    unclean: bool,
+    unclean: Option<SystemTime>,
 }
 
 impl StoreLock {
-    /// The last holder did not close the store.
-    pub fn unclean(&self) -> bool {
+    /// Since when the last holder had the store, where it did not close it.
+    pub fn unclean(&self) -> Option<SystemTime> {
         self.unclean
     }
 }
@@ -92,7 +93,14 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
         }
         Err((_, e)) => return Err(fail("lock")(io::Error::from(e))),
     };
-    let unclean = !holder.is_empty();
+    let unclean = match holder.is_empty() {
+        true => None,
+        false => Some(
+            file.metadata()
+                .and_then(|m| m.modified())
+                .map_err(fail("stat"))?,
+        ),
+    };
     let write = |file: &mut File| {
         file.set_len(0)?;
         io::Seek::rewind(file)?;

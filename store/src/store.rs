@@ -21,7 +21,9 @@
 //! `staging/`, hashed on the way, synced (one syncfs(2) for a batch), renamed, its folder synced, then
 //! the row, in a transaction that is durable when it returns. Removal goes the other way round: row,
 //! then file. So after a crash there may be files without rows, never rows without
-//! files; opening a store that was not closed sweeps those. `staging/in/` is swept at every start.
+//! files; opening a store that was not closed sweeps those that came since it was opened. `staging/in/`
+//! is swept at every start. A commit that failed may have left its frames in the log, to be replayed
+//! after a crash, so it is written over before a file goes that has no row.
 //!
 //! # Locking
 //! One process: the lock. Inside it: one writer connection behind a mutex; readers have
@@ -45,7 +47,7 @@ use sha2::{Digest as _, Sha256};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Snapshot ordinals are below this: they have 22 bits of a browse view's fileid.
 pub const ORDINALS: u32 = 1 << 22;
@@ -121,9 +123,9 @@ impl Store {
         let area = Area::open(dir)?;
         // Nothing else uses what is in the making, so this is safe after any end.
         let staged = area.sweep_incoming()?;
-        if unclean {
+        if let Some(since) = unclean {
             tracing::info!("the store was not closed: swept {staged} blobs in the making");
-            sweep(&area, &index)?;
+            sweep(&area, &index, since)?;
         }
         let field = |key| index.meta(key).map(Option::unwrap_or_default);
         let damaged = |why| StoreError::NotAStore {
@@ -357,12 +359,21 @@ impl Store {
     }
 }
 
-/// Removes what a killed process left: files without a row.
-fn sweep(area: &Area, index: &Index) -> Result<(), StoreError> {
+/// Removes what a process killed after it had opened the store at `since` left: files without a
+/// row. Older ones have lost theirs, and a check may bring it back.
+fn sweep(area: &Area, index: &Index, since: SystemTime) -> Result<(), StoreError> {
     let mut orphans = Vec::new();
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = (since.as_secs() as i64, i64::from(since.subsec_nanos()));
     area.each(&mut |digest| {
         if index.large(&digest)?.is_none() {
-            orphans.push(digest);
+            let path = area.path(&digest);
+            let meta = path.symlink_metadata();
+            let meta = meta.map_err(|e| StoreError::io("stat blob", &path, e))?;
+            // A rename sets it, and nobody else can.
+            if (meta.ctime(), meta.ctime_nsec()) >= since {
+                orphans.push(digest);
+            }
         }
         Ok(())
     })?;

@@ -1,8 +1,10 @@
 //! For tests only: a model of POSIX ([`model`]), a language of random operations on it
 //! ([`language`]), and what is put beside the model ([`side`]): the store's work trees
-//! ([`store_side`]) here, the wire and a mount in the program's own tests.
+//! ([`store_side`]) here, the wire and a mount in the program's own tests; and faults in the
+//! system calls of any code ([`faults`]).
 
 pub mod call;
+pub mod faults;
 pub mod language;
 pub mod model;
 pub mod seed;

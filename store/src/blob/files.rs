@@ -3,7 +3,8 @@
 use crate::error::StoreError;
 use crate::failpoint;
 use crate::types::Digest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,9 +30,16 @@ impl Area {
         };
         let blobs = root.join("blobs");
         make(&blobs)?;
+        let list = |e| StoreError::io("list", &blobs, e);
+        let mut there = HashSet::new();
+        for entry in fs::read_dir(&blobs).map_err(list)? {
+            there.insert(entry.map_err(list)?.file_name());
+        }
         // All 256 at once: no later write waits for a new folder to be durable.
-        for first in 0..=u8::MAX {
-            make(&blobs.join(hex::encode([first])))?;
+        for first in (0..=u8::MAX).map(|first| hex::encode([first])) {
+            if !there.contains(OsStr::new(&first)) {
+                make(&blobs.join(first))?;
+            }
         }
         make(&root.join("staging"))?;
         make(&root.join("staging/in"))?;

@@ -37,7 +37,6 @@ mod file;
 mod links;
 mod locate;
 mod orphans;
-mod quarantine;
 mod repair;
 mod report;
 mod roots;

@@ -103,7 +103,7 @@ impl Orphans<'_> {
                 continue;
             };
             if self.repair
-                && let Err(e) = self.store.blobs.area.unlink(digest)
+                && let Err(e) = self.store.remove_file(digest)
             {
                 sum.failed = Some(failed(&e));
             }

@@ -4,11 +4,11 @@
 //! about to put it anew.
 
 use super::fault::{BlobFault, Fault, Repair, WorkFault};
-use super::quarantine::Quarantine;
 use super::report::{Finding, Outcome};
 use super::works;
 use crate::error::StoreError;
 use crate::index::{Doomed, Large, Table};
+use crate::quarantine::Quarantine;
 use crate::store::Store;
 use crate::types::Digest;
 use crate::work::Works;

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct Roots {
     pub deltas: Vec<Delta>,
     pockers: Vec<Pocker>,
+    torn: Vec<(Vec<u8>, bool)>,
     steps: Vec<Step>,
     rows: HashMap<Digest, SnapshotRow>,
     /// By ordinal, then those that have none.
@@ -34,6 +35,7 @@ impl Roots {
         }
         listed();
         let pockers = store.index.pockers()?;
+        let torn = store.index.torn_pockers()?;
         listed();
         let steps = store.index.steps()?;
         listed();
@@ -60,6 +62,7 @@ impl Roots {
         Ok(Roots {
             deltas,
             pockers,
+            torn,
             steps,
             rows: rows.into_iter().map(|row| (row.digest, row)).collect(),
             order,
@@ -115,8 +118,16 @@ impl Roots {
         }
     }
 
-    /// Pockers whose steps are not there.
+    /// Pockers whose steps are not there, or not all listed, and steps of pockers that are not.
     pub fn pockers(&self, findings: &mut Findings) {
+        for (name, listed) in &self.torn {
+            let why = match listed {
+                true => "not all of its steps are listed",
+                false => "its steps are listed, and it is not",
+            };
+            let name = name.clone();
+            findings.add(Fault::PockerRow { name, why }, Repair::None);
+        }
         let keys: HashSet<Digest> = self.steps.iter().map(|step| step.key).collect();
         for pocker in &self.pockers {
             for key in pocker.steps.iter().filter(|key| !keys.contains(key)) {

@@ -118,7 +118,7 @@ impl WorkCheck<'_> {
             return Ok(());
         }
         let look = || -> Result<_, StoreError> {
-            let Some(delta) = works.delta(id)? else {
+            let Some(delta) = works.delta_held(id)? else {
                 return Ok((Vec::new(), Vec::new()));
             };
             let absent = absent(works, id, &delta.staged).collect();
@@ -158,7 +158,7 @@ fn absent<'a>(
 /// Removes the files of a tree that no node has; `None` where the tree is gone.
 pub(super) fn remove_unstaged(works: &Works, id: u64) -> Result<Option<Outcome>, StoreError> {
     let remove = || -> Result<Option<Outcome>, StoreError> {
-        let Some(delta) = works.delta(id)? else {
+        let Some(delta) = works.delta_held(id)? else {
             return Ok(None);
         };
         if !delta.damaged.is_empty() {

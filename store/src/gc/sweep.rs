@@ -6,6 +6,7 @@ use crate::error::StoreError;
 use crate::index::{Doomed, Step, Sync, Table};
 use crate::pins::State;
 use crate::store::Store;
+use crate::types::Digest;
 use parking_lot::MutexGuard;
 
 /// Rows of one transaction: batches wait for the pins' lock no longer than this takes.
@@ -73,7 +74,7 @@ impl Store {
             }
         }
         if !dry_run {
-            self.sweep_files()?;
+            self.sweep_files(marks)?;
         }
         Ok(())
     }
@@ -112,15 +113,22 @@ impl Store {
         Ok(())
     }
 
-    /// Files that have no row: a kill came between row and file.
-    fn sweep_files(&self) -> Result<(), StoreError> {
+    /// The file of a large blob that has no row. Under the pins' lock.
+    pub(crate) fn remove_file(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.index.settle()?;
+        self.blobs.area.unlink(digest)
+    }
+
+    /// Files that have no row: a kill came between row and file. One that a tree needs has lost
+    /// its row, which a check brings back.
+    fn sweep_files(&self, marks: &Marks) -> Result<(), StoreError> {
         self.blobs.area.each(&mut |digest| {
-            if self.index.large(&digest)?.is_some() {
+            if marks.has_blob(&digest) || self.index.large(&digest)?.is_some() {
                 return Ok(());
             }
             let pins = self.pins.lock();
             if !pins.pinned(&digest) && self.index.large(&digest)?.is_none() {
-                self.blobs.area.unlink(&digest)?;
+                self.remove_file(&digest)?;
             }
             Ok(())
         })

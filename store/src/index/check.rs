@@ -107,6 +107,21 @@ impl Index {
         })
     }
 
+    /// Pockers, listed or not, whose steps are not numbered from 0 without a gap: by name, with
+    /// whether they are listed.
+    pub fn torn_pockers(&self) -> Result<Vec<(Vec<u8>, bool)>, StoreError> {
+        self.read("compare pockers and their steps", |c| {
+            c.prepare_cached(
+                "SELECT name, 1 FROM pocker LEFT JOIN pocker_step USING (name) GROUP BY name \
+                 HAVING count(position) = 0 OR max(position) + 1 <> count(position) \
+                 UNION ALL SELECT DISTINCT name, 0 FROM pocker_step \
+                 WHERE name NOT IN (SELECT name FROM pocker)",
+            )?
+            .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect()
+        })
+    }
+
     /// Bytes of the database, free pages included.
     pub fn size(&self) -> Result<u64, StoreError> {
         self.read("read the size", |c| {

@@ -28,7 +28,7 @@ use checkpoint::Checkpointer;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Idle readers kept: more threads than this at once open a connection and close it again.
 const READERS: usize = 8;
@@ -39,10 +39,14 @@ const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    /// Closed before the writer: a reader that is the last one cannot empty the log.
     readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
+    /// A commit failed. Its frames may lie in the log nonetheless, and a process that dies
+    /// now leaves them to be replayed; the next commit is written over them.
+    doubtful: AtomicBool,
     checkpointer: Checkpointer,
     /// Last, so that it goes when all connections are closed.
     _lock: StoreLock,
@@ -92,7 +96,7 @@ impl Index {
         f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let mut conn: MutexGuard<'_, Connection> = self.writer.lock();
-        let result = Self::transact(&mut conn, sync, f).map_err(self.fail(what));
+        let result = self.transact(&mut conn, sync, f).map_err(self.fail(what));
         drop(conn);
         if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT_BYTES {
             self.written.store(0, Ordering::Relaxed);
@@ -101,7 +105,23 @@ impl Index {
         result
     }
 
+    /// What has no row now has none after a crash either: to be called before a file goes for
+    /// having none.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        if !self.doubtful.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.write("write over a failed commit", Sync::Full, 0, |tx| {
+            // Each time another value: what changes nothing writes nothing.
+            let next = "SELECT 1 + coalesce(max(value), 0) FROM meta WHERE key = 'settled'";
+            let next: i64 = tx.query_row(next, [], |r| r.get(0))?;
+            let put = "INSERT OR REPLACE INTO meta (key, value) VALUES ('settled', ?1)";
+            tx.execute(put, [next]).map(drop)
+        })
+    }
+
     fn transact<T>(
+        &self,
         conn: &mut Connection,
         sync: Sync,
         f: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -114,7 +134,9 @@ impl Index {
             let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let value = f(&tx)?;
             failpoint::pass("index.commit.before");
+            self.doubtful.store(true, Ordering::Release);
             tx.commit()?;
+            self.doubtful.store(false, Ordering::Release);
             failpoint::pass("index.commit.after");
             Ok(value)
         })();

@@ -6,8 +6,8 @@ use crate::error::StoreError;
 use crate::lock::StoreLock;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// The format this program writes and the newest it reads.
@@ -18,6 +18,8 @@ const FEATURES: &[&str] = &[];
 const APPLICATION: i64 = 0x7063_6b72;
 /// The lock file keeps other processes out, so only our own checkpoints can make anyone wait.
 const BUSY: Duration = Duration::from_secs(30);
+/// Opening waits for nobody of ours: whoever has the file locked is another program.
+const OPENING: Duration = Duration::from_secs(1);
 /// Page cache of the writer and of each reader, in KiB (negative: SQLite's convention).
 const WRITER_CACHE: i64 = -8192;
 const READER_CACHE: i64 = -1024;
@@ -39,6 +41,10 @@ impl Index {
         let tables: i64 = conn
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
             .map_err(fail("read the index"))?;
+        if tables == 0 && holds_something(path) {
+            let path = path.parent().unwrap_or(path).to_path_buf();
+            return Err(StoreError::NoIndex { path });
+        }
         if tables == 0 && create {
             make(&mut conn)?.map_err(fail("create the index"))?;
         } else if application != APPLICATION {
@@ -49,15 +55,26 @@ impl Index {
             });
         }
         check(&conn, path)?;
+        conn.busy_timeout(BUSY)
+            .map_err(fail("configure the index"))?;
         Ok(Index {
             path: path.to_path_buf(),
             writer: Mutex::new(conn),
             readers: Mutex::new(Vec::new()),
             written: AtomicU64::new(0),
+            doubtful: AtomicBool::new(false),
             checkpointer: Checkpointer::start(path)?,
             _lock: lock,
         })
     }
+}
+
+/// What a new index would take for waste, and a collection remove.
+fn holds_something(index: &Path) -> bool {
+    let store = index.parent().unwrap_or(index);
+    let files = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let blobs = files(store.join("blobs")).any(|dir| files(dir.path()).next().is_some());
+    blobs || store.join("volumes.db").exists()
 }
 
 fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
@@ -65,7 +82,7 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
 }
 
 fn configure(conn: &Connection, cache: i64) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY)?;
+    conn.busy_timeout(OPENING)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;

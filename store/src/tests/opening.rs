@@ -89,7 +89,7 @@ fn another_programs_database_is_refused() {
     std::fs::write(dir.path().join("store/index.db"), "no database at all").expect("write");
     assert!(matches!(
         try_open(dir.path(), true),
-        Err(StoreError::Db { .. })
+        Err(StoreError::Damaged { .. })
     ));
 }
 

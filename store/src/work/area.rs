@@ -24,6 +24,9 @@ const OPEN_FILES: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Names a staged file: its tree and its node.
 pub(super) type Key = (u64, Node);
 
+/// Behind the number of a tree that is gone whatever its row says.
+const GONE: &str = ".gone";
+
 pub(super) struct Area {
     /// `staging/` of the store.
     dir: PathBuf,
@@ -195,6 +198,61 @@ impl Area {
             }
             _ => {}
         }
+    }
+
+    /// Says durably that the tree is gone where its row cannot be removed, as on a full disk:
+    /// its folder gets another name, which takes no room.
+    pub fn bury(&self, tree: u64) -> io::Result<()> {
+        let grave = self.grave(tree);
+        match std::fs::rename(self.tree_dir(tree), &grave) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                File::create(&grave)?;
+            }
+            done => done?,
+        }
+        match self.disk {
+            true => self.syncs.sync_dir(&self.dir),
+            false => Ok(()),
+        }
+    }
+
+    /// Trees that are gone whatever their rows say.
+    pub fn buried(&self) -> io::Result<Vec<u64>> {
+        let mut found = Vec::new();
+        for file in std::fs::read_dir(&self.dir)? {
+            let name = file?.file_name();
+            let tree = name.to_str().and_then(|name| name.strip_suffix(GONE));
+            found.extend(tree.and_then(|tree| tree.parse::<u64>().ok()));
+        }
+        Ok(found)
+    }
+
+    pub fn is_buried(&self, tree: u64) -> bool {
+        self.grave(tree).symlink_metadata().is_ok()
+    }
+
+    /// The files of a buried tree go; that it is gone can still be seen.
+    pub fn empty_grave(&self, tree: u64) {
+        for file in std::fs::read_dir(self.grave(tree))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+
+    /// No row speaks of the tree any more.
+    pub fn remove_grave(&self, tree: u64) {
+        let grave = self.grave(tree);
+        let removed = std::fs::remove_dir(&grave).or_else(|_| std::fs::remove_file(&grave));
+        if let Err(e) = removed {
+            tracing::warn!(path = %grave.display(), error = %e, "remove what is left of a dropped tree");
+        }
+    }
+
+    fn grave(&self, tree: u64) -> PathBuf {
+        self.dir.join(format!("{tree}{GONE}"))
     }
 
     pub fn unlink(&self, key: Key) {

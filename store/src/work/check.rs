@@ -73,11 +73,16 @@ impl Works {
 
     /// `None` where the tree is gone.
     pub(crate) fn delta(&self, id: u64) -> Result<Option<Delta>, StoreError> {
-        let path = self.store.dir().join(self.durability.database());
         if self.durability.is_disk() {
             // What a crash of the machine took from files that were not stable is made good.
             let _ = self.get(id);
         }
+        self.delta_held(id)
+    }
+
+    /// The same under [`Works::held`], where no tree can be loaded.
+    pub(crate) fn delta_held(&self, id: u64) -> Result<Option<Delta>, StoreError> {
+        let path = self.store.dir().join(self.durability.database());
         let read = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&path, flags)?;

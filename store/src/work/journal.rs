@@ -18,6 +18,7 @@ use super::durability::Durability;
 use super::rows::Row;
 use crate::failpoint;
 use crate::patience::may_wait;
+use crate::quarantine::Quarantine;
 use crate::types::Errno;
 use crc32fast::Hasher;
 use std::fs::{File, OpenOptions};
@@ -59,6 +60,8 @@ struct Part {
     room: u64,
     /// Something was written since the last sync.
     dirty: bool,
+    /// It was read up to a frame that is not whole, with whole ones behind it.
+    broken: bool,
     #[cfg(test)]
     limit: Option<u64>,
 }
@@ -88,7 +91,9 @@ impl Journal {
         parts[1 - current].replay(applied, &mut rows)?;
         if parts[current].continues(&parts[1 - current], applied) {
             parts[current].replay(applied, &mut rows)?;
+            keep_broken(dir, &parts)?;
         } else {
+            keep_broken(dir, &parts)?;
             // The end of the file before is lost, and with it this one's beginning.
             parts[current].void()?;
             current = 1 - current;
@@ -116,11 +121,9 @@ impl Journal {
         Ok((journal, rows))
     }
 
-    /// Removes both files: they are of another boot.
-    pub fn remove(dir: &Path, durability: Durability) {
-        for at in 0..2 {
-            let _ = std::fs::remove_file(path(dir, durability, at));
-        }
+    /// The two files.
+    pub fn paths(dir: &Path, durability: Durability) -> [PathBuf; 2] {
+        [0, 1].map(|at| path(dir, durability, at))
     }
 
     /// How many frames were appended: what a sync that begins now makes durable.
@@ -216,6 +219,26 @@ fn path(dir: &Path, durability: Durability, at: usize) -> PathBuf {
     dir.join(format!("{}{at}", durability.journal()))
 }
 
+/// Says of a file that changes behind a broken one are left out, and keeps it as it is. Where the
+/// machine went down that is as it should be, as none of them was acknowledged; else the
+/// disk has lost one that was.
+fn keep_broken(store: &Path, parts: &[Part]) -> io::Result<()> {
+    for part in parts.iter().filter(|part| part.broken) {
+        let name = part.path.file_name().unwrap_or_default().to_string_lossy();
+        tracing::error!(
+            "{} is damaged at byte {}: the changes from there on are left out, and the file is \
+             kept in {}/quarantine",
+            part.path.display(),
+            part.end,
+            store.display()
+        );
+        Quarantine::of(store)
+            .copy(&name, &part.path)
+            .map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
 impl Part {
     fn open(path: &Path, durability: Durability) -> io::Result<Part> {
         let file = OpenOptions::new()
@@ -243,6 +266,7 @@ impl Part {
             end: HEADER,
             room,
             dirty: false,
+            broken: false,
             #[cfg(test)]
             limit: None,
         })
@@ -341,6 +365,23 @@ impl Part {
         crc(self.generation, self.salt, rows)
     }
 
+    /// A whole frame is there.
+    fn is_whole(&self, at: u64) -> io::Result<bool> {
+        let mut head = [0; FRAME];
+        if at + FRAME as u64 > self.room {
+            return Ok(false);
+        }
+        self.file.read_exact_at(&mut head, at)?;
+        let [a, b, c, d, crc @ ..] = head;
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        if len == 0 || at + (FRAME + len) as u64 > self.room {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, at + FRAME as u64)?;
+        Ok(self.crc(&bytes) == u32::from_le_bytes(crc))
+    }
+
     /// Reads the frames that the database, which has all up to `applied`, has not.
     fn replay(&mut self, applied: Mark, rows: &mut Vec<Row>) -> io::Result<()> {
         if self.generation == 0 || self.generation < applied.generation {
@@ -370,6 +411,7 @@ impl Part {
             self.file
                 .read_exact_at(&mut bytes, self.end + FRAME as u64)?;
             if self.crc(&bytes) != u32::from_le_bytes(crc) {
+                self.broken = self.is_whole(next)?;
                 return Ok(());
             }
             let mut rest = &bytes[..];

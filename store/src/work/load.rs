@@ -30,10 +30,13 @@ pub(super) fn state(
 ) -> Result<State, Errno> {
     let mut st = State::new(base, info.created);
     let mut staged = Vec::new();
+    let boot = area.store.boot_id();
+    let mut same_boot = false;
     writer
         .read(|conn| {
             st.epoch = link.epoch.load(Ordering::Acquire);
             staged = rows(conn, info.id, area, &mut st)?;
+            same_boot = super::rows::loaded_on(conn, info.id, boot)?;
             Ok(())
         })
         .map_err(Bad::Sql)
@@ -46,7 +49,12 @@ pub(super) fn state(
                 Errno::Io
             }
         })?;
-    let held = attach(area, info.id, &mut st, staged)?;
+    let crashed = area.is_disk() && !same_boot;
+    let held = attach(area, info.id, &mut st, staged, crashed)?;
+    if crashed {
+        let noted = writer.with(|conn| super::rows::set_loaded(conn, info.id, boot));
+        noted.map_err(|e| super::works::db("note that a volume was loaded", &e))?;
+    }
     if !held.is_empty() {
         writer.append(held)?;
     }
@@ -209,13 +217,20 @@ fn each(
     Ok(())
 }
 
-/// Gives staged nodes their files. The rows of those whose times were held.
-fn attach(area: &Area, tree: u64, st: &mut State, rows: Vec<StagedRow>) -> Result<Vec<Row>, Errno> {
+/// Gives staged nodes their files. The rows of those whose times were held. `crashed`: the machine
+/// may have gone down since the tree was loaded last.
+fn attach(
+    area: &Area,
+    tree: u64,
+    st: &mut State,
+    rows: Vec<StagedRow>,
+    crashed: bool,
+) -> Result<Vec<Row>, Errno> {
     let mut held = Vec::new();
     for row in rows {
         let key = (tree, row.node);
         let node = st.nodes.get_mut(&row.node).ok_or(Errno::Io)?;
-        if area.is_disk() && row.base.is_none() && area.is_absent(key) {
+        if crashed && row.base.is_none() && area.is_absent(key) {
             // Its name was never synced, as nothing in it was ever stable.
             tracing::warn!(
                 tree,

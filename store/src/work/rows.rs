@@ -6,9 +6,10 @@ use super::journal::{Journal, Mark};
 use super::node::Node as Inode;
 use super::replies::REPLIES;
 use crate::StoreError;
+use crate::quarantine::Quarantine;
 use crate::types::{Changed, Node, OnceKey};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Moves with each change of schema or row. Another one of `work.db` is thrown away like
 /// another boot's; for `volumes.db` the way from each older one must be here.
@@ -264,6 +265,7 @@ pub(super) fn open(
     }
     .map_err(|e| match e {
         Bad::Sql(e) => StoreError::db("open", path, e),
+        Bad::Io(e) => e,
         Bad::Newer(found) => StoreError::Newer {
             path: path.to_owned(),
             found: i64::from(found),
@@ -274,6 +276,7 @@ pub(super) fn open(
 
 enum Bad {
     Sql(rusqlite::Error),
+    Io(StoreError),
     Newer(u32),
 }
 
@@ -289,21 +292,57 @@ fn of_boot(path: &Path, boot: &[u8]) -> Result<Connection, Bad> {
         let opened = connect(path, durability);
         match opened.and_then(|conn| Ok((about(&conn)? == Some(boot.to_vec()), conn))) {
             Ok((true, conn)) => return Ok(conn),
-            Ok((false, _)) => tracing::info!("work.db is of another boot: its trees are gone"),
-            Err(e) => tracing::warn!(error = %e, "work.db cannot be read: its trees are gone"),
-        }
-        if let Some(dir) = path.parent() {
-            Journal::remove(dir, durability);
-        }
-        for suffix in ["", "-wal", "-shm"] {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            let _ = std::fs::remove_file(name);
+            Ok((false, _)) => {
+                tracing::info!("work.db is of another boot: its trees are gone");
+                for file in files(path) {
+                    let _ = std::fs::remove_file(file);
+                }
+            }
+            Err(e) if is_damage(&e) => set_aside(path, &e).map_err(Bad::Io)?,
+            // What cannot be read now may be the next time.
+            Err(e) => return Err(e.into()),
         }
     }
     let mut conn = connect(path, durability)?;
     create(&mut conn, boot)?;
     Ok(conn)
+}
+
+/// The database's files and those of its journal.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let database = ["", "-wal", "-shm"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    });
+    let journal = Journal::paths(path.parent().unwrap_or(path), Durability::Boot);
+    database.into_iter().chain(journal).collect()
+}
+
+/// The file is not what it was, however often it is read.
+fn is_damage(e: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+    match e.sqlite_error_code() {
+        Some(code) => matches!(code, DatabaseCorrupt | NotADatabase | Unknown),
+        None => true,
+    }
+}
+
+/// A damaged database of trees that live for a boot is kept, but not used.
+fn set_aside(path: &Path, e: &rusqlite::Error) -> Result<(), StoreError> {
+    let store = path.parent().unwrap_or(path);
+    tracing::error!(
+        error = %e,
+        "{} is damaged: its trees are gone, and it is kept in {}/quarantine",
+        path.display(),
+        store.display()
+    );
+    let quarantine = Quarantine::of(store);
+    for file in files(path).iter().filter(|file| file.exists()) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        quarantine.take(&name, file)?;
+    }
+    Ok(())
 }
 
 fn lasting(path: &Path) -> Result<Connection, Bad> {
@@ -334,6 +373,20 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     conn.pragma_update(None, "cache_spill", false)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(conn)
+}
+
+/// Whether the tree was last loaded on this boot of the machine.
+pub(super) fn loaded_on(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<bool> {
+    let read = "SELECT value FROM about WHERE key = 'loaded ' || ?1";
+    let last: Option<Vec<u8>> = conn
+        .query_row(read, [tree as i64], |r| r.get(0))
+        .optional()?;
+    Ok(last.as_deref() == Some(boot))
+}
+
+pub(super) fn set_loaded(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<()> {
+    let write = "INSERT OR REPLACE INTO about VALUES('loaded ' || ?1, ?2)";
+    conn.execute(write, params![tree as i64, boot]).map(drop)
 }
 
 /// How durable a transaction is where nobody says otherwise.

@@ -74,8 +74,22 @@ impl Work {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
+            // On a full disk what makes room comes first.
+            self.area.empty_grave(id);
             self.rows(id);
             self.area.remove_tree(id);
+            if self.area.is_buried(id) {
+                self.grave(id);
+            }
+        }
+    }
+
+    /// Where this fails the next start does it.
+    fn grave(&self, id: u64) {
+        let delete = "DELETE FROM tree WHERE id = ?1";
+        match self.writer.with(|conn| conn.execute(delete, [id as i64])) {
+            Ok(_) => self.area.remove_grave(id),
+            Err(e) => tracing::warn!(tree = id, error = %e, "remove the row of a dropped tree"),
         }
     }
 
@@ -122,6 +136,7 @@ fn strangers(writer: &Writer, area: &Area, known: &HashSet<u64>) -> BTreeSet<u64
             .filter_map(|f| f.file_name().to_str()?.parse::<u64>().ok());
         dead.extend(ids);
     }
+    dead.extend(area.buried().unwrap_or_default());
     dead.retain(|id| !known.contains(id));
     dead
 }

@@ -102,10 +102,14 @@ impl Works {
         std::fs::create_dir_all(&staging).map_err(|e| StoreError::io("create", &staging, e))?;
         let conn = rows::open(&path, durability, store.boot_id())?;
         failpoint::pass("works.database");
-        let trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
-        let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let area = Area::new(staging, Arc::clone(&store), durability, Arc::clone(&syncs));
         let area = Arc::new(area);
+        let buried = area
+            .buried()
+            .map_err(|e| StoreError::io("list", area.dir(), e))?;
+        let mut trees = infos(&conn).map_err(|e| StoreError::db("list work trees", &path, e))?;
+        trees.retain(|info| !buried.contains(&info.id));
+        let known: HashSet<u64> = trees.iter().map(|info| info.id).collect();
         let applied = rows::applied(&conn).map_err(|e| StoreError::db("read", &path, e))?;
         let journal = Journal::open(store.dir(), durability, applied)
             .map_err(|e| StoreError::io("open the journal of", &path, e))?;
@@ -178,7 +182,8 @@ impl Works {
         };
         self.writer
             .with(|conn| {
-                conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
+                let tx = conn.transaction()?;
+                tx.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
                     .execute(params![
                         info.id as i64,
                         info.base.map(|d| d.0.to_vec()),
@@ -186,7 +191,11 @@ impl Works {
                         info.label,
                         info.created.secs,
                         info.created.nanos,
-                    ])
+                    ])?;
+                if self.durability.is_disk() {
+                    rows::set_loaded(&tx, info.id, self.store.boot_id())?;
+                }
+                tx.commit()
             })
             .map_err(|e| db("create work tree", &e))?;
         failpoint::pass("tree.created");
@@ -242,48 +251,50 @@ impl Works {
         self.trees.lock().get(&id).map(|(_, slot)| Arc::clone(slot))
     }
 
-    /// One delete; the rows and files below go in the background.
+    /// One delete; the rows and files below go in the background. On an error the tree is as it
+    /// was.
     pub fn drop_tree(&self, id: u64) -> Result<(), Errno> {
         let (_, slot) = self.trees.lock().get(&id).cloned().ok_or(Errno::Stale)?;
         let slot = slot.lock();
-        match &*slot {
-            Some(tree) => {
-                let _frozen = tree.freeze.write();
-                self.forget(id, Some(tree))
-            }
-            None => self.forget(id, None),
-        }
+        let _frozen = slot.as_ref().map(|tree| tree.freeze.write());
+        self.remove_row(id)?;
+        self.forget(id, slot.as_deref());
+        Ok(())
     }
 
-    /// Frozen by the caller where it is loaded.
-    pub(super) fn forget(&self, id: u64, tree: Option<&WorkTree>) -> Result<(), Errno> {
-        let delete = || {
-            self.writer
-                .with(|conn| conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64]))
-        };
+    /// Frozen by the caller where it is loaded, as is [`Works::forget`].
+    pub(super) fn remove_row(&self, id: u64) -> Result<(), Errno> {
         failpoint::pass("drop.row.before");
-        self.writer.forget(id);
-        let mut deleted = delete();
+        let deleted = self.writer.remove(id, |conn| {
+            conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64])
+        });
         failpoint::pass("drop.row.after");
-        // Gone for its users in any case: after a seal its staged files are also blobs.
+        deleted.or_else(|e| {
+            let errno = db("drop work tree", &e);
+            let buried = self.area.bury(id);
+            buried.map_err(|e| {
+                tracing::error!(tree = id, error = %e, "drop work tree");
+                errno
+            })
+        })
+    }
+
+    /// The tree is no more for those who have it, but on disk it stays.
+    pub(super) fn leave(&self, id: u64, tree: &WorkTree) {
+        tree.mark_dropped();
+        self.trees.lock().remove(&id);
+        self.area.forget_tree(id);
+    }
+
+    /// The tree is no more for those who have it, and what it leaves behind goes.
+    pub(super) fn forget(&self, id: u64, tree: Option<&WorkTree>) {
+        self.writer.forget(id);
         if let Some(tree) = tree {
             tree.mark_dropped();
         }
         self.trees.lock().remove(&id);
         self.area.forget_tree(id);
-        if deleted.as_ref().is_err_and(is_full) {
-            // On a full file system the way back is what the tree itself holds.
-            self.area.remove_tree(id);
-            self.writer.forget(id);
-            deleted = delete();
-        }
-        match deleted {
-            Ok(_) => {
-                self.sweeper.remove(id);
-                Ok(())
-            }
-            Err(e) => Err(db("drop work tree", &e)),
-        }
+        self.sweeper.remove(id);
     }
 }
 

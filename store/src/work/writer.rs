@@ -220,13 +220,23 @@ impl Writer {
         self.shared.queue.lock().journal.limit(bytes);
     }
 
+    /// `f` removes the tree. Then its rows need not be written; till then they are as they were,
+    /// so that nothing of a tree is lost which is not removed after all.
+    pub fn remove(
+        &self,
+        tree: u64,
+        f: impl FnOnce(&mut Connection) -> rusqlite::Result<usize>,
+    ) -> rusqlite::Result<()> {
+        let mut conn = self.shared.conn.lock();
+        f(&mut conn)?;
+        self.forget(tree);
+        Ok(())
+    }
+
     /// The tree is gone: its rows need not be written.
     pub fn forget(&self, tree: u64) {
-        self.shared
-            .queue
-            .lock()
-            .rows
-            .retain(|row| row.tree() != tree);
+        let mut queue = self.shared.queue.lock();
+        queue.rows.retain(|row| row.tree() != tree);
     }
 }
 
@@ -259,7 +269,7 @@ impl Shared {
                 while queue.rows.is_empty() && !self.stopped() {
                     self.more.wait(&mut queue);
                 }
-                if !queue.is_batch() || pause > LINGER {
+                if !self.stopped() && (!queue.is_batch() || pause > LINGER) {
                     self.more.wait_for(&mut queue, pause);
                 }
             }

@@ -64,8 +64,11 @@ impl Works {
         };
         failpoint::pass("seal.committed");
         // The snapshot is there. If the rows cannot go now, the next start of the store finds
-        // a tree that nothing refers to.
-        let _ = self.forget(id, Some(&tree));
+        // a tree that nothing refers to, and that is whole.
+        match self.remove_row(id) {
+            Ok(()) => self.forget(id, Some(&tree)),
+            Err(_) => self.leave(id, &tree),
+        }
         Ok(sealed)
     }
 }

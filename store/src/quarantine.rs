@@ -1,4 +1,4 @@
-//! `quarantine/`: what rotted is kept there, as it may be all that is left.
+//! `quarantine/`: what rotted or is damaged is kept there, as it may be all that is left.
 //!
 //! It is there, durably, before it goes from its place.
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Copies of one name that are kept: no name rots this often.
 const COPIES: u32 = 1000;
 
-pub(super) struct Quarantine {
+pub(crate) struct Quarantine {
     dir: PathBuf,
 }
 
@@ -35,6 +35,22 @@ impl Quarantine {
             file.write_all(bytes)?;
             file.sync_all()
         })
+    }
+
+    pub fn copy(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        self.put(name, |to| {
+            let mut from = File::open(file)?;
+            let mut options = OpenOptions::new();
+            let mut to = options.write(true).create_new(true).mode(0o600).open(to)?;
+            io::copy(&mut from, &mut to)?;
+            to.sync_all()
+        })
+    }
+
+    /// Moves `file` here.
+    pub fn take(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        self.link(name, file)?;
+        fs::remove_file(file).map_err(|e| StoreError::io("remove", file, e))
     }
 
     fn put(&self, name: &str, f: impl Fn(&Path) -> io::Result<()>) -> Result<(), StoreError> {
