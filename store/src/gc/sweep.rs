@@ -32,6 +32,7 @@ impl Store {
             }
             drop(pins);
             report.steps += go.len() as u64;
+            report.removed.extend(go.into_iter().cloned());
             // A batch is about to put the same key: the first wins, so its snapshot is in use.
             for step in stay {
                 marks.snapshot(self, step.snapshot)?;
@@ -61,10 +62,15 @@ impl Store {
                 };
                 after = Some(last.digest);
                 let pins = self.settled(marks)?;
-                let go: Vec<Doomed> = rows
+                let mut go: Vec<Doomed> = rows
                     .into_iter()
                     .filter(|r| !keep(table, r, marks, &pins))
                     .collect();
+                if table == Table::LargeBlob {
+                    for row in &mut go {
+                        row.bytes = self.blobs.area.takes(&row.digest)?;
+                    }
+                }
                 if !dry_run {
                     self.remove(table, &go)?;
                 }

@@ -9,6 +9,7 @@ mod checkpoint;
 mod docs;
 mod open;
 mod pack;
+mod pinned;
 mod rows;
 mod sweep;
 
@@ -16,6 +17,7 @@ pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
 pub(crate) use pack::Packed;
+pub use pinned::Pinned;
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 
@@ -39,11 +41,12 @@ const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
     path: PathBuf,
-    writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
     checkpointer: Checkpointer,
+    /// Behind the other connections: the last to close moves the log into the database.
+    writer: Mutex<Connection>,
     /// Last, so that it goes when all connections are closed.
     _lock: StoreLock,
 }

@@ -67,6 +67,9 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
 fn configure(conn: &Connection, cache: i64) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // So that collection gives space back. Of a database that is made just now; an older one is
+    // as it was made until `pocker store upgrade` writes it anew.
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -2,10 +2,12 @@
 
 mod damage;
 mod gc;
+mod gc_space;
 mod ingest;
 mod model;
 mod opening;
 mod paging;
+mod pinned;
 mod roundtrip;
 
 use crate::object::Meta;
