@@ -8,12 +8,7 @@ use std::path::PathBuf;
 ///
 /// `pocker -d HOSTDIR:PATH NAME` is short for `pocker run -d HOSTDIR:PATH NAME`.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pocker",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "pocker", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -73,6 +68,10 @@ pub enum Command {
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),
+    /// Keep a step, whatever else refers to it
+    Pin(Pin),
+    /// Let a pinned step go
+    Unpin(Unpin),
     /// Drop what nothing refers to
     Gc(Gc),
     /// Check the whole store
@@ -261,10 +260,36 @@ pub struct Import {
 }
 
 #[derive(Debug, Args)]
+pub struct Pin {
+    /// A pocker's step (its last one if none is said), or a step's key or its beginning
+    #[arg(value_name = "NAME[@STEP]|KEY", required_unless_present = "list")]
+    pub what: Option<String>,
+    /// List what is pinned
+    #[arg(long, conflicts_with = "what")]
+    pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unpin {
+    /// As it was pinned: NAME[@STEP], or the step's key or its beginning
+    #[arg(value_name = "NAME[@STEP]|KEY")]
+    pub what: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Gc {
-    /// Say what would go
+    /// Say what would go, by name, and leave it
     #[arg(long)]
     pub dry_run: bool,
+    /// Keep the steps of each pocker's N newest builds [default: 1, the present one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep: Option<u64>,
+    /// Drop only steps that were unused for longer than this: 90s, 30m, 12h, 7d, 2w
+    #[arg(long, value_name = "SPAN", value_parser = super::text::span)]
+    pub older: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

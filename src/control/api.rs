@@ -226,6 +226,9 @@ pub struct PockerInfo {
     /// Ids of its live runs.
     #[serde(default)]
     pub running: Vec<u64>,
+    /// Keys of those of its steps that are pinned.
+    #[serde(default)]
+    pub pinned: Vec<String>,
 }
 
 /// `PUT /v1/pockers/{name}`.
@@ -337,13 +340,60 @@ pub struct VolumeUse {
     pub read_only: bool,
 }
 
-/// `POST /v1/gc`.
+/// `POST /v1/gc`, as its query.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct GcRequest {
+    #[serde(default)]
+    pub dry_run: bool,
+    /// So many of each pocker's newest builds keep their steps, the present one among them.
+    #[serde(default)]
+    pub keep: Option<u64>,
+    /// Only steps that were unused for more than so many seconds go.
+    #[serde(default)]
+    pub older: Option<u64>,
+}
+
+/// What went, or would.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GcDone {
     pub steps: u64,
     pub objects: u64,
     pub blobs: u64,
+    /// On disk.
     pub bytes: u64,
+    #[serde(default)]
+    pub removed: Vec<GcStep>,
+}
+
+/// A step that went, or would.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GcStep {
+    pub key: String,
+    pub instruction: String,
+    /// Pockers of whose earlier builds it is.
+    pub of: Vec<String>,
+    pub created: i64,
+    /// When it was made, found by a build, or let go of by a pocker or a pin.
+    pub last_used: i64,
+}
+
+/// `POST /v1/pins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewPin {
+    /// A step's key, or its beginning.
+    pub step: String,
+    /// What it was called when it was pinned: "box@step2".
+    pub label: String,
+}
+
+/// `GET /v1/pins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PinInfo {
+    pub key: String,
+    pub label: String,
+    pub since: i64,
+    /// None where it cannot be read: `pocker fsck` says why.
+    pub step: Option<StepInfo>,
 }
 
 /// `POST /v1/fsck`.

@@ -393,7 +393,8 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn uses(&self) -> Result<HashMap<Digest, i64>, StoreError> {
+    /// When steps were last used, as far as that was noted after they were made.
+    pub fn uses(&self) -> Result<HashMap<Digest, i64>, StoreError> {
         let mut all = self.index.uses()?;
         for (key, at) in &*self.used.lock() {
             let last = all.entry(*key).or_insert(*at);
