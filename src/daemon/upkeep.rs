@@ -39,7 +39,9 @@ impl Daemon {
 
     /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
     pub fn reap(&self) {
-        if let Err(e) = self.store.keep_uses() {
+        if !self.options.read_only
+            && let Err(e) = self.store.keep_uses()
+        {
             tracing::warn!("cannot note which steps were used: {e}");
         }
         self.reap_runs();

@@ -1,6 +1,6 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
-use super::read_only::refuse_changes;
+use super::read_only::{refuse_changes, refused};
 use super::{BODY_MAX, archives, blocking};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
@@ -241,7 +241,13 @@ async fn mount_volume(
     Path(name): Path<String>,
     Json(how): Json<MountVolume>,
 ) -> Outcome<Json<Export>> {
-    blocking(d, move |d| d.mount_volume(&name, &how)).await
+    blocking(d, move |d| {
+        if d.options.read_only && !how.read_only {
+            return Err(refused("/v1/volumes/mount"));
+        }
+        d.mount_volume(&name, &how)
+    })
+    .await
 }
 
 async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
