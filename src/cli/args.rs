@@ -316,11 +316,14 @@ pub struct Serve {
     /// Let nothing change: no builds, no runs, no writes
     #[arg(long)]
     pub read_only: bool,
+    /// Check each blob against its digest when it is first read
+    #[arg(long)]
+    pub verify_reads: bool,
     /// Stop the running server: its runs first, then its mounts
-    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "stats"])]
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads", "stats"])]
     pub stop: bool,
     /// Show the running server's calls, by procedure
-    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only"])]
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads"])]
     pub stats: bool,
     /// With --stats: print JSON
     #[arg(long, requires = "stats")]

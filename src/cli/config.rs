@@ -21,6 +21,7 @@ pub struct File {
     pub mount_helper: Option<String>,
     pub server_timeout: Option<u64>,
     pub listen: Option<String>,
+    pub verify_reads: Option<bool>,
 }
 
 /// What every command knows.
@@ -32,6 +33,7 @@ pub struct Settings {
     pub mount_helper: Option<String>,
     pub server_timeout: Duration,
     pub listen: Option<String>,
+    pub verify_reads: bool,
     pub quiet: bool,
 }
 
@@ -71,6 +73,7 @@ impl Settings {
                     .unwrap_or(defaults::SERVER_TIMEOUT),
             ),
             listen: file.listen,
+            verify_reads: file.verify_reads.unwrap_or(false),
             quiet: global.quiet,
         })
     }

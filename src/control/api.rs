@@ -43,10 +43,24 @@ pub struct Stats {
     /// What keeping volumes on disk took.
     #[serde(default)]
     pub volumes: VolumeStats,
+    /// What checking reads found; none where they are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifyStats>,
     /// The procedures that were called.
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.
     pub mounted: Vec<MountedBy>,
+}
+
+/// What `serve --verify-reads` did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyStats {
+    pub blobs: u64,
+    pub bytes: u64,
+    /// Reads that were refused.
+    pub refused: u64,
+    /// Blobs whose bytes are not theirs, 4096 at most.
+    pub bad: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -407,21 +421,34 @@ pub struct FsckDone {
     /// Findings that are not listed.
     pub more: u64,
     pub snapshots: u64,
+    #[serde(default)]
+    pub work_trees: u64,
+    #[serde(default)]
+    pub volumes: u64,
+    #[serde(default)]
+    pub pins: u64,
     pub objects: u64,
     pub blobs: u64,
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FsckFinding {
     /// `note`, `warning` or `damage`.
     pub severity: String,
     pub what: String,
     pub outcome: String,
-    /// Where it is, 32 of each at most.
+    /// Where it is, 4096 of each at most.
     pub snapshots: Vec<String>,
+    /// Those that are not listed.
+    #[serde(default)]
+    pub more_snapshots: u64,
     pub steps: Vec<String>,
+    /// Of builds, runs and mounts.
     pub work_trees: Vec<u64>,
+    /// By name.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// One path of it, for people: bytes that are not UTF-8 are replaced.
     pub example: Option<String>,
 }

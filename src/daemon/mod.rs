@@ -54,6 +54,8 @@ pub struct ServeOptions {
     pub portmap: Portmap,
     /// Nothing that clients or commands ask may change the store.
     pub read_only: bool,
+    /// Blobs are checked against their digests when they are first read.
+    pub verify_reads: bool,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,

@@ -120,6 +120,9 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         },
     )
     .map_err(fail(&options.store))?;
+    if options.verify_reads {
+        store.verify_reads();
+    }
     let works = Works::open_or_create(store.clone()).map_err(|source| ServeError::Works {
         path: options.store.display().to_string(),
         source: Box::new(source),

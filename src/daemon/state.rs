@@ -95,7 +95,16 @@ impl Daemon {
         // Noted before it is looked for: a collection begins before, and hears of the look-up, or
         // after, and hears of the use.
         self.store.use_steps(&[*key], clock::now().secs);
-        self.finished(key)
+        let found = self.finished(key)?;
+        // One that lacks what a repair set aside is built anew.
+        let lost = found.is_some() && self.is_lost(key)?;
+        Ok(found.filter(|_| !lost))
+    }
+
+    fn is_lost(&self, key: &Digest) -> Outcome<bool> {
+        self.store
+            .is_lost(key)
+            .map_err(internal("cannot read what a step lost"))
     }
 
     /// The step of a key, if it is finished.
@@ -136,7 +145,7 @@ impl Daemon {
     /// the step in order to build it again.
     fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
         let step = self.step_of(key, snapshot, seal)?;
-        let kept = if self.rebuilds(seal) {
+        let kept = if self.rebuilds(seal) || self.is_lost(&key)? {
             self.store.replace_step(step)
         } else {
             self.store.put_step(step)
@@ -207,7 +216,7 @@ impl Daemon {
         let options = SealOptions {
             clamp_mtime: request.source_date_epoch,
             step: Some(self.step_of(key, Digest([0; 32]), request)?),
-            replace: self.rebuilds(request),
+            replace: self.rebuilds(request) || self.is_lost(&key)?,
         };
         let sealed = self
             .works

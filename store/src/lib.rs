@@ -1,6 +1,7 @@
 //! Content-addressed trees: blobs, directories, snapshots, work trees, steps.
 //! [`store`] says what is on disk.
 
+mod backup;
 mod batch;
 pub mod blob;
 mod cache;
@@ -24,10 +25,12 @@ mod sys;
 pub mod tree;
 mod trees;
 pub mod types;
+pub mod upgrade;
 pub mod work;
 
+pub use backup::{Backup, BackupOptions, Restored, restore};
 pub use batch::{Batch, Committed};
-pub use blob::BlobStore;
+pub use blob::{BlobStore, Verified};
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
 pub use gc::{GcOptions, GcReport, GcRoots};

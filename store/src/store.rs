@@ -32,7 +32,7 @@
 //! progress wrote or found is pinned ([`crate::pins`]), so collection runs beside builds.
 
 use crate::batch::Batch;
-use crate::blob::{Area, BlobStore};
+use crate::blob::{Area, BlobStore, Verified};
 use crate::error::StoreError;
 use crate::index::{IdAndBytes, Index, Pinned, Pocker, Step};
 use crate::objects::Objects;
@@ -170,6 +170,16 @@ impl Store {
 
     pub fn blobs(&self) -> &Arc<BlobStore> {
         &self.blobs
+    }
+
+    /// From now on blobs are checked against their digests when they are first read.
+    pub fn verify_reads(&self) {
+        self.blobs.verify_reads();
+    }
+
+    /// What checking reads has found; nothing where they are not checked.
+    pub fn verified(&self) -> Option<Verified> {
+        self.blobs.verified()
     }
 
     /// Names this store among all.
@@ -409,6 +419,23 @@ impl Store {
         let written = self.index.use_of(&step.key)?;
         let all = [Some(step.created), noted, written];
         Ok(all.into_iter().flatten().max().unwrap_or(step.created))
+    }
+
+    /// The step's tree lacks what a repair set aside, and has not come back since: a build makes the
+    /// step anew, in place of this one, and with the same content mends all that had it.
+    pub fn is_lost(&self, key: &Digest) -> Result<bool, StoreError> {
+        let Some(lost) = self.index.lost(key)? else {
+            return Ok(false);
+        };
+        if lost.is_empty() {
+            return Ok(true);
+        }
+        for digest in &lost {
+            if !self.blobs.has(digest)? && self.index.object(digest)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A document of the daemon's.

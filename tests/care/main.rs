@@ -6,6 +6,7 @@ mod looking;
 mod pins;
 #[path = "../support/mod.rs"]
 mod support;
+mod verify;
 
 use std::process::Child;
 use support::{World, until};

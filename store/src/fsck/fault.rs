@@ -56,6 +56,8 @@ pub enum Fault {
     Step { key: Digest, snapshot: Digest },
     #[error("pocker {} names the step {key}, which is not there", name.escape_ascii())]
     Pocker { name: Vec<u8>, key: Digest },
+    #[error("step {key} is pinned as {}, and is not there", label.escape_ascii())]
+    Pin { key: Digest, label: Vec<u8> },
     #[error("work tree {tree}: {why}")]
     Work { tree: u64, why: WorkFault },
     /// What builds that were cut short leave; garbage collection takes it as well.
@@ -179,6 +181,7 @@ impl Fault {
             // Links say themselves where they are.
             Fault::Links { .. }
             | Fault::Pocker { .. }
+            | Fault::Pin { .. }
             | Fault::Work { .. }
             | Fault::Unreferenced { .. }
             | Fault::Stray { .. } => None,

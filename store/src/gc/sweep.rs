@@ -68,7 +68,7 @@ impl Store {
                     .collect();
                 if table == Table::LargeBlob {
                     for row in &mut go {
-                        row.bytes = self.blobs.area.takes(&row.digest)?;
+                        row.disk = self.blobs.area.takes(&row.digest)?;
                     }
                 }
                 if !dry_run {
@@ -149,5 +149,5 @@ fn count(table: Table, go: &[Doomed], report: &mut GcReport) {
         Table::SmallBlob | Table::LargeBlob => &mut report.blobs,
     };
     *number += go.len() as u64;
-    report.bytes += go.iter().map(|r| r.bytes).sum::<u64>();
+    report.bytes += go.iter().map(|r| r.disk).sum::<u64>();
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 const PIN: &str = "pin";
 const USED: &str = "used";
+const LOST: &str = "lost";
 
 /// A step that stays until it is unpinned, whatever else refers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +84,40 @@ impl Index {
             .map(i64::from_le_bytes))
     }
 
+    /// Notes what steps have lost: digests of blobs and objects, in a row. An empty note is of more
+    /// than anybody counts.
+    pub fn put_lost(&self, lost: &HashMap<Digest, Vec<Digest>>) -> Result<(), StoreError> {
+        self.write(
+            "note what is lost",
+            Sync::Full,
+            64 * lost.len() as u64,
+            |tx| {
+                let mut put = tx.prepare_cached(
+                    "INSERT OR REPLACE INTO record (kind, id, bytes) VALUES (?1, ?2, ?3)",
+                )?;
+                lost.iter().try_for_each(|(key, what)| {
+                    let bytes: Vec<u8> = what.iter().flat_map(|d| d.0).collect();
+                    put.execute((LOST, &key.0[..], bytes)).map(drop)
+                })
+            },
+        )
+    }
+
+    /// What a step has lost, as noted.
+    pub fn lost(&self, key: &Digest) -> Result<Option<Vec<Digest>>, StoreError> {
+        let bytes = self.record(LOST, &key.0)?;
+        Ok(bytes.map(|bytes| {
+            let (digests, _) = bytes.as_chunks();
+            digests.iter().map(|digest| Digest(*digest)).collect()
+        }))
+    }
+
     /// Notes of steps that are gone.
     pub fn forget_unused(&self) -> Result<(), StoreError> {
         self.write("forget what was used", Sync::Ordered, 0, |tx| {
             tx.execute(
-                "DELETE FROM record WHERE kind = ?1 AND id NOT IN (SELECT key FROM step)",
-                [USED],
+                "DELETE FROM record WHERE kind IN (?1, ?2) AND id NOT IN (SELECT key FROM step)",
+                [USED, LOST],
             )
             .map(drop)
         })

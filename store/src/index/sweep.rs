@@ -15,8 +15,10 @@ pub(crate) enum Table {
 /// A row that may go.
 pub(crate) struct Doomed {
     pub digest: Digest,
-    /// What it takes on disk: of the database for a row with content; of its file for a large blob.
+    /// Of content.
     pub bytes: u64,
+    /// What it takes on disk: of the database for a row with content; of its file for a large blob.
+    pub disk: u64,
 }
 
 /// About what a row of `object` or `small_blob` takes of the database: SQLite's page has 4096
@@ -87,7 +89,8 @@ impl Index {
                     let bytes = r.get::<_, i64>(1)?.max(0) as u64;
                     Ok(Doomed {
                         digest: digest_column(r, 0)?,
-                        bytes: match table {
+                        bytes,
+                        disk: match table {
                             Table::Object | Table::SmallBlob => on_disk(bytes),
                             Table::Snapshot | Table::LargeBlob => bytes,
                         },

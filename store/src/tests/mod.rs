@@ -9,6 +9,7 @@ mod opening;
 mod paging;
 mod pinned;
 mod roundtrip;
+mod verify;
 
 use crate::object::Meta;
 use crate::types::{Digest, Time};
