@@ -76,6 +76,9 @@ pub enum Command {
     Gc(Gc),
     /// Check the whole store
     Fsck(Fsck),
+    /// Back up, restore and upgrade the store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Run the server, or stop it
     Serve(Serve),
     /// Say what this host can do and what is missing
@@ -303,6 +306,38 @@ pub struct Fsck {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Copy the store, in use as it is, to a folder; again copies what is new
+    Backup(StoreBackup),
+    /// Make the store (--store), which is not there yet, of the last backup in a folder
+    Restore(StoreRestore),
+    /// Bring a store of an older pocker to this one's format
+    Upgrade(StoreUpgrade),
+}
+
+#[derive(Debug, Args)]
+pub struct StoreBackup {
+    /// New, empty, or with backups already
+    pub dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreRestore {
+    /// What `pocker store backup` was given
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreUpgrade {
+    /// Say what the store is in and what would be done, and leave it
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod shell;
 mod stats;
+mod store;
 mod sys;
 mod text;
 mod transfer;
@@ -70,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<i32, CliError> {
         Command::Unpin(args) => done(pin::unpin(&settings, &args)),
         Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
+        Command::Store(command) => store::run(&settings, &command),
         Command::Export(args) => done(transfer::export(&settings, &args)),
         Command::Import(args) => done(transfer::import(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),

@@ -410,6 +410,21 @@ pub struct PinInfo {
     pub step: Option<StepInfo>,
 }
 
+/// `POST /v1/store/backup` (body: the folder).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BackupDone {
+    /// The store that the backup is.
+    pub path: String,
+    pub volumes: u64,
+    /// Large blobs, and of these the copies that were made.
+    pub blobs: u64,
+    pub copied: u64,
+    pub copied_bytes: u64,
+    /// Blobs whose copies are not what was put, and those that were not there.
+    pub rotted: Vec<String>,
+    pub missing: Vec<String>,
+}
+
 /// `POST /v1/fsck`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FsckDone {

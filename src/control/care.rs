@@ -33,6 +33,11 @@ impl Client {
         self.call(Method::DELETE, &format!("/v1/pins/{key}"), None::<&()>)
     }
 
+    /// Copies the store to a folder of the server's host.
+    pub fn backup(&self, dir: &str) -> Result<BackupDone, ClientError> {
+        self.call(Method::POST, "/v1/store/backup", Some(&dir))
+    }
+
     /// Checks the whole store, and repairs it when told to.
     pub fn fsck(&self, repair: bool) -> Result<FsckDone, ClientError> {
         self.call(

@@ -1,6 +1,7 @@
 //! The server process: the store as an NFS file system, and the control socket.
 
 pub mod archive;
+mod backup;
 mod check;
 mod claims;
 pub mod clock;
@@ -24,7 +25,7 @@ mod sys;
 mod upkeep;
 mod volumes;
 
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, serve, store_hint};
 pub use sys::{io_flusher, mounted, signal, unmount};
 
 use std::net::SocketAddr;

@@ -68,7 +68,8 @@ impl ServeError {
     }
 }
 
-fn store_hint(error: &StoreError) -> Option<String> {
+/// What to do about a store that cannot be opened.
+pub fn store_hint(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::InUse { .. } => {
             "one server serves a store: commands find it by its sockets, so give them its --socket-dir, or stop it"
@@ -82,6 +83,14 @@ fn store_hint(error: &StoreError) -> Option<String> {
         }
         StoreError::Newer { .. } | StoreError::Feature { .. } => {
             "a newer pocker wrote it: use that one, or another store with --store"
+        }
+        StoreError::Older { .. } => "`pocker store upgrade --dry-run` says what that does",
+        StoreError::NoWay { .. } => {
+            "use the pocker that wrote it: `pocker export` there and `pocker import` here carry its trees over"
+        }
+        StoreError::NotABackup { .. } => "give the folder that `pocker store backup` was given",
+        StoreError::Occupied { .. } => {
+            "choose another place with --store, or move what is there out of the way"
         }
         StoreError::NotAStore { .. } => "choose another place with --store",
         _ => return None,

@@ -1,11 +1,13 @@
 //! The care of a store, as a person has it: collected, pinned, checked as it is read, backed up,
 //! restored and upgraded, while builds, runs and readers go on.
 
+mod backup;
 mod collect;
 mod looking;
 mod pins;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 mod verify;
 
 use std::process::Child;

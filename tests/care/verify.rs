@@ -14,8 +14,9 @@ use std::process::Child;
 struct Serving(Child);
 
 fn serve(w: &World, args: &[&str]) -> Serving {
-    let log = std::fs::File::options().create(true).append(true);
-    let log = log.clone().open(w.path("log")).expect("a log");
+    let mut log = std::fs::File::options();
+    let log = log.create(true).append(true).open(w.path("log"));
+    let log = log.expect("a log");
     let mut server = w.command(&[&["serve"], args].concat());
     let server = server.stderr(log).spawn().expect("pocker starts");
     until("it serves", || w.pocker(&["serve", "--stats"]).status == 0);

@@ -57,6 +57,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/pins/{key}", delete(unpin))
         .route("/v1/gc", post(gc))
         .route("/v1/fsck", post(fsck))
+        .route("/v1/store/backup", post(backup))
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
@@ -305,6 +306,10 @@ struct Repair {
 
 async fn fsck(State(d): Shared, Query(q): Query<Repair>) -> Outcome<Json<FsckDone>> {
     blocking(d, move |d| d.fsck(q.repair)).await
+}
+
+async fn backup(State(d): Shared, Json(dir): Json<String>) -> Outcome<Json<BackupDone>> {
+    blocking(d, move |d| d.backup(&dir)).await
 }
 
 async fn stop(State(d): Shared) -> Outcome<Json<Stopped>> {
