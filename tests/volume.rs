@@ -314,7 +314,7 @@ fn who_is_about_to_mount_has_the_volume_while_it_lives() {
     };
     assert!(refused("/nowhere/b").contains("in use by the mount on /nowhere/a"));
     // Collecting looks at what is mounted, and another server at what the first one knew.
-    s.ask(|c| c.gc(false)).expect("gc");
+    s.ask(|c| c.gc(&Default::default())).expect("gc");
     s.restart();
     assert!(refused("/nowhere/b").contains("in use by the mount on /nowhere/a"));
     assert!(s.ask(|c| c.remove_volume("data")).is_err());

@@ -9,12 +9,7 @@ use std::path::PathBuf;
 ///
 /// `pocker -d HOSTDIR:PATH NAME` is short for `pocker run -d HOSTDIR:PATH NAME`.
 #[derive(Debug, Parser)]
-#[command(
-    name = "pocker",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "pocker", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -74,10 +69,17 @@ pub enum Command {
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),
+    /// Keep a step, whatever else refers to it
+    Pin(Pin),
+    /// Let a pinned step go
+    Unpin(Unpin),
     /// Drop what nothing refers to
     Gc(Gc),
     /// Check the whole store
     Fsck(Fsck),
+    /// Back up, restore and upgrade the store
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Run the server, or stop it
     Serve(Serve),
     /// Say what this host can do and what is missing
@@ -262,10 +264,36 @@ pub struct Import {
 }
 
 #[derive(Debug, Args)]
+pub struct Pin {
+    /// A pocker's step (its last one if none is said), or a step's key or its beginning
+    #[arg(value_name = "NAME[@STEP]|KEY", required_unless_present = "list")]
+    pub what: Option<String>,
+    /// List what is pinned
+    #[arg(long, conflicts_with = "what")]
+    pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unpin {
+    /// As it was pinned: NAME[@STEP], or the step's key or its beginning
+    #[arg(value_name = "NAME[@STEP]|KEY")]
+    pub what: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Gc {
-    /// Say what would go
+    /// Say what would go, by name, and leave it
     #[arg(long)]
     pub dry_run: bool,
+    /// Keep the steps of each pocker's N newest builds [default: 1, the present one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep: Option<u64>,
+    /// Drop only steps that were unused for longer than this: 90s, 30m, 12h, 7d, 2w
+    #[arg(long, value_name = "SPAN", value_parser = super::text::span)]
+    pub older: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -279,6 +307,38 @@ pub struct Fsck {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Copy the store, in use as it is, to a folder; again copies what is new
+    Backup(StoreBackup),
+    /// Make the store (--store), which is not there yet, of the last backup in a folder
+    Restore(StoreRestore),
+    /// Bring a store of an older pocker to this one's format
+    Upgrade(StoreUpgrade),
+}
+
+#[derive(Debug, Args)]
+pub struct StoreBackup {
+    /// New, empty, or with backups already
+    pub dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreRestore {
+    /// What `pocker store backup` was given
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreUpgrade {
+    /// Say what the store is in and what would be done, and leave it
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -295,11 +355,14 @@ pub struct Serve {
     /// Let nothing change: no builds, no runs, no writes
     #[arg(long)]
     pub read_only: bool,
+    /// Check each blob against its digest when it is first read
+    #[arg(long)]
+    pub verify_reads: bool,
     /// Stop the running server: its runs first, then its mounts
-    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "stats"])]
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads", "stats"])]
     pub stop: bool,
     /// Show the running server's calls, by procedure
-    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only"])]
+    #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads"])]
     pub stats: bool,
     /// With --stats: print JSON
     #[arg(long, requires = "stats")]

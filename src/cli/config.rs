@@ -23,6 +23,7 @@ pub struct File {
     pub server_timeout: Option<u64>,
     pub listen: Option<String>,
     pub metrics: Option<SocketAddr>,
+    pub verify_reads: Option<bool>,
 }
 
 /// What every command knows.
@@ -35,6 +36,7 @@ pub struct Settings {
     pub server_timeout: Duration,
     pub listen: Option<String>,
     pub metrics: Option<SocketAddr>,
+    pub verify_reads: bool,
     pub quiet: bool,
 }
 
@@ -75,6 +77,7 @@ impl Settings {
             ),
             listen: file.listen,
             metrics: file.metrics,
+            verify_reads: file.verify_reads.unwrap_or(false),
             quiet: global.quiet,
         })
     }

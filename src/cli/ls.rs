@@ -3,7 +3,7 @@
 use super::args::Ls;
 use super::config::Settings;
 use super::error::CliError;
-use super::{open, text};
+use super::{open, pin, text};
 use crate::control::api::PockerInfo;
 use std::fmt::Write as _;
 
@@ -19,7 +19,14 @@ pub fn run(settings: &Settings, args: &Ls) -> Result<(), CliError> {
     } else if args.name.is_some() {
         pockers.iter().map(|p| steps(p, now)).collect()
     } else {
-        table(&pockers, now)
+        let pins = pin::table(&client.pins()?, now);
+        let table = table(&pockers, now);
+        let between = if table.is_empty() || pins.is_empty() {
+            ""
+        } else {
+            "\n"
+        };
+        [&table, between, &pins].concat()
     };
     text::out(&shown)?;
     Ok(())
@@ -75,10 +82,15 @@ fn steps(p: &PockerInfo, now: i64) -> String {
         let instruction = step.instruction.lines().next().unwrap_or_default();
         let _ = writeln!(
             out,
-            "{label:6} {}  {:>9}  {:>8}  {instruction}",
+            "{label:6} {}  {:>9}  {:>8}  {instruction}{}",
             &step.key.get(..12).unwrap_or(&step.key),
             text::bytes(step.bytes),
             text::age(now - step.created),
+            if p.pinned.contains(&step.key) {
+                "  (pinned)"
+            } else {
+                ""
+            },
         );
     }
     out
@@ -114,6 +126,7 @@ mod tests {
             config: RunConfig::default(),
             created: 1000,
             running: vec![4],
+            pinned: vec!["b".repeat(64)],
         };
         insta::assert_snapshot!(table(std::slice::from_ref(&p), 1000 + 7200), @r"
         NAME   STEPS      FILES       SIZE  BASE AGE  RUNNING
@@ -121,7 +134,7 @@ mod tests {
         ");
         insta::assert_snapshot!(steps(&p, 1090), @r"
         step1  aaaaaaaaaaaa   217.0 MB     1 min  PROOT
-        step2  bbbbbbbbbbbb   217.0 MB     1 min  PKG nginx
+        step2  bbbbbbbbbbbb   217.0 MB     1 min  PKG nginx  (pinned)
         run    cccccccccccc   217.0 MB     1 min  RUN nginx
         ");
     }

@@ -1,9 +1,9 @@
-//! `pocker rm`, `reset` and `gc`.
+//! `pocker rm` and `reset`.
 
-use super::args::{Gc, Name, Rm};
+use super::args::{Name, Rm};
 use super::config::Settings;
 use super::error::CliError;
-use super::{ls, open, text};
+use super::{ls, open};
 use crate::control::ClientError;
 
 pub fn rm(settings: &Settings, args: &Rm) -> Result<(), CliError> {
@@ -28,21 +28,4 @@ pub fn reset(settings: &Settings, args: &Name) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-pub fn gc(settings: &Settings, args: &Gc) -> Result<(), CliError> {
-    let client = open::server(settings)?;
-    let done = client.gc(args.dry_run)?;
-    if args.json {
-        text::out(&text::json(&done)?)
-    } else {
-        text::out(&format!(
-            "{} {} steps, {} objects, {} blobs: {}\n",
-            if args.dry_run { "would free" } else { "freed" },
-            done.steps,
-            done.objects,
-            done.blobs,
-            text::bytes(done.bytes)
-        ))
-    }
 }

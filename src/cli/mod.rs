@@ -7,15 +7,18 @@ pub mod defaults;
 mod doctor;
 mod error;
 mod fsck;
+mod gc;
 mod ls;
 mod manage;
 mod mounting;
 mod open;
+mod pin;
 mod progress;
 mod run;
 mod serve;
 mod shell;
 mod stats;
+mod store;
 mod sys;
 mod text;
 mod transfer;
@@ -64,8 +67,11 @@ fn dispatch(cli: Cli) -> Result<i32, CliError> {
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Volume(command) => done(volume::run(&settings, &command)),
-        Command::Gc(args) => done(manage::gc(&settings, &args)),
+        Command::Pin(args) => done(pin::pin(&settings, &args)),
+        Command::Unpin(args) => done(pin::unpin(&settings, &args)),
+        Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
+        Command::Store(command) => store::run(&settings, &command),
         Command::Export(args) => done(transfer::export(&settings, &args)),
         Command::Import(args) => done(transfer::import(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),

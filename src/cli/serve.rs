@@ -59,6 +59,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
             args::Portmap::Register => Portmap::Register,
         },
         read_only: args.read_only,
+        verify_reads: args.verify_reads || settings.verify_reads,
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };

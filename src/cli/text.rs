@@ -45,6 +45,25 @@ pub fn age(secs: i64) -> String {
     }
 }
 
+/// A span as people write it: a number and s, m, h, d or w. In seconds.
+pub fn span(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return Err("a number and its unit: 90s, 30m, 12h, 7d or 2w".to_string()),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let number = number.parse::<u64>().ok().filter(|_| digits);
+    let span = number.and_then(|number| number.checked_mul(unit));
+    // What the control socket and its clock count in.
+    span.filter(|span| i64::try_from(*span).is_ok())
+        .ok_or_else(|| "no such span: 90s, 30m, 12h, 7d and 2w are some".to_string())
+}
+
 pub fn json<T: serde::Serialize>(value: &T) -> Result<String, CliError> {
     serde_json::to_string_pretty(value)
         .map(|mut text| {
@@ -96,6 +115,25 @@ mod tests {
             .iter()
             .map(|s| age(*s))
             .collect();
+        let spans: Vec<_> = ["0s", "90s", "30m", "12h", "7d", "2w"]
+            .map(|s| span(s).ok())
+            .into();
+        let secs = [0, 90, 1800, 43_200, 604_800, 1_209_600];
+        assert_eq!(spans, secs.map(Some));
+        for none in [
+            "",
+            "d",
+            "7",
+            "+7d",
+            "-1d",
+            "7 d",
+            "1y",
+            "é",
+            "99999999999999999999s",
+            "9999999999999999w",
+        ] {
+            assert!(span(none).is_err(), "{none}");
+        }
         assert_eq!(ages, ["0 s", "59 s", "1 min", "2 h", "2 d"]);
     }
 }

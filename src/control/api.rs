@@ -62,6 +62,9 @@ pub struct Stats {
     /// What keeping volumes on disk took.
     #[serde(default)]
     pub volumes: VolumeStats,
+    /// What checking reads found; none where they are not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifyStats>,
     /// The procedures that were called.
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.
@@ -129,6 +132,17 @@ pub struct JournalStats {
     /// Contents of small changed files: in memory, and in a file beyond that.
     pub small_memory: u64,
     pub small_file: u64,
+}
+
+/// What `serve --verify-reads` did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyStats {
+    pub blobs: u64,
+    pub bytes: u64,
+    /// Reads that were refused.
+    pub refused: u64,
+    /// Blobs whose bytes are not theirs, 4096 at most.
+    pub bad: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -308,6 +322,9 @@ pub struct PockerInfo {
     /// Ids of its live runs.
     #[serde(default)]
     pub running: Vec<u64>,
+    /// Keys of those of its steps that are pinned.
+    #[serde(default)]
+    pub pinned: Vec<String>,
 }
 
 /// `PUT /v1/pockers/{name}`.
@@ -419,13 +436,75 @@ pub struct VolumeUse {
     pub read_only: bool,
 }
 
-/// `POST /v1/gc`.
+/// `POST /v1/gc`, as its query.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct GcRequest {
+    #[serde(default)]
+    pub dry_run: bool,
+    /// So many of each pocker's newest builds keep their steps, the present one among them.
+    #[serde(default)]
+    pub keep: Option<u64>,
+    /// Only steps that were unused for more than so many seconds go.
+    #[serde(default)]
+    pub older: Option<u64>,
+}
+
+/// What went, or would.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct GcDone {
     pub steps: u64,
     pub objects: u64,
     pub blobs: u64,
+    /// On disk.
     pub bytes: u64,
+    #[serde(default)]
+    pub removed: Vec<GcStep>,
+}
+
+/// A step that went, or would.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GcStep {
+    pub key: String,
+    pub instruction: String,
+    /// Pockers of whose earlier builds it is.
+    pub of: Vec<String>,
+    pub created: i64,
+    /// When it was made, found by a build, or let go of by a pocker or a pin.
+    pub last_used: i64,
+}
+
+/// `POST /v1/pins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewPin {
+    /// A step's key, or its beginning.
+    pub step: String,
+    /// What it was called when it was pinned: "box@step2".
+    pub label: String,
+}
+
+/// `GET /v1/pins`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PinInfo {
+    pub key: String,
+    pub label: String,
+    pub since: i64,
+    /// None where it cannot be read: `pocker fsck` says why.
+    pub step: Option<StepInfo>,
+}
+
+/// `POST /v1/store/backup` (body: the folder).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct BackupDone {
+    /// The store that the backup is.
+    pub path: String,
+    pub volumes: u64,
+    /// Large blobs, and of these the copies that were made.
+    pub blobs: u64,
+    pub copied: u64,
+    pub copied_bytes: u64,
+    /// Blobs whose copies are not what was put, and those that were not there.
+    pub rotted: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 /// `POST /v1/fsck`.
@@ -439,21 +518,34 @@ pub struct FsckDone {
     /// Findings that are not listed.
     pub more: u64,
     pub snapshots: u64,
+    #[serde(default)]
+    pub work_trees: u64,
+    #[serde(default)]
+    pub volumes: u64,
+    #[serde(default)]
+    pub pins: u64,
     pub objects: u64,
     pub blobs: u64,
     pub bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FsckFinding {
     /// `note`, `warning` or `damage`.
     pub severity: String,
     pub what: String,
     pub outcome: String,
-    /// Where it is, 32 of each at most.
+    /// Where it is, 4096 of each at most.
     pub snapshots: Vec<String>,
+    /// Those that are not listed.
+    #[serde(default)]
+    pub more_snapshots: u64,
     pub steps: Vec<String>,
+    /// Of builds, runs and mounts.
     pub work_trees: Vec<u64>,
+    /// By name.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// One path of it, for people: bytes that are not UTF-8 are replaced.
     pub example: Option<String>,
 }

@@ -171,7 +171,8 @@ impl Client {
         request
     }
 
-    fn call<T: Serialize, R: DeserializeOwned>(
+    /// Sends a call, again after each broken connection until the server timeout is over.
+    pub(super) fn call<T: Serialize, R: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -241,7 +242,7 @@ impl Client {
         Err(ClientError::Api(error))
     }
 
-    fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
+    pub(super) fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
         self.call::<(), R>(Method::GET, path, None)
     }
 
@@ -279,8 +280,9 @@ impl Client {
         self.get("/v1/stats")
     }
 
+    /// A finished step; it stays as long as this process lives.
     pub fn step(&self, key: &str) -> Result<Option<StepInfo>, ClientError> {
-        self.find(&format!("/v1/steps/{key}"))
+        self.find(&format!("/v1/steps/{key}?pid={}", std::process::id()))
     }
 
     /// One try to get the right to build a step; `Busy` comes after up to a second of waiting.
@@ -397,23 +399,6 @@ impl Client {
 
     pub fn remove_mount(&self, target: &str) -> Result<(), ClientError> {
         self.call(Method::POST, "/v1/mounts/remove", Some(&target))
-    }
-
-    pub fn gc(&self, dry_run: bool) -> Result<GcDone, ClientError> {
-        self.call(
-            Method::POST,
-            &format!("/v1/gc?dry_run={dry_run}"),
-            Some(&()),
-        )
-    }
-
-    /// Checks the whole store, and repairs it when told to.
-    pub fn fsck(&self, repair: bool) -> Result<FsckDone, ClientError> {
-        self.call(
-            Method::POST,
-            &format!("/v1/fsck?repair={repair}"),
-            Some(&()),
-        )
     }
 
     pub fn file_of(&self, snapshot: &str, path: &str) -> Result<Option<Vec<u8>>, ClientError> {

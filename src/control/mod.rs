@@ -1,6 +1,7 @@
 //! Clients and daemon speak HTTP and JSON over a unix socket.
 
 pub mod api;
+mod care;
 mod client;
 pub mod connect;
 mod keeper;

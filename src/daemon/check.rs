@@ -5,6 +5,7 @@ use super::state::Daemon;
 use crate::control::api::{FsckDone, FsckFinding};
 use pocker_store::fsck::{Finding, Outcome as Mended, Repair, Severity};
 use pocker_store::{FsckOptions, StoreError};
+use std::collections::HashMap;
 
 impl Daemon {
     /// Checks the store while everything else goes on.
@@ -16,25 +17,32 @@ impl Daemon {
             cancel: None,
         };
         let report = self.store.fsck(&options, &|_| ()).map_err(|e| match e {
-            StoreError::Collecting => Fail::busy("a collection or another check is under way")
-                .hint("try again when it has ended"),
+            StoreError::Collecting => {
+                Fail::busy("a collection, a backup or another check is under way")
+                    .hint("try again when it has ended")
+            }
             e => Fail::internal("cannot check the store", &e),
         })?;
         let checked = report.checked;
+        let volumes = self.exports.volumes.list();
+        let volumes = volumes.into_iter().map(|v| (v.id, v.name)).collect();
         Ok(FsckDone {
             sound: report.more == 0 && report.unrepaired().next().is_none(),
             incomplete: report.incomplete,
             more: report.more,
             snapshots: checked.snapshots,
+            work_trees: checked.work_trees,
+            volumes: checked.volumes,
+            pins: checked.pins,
             objects: checked.objects,
             blobs: checked.blobs,
             bytes: checked.bytes,
-            findings: report.findings.iter().map(told).collect(),
+            findings: report.findings.iter().map(|f| told(f, &volumes)).collect(),
         })
     }
 }
 
-fn told(finding: &Finding) -> FsckFinding {
+fn told(finding: &Finding, volumes: &HashMap<u64, String>) -> FsckFinding {
     let hex = |digests: &[pocker_store::types::Digest]| {
         digests.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -52,14 +60,21 @@ fn told(finding: &Finding) -> FsckFinding {
         Severity::Warning => "warning",
         Severity::Damage => "damage",
     };
+    let trees = &finding.places.work_trees;
+    let named = trees.iter().filter_map(|id| volumes.get(id).cloned());
+    let named = named.collect();
+    let others = trees.iter().filter(|id| !volumes.contains_key(*id));
+    let others = others.copied().collect();
     let example = finding.places.example.as_deref();
     FsckFinding {
         severity: severity.to_string(),
         what: finding.fault.to_string(),
         outcome,
         snapshots: hex(&finding.places.snapshots),
+        more_snapshots: finding.places.more_snapshots,
         steps: hex(&finding.places.steps),
-        work_trees: finding.places.work_trees.clone(),
+        work_trees: others,
+        volumes: named,
         example: example.map(|path| format!("/{}", String::from_utf8_lossy(path))),
     }
 }

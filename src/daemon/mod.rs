@@ -1,18 +1,22 @@
 //! The server process: the store as an NFS file system, and the control socket.
 
 pub mod archive;
+mod backup;
 mod check;
 mod claims;
 pub mod clock;
+mod collect;
 mod docs;
 pub mod export;
 mod fail;
 mod failpoints;
+mod history;
 mod http;
 mod ingest;
 mod listen;
 mod look;
 mod mounts;
+mod pins;
 mod runs;
 mod serve;
 mod state;
@@ -21,7 +25,7 @@ mod sys;
 mod upkeep;
 mod volumes;
 
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, serve, store_hint};
 pub use sys::{io_flusher, mounted, signal, unmount};
 
 use std::net::SocketAddr;
@@ -53,6 +57,8 @@ pub struct ServeOptions {
     pub portmap: Portmap,
     /// Nothing that clients or commands ask may change the store.
     pub read_only: bool,
+    /// Blobs are checked against their digests when they are first read.
+    pub verify_reads: bool,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,

@@ -70,7 +70,8 @@ impl ServeError {
     }
 }
 
-fn store_hint(error: &StoreError) -> Option<String> {
+/// What to do about a store that cannot be opened.
+pub fn store_hint(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::InUse { .. } => {
             "one server serves a store: commands find it by its sockets, so give them its --socket-dir, or stop it"
@@ -96,6 +97,14 @@ fn store_hint(error: &StoreError) -> Option<String> {
         }
         StoreError::Damaged { .. } => {
             "keep a copy of the store as it is; then put back a backup, or make a new store elsewhere with --store"
+        }
+        StoreError::Older { .. } => "`pocker store upgrade --dry-run` says what that does",
+        StoreError::NoWay { .. } => {
+            "use the pocker that wrote it: `pocker export` there and `pocker import` here carry its trees over"
+        }
+        StoreError::NotABackup { .. } => "give the folder that `pocker store backup` was given",
+        StoreError::Occupied { .. } => {
+            "choose another place with --store, or move what is there out of the way"
         }
         StoreError::NotAStore { .. } => "choose another place with --store",
         _ => return None,
@@ -134,6 +143,9 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         },
     )
     .map_err(fail(&options.store))?;
+    if options.verify_reads {
+        store.verify_reads();
+    }
     let works = Works::open_or_create(store.clone()).map_err(|source| ServeError::Works {
         path: options.store.display().to_string(),
         source: Box::new(source),

@@ -74,6 +74,39 @@ impl Daemon {
         })
     }
 
+    /// These steps are used now: written down before this returns.
+    fn used(&self, keys: &[Digest]) -> Outcome<()> {
+        self.store.use_steps(keys, clock::now().secs);
+        self.store
+            .keep_uses()
+            .map_err(internal("cannot note which steps were used"))
+    }
+
+    /// Process `pid` builds, and is about to look for steps: what it finds stays until it ends.
+    pub fn builder(&self, pid: u32) -> Owner {
+        let owner = Owner::of(pid);
+        self.claims
+            .builder(owner.pid, owner.start, clock::now().secs);
+        owner
+    }
+
+    /// The step of a key that a build asks for, if it is finished.
+    pub fn found(&self, key: &Digest) -> Outcome<Option<Step>> {
+        // Noted before it is looked for: a collection begins before, and hears of the look-up, or
+        // after, and hears of the use.
+        self.store.use_steps(&[*key], clock::now().secs);
+        let found = self.finished(key)?;
+        // One that lacks what a repair set aside is built anew.
+        let lost = found.is_some() && self.is_lost(key)?;
+        Ok(found.filter(|_| !lost))
+    }
+
+    fn is_lost(&self, key: &Digest) -> Outcome<bool> {
+        self.store
+            .is_lost(key)
+            .map_err(internal("cannot read what a step lost"))
+    }
+
     /// The step of a key, if it is finished.
     pub fn finished(&self, key: &Digest) -> Outcome<Option<Step>> {
         self.store
@@ -83,7 +116,7 @@ impl Daemon {
 
     pub fn step(&self, key: &str) -> Outcome<StepInfo> {
         let key = digest(key)?;
-        let step = self.finished(&key)?;
+        let step = self.found(&key)?;
         let step = step.ok_or_else(|| Fail::not_found(format!("there is no step {key}")))?;
         self.step_info(&step)
     }
@@ -112,7 +145,7 @@ impl Daemon {
     /// the step in order to build it again.
     fn keep_step(&self, key: Digest, snapshot: Digest, seal: &SealRequest) -> Outcome<StepInfo> {
         let step = self.step_of(key, snapshot, seal)?;
-        let kept = if self.rebuilds(seal) {
+        let kept = if self.rebuilds(seal) || self.is_lost(&key)? {
             self.store.replace_step(step)
         } else {
             self.store.put_step(step)
@@ -183,7 +216,7 @@ impl Daemon {
         let options = SealOptions {
             clamp_mtime: request.source_date_epoch,
             step: Some(self.step_of(key, Digest([0; 32]), request)?),
-            replace: self.rebuilds(request),
+            replace: self.rebuilds(request) || self.is_lost(&key)?,
         };
         let sealed = self
             .works
@@ -268,12 +301,18 @@ impl Daemon {
             .filter(|r: &&RunDoc| r.name == name && r.live())
             .map(|r| r.id)
             .collect();
+        let pinned = self
+            .store
+            .pinned_steps()
+            .map_err(internal("cannot list pins"))?;
+        let pinned = pinned.iter().filter(|pin| record.steps.contains(&pin.key));
         Ok(PockerInfo {
             name,
             steps,
             config,
             created: record.created,
             running,
+            pinned: pinned.map(|pin| pin.key.to_string()).collect(),
         })
     }
 
@@ -315,9 +354,16 @@ impl Daemon {
             config,
             created: clock::now().secs,
         };
+        let old = self.store.pocker(name.as_bytes());
+        let old = old.map_err(internal("cannot read the pocker"))?;
+        self.remember_build(name, &record)?;
         self.store
             .put_pocker(&record)
             .map_err(internal("cannot keep the pocker"))?;
+        // Those of before are let go of now: `gc --older` counts from here.
+        let before = old.into_iter().flat_map(|old| old.steps);
+        let used: Vec<Digest> = before.chain(record.steps.iter().copied()).collect();
+        self.used(&used)?;
         self.exports.browse_set(name, &shown)?;
         self.known_pocker(name)
     }
@@ -367,9 +413,16 @@ impl Daemon {
         if let Some(kept) = self.kept_tree(name)? {
             self.forget_tree(kept.id);
         }
+        let keys: Vec<Digest> = pocker
+            .steps
+            .iter()
+            .filter_map(|s| s.key.parse().ok())
+            .collect();
         self.store
             .remove_pocker(name.as_bytes())
             .map_err(internal("cannot remove the pocker"))?;
+        self.forget_builds(name)?;
+        self.used(&keys)?;
         self.exports.browse_remove(name)
     }
 }

@@ -31,6 +31,12 @@ impl Daemon {
                 journal_syncs: syncs.journal,
                 file_syncs: syncs.files,
             },
+            verified: self.store.verified().map(|found| VerifyStats {
+                blobs: found.blobs,
+                bytes: found.bytes,
+                refused: found.refused,
+                bad: found.bad.iter().map(|(bad, _)| bad.to_string()).collect(),
+            }),
             started: self.started,
             read_only: self.options.read_only,
             connections: self.nfs.connections() as u64,

@@ -12,9 +12,6 @@ use std::time::{Duration, Instant};
 /// How long a run may take to end after SIGTERM before it is killed.
 const RUN_GRACE: Duration = Duration::from_secs(10);
 
-/// How long a tree that was just taken in waits for its step.
-const HOLD_SECS: i64 = 600;
-
 impl Daemon {
     /// Keeps a new tree from being garbage until its step is recorded.
     pub fn hold(&self, tree: std::sync::Arc<pocker_store::SealedTree>) {
@@ -41,38 +38,13 @@ impl Daemon {
         })
     }
 
-    /// Drops what no pocker, work tree or build refers to.
-    pub fn gc(&self, dry_run: bool) -> Outcome<GcDone> {
-        if !dry_run {
-            // A builder that just died holds nothing, even before the next round.
-            self.reap();
-        }
-        let _one = self.change.lock();
-        let mut bases: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
-        bases.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
-        let lives = |pid, start| docs::Owner { pid, start }.lives();
-        let keep_steps_since = self.claims.building_since(lives);
-        let options = pocker_store::GcOptions {
-            dry_run,
-            keep_steps_since,
-        };
-        self.held
-            .lock()
-            .retain(|(_, since)| clock::now().secs - since < HOLD_SECS);
-        let report = self
-            .store
-            .gc(options, &bases)
-            .map_err(|e| Fail::internal("cannot collect garbage", &e))?;
-        Ok(GcDone {
-            steps: report.steps,
-            objects: report.objects,
-            blobs: report.blobs,
-            bytes: report.bytes,
-        })
-    }
-
     /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
     pub fn reap(&self) {
+        if !self.options.read_only
+            && let Err(e) = self.store.keep_uses()
+        {
+            tracing::warn!("cannot note which steps were used: {e}");
+        }
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
             let held =

@@ -98,6 +98,14 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.map.clear();
+            shard.weight = 0;
+        }
+    }
+
     pub fn remove(&self, key: &K) {
         let mut shard = self.shard(key).lock();
         if let Some((_, weight)) = shard.map.pop(key) {

@@ -42,8 +42,26 @@ pub enum StoreError {
         found: i64,
         known: i64,
     },
+    #[error("store {path} has the older format {found}; this program has format {known}: `pocker store upgrade` brings it there", path = .path.display())]
+    Older {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error("store {path} has the format {found}, from which this program knows no way to its own, {known}", path = .path.display())]
+    NoWay {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
     #[error("store {path} uses the feature {feature:?}, which this program does not know", path = .path.display())]
     Feature { path: PathBuf, feature: String },
+    #[error("{path} is no place for backups: {why}", path = .path.display())]
+    NotABackup { path: PathBuf, why: &'static str },
+    #[error("{path} is there already, and is not empty: a store is restored to a new place", path = .path.display())]
+    Occupied { path: PathBuf },
+    #[error("{path} is what a restore that was cut short left: remove it first", path = .path.display())]
+    Leftover { path: PathBuf },
     #[error("object {digest} is damaged: {why}")]
     Corrupt { digest: Digest, why: Malformed },
     #[error("cannot encode an object: {0}")]
@@ -56,7 +74,11 @@ pub enum StoreError {
         expected: u64,
         found: u64,
     },
-    #[error("a collection or a check is running already")]
+    #[error(
+        "the bytes of blob {digest} have rotted: they are those of {found}; `pocker fsck --repair` sets it aside, and the next build of the trees that have it brings it back"
+    )]
+    Rotted { digest: Digest, found: Digest },
+    #[error("a collection, a check or a backup is running already")]
     Collecting,
     #[error("the check was stopped")]
     Stopped,

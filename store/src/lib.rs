@@ -1,6 +1,7 @@
 //! Content-addressed trees: blobs, directories, snapshots, work trees, steps.
 //! [`store`] says what is on disk.
 
+mod backup;
 mod batch;
 pub mod blob;
 mod cache;
@@ -25,16 +26,18 @@ mod sys;
 pub mod tree;
 mod trees;
 pub mod types;
+pub mod upgrade;
 mod usage;
 pub mod work;
 
+pub use backup::{Backup, BackupOptions, Restored, restore};
 pub use batch::{Batch, Committed};
-pub use blob::BlobStore;
+pub use blob::{BlobStore, Verified};
 pub use cache::CacheUse;
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
-pub use gc::{GcOptions, GcReport};
-pub use index::{IdAndBytes, Pocker, Step};
+pub use gc::{GcOptions, GcReport, GcRoots};
+pub use index::{IdAndBytes, Pinned, Pocker, Step};
 pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;

@@ -30,13 +30,13 @@
 //! their own and never wait. Nothing holds a read transaction over more than one call.
 //!
 //! # Garbage collection
-//! Live is what the pockers' steps, the caller's extra roots and the trees that are open reach. What a batch in
+//! Live is what the pockers' steps, pinned steps, the caller's roots and the trees that are open reach. What a batch in
 //! progress wrote or found is pinned ([`crate::pins`]), so collection runs beside builds.
 
 use crate::batch::Batch;
-use crate::blob::{Area, BlobStore};
+use crate::blob::{Area, BlobStore, Verified};
 use crate::error::StoreError;
-use crate::index::{IdAndBytes, Index, Pocker, Step};
+use crate::index::{IdAndBytes, Index, Pinned, Pocker, Step};
 use crate::objects::Objects;
 use crate::pins::Pins;
 use crate::sealed::SealedTree;
@@ -44,6 +44,7 @@ use crate::trees::Trees;
 use crate::types::Digest;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub struct Store {
     pub(crate) objects: Arc<Objects>,
     pub(crate) pins: Pins,
     pub(crate) trees: Trees,
+    /// Steps used since this was last written down, and when.
+    used: Mutex<HashMap<Digest, i64>>,
 }
 
 impl Store {
@@ -155,6 +158,7 @@ impl Store {
             index,
             pins: Pins::default(),
             trees: Trees::default(),
+            used: Mutex::default(),
         }))
     }
 
@@ -168,6 +172,16 @@ impl Store {
 
     pub fn blobs(&self) -> &Arc<BlobStore> {
         &self.blobs
+    }
+
+    /// From now on blobs are checked against their digests when they are first read.
+    pub fn verify_reads(&self) {
+        self.blobs.verify_reads();
+    }
+
+    /// What checking reads has found; nothing where they are not checked.
+    pub fn verified(&self) -> Option<Verified> {
+        self.blobs.verified()
     }
 
     /// Names this store among all.
@@ -337,6 +351,93 @@ impl Store {
     /// False where there was none. Its steps stay until [`Store::gc`].
     pub fn remove_pocker(&self, name: &[u8]) -> Result<bool, StoreError> {
         self.index.remove_pocker(name)
+    }
+
+    /// Keeps a step, and its tree, whatever else refers to it; false where there is none.
+    pub fn pin_step(&self, pinned: &Pinned) -> Result<bool, StoreError> {
+        // A collection in progress must know of it first.
+        self.step(&pinned.key)?;
+        self.index.pin_step(pinned)
+    }
+
+    /// False where it was not pinned.
+    pub fn unpin_step(&self, key: &Digest) -> Result<bool, StoreError> {
+        self.index.unpin_step(key)
+    }
+
+    /// By key.
+    pub fn pinned_steps(&self) -> Result<Vec<Pinned>, StoreError> {
+        self.index.pinned_steps()
+    }
+
+    /// The steps whose keys begin with these hexadecimal digits: two at most. None where they
+    /// are no such digits.
+    pub fn steps_named(&self, digits: &str) -> Result<Vec<Digest>, StoreError> {
+        let lower = !digits.bytes().any(|b| b.is_ascii_uppercase());
+        match (
+            format!("{digits:0<64}").parse(),
+            format!("{digits:f<64}").parse(),
+        ) {
+            (Ok(from), Ok(upto)) if lower => self.index.keys_between(&from, &upto),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// These steps were used at `now`, in seconds by the caller's clock. Kept in memory until
+    /// [`Store::keep_uses`]; only collection asks for it.
+    pub fn use_steps(&self, keys: &[Digest], now: i64) {
+        let mut used = self.used.lock();
+        for key in keys {
+            let last = used.entry(*key).or_insert(now);
+            *last = now.max(*last);
+        }
+    }
+
+    /// Writes down what was used; a killed process forgets what was used since the last time.
+    pub fn keep_uses(&self) -> Result<(), StoreError> {
+        let used = self.used.lock().clone();
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.index.put_uses(&used)?;
+        // Never missing from both.
+        self.used.lock().retain(|key, at| used.get(key) != Some(at));
+        Ok(())
+    }
+
+    /// When steps were last used, as far as that was noted after they were made.
+    pub fn uses(&self) -> Result<HashMap<Digest, i64>, StoreError> {
+        let mut all = self.index.uses()?;
+        for (key, at) in &*self.used.lock() {
+            let last = all.entry(*key).or_insert(*at);
+            *last = (*last).max(*at);
+        }
+        Ok(all)
+    }
+
+    /// When a step was last used: made, found by a build, or let go of.
+    pub fn last_use(&self, step: &Step) -> Result<i64, StoreError> {
+        let noted = self.used.lock().get(&step.key).copied();
+        let written = self.index.use_of(&step.key)?;
+        let all = [Some(step.created), noted, written];
+        Ok(all.into_iter().flatten().max().unwrap_or(step.created))
+    }
+
+    /// The step's tree lacks what a repair set aside, and has not come back since: a build makes the
+    /// step anew, in place of this one, and with the same content mends all that had it.
+    pub fn is_lost(&self, key: &Digest) -> Result<bool, StoreError> {
+        let Some(lost) = self.index.lost(key)? else {
+            return Ok(false);
+        };
+        if lost.is_empty() {
+            return Ok(true);
+        }
+        for digest in &lost {
+            if !self.blobs.has(digest)? && self.index.object(digest)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A document of the daemon's.

@@ -223,6 +223,7 @@ impl Workshop for FakeWorkshop {
             config: config.clone(),
             created: 0,
             running: Vec::new(),
+            pinned: Vec::new(),
         };
         self.pockers.borrow_mut().insert(name.to_owned(), info);
         Ok(())

@@ -1,10 +1,9 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
-use super::read_only::refuse_changes;
+use super::read_only::{refuse_changes, refused};
 use super::{BODY_MAX, Peer, archives, blocking, metrics, request};
 use crate::control::api::*;
 use crate::daemon::claims::Asked;
-use crate::daemon::clock;
 use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::{Daemon, digest};
@@ -56,8 +55,11 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/snapshots/{digest}/tar", get(archives::tar))
         .route("/v1/snapshots/{digest}/file", post(file_of))
         .route("/v1/snapshots/{digest}/is-dir", post(is_dir))
+        .route("/v1/pins", get(pins).post(pin))
+        .route("/v1/pins/{key}", delete(unpin))
         .route("/v1/gc", post(gc))
         .route("/v1/fsck", post(fsck))
+        .route("/v1/store/backup", post(backup))
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
@@ -80,8 +82,24 @@ async fn stats(State(d): Shared) -> Outcome<Json<Stats>> {
     blocking(d, |d| d.stats()).await
 }
 
-async fn step(State(d): Shared, Path(key): Path<String>) -> Outcome<Json<StepInfo>> {
-    blocking(d, move |d| d.step(&key)).await
+/// Who looks for a step in order to build on it.
+#[derive(Deserialize)]
+struct Builder {
+    pid: Option<u32>,
+}
+
+async fn step(
+    State(d): Shared,
+    Path(key): Path<String>,
+    Query(q): Query<Builder>,
+) -> Outcome<Json<StepInfo>> {
+    blocking(d, move |d| {
+        if let Some(pid) = q.pid {
+            d.builder(pid);
+        }
+        d.step(&key)
+    })
+    .await
 }
 
 async fn put_step(
@@ -98,12 +116,11 @@ async fn claim(
     Json(request): Json<ClaimRequest>,
 ) -> Outcome<Json<ClaimReply>> {
     blocking(d, move |d| {
-        let owner = Owner::of(request.pid);
-        d.claims.builder(owner.pid, owner.start, clock::now().secs);
+        let owner = d.builder(request.pid);
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
             if !request.rebuild
-                && let Some(done) = d.finished(&digest(&key)?)?
+                && let Some(done) = d.found(&digest(&key)?)?
             {
                 return Ok(ClaimReply::Done(d.step_info(&done)?));
             }
@@ -250,6 +267,9 @@ async fn mount_volume(
             peer.mounts_here()?;
             peer.is_numbered_here()?;
         }
+        if d.options.read_only && !how.read_only {
+            return Err(refused("/v1/volumes/mount"));
+        }
         d.mount_volume(&name, &how)
     })
     .await
@@ -302,14 +322,20 @@ async fn is_dir(
     blocking(d, move |d| d.is_dir(&snapshot, path.as_bytes())).await
 }
 
-#[derive(Deserialize)]
-struct DryRun {
-    #[serde(default)]
-    dry_run: bool,
+async fn gc(State(d): Shared, Query(q): Query<GcRequest>) -> Outcome<Json<GcDone>> {
+    blocking(d, move |d| d.gc(&q)).await
 }
 
-async fn gc(State(d): Shared, Query(q): Query<DryRun>) -> Outcome<Json<GcDone>> {
-    blocking(d, move |d| d.gc(q.dry_run)).await
+async fn pins(State(d): Shared) -> Outcome<Json<Vec<PinInfo>>> {
+    blocking(d, |d| d.pins()).await
+}
+
+async fn pin(State(d): Shared, Json(new): Json<NewPin>) -> Outcome<Json<PinInfo>> {
+    blocking(d, move |d| d.pin(&new)).await
+}
+
+async fn unpin(State(d): Shared, Path(key): Path<String>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.unpin(&key)).await
 }
 
 #[derive(Deserialize)]
@@ -320,6 +346,10 @@ struct Repair {
 
 async fn fsck(State(d): Shared, Query(q): Query<Repair>) -> Outcome<Json<FsckDone>> {
     blocking(d, move |d| d.fsck(q.repair)).await
+}
+
+async fn backup(State(d): Shared, Json(dir): Json<String>) -> Outcome<Json<BackupDone>> {
+    blocking(d, move |d| d.backup(&dir)).await
 }
 
 async fn stop(State(d): Shared) -> Outcome<Json<Stopped>> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -106,6 +106,20 @@ impl Area {
         failpoint::hit("blobs.dirs.before")
             .and_then(|()| crate::sys::sync_dirs(&self.handle, &dirs))
             .map_err(|e| StoreError::io("sync", &self.blobs(), e))
+    }
+
+    /// Bytes that go when a large blob's file is removed: none where it has another name, or where
+    /// it is gone.
+    pub fn takes(&self, digest: &Digest) -> Result<u64, StoreError> {
+        /// st_blocks counts these (POSIX leaves the unit open; all our systems agree).
+        const STAT_BLOCK: u64 = 512;
+        let path = self.path(digest);
+        match path.symlink_metadata() {
+            Ok(meta) if meta.nlink() > 1 => Ok(0),
+            Ok(meta) => Ok(meta.blocks() * STAT_BLOCK),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(StoreError::io("stat blob", &path, e)),
+        }
     }
 
     /// Removes a large blob's file; that it is gone already is fine.

@@ -2,9 +2,11 @@
 
 mod files;
 mod stage;
+mod verify;
 
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
+pub use verify::Verified;
 
 use crate::cache::{Cache, CacheUse};
 use crate::error::StoreError;
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use verify::Verify;
 
 /// Largest blob that is a row: SQLite reads one of this size faster than a file opens.
 pub const SMALL: u64 = 16 * 1024;
@@ -33,6 +36,7 @@ pub struct BlobStore {
     hot: Cache<Digest, Arc<[u8]>>,
     open: Cache<Digest, Arc<File>>,
     used: Cache<Digest, u64>,
+    verify: Verify,
 }
 
 impl BlobStore {
@@ -43,6 +47,7 @@ impl BlobStore {
             hot: Cache::new(HOT_BYTES),
             open: Cache::new(OPEN_FILES),
             used: Cache::new(USED_KNOWN),
+            verify: Verify::default(),
         }
     }
 
@@ -66,6 +71,7 @@ impl BlobStore {
             digest: *digest,
         };
         let bytes: Arc<[u8]> = self.index.small(digest)?.ok_or(missing)?.into();
+        self.verify.small(digest, &bytes)?;
         self.hot.put(*digest, bytes.clone(), bytes.len() + 128);
         Ok(bytes)
     }
@@ -84,13 +90,15 @@ impl BlobStore {
     pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
         about_to_wait()?;
         let path = self.area.path(digest);
-        File::open(&path).map_err(|e| match e.kind() {
+        let file = File::open(&path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => StoreError::Missing {
                 kind: "blob",
                 digest: *digest,
             },
             _ => StoreError::io("open blob", &path, e),
-        })
+        })?;
+        self.verify.large(digest, &file, &path)?;
+        Ok(file)
     }
 
     /// Appends up to `count` bytes from `offset` of a blob of `size` bytes to `out`.
@@ -153,10 +161,23 @@ impl BlobStore {
         stage::stage(&self.area, reader, limit)
     }
 
+    /// From now on blobs are checked against their digests when they are first read, by whatever
+    /// way. What memory holds of those that were read before goes, so that they are read again.
+    pub(crate) fn verify_reads(&self) {
+        self.verify.switch_on();
+        self.hot.clear();
+        self.open.clear();
+    }
+
+    pub(crate) fn verified(&self) -> Option<Verified> {
+        self.verify.is_on().then(|| self.verify.report())
+    }
+
     /// The blob is going: nothing in memory may outlive it.
     pub(crate) fn forget(&self, digest: &Digest) {
         self.hot.remove(digest);
         self.open.remove(digest);
         self.used.remove(digest);
+        self.verify.forget(digest);
     }
 }

@@ -58,6 +58,8 @@ pub enum Fault {
     Pocker { name: Vec<u8>, key: Digest },
     #[error("pocker {}: {why}", name.escape_ascii())]
     PockerRow { name: Vec<u8>, why: &'static str },
+    #[error("step {key} is pinned as {}, and is not there", label.escape_ascii())]
+    Pin { key: Digest, label: Vec<u8> },
     #[error("work tree {tree}: {why}")]
     Work { tree: u64, why: WorkFault },
     /// What builds that were cut short leave; garbage collection takes it as well.
@@ -182,6 +184,7 @@ impl Fault {
             Fault::Links { .. }
             | Fault::Pocker { .. }
             | Fault::PockerRow { .. }
+            | Fault::Pin { .. }
             | Fault::Work { .. }
             | Fault::Unreferenced { .. }
             | Fault::Stray { .. } => None,

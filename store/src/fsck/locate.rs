@@ -3,7 +3,7 @@
 //! Only where something is damaged: one more walk, each object once, which remembers for
 //! every directory what of the damage is below it.
 
-use super::report::{Findings, PLACES, Places};
+use super::report::{ALL_PLACES, Findings, PLACES, Places};
 use crate::error::StoreError;
 use crate::object::{BodyRef, DirObject};
 use crate::store::Store;
@@ -57,8 +57,9 @@ pub(super) fn locate(
     if places.is_empty() {
         return Ok(());
     }
+    let mut room = ALL_PLACES;
     for root in roots {
-        locate.root(root, &mut places)?;
+        locate.root(root, &mut places, &mut room)?;
     }
     for finding in &mut findings.list {
         let number = finding
@@ -76,7 +77,12 @@ pub(super) fn locate(
 }
 
 impl Locate<'_> {
-    fn root(&mut self, root: &Root, places: &mut [(Digest, Places)]) -> Result<(), StoreError> {
+    fn root(
+        &mut self,
+        root: &Root,
+        places: &mut [(Digest, Places)],
+        room: &mut usize,
+    ) -> Result<(), StoreError> {
         let mut hits: BTreeSet<u32> = self
             .subjects
             .get(&root.snapshot)
@@ -94,7 +100,7 @@ impl Locate<'_> {
                     _ => Some(Vec::new()),
                 };
             }
-            places.add(root);
+            places.add(root, room);
         }
         Ok(())
     }
@@ -212,20 +218,27 @@ impl Locate<'_> {
 }
 
 impl Places {
-    fn add(&mut self, root: &Root) {
-        if self.snapshots.len() < PLACES {
-            self.snapshots.push(root.snapshot);
-        } else {
-            self.more_snapshots += 1;
+    fn add(&mut self, root: &Root, room: &mut usize) {
+        let mut take = |listed: usize| {
+            // One each has its place whatever the others have.
+            let takes = listed < PLACES && (*room > 0 || listed == 0);
+            *room = room.saturating_sub(usize::from(takes));
+            takes
+        };
+        match take(self.snapshots.len()) {
+            true => self.snapshots.push(root.snapshot),
+            false => self.more_snapshots += 1,
         }
         for step in &root.steps {
-            if self.steps.len() < PLACES {
-                self.steps.push(*step);
-            } else {
-                self.more_steps += 1;
+            match take(self.steps.len()) {
+                true => self.steps.push(*step),
+                false => self.more_steps += 1,
             }
         }
-        let room = PLACES - self.work_trees.len();
-        self.work_trees.extend(root.work_trees.iter().take(room));
+        for tree in &root.work_trees {
+            if take(self.work_trees.len()) {
+                self.work_trees.push(*tree);
+            }
+        }
     }
 }

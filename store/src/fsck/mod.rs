@@ -28,14 +28,15 @@
 //!
 //! A rotted blob cannot be made whole, but once it is in quarantine reads of it fail instead of
 //! giving what is wrong, and the next build that puts the same content brings it back for
-//! all trees. Steps are found by their keys before they are built, so that takes a build
-//! which does not use the steps concerned.
+//! all trees. Steps are found by their keys before they are built: so what each step lost is
+//! noted ([`lost`]), and a build takes none that lacks something from the cache.
 
 mod content;
 mod fault;
 mod file;
 mod links;
 mod locate;
+mod lost;
 mod orphans;
 mod repair;
 mod report;
@@ -259,6 +260,7 @@ impl Check<'_> {
         if self.options.repair {
             let (store, works) = (self.store, &self.options.all_works());
             Mender { store, works }.all(&mut findings.list);
+            lost::note(store, &findings.list)?;
         }
         let all_known = self.options.knows_all(self.store);
         let orphans = Orphans {

@@ -142,6 +142,7 @@ impl Mender<'_> {
         let row = Doomed {
             digest: *digest,
             bytes: 0,
+            disk: 0,
         };
         self.store.remove(table, &[row])?;
         Ok(Outcome::Repaired)

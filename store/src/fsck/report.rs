@@ -5,20 +5,21 @@ use crate::types::Digest;
 
 /// Findings that are listed: a disk that is dying has more than anybody reads.
 pub(super) const FINDINGS: usize = 10_000;
-/// Trees and steps that one finding lists.
-pub(super) const PLACES: usize = 32;
+/// Trees and steps that one finding lists, and all findings together: that is some megabytes.
+pub(super) const PLACES: usize = 4096;
+pub(super) const ALL_PLACES: usize = 200_000;
 
 /// Where something is held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
-    /// By ordinal; at most 32.
+    /// By ordinal; at most 4096.
     pub snapshots: Vec<Digest>,
     /// Those that are not listed.
     pub more_snapshots: u64,
-    /// Keys of steps that lead to one of those snapshots; at most 32.
+    /// Keys of steps that lead to one of those snapshots; at most 4096.
     pub steps: Vec<Digest>,
     pub more_steps: u64,
-    /// Work trees concerned themselves or by their base; at most 32.
+    /// Work trees and volumes concerned themselves or by their base; at most 4096.
     pub work_trees: Vec<u64>,
     /// From the root of the first of these trees, without a slash in front; empty for
     /// the root itself. Of what is damaged, or of the directory that holds it.
@@ -58,7 +59,10 @@ pub struct Checked {
     pub snapshots: u64,
     pub steps: u64,
     pub pockers: u64,
+    pub pins: u64,
+    /// Of builds and runs.
     pub work_trees: u64,
+    pub volumes: u64,
     /// Directories, pages, indexes and snapshots.
     pub objects: u64,
     pub blobs: u64,

@@ -6,7 +6,7 @@ use super::locate::Root;
 use super::report::{Checked, Findings};
 use super::works;
 use crate::error::StoreError;
-use crate::index::{Large, Pocker, SnapshotRow, Step};
+use crate::index::{Large, Pinned, Pocker, SnapshotRow, Step};
 use crate::object::SnapshotData;
 use crate::store::Store;
 use crate::types::Digest;
@@ -15,8 +15,11 @@ use std::collections::{HashMap, HashSet};
 
 pub(super) struct Roots {
     pub deltas: Vec<Delta>,
+    /// How many of these are of volumes.
+    volumes: u64,
     pockers: Vec<Pocker>,
     torn: Vec<(Vec<u8>, bool)>,
+    pinned: Vec<Pinned>,
     steps: Vec<Step>,
     rows: HashMap<Digest, SnapshotRow>,
     /// By ordinal, then those that have none.
@@ -30,12 +33,18 @@ impl Roots {
     /// `listed` is told of each list that is made.
     pub fn list(store: &Store, works: &[&Works], listed: &dyn Fn()) -> Result<Roots, StoreError> {
         let mut deltas = Vec::new();
+        let mut volumes = 0;
         for works in works {
-            deltas.extend(works::deltas(works)?);
+            let own = works::deltas(works)?;
+            if works.are_volumes() {
+                volumes += own.len() as u64;
+            }
+            deltas.extend(own);
         }
         listed();
         let pockers = store.index.pockers()?;
         let torn = store.index.torn_pockers()?;
+        let pinned = store.index.pinned_steps()?;
         listed();
         let steps = store.index.steps()?;
         listed();
@@ -61,8 +70,10 @@ impl Roots {
         }
         Ok(Roots {
             deltas,
+            volumes,
             pockers,
             torn,
+            pinned,
             steps,
             rows: rows.into_iter().map(|row| (row.digest, row)).collect(),
             order,
@@ -118,7 +129,8 @@ impl Roots {
         }
     }
 
-    /// Pockers whose steps are not there, or not all listed, and steps of pockers that are not.
+    /// Pockers and pins whose steps are not there, or not all listed, and steps of pockers that
+    /// are not.
     pub fn pockers(&self, findings: &mut Findings) {
         for (name, listed) in &self.torn {
             let why = match listed {
@@ -138,6 +150,13 @@ impl Roots {
                 findings.add(fault, Repair::None);
             }
         }
+        for pin in self.pinned.iter().filter(|pin| !keys.contains(&pin.key)) {
+            let fault = Fault::Pin {
+                key: pin.key,
+                label: pin.label.clone(),
+            };
+            findings.add(fault, Repair::None);
+        }
     }
 
     pub fn checked(&self) -> Checked {
@@ -145,7 +164,9 @@ impl Roots {
             snapshots: self.order.len() as u64,
             steps: self.steps.len() as u64,
             pockers: self.pockers.len() as u64,
-            work_trees: self.deltas.len() as u64,
+            pins: self.pinned.len() as u64,
+            work_trees: self.deltas.len() as u64 - self.volumes,
+            volumes: self.volumes,
             ..Checked::default()
         }
     }

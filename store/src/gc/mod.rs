@@ -13,6 +13,7 @@ mod mark;
 mod sweep;
 
 use crate::error::StoreError;
+use crate::index::Step;
 use crate::store::Store;
 use crate::types::Digest;
 use mark::Marks;
@@ -22,28 +23,48 @@ use std::collections::HashSet;
 pub struct GcOptions {
     /// Count what would go, and leave it.
     pub dry_run: bool,
-    /// Steps created at or after this second stay, though no pocker refers to them:
+    /// Steps made or last used at or after this second stay, though no pocker refers to them:
     /// a build in progress will. `None`: none.
     pub keep_steps_since: Option<i64>,
 }
 
+/// What the caller has a use for.
+#[derive(Clone, Debug, Default)]
+pub struct GcRoots {
+    pub snapshots: Vec<Digest>,
+    /// Keys.
+    pub steps: HashSet<Digest>,
+}
+
 /// What went, or would.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
     pub steps: u64,
     pub snapshots: u64,
     /// Directories, pages, indexes and snapshots.
     pub objects: u64,
     pub blobs: u64,
-    /// Bytes of those objects and blobs, holes left out.
+    /// What those objects and blobs take on disk: of files what stat(2) says, nothing where
+    /// a backup holds the same file; of rows about what they take of the index.
     pub bytes: u64,
+    /// The steps themselves.
+    pub removed: Vec<Step>,
 }
 
 impl Store {
-    /// Removes what neither a pocker, nor a tree that is open, nor one of the snapshots in
-    /// `extra_roots` reaches. One collection at a time.
+    /// Removes what neither a pocker, nor a pin, nor a tree that is open, nor one of the snapshots
+    /// in `extra_roots` reaches. One collection at a time.
     pub fn gc(&self, options: GcOptions, extra_roots: &[Digest]) -> Result<GcReport, StoreError> {
         self.collect(options, extra_roots, || ())
+    }
+
+    /// As [`Store::gc`]. `roots` is asked once the collection has begun: what comes into use
+    /// from then on stays, whether it is among them or not.
+    pub fn gc_with(
+        &self,
+        options: impl FnOnce() -> Result<(GcOptions, GcRoots), StoreError>,
+    ) -> Result<GcReport, StoreError> {
+        self.collect_with(options, || ())
     }
 
     /// `marked` runs between mark and sweep: where a test puts what happens meanwhile.
@@ -53,13 +74,30 @@ impl Store {
         extra_roots: &[Digest],
         marked: impl FnOnce(),
     ) -> Result<GcReport, StoreError> {
+        let roots = GcRoots {
+            snapshots: extra_roots.to_vec(),
+            steps: HashSet::new(),
+        };
+        self.collect_with(|| Ok((options, roots)), marked)
+    }
+
+    fn collect_with(
+        &self,
+        options: impl FnOnce() -> Result<(GcOptions, GcRoots), StoreError>,
+        marked: impl FnOnce(),
+    ) -> Result<GcReport, StoreError> {
         let (_guard, pinned) = self.pins.begin().ok_or(StoreError::Collecting)?;
+        let (options, extra) = options()?;
         let mut roots = pinned;
-        roots.extend_from_slice(extra_roots);
+        roots.extend_from_slice(&extra.snapshots);
         roots.extend(self.trees.in_use());
-        let keys = self.live_steps(options.keep_steps_since)?;
         let steps = self.index.steps()?;
-        let keeps = |s: &&crate::Step| keys.contains(&s.key) || extra_roots.contains(&s.snapshot);
+        let keys = self.live_steps(&steps, options.keep_steps_since)?;
+        let keeps = |s: &&Step| {
+            keys.contains(&s.key)
+                || extra.steps.contains(&s.key)
+                || extra.snapshots.contains(&s.snapshot)
+        };
         roots.extend(steps.iter().filter(keeps).map(|s| s.snapshot));
         let mut marks = Marks::default();
         for root in roots {
@@ -67,27 +105,32 @@ impl Store {
         }
         marked();
         let mut report = GcReport::default();
-        let dead: Vec<&crate::Step> = steps.iter().filter(|s| !keeps(s)).collect();
+        let dead: Vec<&Step> = steps.iter().filter(|s| !keeps(s)).collect();
         self.sweep_steps(&dead, &mut marks, options.dry_run, &mut report)?;
         self.sweep_rows(&mut marks, options.dry_run, &mut report)?;
+        if !options.dry_run {
+            self.index.forget_unused()?;
+            self.index.give_back()?;
+        }
         Ok(report)
     }
 
-    /// Keys that pockers name or that are young.
-    fn live_steps(&self, since: Option<i64>) -> Result<HashSet<Digest>, StoreError> {
-        let mut keys: HashSet<Digest> = self
-            .index
-            .pockers()?
-            .into_iter()
-            .flat_map(|p| p.steps)
-            .collect();
+    /// Keys that pockers name, that are pinned, or that were used lately.
+    fn live_steps(
+        &self,
+        steps: &[Step],
+        since: Option<i64>,
+    ) -> Result<HashSet<Digest>, StoreError> {
+        let pockers = self.index.pockers()?;
+        let mut keys: HashSet<Digest> = pockers.into_iter().flat_map(|p| p.steps).collect();
+        keys.extend(self.index.pinned_steps()?.into_iter().map(|p| p.key));
         if let Some(since) = since {
-            let young = self
-                .index
-                .steps()?
-                .into_iter()
-                .filter(|s| s.created >= since);
-            keys.extend(young.map(|s| s.key));
+            let uses = self.uses()?;
+            let lately = |s: &&Step| {
+                let used = uses.get(&s.key).copied().unwrap_or(i64::MIN);
+                s.created.max(used) >= since
+            };
+            keys.extend(steps.iter().filter(lately).map(|s| s.key));
         }
         Ok(keys)
     }

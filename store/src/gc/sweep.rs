@@ -33,6 +33,7 @@ impl Store {
             }
             drop(pins);
             report.steps += go.len() as u64;
+            report.removed.extend(go.into_iter().cloned());
             // A batch is about to put the same key: the first wins, so its snapshot is in use.
             for step in stay {
                 marks.snapshot(self, step.snapshot)?;
@@ -62,10 +63,15 @@ impl Store {
                 };
                 after = Some(last.digest);
                 let pins = self.settled(marks)?;
-                let go: Vec<Doomed> = rows
+                let mut go: Vec<Doomed> = rows
                     .into_iter()
                     .filter(|r| !keep(table, r, marks, &pins))
                     .collect();
+                if table == Table::LargeBlob {
+                    for row in &mut go {
+                        row.disk = self.blobs.area.takes(&row.digest)?;
+                    }
+                }
                 if !dry_run {
                     self.remove(table, &go)?;
                 }
@@ -151,5 +157,5 @@ fn count(table: Table, go: &[Doomed], report: &mut GcReport) {
         Table::SmallBlob | Table::LargeBlob => &mut report.blobs,
     };
     *number += go.len() as u64;
-    report.bytes += go.iter().map(|r| r.bytes).sum::<u64>();
+    report.bytes += go.iter().map(|r| r.disk).sum::<u64>();
 }

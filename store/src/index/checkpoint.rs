@@ -3,12 +3,16 @@
 use crate::error::StoreError;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(super) struct Checkpointer {
     ask: Option<SyncSender<()>>,
+    /// The next one also gives the log's space back.
+    truncate: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -20,12 +24,15 @@ impl Checkpointer {
         // One waiting request says all that several would.
         let (ask, asked) = sync_channel(1);
         let own = path.to_path_buf();
+        let truncate = Arc::new(AtomicBool::new(false));
+        let asked_to = Arc::clone(&truncate);
         let thread = std::thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || run(&conn, &asked, &own))
+            .spawn(move || run(&conn, &asked, &asked_to, &own))
             .map_err(|e| StoreError::io("start the checkpoint thread for", path, e))?;
         Ok(Checkpointer {
             ask: Some(ask),
+            truncate,
             thread: Some(thread),
         })
     }
@@ -39,6 +46,14 @@ impl Checkpointer {
     }
 }
 
+impl Checkpointer {
+    /// Asks for one that also gives the log's space back, once nobody reads it.
+    pub fn ask_truncate(&self) {
+        self.truncate.store(true, Ordering::Release);
+        self.ask();
+    }
+}
+
 impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.ask = None;
@@ -48,10 +63,15 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(conn: &Connection, asked: &Receiver<()>, path: &Path) {
+fn run(conn: &Connection, asked: &Receiver<()>, truncate: &AtomicBool, path: &Path) {
     while asked.recv().is_ok() {
-        // PASSIVE waits for nobody; what a reader still needs stays for the next time.
-        let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        // PASSIVE waits for nobody, TRUNCATE for a second at most; what a reader still needs stays
+        // for the next time.
+        let sql = match truncate.swap(false, Ordering::AcqRel) {
+            true => "PRAGMA wal_checkpoint(TRUNCATE)",
+            false => "PRAGMA wal_checkpoint(PASSIVE)",
+        };
+        let done = conn.query_row(sql, [], |_| Ok(()));
         if let Err(e) = done {
             tracing::warn!("checkpoint of {}: {e}", path.display());
         }

@@ -68,6 +68,8 @@ pub(crate) fn put_step(tx: &Transaction<'_>, step: &Step) -> rusqlite::Result<St
 }
 
 pub(crate) fn drop_step(tx: &Transaction<'_>, key: &Digest) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM record WHERE kind = 'lost' AND id = ?1")?
+        .execute([&key.0])?;
     tx.prepare_cached("DELETE FROM step WHERE key = ?1")?
         .execute([&key.0])
         .map(drop)

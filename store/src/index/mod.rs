@@ -9,13 +9,16 @@ mod checkpoint;
 mod docs;
 mod open;
 mod pack;
+mod pinned;
 mod rows;
 mod sweep;
 
 pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
+pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, found, readable};
 pub(crate) use pack::Packed;
+pub use pinned::Pinned;
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 
@@ -39,15 +42,15 @@ const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
     path: PathBuf,
-    /// Closed before the writer: a reader that is the last one cannot empty the log.
     readers: Mutex<Vec<Connection>>,
-    writer: Mutex<Connection>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
     /// A commit failed. Its frames may lie in the log nonetheless, and a process that dies
     /// now leaves them to be replayed; the next commit is written over them.
     doubtful: AtomicBool,
     checkpointer: Checkpointer,
+    /// Behind the other connections: the last to close moves the log into the database.
+    writer: Mutex<Connection>,
     /// Last, so that it goes when all connections are closed.
     _lock: StoreLock,
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 /// The format this program writes and the newest it reads.
 pub(crate) const FORMAT: i64 = 1;
 /// Features this program knows.
-const FEATURES: &[&str] = &[];
+pub(crate) const FEATURES: &[&str] = &[];
+/// As SQLite's `auto_vacuum` numbers it: free pages can be given back.
+pub(crate) const AUTO_VACUUM_INCREMENTAL: i64 = 2;
 /// SQLite's application_id of an index: "pckr".
 const APPLICATION: i64 = 0x7063_6b72;
 /// The lock file keeps other processes out, so only our own checkpoints can make anyone wait.
@@ -84,6 +86,9 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
 fn configure(conn: &Connection, cache: i64) -> rusqlite::Result<()> {
     conn.busy_timeout(OPENING)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // So that collection gives space back. Of a database that is made just now; an older one is
+    // as it was made until `pocker store upgrade` writes it anew.
+    conn.pragma_update(None, "auto_vacuum", AUTO_VACUUM_INCREMENTAL)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -124,6 +129,13 @@ fn check(conn: &Connection, path: &Path) -> Result<(), StoreError> {
             known: FORMAT,
         });
     }
+    if found < FORMAT {
+        return Err(StoreError::Older {
+            path: store,
+            found,
+            known: FORMAT,
+        });
+    }
     let mut features = conn
         .prepare("SELECT name FROM feature WHERE incompatible = 1 ORDER BY name")
         .map_err(fail)?;
@@ -154,6 +166,22 @@ fn check(conn: &Connection, path: &Path) -> Result<(), StoreError> {
             why: "its secret is damaged",
         }),
     }
+}
+
+/// A reader of a database that is there, whatever its format is.
+pub(crate) fn found(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::NotAStore {
+            path: path.parent().unwrap_or(path).to_path_buf(),
+            why: "it has no index.db",
+        });
+    }
+    reader(path)
+}
+
+/// An error where the index at `path` cannot be opened, or this program does not know its format.
+pub(crate) fn readable(path: &Path) -> Result<(), StoreError> {
+    check(&reader(path)?, path)
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {

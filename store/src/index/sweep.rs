@@ -15,8 +15,34 @@ pub(crate) enum Table {
 /// A row that may go.
 pub(crate) struct Doomed {
     pub digest: Digest,
-    /// Of content, for the report.
+    /// Of content.
     pub bytes: u64,
+    /// What it takes on disk: of the database for a row with content; of its file for a large blob.
+    pub disk: u64,
+}
+
+/// About what a row of `object` or `small_blob` takes of the database: SQLite's page has 4096
+/// bytes; what does not fit into one goes to pages of its own. With it the digest, twice, for it
+/// has an index.
+fn on_disk(content: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    /// Most of a row that is in the table's own page, what is there of a longer one at least,
+    /// and what a page of the rest holds (SQLite's file format, section 1.6).
+    const LOCAL: u64 = PAGE - 35;
+    const LEAST: u64 = (PAGE - 12) * 32 / 255 - 23;
+    const REST: u64 = PAGE - 4;
+    const ROW: u64 = 32 + 6;
+    const INDEX: u64 = 32 + 10;
+    let payload = content + ROW;
+    let least = LEAST + (payload.max(LEAST) - LEAST) % REST;
+    let local = match payload {
+        ..=LOCAL => payload,
+        _ if least <= LOCAL => least,
+        _ => LEAST,
+    };
+    // As many to a page as go into it, as if all were like this one.
+    let place = PAGE / ((PAGE - 8) / (local + 6)).max(1);
+    place + INDEX + (payload - local).div_ceil(REST) * PAGE
 }
 
 impl Table {
@@ -64,6 +90,10 @@ impl Index {
                     Ok(Doomed {
                         digest: digest_column(r, 0)?,
                         bytes,
+                        disk: match table {
+                            Table::Object | Table::SmallBlob => on_disk(bytes),
+                            Table::Snapshot | Table::LargeBlob => bytes,
+                        },
                     })
                 })?
                 .collect()
@@ -77,5 +107,37 @@ impl Index {
             rows.iter()
                 .try_for_each(|row| remove.execute([&row.digest.0]).map(drop))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What SQLite itself says, of many rows of one size.
+    #[test]
+    fn rows_take_what_is_said() {
+        for size in [10_u64, 500, 2000, 4000, 4100, 9000, 16_384] {
+            let conn = rusqlite::Connection::open_in_memory().expect("a database");
+            conn.execute_batch(include_str!("schema.sql"))
+                .expect("tables");
+            let pages = |conn: &rusqlite::Connection| {
+                conn.pragma_query_value(None, "page_count", |r| r.get::<_, i64>(0))
+                    .expect("pages") as u64
+            };
+            let before = pages(&conn);
+            let rows = 2_000_000 / size;
+            for row in 0..rows {
+                let digest = crate::object::digest_of(&row.to_le_bytes());
+                conn.execute(
+                    "INSERT INTO object (digest, bytes) VALUES (?1, zeroblob(?2))",
+                    (&digest.0, size as i64),
+                )
+                .expect("a row");
+            }
+            let (took, said) = ((pages(&conn) - before) * 4096, on_disk(size) * rows);
+            let off = took.abs_diff(said) * 100 / took;
+            assert!(off < 10, "{size}: took {took}, said {said}");
+        }
     }
 }

@@ -75,7 +75,8 @@ fn keeps_what_is_live_and_frees_the_rest() {
             snapshots: 1,
             objects: 3,
             blobs: 2,
-            bytes: report.bytes
+            bytes: report.bytes,
+            removed: vec![step(2, dead)],
         }
     );
     assert!(report.bytes > 50_003);

@@ -2,11 +2,14 @@
 
 mod damage;
 mod gc;
+mod gc_space;
 mod ingest;
 mod model;
 mod opening;
 mod paging;
+mod pinned;
 mod roundtrip;
+mod verify;
 
 use crate::object::Meta;
 use crate::types::{Digest, Time};

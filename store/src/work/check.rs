@@ -62,6 +62,10 @@ impl Works {
         self.writer.settle().expect("work.db");
     }
 
+    pub(crate) fn are_volumes(&self) -> bool {
+        self.durability.is_disk()
+    }
+
     pub(crate) fn has(&self, id: u64) -> bool {
         self.slot(id).is_some()
     }

@@ -16,7 +16,7 @@ pub enum Durability {
 
 impl Durability {
     /// Of the database, in the store's folder.
-    pub(super) fn database(self) -> &'static str {
+    pub(crate) fn database(self) -> &'static str {
         match self {
             Durability::Boot => "work.db",
             Durability::Disk => "volumes.db",
@@ -32,7 +32,7 @@ impl Durability {
     }
 
     /// Of the folder of staged files.
-    pub(super) fn staging(self) -> &'static str {
+    pub(crate) fn staging(self) -> &'static str {
         match self {
             Durability::Boot => "staging",
             Durability::Disk => "volumes",

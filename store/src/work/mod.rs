@@ -8,6 +8,7 @@
 
 mod area;
 mod attrs;
+mod backup;
 mod base;
 mod blocks;
 mod check;
@@ -50,8 +51,10 @@ pub use durability::{Durability, SyncStats};
 pub use names::{LINK_MAX, NAME_MAX, TARGET_MAX};
 pub use perm::allowed;
 pub use replies::REPLIES;
+pub(crate) use rows::VOLUMES_FORMAT;
 pub use seal::{SealOptions, Sealed};
 pub use staged::MAX_FILE;
+pub(crate) use sys::reflink;
 pub use tree::WorkTree;
 pub use works::{WorkClass, WorkInfo, WorkUse, Works};
 pub use xattrs::{XATTR_NAME_MAX, XATTR_TOTAL_MAX, XattrHow};

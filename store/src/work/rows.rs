@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 /// Moves with each change of schema or row. Another one of `work.db` is thrown away like
 /// another boot's; for `volumes.db` the way from each older one must be here.
 const FORMAT: u32 = 4;
+/// As others see it.
+pub(crate) const VOLUMES_FORMAT: i64 = FORMAT as i64;
 /// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
 /// is a copy in memory, so neither long nor often.
 const CHECKPOINT_PAGES: u32 = 2000;

@@ -157,6 +157,12 @@ impl Staged {
         })
     }
 
+    /// How often the bytes of a volume's file were changed since it was opened.
+    pub fn changes(&self) -> u64 {
+        let lasting = self.lasting.as_ref();
+        lasting.map_or(0, |lasting| lasting.changes.load(Ordering::Acquire))
+    }
+
     fn changed(&self) {
         if let Some(lasting) = &self.lasting {
             lasting.changes.fetch_add(1, Ordering::AcqRel);

@@ -13,7 +13,7 @@ mod ioctl {
 /// Makes `to` share all of `from`'s blocks (ioctl_ficlone(2)); fails where the
 /// file system, or the pair of files, cannot.
 #[cfg(target_os = "linux")]
-pub(super) fn reflink(from: &File, to: &File) -> io::Result<()> {
+pub(crate) fn reflink(from: &File, to: &File) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let source = nix::libc::c_ulong::try_from(from.as_raw_fd())
         .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -24,7 +24,7 @@ pub(super) fn reflink(from: &File, to: &File) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
+pub(crate) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

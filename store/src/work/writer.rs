@@ -181,6 +181,13 @@ impl Writer {
         f(&mut conn)
     }
 
+    /// As [`Writer::with`], where the database holds everything.
+    pub fn with_all<T>(&self, f: impl FnOnce(&mut Connection) -> T) -> rusqlite::Result<T> {
+        let mut conn = self.shared.conn.lock();
+        self.shared.carry(&mut conn)?;
+        Ok(f(&mut conn))
+    }
+
     /// Everything is in the database, also for other connections.
     pub fn settle(&self) -> rusqlite::Result<()> {
         self.shared.carry(&mut self.shared.conn.lock())

@@ -2,6 +2,7 @@
 
 mod blobs;
 mod live;
+mod lost;
 mod objects;
 mod references;
 mod waste;

@@ -535,7 +535,7 @@ fn gc_and_fsck_know_volumes() {
         bench.store.fsck(&options, &|_| ()).unwrap()
     };
     let report = check(Some(bench.works()));
-    assert_eq!((report.findings, report.checked.work_trees), (vec![], 1));
+    assert_eq!((report.findings, report.checked.volumes), (vec![], 1));
     // Without them, what only they could need is left.
     assert!(
         check(None)

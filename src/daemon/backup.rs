@@ -1,0 +1,48 @@
+//! `pocker store backup`: the store's backup, in the words of the control socket.
+
+use super::docs::{Doc, RunDoc, TreeDoc};
+use super::fail::{Fail, Outcome};
+use super::state::Daemon;
+use crate::control::api::{BackupDone, MountRecord};
+use pocker_store::types::Digest;
+use pocker_store::{BackupOptions, StoreError};
+use std::path::Path;
+
+impl Daemon {
+    /// Copies the store to `dir` while everything else goes on.
+    pub fn backup(&self, dir: &str) -> Outcome<BackupDone> {
+        let dir = Path::new(dir);
+        if !dir.is_absolute() {
+            return Err(Fail::bad("a backup's folder is named from the root on"));
+        }
+        if !self.options.read_only
+            && let Err(e) = self.store.keep_uses()
+        {
+            tracing::warn!("cannot note which steps were used: {e}");
+        }
+        let options = BackupOptions {
+            volumes: self.exports.volumes.works().map(|works| &**works),
+            // Processes and mounts of this host, and trees that are not copied.
+            leave: &[TreeDoc::KIND, RunDoc::KIND, MountRecord::KIND],
+        };
+        let done = self.store.backup(dir, &options).map_err(|e| match e {
+            StoreError::Collecting => {
+                Fail::busy("a collection, a check or another backup is under way")
+                    .hint("try again when it has ended")
+            }
+            StoreError::NotABackup { .. } => Fail::bad(e.to_string())
+                .hint("give a folder that is new, empty, or has this store's backups"),
+            e => Fail::internal(format!("cannot back up to {}", dir.display()), &e),
+        })?;
+        let hex = |digests: &[Digest]| digests.iter().map(Digest::to_string).collect();
+        Ok(BackupDone {
+            path: done.path.display().to_string(),
+            volumes: done.volumes,
+            blobs: done.blobs,
+            copied: done.copied,
+            copied_bytes: done.copied_bytes,
+            rotted: hex(&done.rotted),
+            missing: hex(&done.missing),
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! `pocker gc`: what the store collects, and what the server has a use for.
+
+use super::fail::{Fail, Outcome};
+use super::history::BuildDoc;
+use super::state::Daemon;
+use super::{clock, docs};
+use crate::control::api::{GcDone, GcRequest, GcStep};
+use pocker_store::types::Digest;
+use pocker_store::{GcOptions, GcRoots, Step, StoreError};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// How long a tree that was just taken in waits for its step.
+const HOLD_SECS: i64 = 600;
+
+/// What is asked once the collection has begun.
+#[derive(Default)]
+struct Asked {
+    builds: Vec<BuildDoc>,
+    uses: HashMap<Digest, i64>,
+    failed: Option<Fail>,
+}
+
+impl Daemon {
+    /// Drops what no pocker, pin, work tree, volume or build refers to. All else goes on.
+    pub fn gc(&self, request: &GcRequest) -> Outcome<GcDone> {
+        if !request.dry_run {
+            // A builder that just died holds nothing, even before the next round.
+            self.reap();
+        }
+        let now = clock::now().secs;
+        self.held
+            .lock()
+            .retain(|(_, since)| now - since < HOLD_SECS);
+        let asked = RefCell::new(Asked::default());
+        let report = self.store.gc_with(|| {
+            let roots = self.roots(request, now, &mut asked.borrow_mut());
+            roots.map_err(|fail| {
+                asked.borrow_mut().failed = Some(fail);
+                StoreError::Stopped
+            })
+        });
+        let asked = asked.into_inner();
+        if let Some(fail) = asked.failed {
+            return Err(fail);
+        }
+        let report = report.map_err(|e| match e {
+            StoreError::Collecting => {
+                Fail::busy("a collection, a check or a backup is under way already")
+                    .hint("try again when it has ended")
+            }
+            e => Fail::internal("cannot collect garbage", &e),
+        })?;
+        if !request.dry_run {
+            self.forget_broken_builds()?;
+        }
+        Ok(GcDone {
+            steps: report.steps,
+            objects: report.objects,
+            blobs: report.blobs,
+            bytes: report.bytes,
+            removed: report.removed.iter().map(|s| asked.told(s)).collect(),
+        })
+    }
+
+    fn roots(
+        &self,
+        request: &GcRequest,
+        now: i64,
+        asked: &mut Asked,
+    ) -> Outcome<(GcOptions, GcRoots)> {
+        let _one = self.change.lock();
+        let mut snapshots: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        snapshots.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
+        let keep = usize::try_from(request.keep.unwrap_or(1)).unwrap_or(usize::MAX);
+        let (steps, builds) = self.kept_builds(keep)?;
+        let lives = |pid, start| docs::Owner { pid, start }.lives();
+        let building = self.claims.building_since(lives);
+        let older = request.older.map(|secs| now.saturating_sub_unsigned(secs));
+        asked.builds = builds;
+        asked.uses = self
+            .store
+            .uses()
+            .map_err(|e| Fail::internal("cannot read what was used when", &e))?;
+        let options = GcOptions {
+            dry_run: request.dry_run,
+            keep_steps_since: building.into_iter().chain(older).min(),
+        };
+        Ok((options, GcRoots { snapshots, steps }))
+    }
+}
+
+impl Asked {
+    fn told(&self, step: &Step) -> GcStep {
+        let key = step.key.to_string();
+        let mut of: Vec<String> = self
+            .builds
+            .iter()
+            .filter(|build| build.steps.contains(&key))
+            .map(|build| build.name.clone())
+            .collect();
+        of.sort();
+        of.dedup();
+        let used = self.uses.get(&step.key).copied();
+        GcStep {
+            key,
+            instruction: String::from_utf8_lossy(&step.instruction).into_owned(),
+            of,
+            created: step.created,
+            last_used: used.map_or(step.created, |used| used.max(step.created)),
+        }
+    }
+}
