@@ -2,6 +2,7 @@
 
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
+use super::sys::humbly;
 use crate::control::api::{FsckDone, FsckFinding};
 use pocker_store::fsck::{Finding, Outcome as Mended, Repair, Severity};
 use pocker_store::{FsckOptions, StoreError};
@@ -16,7 +17,7 @@ impl Daemon {
             volumes: self.exports.volumes.works().map(|works| &**works),
             cancel: None,
         };
-        let report = self.store.fsck(&options, &|_| ()).map_err(|e| match e {
+        let report = humbly(|| self.store.fsck(&options, &|_| ())).map_err(|e| match e {
             StoreError::Collecting => {
                 Fail::busy("a collection, a backup or another check is under way")
                     .hint("try again when it has ended")

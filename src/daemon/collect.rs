@@ -3,11 +3,12 @@
 use super::fail::{Fail, Outcome};
 use super::history::BuildDoc;
 use super::state::Daemon;
+use super::sys::humbly;
 use super::{clock, docs};
 use crate::control::api::{GcDone, GcRequest, GcStep};
+use parking_lot::Mutex;
 use pocker_store::types::Digest;
 use pocker_store::{GcOptions, GcRoots, Step, StoreError};
-use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// How long a tree that was just taken in waits for its step.
@@ -32,12 +33,14 @@ impl Daemon {
         self.held
             .lock()
             .retain(|(_, since)| now - since < HOLD_SECS);
-        let asked = RefCell::new(Asked::default());
-        let report = self.store.gc_with(|| {
-            let roots = self.roots(request, now, &mut asked.borrow_mut());
-            roots.map_err(|fail| {
-                asked.borrow_mut().failed = Some(fail);
-                StoreError::Stopped
+        let asked = Mutex::new(Asked::default());
+        let report = humbly(|| {
+            self.store.gc_with(|| {
+                let asked = &mut *asked.lock();
+                self.roots(request, now, asked).map_err(|fail| {
+                    asked.failed = Some(fail);
+                    StoreError::Stopped
+                })
             })
         });
         let asked = asked.into_inner();

@@ -107,6 +107,13 @@ mod imp {
         unsafe { libc::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) };
     }
 
+    /// Has this thread, and those that it starts, run when no other wants to (setpriority(2):
+    /// Linux has a priority for each thread).
+    pub(super) fn give_way() {
+        // SAFETY: takes numbers only; 0 is the calling thread.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    }
+
     /// Whether this kernel has an NFS client.
     pub fn kernel_nfs() -> bool {
         std::fs::read_to_string("/proc/filesystems").is_ok_and(|all| {
@@ -241,10 +248,25 @@ mod imp {
 
     pub fn become_io_flusher() {}
 
+    /// A priority is a whole process's, and this one's clients come first.
+    pub(super) fn give_way() {}
+
     /// Only Linux has network namespaces: elsewhere the listener is on the loopback.
     pub fn private_listener(_pin: &Path, port: u16) -> std::io::Result<TcpListener> {
         TcpListener::bind(("127.0.0.1", port))
     }
+}
+
+/// Runs `f` behind everything else on a thread of its own: clients do not notice it much.
+pub fn humbly<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            imp::give_way();
+            f()
+        });
+        done.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 pub use imp::*;
