@@ -34,7 +34,7 @@ fn help_is_a_command_too() {
 fn a_read_only_server_is_looked_at_and_says_what_to_do_instead() {
     let w = World::new();
     w.create("box", "RUN true\n").ok();
-    w.create("gone", "EXEC true\nRUN true\n").ok();
+    w.create("gone", "EXEC echo x >/x\nRUN true\n").ok();
     w.pocker(&["rm", "gone"]).ok();
     w.pocker(&["volume", "create", "data", "--from", "box"])
         .ok();

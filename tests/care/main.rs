@@ -4,6 +4,7 @@
 mod backup;
 mod collect;
 mod looking;
+mod mend;
 mod pins;
 #[path = "../support/mod.rs"]
 mod support;
