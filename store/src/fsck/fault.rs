@@ -115,6 +115,8 @@ pub enum WorkFault {
     Staged { node: Node },
     #[error("a name in directory {dir} leads to node {node}; one of them is not there")]
     Name { dir: Node, node: Node },
+    #[error("node {node} says that it has {says} names; it has {found}")]
+    Links { node: Node, says: u32, found: u32 },
     #[error("{count} staged files, {bytes} bytes, that no node has")]
     Unstaged { count: u64, bytes: u64 },
 }

@@ -106,6 +106,28 @@ impl WorkCheck<'_> {
                 self.found(Some(dir), WorkFault::Name { dir, node }, Repair::None);
             }
         }
+        self.counts(last);
+    }
+
+    /// Nodes that the base has not are reached by as many added names as they say.
+    fn counts(&mut self, last: Node) {
+        let mut names: HashMap<Node, u32> = HashMap::new();
+        for (_, node) in &self.delta.links {
+            *names.entry(*node).or_default() += 1;
+        }
+        let own = self.delta.says.iter().filter(|(node, _)| **node > last);
+        let mut wrong: Vec<_> = own
+            .map(|(node, says)| (*node, *says, names.get(node).copied().unwrap_or(0)))
+            .filter(|(_, says, found)| says != found)
+            .collect();
+        wrong.sort();
+        for (node, says, found) in wrong {
+            self.found(
+                Some(node),
+                WorkFault::Links { node, says, found },
+                Repair::None,
+            );
+        }
     }
 
     /// Files may come and go while rows are read: what looks wrong is looked at again

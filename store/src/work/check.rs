@@ -6,6 +6,7 @@
 
 use super::codec::{self, ContentRow};
 use super::durability::Durability;
+use super::node::What;
 use super::works::Works;
 use crate::StoreError;
 use crate::types::{Digest, Node, ROOT};
@@ -35,6 +36,8 @@ pub(crate) struct Delta {
     /// Nodes that the delta has, and those of the base that it has not any more.
     pub nodes: HashSet<Node>,
     pub gone: HashSet<Node>,
+    /// Names that nodes say they have; of directories one, whatever their link counts are.
+    pub says: HashMap<Node, u32>,
     /// Rows that do not decode.
     pub damaged: Vec<Node>,
     /// Directory and name of added names, by node; the last one of each.
@@ -203,7 +206,12 @@ impl Delta {
             return;
         }
         self.nodes.insert(node);
-        match data.map(codec::decode_node) {
+        let decoded = data.map(codec::decode_node);
+        if let Some(Ok((inode, _))) = &decoded {
+            let is_dir = matches!(inode.what, What::Dir(_));
+            self.says.insert(node, if is_dir { 1 } else { inode.nlink });
+        }
+        match decoded {
             Some(Ok((_, Some(ContentRow::Blob { digest, size })))) => {
                 self.blobs.push(BlobUse { node, digest, size });
             }

@@ -234,3 +234,31 @@ fn trees_that_are_not_told_of_lose_nothing() {
     );
     assert_eq!(bench.read(b"large").expect("read"), [1; 50_000]);
 }
+
+#[test]
+fn a_node_whose_name_is_gone_and_one_that_miscounts() {
+    let desk = Desk::new();
+    let (tiny, new) = (desk.find(b"tiny"), desk.find(b"new"));
+    desk.tree
+        .link(&root(5), new, desk.dir, b"second")
+        .expect("link");
+    let made = desk.tree.mkdir(&root(5), ROOT, b"made", &mode(0o755));
+    let made = made.expect("mkdir").node.node;
+    sound(&desk.fsck(false));
+    desk.sql("DELETE FROM added WHERE node = ?1", tiny);
+    desk.sql("DELETE FROM added WHERE node = ?1", made);
+    let second = "DELETE FROM added WHERE node = ?1 AND name = CAST('second' AS BLOB)";
+    desk.sql(second, new);
+    let report = desk.fsck(true);
+    assert_eq!(report.findings.len(), 3, "{:#?}", report.findings);
+    let links = |node, says, found| WorkFault::Links { node, says, found };
+    desk.found(&report, links(tiny, 1, 0), None);
+    desk.found(&report, links(made, 1, 0), None);
+    desk.found(&report, links(new, 2, 1), Some(b"moved/new"));
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|f| f.severity == Severity::Damage)
+    );
+}
