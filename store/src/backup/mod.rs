@@ -152,7 +152,7 @@ fn sync_tree(dir: &Path) -> Result<(), StoreError> {
     let handle = File::open(dir).map_err(fail)?;
     let mut files = Vec::new();
     files_below(dir, &mut files).map_err(fail)?;
-    let mut opened = files.iter().map(|path| File::open(path));
+    let mut opened = files.iter().map(File::open);
     crate::sys::sync_files(&handle, &mut opened).map_err(fail)
 }
 

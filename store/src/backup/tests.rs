@@ -221,7 +221,7 @@ fn a_volume_that_is_written_to_is_as_it_was_at_one_moment() {
                 volume
                     .remove(&cx(), ROOT, name.as_bytes())
                     .expect("removed");
-                if round % 7 == 0 {
+                if round.is_multiple_of(7) {
                     bench.volume();
                 }
             }

@@ -23,6 +23,9 @@ const BEFOREHAND: usize = 2;
 /// A file that was copied: what it was a copy of, where it belongs to a tree that is loaded.
 type Copied = HashMap<(u64, Node), Option<(Arc<Staged>, u64)>>;
 
+/// A tree's files, where it is loaded with what it knows of each.
+type Files = Vec<(Node, Option<Arc<Staged>>)>;
+
 impl Works {
     /// Copies database and staged files into the folder `to`, which is another store's in the
     /// making. How many trees there are.
@@ -155,7 +158,7 @@ impl Works {
     }
 
     /// The files of a tree that is not loaded.
-    fn listed(&self, id: u64) -> Result<Vec<(Node, Option<Arc<Staged>>)>, StoreError> {
+    fn listed(&self, id: u64) -> Result<Files, StoreError> {
         let files = self.unstaged(id, &HashSet::new())?;
         let number = |path: PathBuf| path.file_name()?.to_str()?.parse().ok();
         let nodes = files.into_iter().filter_map(|file| number(file.path));
@@ -163,7 +166,7 @@ impl Works {
     }
 }
 
-fn staged_of(tree: &WorkTree) -> Vec<(Node, Option<Arc<Staged>>)> {
+fn staged_of(tree: &WorkTree) -> Files {
     // One that cannot be viewed is dropped.
     let Ok(st) = tree.view() else {
         return Vec::new();
