@@ -20,7 +20,7 @@ pub fn filled() -> World {
     .ok();
     w.pockerfile(
         "new",
-        "EXEC dd if=/dev/urandom of=/data bs=64k count=8 2>/dev/null\nRUN echo new\n",
+        "EXEC dd if=/dev/urandom of=/data bs=64k count=8\nRUN echo new\n",
     );
     w.pocker(&["volume", "create", "data"]).ok();
     into_volume(&w, "data", "first").ok();
