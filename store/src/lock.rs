@@ -1,15 +1,19 @@
 //! The store's folder, and the lock that makes it one process's.
 
 use crate::error::StoreError;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Longest content of the lock file that is a pid.
 const PID_DIGITS: u64 = 16;
+/// How often and how soon who finds the store locked looks again for who has it.
+const LOOKS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Held as long as the index is open.
 pub(crate) struct StoreLock {
@@ -78,28 +82,29 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(fail("open"))?;
-    let mut holder = String::new();
-    // What is no text is no pid either.
-    let _ = Read::by_ref(&mut file)
-        .take(PID_DIGITS)
-        .read_to_string(&mut holder);
-    let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(file) => file,
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-            return Err(StoreError::InUse {
-                path: dir.to_path_buf(),
-                pid: holder.trim().parse().ok(),
-            });
+    let mut looks = 0;
+    let mut file = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => break file,
+            Err((back, Errno::EWOULDBLOCK)) => {
+                file = back;
+                let pid = holder(&mut file);
+                looks += 1;
+                // One that has just taken it has yet to say who it is, and one that is about to
+                // leave does so no more.
+                if pid.is_some() || looks > LOOKS {
+                    let path = dir.to_path_buf();
+                    return Err(StoreError::InUse { path, pid });
+                }
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+            Err((_, e)) => return Err(fail("lock")(io::Error::from(e))),
         }
-        Err((_, e)) => return Err(fail("lock")(io::Error::from(e))),
     };
-    let unclean = match holder.is_empty() {
-        true => None,
-        false => Some(
-            file.metadata()
-                .and_then(|m| m.modified())
-                .map_err(fail("stat"))?,
-        ),
+    let meta = file.metadata().map_err(fail("stat"))?;
+    let unclean = match meta.len() {
+        0 => None,
+        _ => Some(meta.modified().map_err(fail("stat"))?),
     };
     let write = |file: &mut File| {
         file.set_len(0)?;
@@ -108,4 +113,19 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
     };
     write(&mut file).map_err(fail("write"))?;
     Ok(StoreLock { file, unclean })
+}
+
+/// The pid that is in the lock file, if it is of a process that lives.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    io::Seek::rewind(file).ok()?;
+    Read::by_ref(file)
+        .take(PID_DIGITS)
+        .read_to_string(&mut text)
+        .ok()?;
+    let pid: i32 = text.trim().parse().ok()?;
+    match nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) {
+        Err(Errno::ESRCH) => None,
+        _ => u32::try_from(pid).ok(),
+    }
 }

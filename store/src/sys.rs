@@ -12,7 +12,12 @@ pub(crate) fn on_nfs(path: &Path) -> io::Result<bool> {
 
 #[cfg(target_os = "linux")]
 fn is_nfs(fs: &Statfs) -> bool {
-    fs.filesystem_type() == nix::sys::statfs::NFS_SUPER_MAGIC
+    is_nfs_type(fs.filesystem_type())
+}
+
+#[cfg(target_os = "linux")]
+fn is_nfs_type(kind: nix::sys::statfs::FsType) -> bool {
+    kind == nix::sys::statfs::NFS_SUPER_MAGIC
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -211,4 +216,18 @@ pub(crate) fn next_hole(_file: &File, _at: u64) -> u64 {
 fn seek(file: &File, at: u64, whence: nix::unistd::Whence) -> nix::Result<u64> {
     let at = i64::try_from(at).map_err(|_| nix::errno::Errno::EOVERFLOW)?;
     Ok(wide(nix::unistd::lseek64(file, at, whence)?))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC};
+
+    #[test]
+    fn nfs_is_told_from_local_disks() {
+        // As <linux/magic.h> has it, for every version of NFS.
+        assert!(is_nfs_type(FsType(0x6969)));
+        assert!(!is_nfs_type(EXT4_SUPER_MAGIC) && !is_nfs_type(TMPFS_MAGIC));
+        assert!(!on_nfs(Path::new("/proc")).expect("statfs"));
+    }
 }

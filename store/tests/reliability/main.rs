@@ -6,4 +6,5 @@ mod bench;
 mod copy;
 mod damage;
 mod faults;
+mod format;
 mod state;

@@ -10,6 +10,7 @@ use pocker_testing::model::{Id, MNode, Model, ROOT_ID};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The journal's files take turns often here, and the database is synced often.
 const TURN: u64 = 24 << 10;
@@ -190,7 +191,9 @@ fn recovered(image: Image, id: u64, states: &[State]) -> (Bench, Model, Numbers)
         in_flight,
     } = image;
     let state = &states[step];
-    let bench = Bench::at(dir, Durability::Disk, b"the next boot");
+    static BOOTS: AtomicU64 = AtomicU64::new(0);
+    let boot = format!("boot {}", BOOTS.fetch_add(1, Ordering::Relaxed));
+    let bench = Bench::at(dir, Durability::Disk, boot.as_bytes());
     let tree = bench.works().get(id).unwrap();
     let candidates = match in_flight {
         true => vec![&state.after, &state.before],
