@@ -57,7 +57,7 @@ pub const TARGETS: [Target; 8] = [
         "exports",
         exports::exports,
         exports::exports_bound,
-        1_000,
+        4_000,
         2 << 10
     ),
     target!(

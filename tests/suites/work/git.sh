@@ -49,11 +49,13 @@ use() {
   git -C ../tree fsck --no-progress
   git worktree remove ../tree
   git gc -q --prune=now
+  forget .git
   git fsck --full --strict --no-progress
   git count-objects -v | grep -v size
   git for-each-ref
   git cat-file --batch-all-objects --batch | sha256sum
   git repack -qadf --depth=20 --window=20
+  forget .git
   git fsck --full --no-progress
   git status --porcelain
   git log --stat | sha256sum

@@ -18,6 +18,18 @@ failed() {
 # Seconds since the work began, for its figures.
 since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f s", b - a }'; }
 
+# forget DIR: what the kernel has of its files' bytes goes. A client keeps what it wrote, and would
+# compare that, whatever the server made of it.
+forget() {
+  find "$1" -xdev -type f -print0 | "$python" -c '
+import os, sys
+for name in sys.stdin.buffer.read().split(b"\0")[:-1]:
+    fd = os.open(name, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+'
+}
+
 # listing DIR [times]: all that stat(2) says of a tree which is the same on every file system
 # (a directory's size is its file system's own affair), which names are one file, and a digest of
 # each file's bytes. With `times`, also when each was modified.
@@ -29,6 +41,7 @@ listing() {
     find . -mindepth 1 \( -type d -printf "%p %y %m %U %G %n$times\n" \) -o -printf "%p %y %m %U %G %n %s %l$times\n" | sort
     find . -type f -links +1 -printf '%i %p\n' | sort -k1,1 -k2 |
       awk '{ name = substr($0, length($1) + 2); if ($1 != last) { first = name; last = $1 } print name " is one with " first }' | sort
+    forget .
     find . -type f -print0 | sort -z | xargs -0r sha256sum
   )
 }
