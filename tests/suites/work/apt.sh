@@ -53,8 +53,9 @@ echo "figure apt: $count packages installed and upgraded, $(since "$began")"
 began=$(date +%s.%N)
 used "$WORK_LOCAL" >"$WORK_LOCAL/said.local" 2>&1 || { tail -n 40 "$WORK_LOCAL/said.local"; failed "apt on the local file system"; }
 echo "figure apt: the same on the local file system, $(since "$began")"
-# apt's own progress tells times and speeds; dpkg's checks say nothing where all is well.
-plain() { grep -vE '^(Fetched|Get:|Preconfiguring|\(Reading| *$)' "$1"; }
+# apt's own progress tells times and speeds; dpkg's checks say nothing where all is well. mandb
+# names files by its process.
+plain() { grep -vE '^(Fetched|Get:|Preconfiguring|\(Reading| *$)' "$1" | sed -E 's#(/var/cache/man/.*/)[0-9]+:#\1PID:#'; }
 diff <(plain "$WORK_LOCAL/said.mount") <(plain "$WORK_LOCAL/said.local") || failed "apt and dpkg said something else on the mount"
 [ "$(grep -cE '^Setting up .*~older' "$WORK_LOCAL/said.mount")" -ge $count ] || failed "fewer than $count packages were installed"
 [ "$(grep -cE '^Unpacking .* over ' "$WORK_LOCAL/said.mount")" -ge $count ] || failed "fewer than $count packages were upgraded"
