@@ -15,11 +15,7 @@ impl Daemon {
         if !dir.is_absolute() {
             return Err(Fail::bad("a backup's folder is named from the root on"));
         }
-        if !self.options.read_only
-            && let Err(e) = self.store.keep_uses()
-        {
-            tracing::warn!("cannot note which steps were used: {e}");
-        }
+        self.note_uses();
         let options = BackupOptions {
             volumes: self.exports.volumes.works().map(|works| &**works),
             // Processes and mounts of this host, and trees that are not copied.

@@ -264,6 +264,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     let _ = tokio::time::timeout(DRAIN, serving).await;
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
+    daemon.note_uses();
     let _ = std::fs::remove_file(daemon.options.control_socket());
     let nfs = daemon.options.nfs_socket();
     let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));

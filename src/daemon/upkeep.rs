@@ -38,13 +38,19 @@ impl Daemon {
         })
     }
 
-    /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
-    pub fn reap(&self) {
-        if !self.options.read_only
-            && let Err(e) = self.store.keep_uses()
-        {
+    /// Writes down which steps were used: `gc --older` asks for it.
+    pub fn note_uses(&self) {
+        if self.options.read_only {
+            return;
+        }
+        if let Err(e) = self.store.keep_uses() {
             tracing::warn!("cannot note which steps were used: {e}");
         }
+    }
+
+    /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
+    pub fn reap(&self) {
+        self.note_uses();
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
             let held =
