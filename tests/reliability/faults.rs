@@ -216,7 +216,7 @@ fn once(w: &World, mutation: &Mutation, plan: Option<Plan>) -> (u64, bool) {
     if done.status != 0 {
         assert!(struck, "{when}: {}{}", done.out, done.err);
         let said = |word: &&str| done.err.contains(*word) || done.out.contains(*word);
-        let named = !full || mutation.words.iter().any(|word| said(word));
+        let named = !full || mutation.words.iter().any(said);
         assert!(
             named,
             "{when}: it is not said why:\n{}{}",

@@ -32,7 +32,7 @@ fn turn(w: &World, reported: &Reported, worker: usize, n: usize) -> usize {
     match worker {
         0 => {
             let made = said(name.clone(), &["import", "a.tar", &name], true);
-            if made == 0 || n % 2 == 0 {
+            if made == 0 || n.is_multiple_of(2) {
                 return made;
             }
             made + said(name.clone(), &["rm", &name], false)
@@ -49,7 +49,7 @@ fn turn(w: &World, reported: &Reported, worker: usize, n: usize) -> usize {
                 &["volume", "create", &volume],
                 true,
             );
-            if made == 0 || n % 2 == 0 {
+            if made == 0 || n.is_multiple_of(2) {
                 return made;
             }
             made + said(
