@@ -114,6 +114,11 @@ fn a_store_of_a_newer_format_is_left_alone() {
     let w = World::new();
     w.pocker(&["ls"]).ok();
     w.pocker(&["serve", "--stop"]).ok();
+    // It writes to its store until it has closed it.
+    let lock = w.path("store/lock");
+    support::until("the store is closed", || {
+        std::fs::read(&lock).is_ok_and(|pid| pid.is_empty())
+    });
     let index = w.path("store/index.db");
     let db = rusqlite::Connection::open(&index).expect("open");
     db.pragma_update(None, "user_version", 99).expect("raise");

@@ -1,6 +1,6 @@
 //! What `pocker` says of stores that cannot be served, and what goes on where one tree is hurt.
 
-use crate::support::{Done, World};
+use crate::support::{Done, World, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::path::Path;
 
@@ -10,8 +10,17 @@ fn closed() -> World {
     w.create("box", "EXEC echo kept >/kept\nRUN cat /kept\n")
         .ok();
     w.pocker(&["volume", "create", "data"]).ok();
-    w.pocker(&["serve", "--stop"]).ok();
+    stopped(&w);
     w
+}
+
+/// The server has closed its store, too, which it writes to till then.
+fn stopped(w: &World) {
+    w.pocker(&["serve", "--stop"]).ok();
+    let lock = w.path("store/lock");
+    until("the store is closed", || {
+        std::fs::read(&lock).is_ok_and(|pid| pid.is_empty())
+    });
 }
 
 /// What a command says, without the names that are new each time.
@@ -125,7 +134,7 @@ fn one_tree_is_hurt_and_others_are_not() {
         "EXEC dd if=/dev/urandom of=/large bs=64k count=4 2>/dev/null\nRUN cat /large\n",
     )
     .ok();
-    w.pocker(&["serve", "--stop"]).ok();
+    stopped(&w);
     let mut gone = None;
     for sub in std::fs::read_dir(w.path("store/blobs")).expect("blobs") {
         for file in std::fs::read_dir(sub.expect("an entry").path()).expect("a folder") {

@@ -2,8 +2,10 @@
 //! server dies, under each command that changes a store. Commands start another server where
 //! there is none, so that a death may go unnoticed.
 
-use crate::support::{Done, World};
-use crate::world::{Random, copy, filled, in_volume, into_volume, listed, long, sound, volumes};
+use crate::support::{Done, World, until};
+use crate::world::{
+    Random, copy, filled, holder, in_volume, into_volume, listed, long, sound, volumes,
+};
 use nix::libc::ENOSPC;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -149,7 +151,7 @@ fn faulty(w: &World, plan: Option<Plan>) -> (Server, Arc<Injector>) {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let child = spawn(&mut command, &w.path("store"), injector.judge()).expect("pocker starts");
     let client = || w.pocker(&["serve", "--stats"]).status == 0;
-    crate::support::until("the server answers", client);
+    until("the server answers", client);
     (Server::of(w, child), injector)
 }
 
@@ -187,6 +189,9 @@ impl Server {
 /// The store as it was at first, and no server.
 fn fresh(w: &World) {
     w.pocker(&["serve", "--stop"]);
+    let lock = w.path("store/lock");
+    let closed = || holder(w).is_none_or(|pid| kill(Pid::from_raw(pid), None).is_err());
+    until("the store is closed", || !lock.exists() || closed());
     std::fs::remove_dir_all(w.path("store")).expect("removed");
     copy(&w.path("template"), &w.path("store"));
 }
@@ -211,7 +216,7 @@ fn once(w: &World, mutation: &Mutation, plan: Option<Plan>) -> (u64, bool) {
     if done.status != 0 {
         assert!(struck, "{when}: {}{}", done.out, done.err);
         let said = |word: &&str| done.err.contains(*word) || done.out.contains(*word);
-        let named = !full || mutation.words.iter().any(|word| said(word));
+        let named = !full || mutation.words.iter().any(said);
         assert!(
             named,
             "{when}: it is not said why:\n{}{}",

@@ -32,7 +32,7 @@ fn turn(w: &World, reported: &Reported, worker: usize, n: usize) -> usize {
     match worker {
         0 => {
             let made = said(name.clone(), &["import", "a.tar", &name], true);
-            if made == 0 || n % 2 == 0 {
+            if made == 0 || n.is_multiple_of(2) {
                 return made;
             }
             made + said(name.clone(), &["rm", &name], false)
@@ -49,7 +49,7 @@ fn turn(w: &World, reported: &Reported, worker: usize, n: usize) -> usize {
                 &["volume", "create", &volume],
                 true,
             );
-            if made == 0 || n % 2 == 0 {
+            if made == 0 || n.is_multiple_of(2) {
                 return made;
             }
             made + said(
@@ -103,7 +103,7 @@ fn whatever_was_reported_is_there_after_kills() {
             over.store(true, SeqCst);
         });
         while !over.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(100 + random.below(900)));
+            std::thread::sleep(Duration::from_millis(100 + random.below(500)));
             if let Some(pid) = holder(&w)
                 && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
             {
@@ -135,7 +135,7 @@ fn whatever_was_reported_is_there_after_kills() {
         lost.len()
     );
     assert!(lost.is_empty(), "reported, and not so: {lost:?}");
-    assert!(kills > 2 && known > 0, "nothing happened");
+    assert!(kills > 0 && known > 0, "nothing happened");
     sound(&w, "after all kills");
     w.pocker(&["gc"]).ok();
     sound(&w, "after a collection");

@@ -38,7 +38,8 @@ impl Index {
         }
         let fail = |what| move |e| StoreError::db(what, path, e);
         let mut conn = Connection::open(path).map_err(fail("open the index"))?;
-        configure(&conn, WRITER_CACHE).map_err(fail("configure the index"))?;
+        conn.busy_timeout(OPENING)
+            .map_err(fail("configure the index"))?;
         let application = pragma(&conn, "application_id").map_err(fail("read the index"))?;
         let tables: i64 = conn
             .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
@@ -47,16 +48,22 @@ impl Index {
             let path = path.parent().unwrap_or(path).to_path_buf();
             return Err(StoreError::NoIndex { path });
         }
-        if tables == 0 && create {
-            make(&mut conn)?.map_err(fail("create the index"))?;
-        } else if application != APPLICATION {
-            let path = path.parent().unwrap_or(path).to_path_buf();
-            return Err(StoreError::NotAStore {
-                path,
-                why: "its index.db is another program's",
-            });
+        let fresh = tables == 0 && create;
+        if !fresh {
+            if application != APPLICATION {
+                let path = path.parent().unwrap_or(path).to_path_buf();
+                return Err(StoreError::NotAStore {
+                    path,
+                    why: "its index.db is another program's",
+                });
+            }
+            // Before anything that may write to it.
+            check(&conn, path)?;
         }
-        check(&conn, path)?;
+        configure(&conn, WRITER_CACHE, fresh).map_err(fail("configure the index"))?;
+        if fresh {
+            make(&mut conn)?.map_err(fail("create the index"))?;
+        }
         conn.busy_timeout(BUSY)
             .map_err(fail("configure the index"))?;
         Ok(Index {
@@ -83,12 +90,13 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     conn.pragma_query_value(None, name, |r| r.get(0))
 }
 
-fn configure(conn: &Connection, cache: i64) -> rusqlite::Result<()> {
-    conn.busy_timeout(OPENING)?;
+fn configure(conn: &Connection, cache: i64, fresh: bool) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // So that collection gives space back. Of a database that is made just now; an older one is
     // as it was made until `pocker store upgrade` writes it anew.
-    conn.pragma_update(None, "auto_vacuum", AUTO_VACUUM_INCREMENTAL)?;
+    if fresh {
+        conn.pragma_update(None, "auto_vacuum", AUTO_VACUUM_INCREMENTAL)?;
+    }
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;

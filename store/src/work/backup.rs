@@ -81,7 +81,13 @@ impl Works {
         let copy = to.join(self.durability.database());
         let fail = |e| StoreError::db("copy", &database, e);
         let known: HashSet<u64> = held.iter().map(|(id, _)| *id).collect();
+        let buried = self.area.buried();
+        let buried = buried.map_err(|e| StoreError::io("list", self.area.dir(), e))?;
         let done = self.writer.with_all(|conn| {
+            // What says that these are gone does not come with the copy.
+            for id in &buried {
+                conn.execute("DELETE FROM tree WHERE id = ?1", [*id as i64])?;
+            }
             let ids = conn
                 .prepare("SELECT id FROM tree")?
                 .query_map([], |r| Ok(r.get::<_, i64>(0)? as u64))?

@@ -6,7 +6,7 @@ use crate::state::{Opened, State};
 use libc::{EIO, ENOSPC};
 use parking_lot::Mutex;
 use pocker_testing::faults::{Fate, Injector, Judge, Plan, watched};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,27 +21,34 @@ fn long() -> bool {
     std::env::var_os("POCKER_LONG").is_some()
 }
 
-/// Which of `count` points, counted from 1, are taken: all in the long form, else every so many,
-/// the first of them at random.
-fn points(count: u64) -> impl Iterator<Item = u64> {
+/// Which of `count` points, counted from 1, are taken: all in the long form, else `all` of these
+/// and every so many, the first at random.
+fn points(count: u64, all: &[u64]) -> impl Iterator<Item = u64> {
     let stride = if long() {
         1
     } else {
         count.div_ceil(SOME).max(1)
     };
     let first = 1 + RandomState::new().hash_one(count) % stride;
-    (first..=count).step_by(stride as usize)
+    let mut taken: BTreeSet<u64> = (first..=count).step_by(stride as usize).collect();
+    taken.extend(all);
+    taken.into_iter()
 }
 
 /// All of it; says what it hit.
 pub fn every_point(script: Script) {
     let known = Known::of(script);
-    let (crashes, count, kinds) = crashes(&known);
+    let (crashes, syncs, count, kinds) = crashes(&known);
     let mut fates = vec![Fate::Once(EIO), Fate::From(ENOSPC)];
     if long() {
         fates.extend([Fate::Once(ENOSPC), Fate::From(EIO)]);
     }
-    let refused: u64 = fates.iter().map(|fate| refused(&known, count, *fate)).sum();
+    // What a failed sync leaves is the least known.
+    let of = |fate: &Fate| match fate {
+        Fate::Once(EIO) => refused(&known, count, &syncs, *fate),
+        fate => refused(&known, count, &[], *fate),
+    };
+    let refused: u64 = fates.iter().map(of).sum();
     eprintln!(
         "{}: {count} changes ({kinds}): {crashes} crashes, {refused} refused; \
          acknowledged and lost: 0",
@@ -102,7 +109,7 @@ fn whole(known: &Known, dir: &Path, acked: usize, when: &str) {
 }
 
 /// The store as each change finds it: what a process that dies there leaves behind.
-fn crashes(known: &Known) -> (usize, u64, String) {
+fn crashes(known: &Known) -> (usize, Vec<u64>, u64, String) {
     let (_dir, place) = known.place();
     let images = folder();
     let taken = Arc::new(Mutex::new(Vec::new()));
@@ -130,8 +137,11 @@ fn crashes(known: &Known) -> (usize, u64, String) {
     for (_, _, change) in &taken {
         *kinds.entry(change.call).or_default() += 1;
     }
+    let numbered = (1..).zip(&taken);
+    let syncs = numbered.filter(|(_, (_, _, change))| change.is_sync());
+    let syncs = syncs.map(|(nth, _)| nth).collect();
     let mut crashed = 0;
-    for nth in points(taken.len() as u64) {
+    for nth in points(taken.len() as u64, &[]) {
         let (image, acked, change) = &taken[nth as usize - 1];
         let when = format!("{}: a crash at {nth}, before {change:?}", known.script.name);
         whole(known, image, *acked, &when);
@@ -142,7 +152,7 @@ fn crashes(known: &Known) -> (usize, u64, String) {
         .iter()
         .map(|(call, n)| format!("{n} {call}"))
         .collect();
-    (crashed, injector.seen(), kinds.join(", "))
+    (crashed, syncs, injector.seen(), kinds.join(", "))
 }
 
 /// Runs the script; how many steps were acknowledged is in `acked`. After an error everything
@@ -222,9 +232,9 @@ fn image(known: &Known, place: &Path, acked: usize, when: &str) {
 
 /// Each change refused, until none is left to be. A run may make a few more or less than the
 /// `count` of another, as threads of the store's own are at work.
-fn refused(known: &Known, count: u64, fate: Fate) -> u64 {
+fn refused(known: &Known, count: u64, all: &[u64], fate: Fate) -> u64 {
     let mut total = 0;
-    for nth in points(count).chain(count + 1..) {
+    for nth in points(count, all).chain(count + 1..) {
         assert!(
             nth < 2 * count + 100,
             "{}: no end of changes",

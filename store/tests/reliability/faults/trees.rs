@@ -26,7 +26,7 @@ pub fn change(works: &Works) -> Result<(), String> {
 pub fn changes(tree: &WorkTree, n: usize) -> Result<(), String> {
     let gone = |name: &str| node(tree, name).is_none();
     let of = |name: &str| node(tree, name).ok_or_else(|| format!("{name} is gone"));
-    let done = match n {
+    match n {
         0 => create(tree, "new").map(drop),
         1 => write(tree, "new", &small(3)),
         2 => create(tree, "big").map(drop),
@@ -69,8 +69,7 @@ pub fn changes(tree: &WorkTree, n: usize) -> Result<(), String> {
         9 if !gone("link") => tree.remove(&cx(), ROOT, b"link").map(drop).map_err(errno),
         10 if !gone("new") => tree.remove(&cx(), ROOT, b"new").map(drop).map_err(errno),
         _ => Ok(()),
-    };
-    done
+    }
 }
 
 macro_rules! steps_of {
