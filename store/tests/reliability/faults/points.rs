@@ -5,12 +5,12 @@ use crate::copy::{Empty, copy, folder};
 use crate::state::{Opened, State};
 use libc::{EIO, ENOSPC};
 use parking_lot::Mutex;
-use pocker_testing::faults::{Fate, Injector, Judge, Plan, watched};
+use pocker_testing::faults::{Fate, Injector, Judge, Plan, Verdict, watched};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::time::{Duration, SystemTime};
 
@@ -179,17 +179,50 @@ fn run(
             ask.send(when).expect("somebody looks");
             told.recv().expect("what is on the disk is whole");
         };
+        let cut = Arc::new(Cut::default());
+        let judge = cut.judge(judge);
         watched(place, judge, move || {
-            script(known, place, injector, acked, look)
+            script(known, place, injector, &cut, acked, look)
         })
         .expect("calls can be watched; this needs Linux and root")
     })
+}
+
+/// Lets a collection end at its first removal of a blob's file: what comes behind might make good
+/// what it left.
+#[derive(Default)]
+struct Cut {
+    on: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Cut {
+    fn judge(self: &Arc<Cut>, inner: Judge) -> Judge {
+        let cut = Arc::clone(self);
+        Arc::new(move |change| {
+            if !cut.on.load(SeqCst) {
+                return inner(change);
+            }
+            if cut.over.load(SeqCst) {
+                return Verdict::Fail(EIO);
+            }
+            let blob = change.path.components().any(|c| c.as_os_str() == "blobs");
+            cut.over.store(blob && change.call == "unlink", SeqCst);
+            Verdict::Go
+        })
+    }
+
+    fn switch(&self, on: bool) {
+        self.on.store(on, SeqCst);
+        self.over.store(false, SeqCst);
+    }
 }
 
 fn script(
     known: &Known,
     place: &Path,
     injector: &Arc<Injector>,
+    cut: &Cut,
     acked: &AtomicUsize,
     look: impl Fn(String),
 ) -> Result<(), String> {
@@ -210,9 +243,10 @@ fn script(
         injector.switch(false);
         let when = format!("{}: {error}", known.script.name);
         look(format!("{when}; the process dies"));
-        if opened.gc_beside_builds().is_ok() {
-            look(format!("{when}; a collection, and the process dies"));
-        }
+        cut.switch(true);
+        let collected = opened.gc_beside_builds();
+        look(format!("{when}; a collection: {collected:?}, and the process dies"));
+        cut.switch(false);
         if !known.script.restarts {
             again(known, &opened, acked.load(SeqCst), &when);
         }
