@@ -245,7 +245,9 @@ fn script(
         look(format!("{when}; the process dies"));
         cut.switch(true);
         let collected = opened.gc_beside_builds();
-        look(format!("{when}; a collection: {collected:?}, and the process dies"));
+        look(format!(
+            "{when}; a collection: {collected:?}, and the process dies"
+        ));
         cut.switch(false);
         if !known.script.restarts {
             again(known, &opened, acked.load(SeqCst), &when);
