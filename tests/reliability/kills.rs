@@ -96,20 +96,24 @@ fn whatever_was_reported_is_there_after_kills() {
                 })
             })
             .collect();
-        scope.spawn(|| {
-            for worker in workers {
-                let _ = worker.join();
-            }
+        let ended = scope.spawn(|| {
+            let ended: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
             over.store(true, SeqCst);
+            ended
         });
         while !over.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(100 + random.below(500)));
+            std::thread::sleep(Duration::from_millis(200 + random.below(800)));
             if let Some(pid) = holder(&w)
                 && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
             {
                 kills += 1;
             }
         }
+        let ended = ended.join().expect("it only waits");
+        assert!(
+            ended.iter().all(Result::is_ok),
+            "a command hung or said what is not so"
+        );
     });
     let mut there = listed(&w);
     there.extend(volumes(&w).into_iter().map(|name| format!("volume {name}")));
