@@ -40,17 +40,16 @@ fn twenty_at_once_and_some_are_killed() {
                 .sum::<usize>()
                 <= 1
         });
-        let pid = holder(&w);
         let mut winners = 0;
         for (_, mut child) in all {
+            let own = child.id() as i32;
+            // The last one may have come late, and has yet to take it.
+            until("it has the store, or has ended", || {
+                holder(&w) == Some(own) || child.try_wait().expect("wait").is_some()
+            });
             if child.try_wait().expect("wait").is_none() {
                 winners += 1;
-                assert_eq!(
-                    pid,
-                    Some(child.id() as i32),
-                    "round {round}: the lock names it"
-                );
-                kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("told to leave");
+                kill(Pid::from_raw(own), Signal::SIGTERM).expect("told to leave");
                 wait(child);
                 continue;
             }
