@@ -155,6 +155,15 @@ fn what_was_used_lately_is_kept_when_that_is_asked_for() {
     assert_eq!(json(&w, &["gc"])["steps"], 1);
 }
 
+/// Ends those who go on until they are told, also where an assertion fails.
+struct Ends<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn collection_goes_on_beside_builds_runs_imports_and_reads() {
     let w = World::new();
@@ -170,6 +179,7 @@ fn collection_goes_on_beside_builds_runs_imports_and_reads() {
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (w, stop) = (&w, &stop);
+        let ends = Ends(stop);
         let collector = scope.spawn(move || {
             let mut rounds = 0;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -217,7 +227,7 @@ fn collection_goes_on_beside_builds_runs_imports_and_reads() {
             builder.join().expect("a builder");
         }
         importer.join().expect("an importer");
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(ends);
         assert!(collector.join().expect("a collector") > 1);
         assert!(reader.join().expect("a reader") > 1);
     });

@@ -195,15 +195,34 @@ fn the_next_backup_copies_what_is_new_and_takes_the_place_of_the_last() {
     assert_eq!(copy.snapshots().expect("snapshots").len(), 2);
 }
 
+/// Ends the writer, also where an assertion fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Every image that a volume writer makes while backups are made is one that it was in: a counter
 /// is written to a large file and then to a small one, and renamed in between.
 #[test]
 fn a_volume_that_is_written_to_is_as_it_was_at_one_moment() {
+    const FILE: u64 = 6 << 20;
+    const PART: u64 = 1 << 20;
     let bench = Bench::new();
     let volume = bench.volume();
     let (first, second) = (create(&volume, b"first"), create(&volume, b"second"));
-    volume.write(&cx(), first, 0, &[0; 70_000]).expect("write");
-    volume.write(&cx(), second, 0, &[0; 40_000]).expect("write");
+    // So large that a copy takes longer than a round of the writer.
+    for file in [first, second] {
+        for part in 0..FILE / PART {
+            let written = volume.write(&cx(), file, part * PART, &[5; PART as usize]);
+            written.expect("write");
+        }
+    }
+    for file in [first, second] {
+        volume.write(&cx(), file, FILE - 9, &[0; 4]).expect("write");
+    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -211,8 +230,10 @@ fn a_volume_that_is_written_to_is_as_it_was_at_one_moment() {
             while !stop.load(Ordering::Relaxed) {
                 round += 1;
                 let bytes = round.to_le_bytes();
-                volume.write(&cx(), first, 69_000, &bytes).expect("write");
-                volume.write(&cx(), second, 39_000, &bytes).expect("write");
+                volume.write(&cx(), first, FILE - 9, &bytes).expect("write");
+                volume
+                    .write(&cx(), second, FILE - 9, &bytes)
+                    .expect("write");
                 let name = format!("f{}", round % 5);
                 let node = create(&volume, name.as_bytes());
                 volume
@@ -227,22 +248,26 @@ fn a_volume_that_is_written_to_is_as_it_was_at_one_moment() {
             }
             round
         });
+        let ends = Ends(&stop);
         let mut seen = 0;
         for n in 0..6 {
             bench.backup().expect("a backup");
             let (copy, volumes) = bench.restored(&format!("store{n}"));
             sound(&copy, Some(&volumes));
             let tree = volumes.get(volumes.list()[0].id).expect("the volume");
-            let at = |name: &[u8], at: usize| {
-                let bytes = content(&tree, name)[at..at + 4].try_into();
-                u32::from_le_bytes(bytes.expect("four"))
+            let count = |name: &[u8]| {
+                let node = tree.lookup(&Creds::ROOT, ROOT, name).expect("there").node;
+                let mut out = Vec::new();
+                tree.read(&Creds::ROOT, node.node, FILE - 9, 4, &mut out)
+                    .expect("read");
+                u32::from_le_bytes(out.try_into().expect("four"))
             };
-            let (a, b) = (at(b"first", 69_000), at(b"second", 39_000));
+            let (a, b) = (count(b"first"), count(b"second"));
             assert!(a == b || a == b + 1, "{a} {b}");
             assert!(a >= seen);
             seen = a;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(writer.join().expect("a writer") > seen);
     });
     sound(&bench.store, Some(&bench.volumes));
