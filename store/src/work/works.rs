@@ -298,6 +298,13 @@ impl Works {
     }
 }
 
+impl Drop for Works {
+    /// A tree that somebody still has keeps the writer, and with it the journal and the database.
+    fn drop(&mut self) {
+        self.writer.stop();
+    }
+}
+
 fn infos(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<WorkInfo>> {
     let mut statement = conn.prepare("SELECT id, base, class, label, secs, nanos FROM tree")?;
     let rows = statement.query_map([], |r| {

@@ -74,7 +74,7 @@ struct Shared {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -106,7 +106,7 @@ impl Writer {
             .spawn(move || carrier.run())?;
         Ok(Writer {
             shared,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -248,14 +248,21 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// What is in the journal only stays there: the next to open finds it.
     fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Writer {
+    /// Nothing is carried over any more. What is in the journal only stays there: the next to
+    /// open finds it, and would not bear a second one who writes to the database.
+    pub fn stop(&self) {
         {
             let _queue = self.shared.queue.lock();
             self.shared.stop.store(true, Ordering::Relaxed);
             self.shared.more.notify_all();
         }
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
     }

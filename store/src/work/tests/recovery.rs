@@ -369,3 +369,27 @@ fn a_journal_cut_anywhere_ends_at_a_whole_mutation() {
         tree.file(ROOT, b"next", b"goes on");
     }
 }
+
+/// Who still has a tree of a store that was closed keeps its writer, which then writes nothing:
+/// the database is another one's by now.
+#[test]
+fn a_store_that_was_closed_writes_nothing_more() {
+    let mut bench = Bench::new();
+    let old = bench.empty();
+    let id = old.id();
+    old.writer.refuse(true);
+    let f = old.file(ROOT, b"f", b"first");
+    bench.reopen();
+    let tree = bench.works().get(id).unwrap();
+    tree.write(&root(8), f, 0, b"later").unwrap();
+    tree.writer.settle().unwrap();
+    old.writer.refuse(false);
+    // The old writer tries again within a second, if it does.
+    std::thread::sleep(Duration::from_millis(1500));
+    tree.file(ROOT, b"g", b"");
+    tree.writer.settle().unwrap();
+    drop(tree);
+    bench.reopen();
+    let tree = bench.works().get(id).unwrap();
+    assert_eq!(tree.slurp(f), b"later");
+}
