@@ -49,8 +49,8 @@ collect() {
     # Other files than those that stay: a byte more each.
     perl -e 'chdir $ARGV[0] or die; for $d (0..999) { for $f (0..98) { open F, ">>", "$d/$f" or die; print F "x" } }' "$bench/many"
     tar -C "$bench/many" -cf "$bench/trash.tar" .
-    "$pocker" import "$bench/trash.tar" trash >>"$bench/log" 2>&1 || return 1
-    timed "$pocker" rm trash
+    "$pocker" import "$bench/trash.tar" trash >>"$bench/log" 2>&1 && "$pocker" rm trash >>"$bench/log" 2>&1 || return 1
+    timed "$pocker" gc
   }
   collect_ostree() {
     ostree --repo="$repo" commit -b trash --tree=tar="$bench/trash.tar" --tar-autocreate-parents >>"$bench/log" 2>&1 || return 1

@@ -10,7 +10,7 @@ use crate::types::Digest;
 use parking_lot::MutexGuard;
 
 /// Rows of one transaction: batches wait for the pins' lock no longer than this takes.
-const CHUNK: usize = 64;
+const CHUNK: usize = 256;
 
 impl Store {
     pub(super) fn sweep_steps(

@@ -102,7 +102,13 @@ impl Index {
 
     pub fn remove_rows(&self, table: Table, rows: &[Doomed]) -> Result<(), StoreError> {
         let bytes = rows.iter().map(|r| r.bytes).sum();
-        self.write("remove rows", Sync::Full, bytes, |tx| {
+        // A file goes when its row is gone for good. Of rows alone a crash may bring the last
+        // ones back, and the next collection takes them.
+        let sync = match table {
+            Table::LargeBlob => Sync::Full,
+            Table::Snapshot | Table::Object | Table::SmallBlob => Sync::Ordered,
+        };
+        self.write("remove rows", sync, bytes, |tx| {
             let mut remove = tx.prepare_cached(table.remove())?;
             rows.iter()
                 .try_for_each(|row| remove.execute([&row.digest.0]).map(drop))
