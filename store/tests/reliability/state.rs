@@ -74,6 +74,11 @@ impl Opened {
             state.insert(name, format!("{:?} {:?}", pocker.steps, pocker.config));
             named.extend(pocker.steps);
         }
+        for pinned in store.pinned_steps().expect("pins") {
+            let name = format!("pin {}", pinned.key);
+            state.insert(name, pinned.label.escape_ascii().to_string());
+            named.push(pinned.key);
+        }
         for step in store.steps().expect("steps") {
             let mut lines = State::new();
             let name = format!("step {}", step.key);

@@ -4,6 +4,7 @@ use super::points::every_point;
 use super::script::Script;
 use crate::bench::{ingest, named, pocker, prepare, step, text};
 use crate::state::{Opened, RECORD};
+use pocker_store::Pinned;
 
 #[test]
 fn a_tree_a_step_and_a_pocker() {
@@ -59,6 +60,32 @@ fn records_and_counters() {
             |o| o.store.bump_error_epoch().map_err(text),
             |o| o.store.next_id().map(drop).map_err(text),
             |o| o.store.delete_record(RECORD, b"b").map(drop).map_err(text),
+        ],
+    ));
+}
+
+/// The first step that there is.
+fn first(o: &Opened) -> Result<Pinned, String> {
+    let steps = o.store.steps().map_err(text)?;
+    Ok(Pinned {
+        key: steps.first().ok_or("no step")?.key,
+        label: b"kept".to_vec(),
+        since: 5,
+    })
+}
+
+#[test]
+fn pins_and_uses() {
+    every_point(Script::new(
+        "pins",
+        prepare,
+        &[
+            |o| o.store.pin_step(&first(o)?).map(drop).map_err(text),
+            |o| {
+                o.store.use_steps(&[first(o)?.key], 9);
+                o.store.keep_uses().map_err(text)
+            },
+            |o| o.store.unpin_step(&first(o)?.key).map(drop).map_err(text),
         ],
     ));
 }
