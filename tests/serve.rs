@@ -269,8 +269,8 @@ fn a_read_only_server_changes_nothing() {
 /// One request over a connection of its own: status line, headers and body.
 fn http(network: &Network, request: &str) -> String {
     use std::io::Write;
-    let mut nc = network.command("busybox");
-    nc.args(["nc", "-w", "60", "127.0.0.1", "9100"]);
+    let mut nc = network.command("timeout");
+    nc.args(["60", "busybox", "nc", "127.0.0.1", "9100"]);
     nc.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut nc = nc.spawn().expect("nc starts");
     let mut stdin = nc.stdin.take().expect("its input");
