@@ -29,6 +29,8 @@ pub enum SandboxError {
         what: &'static str,
         cause: io::Error,
     },
+    #[error("standard input is no terminal")]
+    NoTerminal,
     /// "mount graft /srv/www:/var/www/html: /var/www/html is not a directory in the tree".
     #[error("{phase}: {fault}")]
     Phase { phase: String, fault: Fault },

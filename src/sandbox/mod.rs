@@ -15,8 +15,9 @@ mod spec;
 mod supervise;
 
 pub use crate::sys::Fault;
-pub use apply::spawn;
+pub use crate::sys::os::Target;
+pub use apply::{enter, spawn};
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
-pub use running::Sandbox;
+pub use running::{Sandbox, Source, Watch};
 pub use spec::{Exit, NfsMount, Place, Profile, Spec, Stdio, What};
