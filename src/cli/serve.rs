@@ -120,6 +120,7 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
 }
 
 fn stop(settings: &Settings) -> Result<(), CliError> {
+    super::life::stop_waiting(settings, None)?;
     let client = match open::running_server(settings) {
         Ok(client) => client,
         Err(_) => {

@@ -17,6 +17,8 @@ const STATE: &str = "state.json";
 const EXIT: &str = "exit";
 /// There while somebody wants the run to start again when its command ends.
 const AGAIN: &str = "again";
+/// There once nobody wants it to start again, whatever its policy.
+const ENOUGH: &str = "enough";
 /// Folders that are not there yet, and no longer.
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
@@ -377,6 +379,9 @@ impl Run {
             _ => return Err(LifeError::Taken(self.record.id.clone())),
         }
         self.state = State::new(Started::me());
+        for wish in [AGAIN, ENOUGH] {
+            let _ = std::fs::remove_file(self.dir.join(wish));
+        }
         self.new_exit()?;
         self.save_state()
     }
@@ -385,6 +390,16 @@ impl Run {
     pub fn want_again(&self) -> Result<(), LifeError> {
         let path = self.dir.join(AGAIN);
         private(&path, OpenOptions::new().write(true).create(true)).map(drop)
+    }
+
+    /// Asks for no other start.
+    pub fn want_end(&self) -> Result<(), LifeError> {
+        let path = self.dir.join(ENOUGH);
+        private(&path, OpenOptions::new().write(true).create(true)).map(drop)
+    }
+
+    pub fn wanted_end(&self) -> bool {
+        self.dir.join(ENOUGH).exists()
     }
 
     /// Whether another start was asked for, and not yet made.
