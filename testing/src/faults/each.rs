@@ -56,13 +56,16 @@ pub fn each<O>(work: &Work<O>, check: Check<'_>) {
         check,
         template,
     };
-    let (count, kinds) = bench.count();
-    let crashes = bench.crashes(count);
+    let (count, names, kinds) = bench.count();
+    let crashes = bench.crashes(count, &names);
     let mut fates = vec![Fate::Once(EIO), Fate::From(ENOSPC)];
     if long() {
         fates.extend([Fate::Once(ENOSPC), Fate::From(EIO)]);
     }
-    let refused: u64 = fates.iter().map(|fate| bench.refused(count, *fate)).sum();
+    let refused: u64 = fates
+        .iter()
+        .map(|fate| bench.refused(count, &names, *fate))
+        .sum();
     eprintln!(
         "{}: {count} changes ({kinds}): {crashes} crashes, {refused} refused; \
          acknowledged and lost: 0",
@@ -77,18 +80,18 @@ struct Bench<'a, O> {
 }
 
 impl<O> Bench<'_, O> {
-    /// How many changes there are without a fault, and of which kinds.
-    fn count(&self) -> (u64, String) {
+    /// How many changes there are without a fault, which of them move a name, and the kinds of all.
+    fn count(&self) -> (u64, Vec<u64>, String) {
         let injector = Injector::new(None);
-        let kinds = Arc::new(Mutex::new(BTreeMap::<_, u32>::new()));
+        let calls = Arc::new(Mutex::new(Vec::new()));
         let judge: Judge = {
             let (injector, count) = (Arc::clone(&injector), injector.judge());
-            let kinds = Arc::clone(&kinds);
+            let calls = Arc::clone(&calls);
             Arc::new(move |change| {
                 let before = injector.seen();
                 let verdict = count(change);
                 if injector.seen() > before {
-                    *kinds.lock().expect("kinds").entry(change.call).or_default() += 1;
+                    calls.lock().expect("calls").push(change.call);
                 }
                 verdict
             })
@@ -98,16 +101,24 @@ impl<O> Bench<'_, O> {
         self.run(&place, &injector, judge, &AtomicBool::new(false), &when)
             .unwrap_or_else(|e| panic!("{when}: {e}"));
         (self.check)(&place, true, &when);
-        let kinds = kinds.lock().expect("kinds");
+        let calls = calls.lock().expect("calls");
+        let mut kinds = BTreeMap::<_, u32>::new();
+        for call in calls.iter() {
+            *kinds.entry(*call).or_default() += 1;
+        }
         let kinds: Vec<_> = kinds
             .iter()
             .map(|(call, n)| format!("{n} {call}"))
             .collect();
-        (injector.seen(), kinds.join(", "))
+        let names = (1..).zip(calls.iter());
+        let names =
+            names.filter(|(_, call)| call.starts_with("rename") || call.starts_with("symlink"));
+        let names = names.map(|(nth, _)| nth).collect();
+        (injector.seen(), names, kinds.join(", "))
     }
 
     /// What a process that dies before each change leaves behind.
-    fn crashes(&self, count: u64) -> usize {
+    fn crashes(&self, count: u64, names: &[u64]) -> usize {
         let (_dir, place) = self.place();
         let images = folder();
         let taken = Arc::new(Mutex::new(Vec::new()));
@@ -117,7 +128,7 @@ impl<O> Bench<'_, O> {
             let (injector, number) = (Arc::clone(&injector), injector.judge());
             let (from, to) = (place.clone(), images.path().to_path_buf());
             let (taken, acked) = (Arc::clone(&taken), Arc::clone(&acked));
-            let wanted: BTreeSet<u64> = points(count, SOME, &[]).collect();
+            let wanted: BTreeSet<u64> = points(count, SOME, names).collect();
             Arc::new(move |change| {
                 let before = injector.seen();
                 let verdict = number(change);
@@ -149,9 +160,9 @@ impl<O> Bench<'_, O> {
     }
 
     /// Each change refused, until none is left to be: another run may make a few more or less.
-    fn refused(&self, count: u64, fate: Fate) -> u64 {
+    fn refused(&self, count: u64, names: &[u64], fate: Fate) -> u64 {
         let mut total = 0;
-        for nth in points(count, SOME, &[]).chain(count + 1..) {
+        for nth in points(count, SOME, names).chain(count + 1..) {
             let name = self.work.name;
             assert!(nth < 2 * count + 100, "{name}: no end of changes");
             let plan = Plan { nth, fate };
