@@ -18,9 +18,11 @@ pub fn confine(granted: Capabilities, setuid: bool) -> Result<(), Fault> {
     filter::install(granted)
 }
 
-/// For a process that supervises inside the sandbox, where root may look at it: what is to be
-/// had there is the right to send signals.
+/// For a process that supervises inside the sandbox. What is to be had of it there is the
+/// right to send signals; and its memory, which knows the paths of exports, is not to be read
+/// even by the root whose capabilities are more.
 pub fn confine_supervisor() -> Result<(), Fault> {
+    prctl::set_dumpable(false).attempt("hide the supervisor's memory")?;
     let kept = Capabilities::of(&[Capability::KILL]);
     bound(kept).attempt("bound the capabilities")?;
     prctl::set_no_new_privs().attempt("give up what setuid programs give")?;

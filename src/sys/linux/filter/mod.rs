@@ -47,7 +47,7 @@ const FAMILIES: [libc::c_int; 4] = [
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// Puts bytes into the input of a terminal: a command of whoever reads it next.
-const INPUT_IOCTLS: [u64; 2] = [libc::TIOCSTI as u64, TIOCLINUX];
+const INPUT_IOCTLS: [u64; 2] = [libc::TIOCSTI, TIOCLINUX];
 /// ioctl_tty(2): pastes a selection the same way.
 const TIOCLINUX: u64 = 0x541c;
 

@@ -73,8 +73,8 @@ fn arguments_are_compared_as_the_kernel_reads_them() {
         (libc::SYS_socketpair, [libc::AF_TIPC as u64, 0, 0]),
         // ADDR_NO_RANDOMIZE
         (libc::SYS_personality, [0x4_0000, 0, 0]),
-        (libc::SYS_ioctl, [0, libc::TIOCSTI as u64, 0]),
-        (libc::SYS_ioctl, [0, libc::TIOCSTI as u64 | HIGH, 0]),
+        (libc::SYS_ioctl, [0, libc::TIOCSTI, 0]),
+        (libc::SYS_ioctl, [0, libc::TIOCSTI | HIGH, 0]),
         (libc::SYS_ioctl, [0, TIOCLINUX, 0]),
     ];
     let none = Capabilities::NONE;
