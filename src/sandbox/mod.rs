@@ -9,14 +9,16 @@ mod exec;
 mod identity;
 mod mounter;
 pub mod plan;
+mod privileges;
 mod report;
 mod running;
 mod spec;
 mod supervise;
 
-pub use crate::sys::Fault;
+pub use crate::sys::{Capabilities, Capability, Fault};
 pub use apply::spawn;
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
+pub use privileges::{Privileges, UnknownCapability};
 pub use running::Sandbox;
 pub use spec::{Exit, NfsMount, Place, Profile, Spec, Stdio, What};
