@@ -2,7 +2,7 @@
 
 use super::env::environment;
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
-use crate::sandbox::{NfsMount, Place, Profile, Spec, Stdio, What};
+use crate::sandbox::{NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -71,6 +71,7 @@ pub fn run(
         argv,
         mounts,
         profile: Profile::Run,
+        privileges: Privileges::RUN,
         ..base(&info.name, &info.tree, config, options)
     })
 }
@@ -85,6 +86,7 @@ pub fn debug(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options)
         argv,
         mounts: resolver(options).into_iter().collect(),
         profile: Profile::Build,
+        privileges: Privileges::BUILD,
         ..base(name, tree, config, options)
     }
 }
@@ -101,6 +103,7 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         hostname: Some(name.to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        privileges: Privileges::RUN,
     }
 }
 

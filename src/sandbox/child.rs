@@ -4,6 +4,7 @@
 use super::identity::{self, Identity};
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
+use super::privileges::Privileges;
 use super::spec::{NfsMount, Stdio};
 use super::{exec, report, supervise};
 use crate::sys::os::{Ground, Target};
@@ -13,7 +14,6 @@ use crate::sys::{Attempt, Fault, signals};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
-    setuid,
 };
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -120,12 +120,12 @@ impl<'a> Child<'a> {
             Action::Hostname(name) => self.ground.hostname(name),
             Action::Enter => self.ground.enter(),
             Action::Fork(role) => self.fork(*role),
-            Action::MountProc { sealed } => self.ground.proc(*sealed),
+            Action::MountProc => self.ground.proc(),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
             Action::Workdir(dir) => enter_workdir(dir),
-            Action::Confine => self.ground.confine(),
-            Action::Identity { user } => self.become_user(user.as_deref()),
+            Action::Confine(p) => self.ground.confine(p.root.and(p.others), p.setuid),
+            Action::Identity { user, privileges } => self.become_user(user.as_deref(), *privileges),
             Action::Exec { argv, env } => {
                 process::close_except(&self.report_fd());
                 exec::exec(argv, &env.0, self.home.take())
@@ -206,6 +206,9 @@ impl<'a> Child<'a> {
                 let _ = connect(&self.lines.null, [true; 3]);
                 // What owned the others is never used or dropped again in this process.
                 process::close_except(&keep);
+                if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
+                    process::exit_now(FAILED);
+                }
                 let exit = supervise::until_end(child, role);
                 if role == Role::Command {
                     let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));
@@ -252,7 +255,7 @@ impl<'a> Child<'a> {
         refuse_directories()
     }
 
-    fn become_user(&mut self, user: Option<&str>) -> Result<(), Fault> {
+    fn become_user(&mut self, user: Option<&str>, privileges: Privileges) -> Result<(), Fault> {
         let Identity {
             uid,
             gid,
@@ -269,7 +272,15 @@ impl<'a> Child<'a> {
         setgroups(&groups).attempt("set the groups")?;
         // As root, these set the real, effective and saved ids alike.
         setgid(Gid::from_raw(gid)).attempt("set the group")?;
-        setuid(Uid::from_raw(uid)).attempt("set the user")?;
+        if uid != 0 {
+            let Privileges {
+                root,
+                others,
+                setuid,
+            } = privileges;
+            let bound = if setuid { root.and(others) } else { others };
+            self.ground.become_user(Uid::from_raw(uid), others, bound)?;
+        }
         self.home = Some(home);
         Ok(())
     }

@@ -9,15 +9,17 @@ mod exec;
 mod identity;
 mod mounter;
 pub mod plan;
+mod privileges;
 mod report;
 mod running;
 mod spec;
 mod supervise;
 
-pub use crate::sys::Fault;
 pub use crate::sys::os::Target;
+pub use crate::sys::{Capabilities, Capability, Fault};
 pub use apply::{enter, spawn};
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
+pub use privileges::{Privileges, UnknownCapability};
 pub use running::{Sandbox, Source, Watch};
 pub use spec::{Exit, NfsMount, Place, Profile, Spec, Stdio, What};

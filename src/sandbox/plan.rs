@@ -9,6 +9,7 @@
 //! the process that becomes the command and in no other.
 
 use super::mounter::{Caching, TreeFlags};
+use super::privileges::Privileges;
 use super::spec::{NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -87,18 +88,17 @@ pub enum Action {
     Hostname(OsString),
     Enter,
     Fork(Role),
-    /// `sealed`: what there is of the kernel's own settings can only be read.
-    MountProc {
-        sealed: bool,
-    },
+    /// What is the kernel's and not a process's is hidden, or can only be read.
+    MountProc,
     /// Own session; the sandbox's terminal, if it has one, controls it.
     Session,
     Stdio(Stdio),
     Workdir(PathBuf),
     /// Gives up for good what only a host's root needs.
-    Confine,
+    Confine(Privileges),
     Identity {
         user: Option<String>,
+        privileges: Privileges,
     },
     Exec {
         argv: Vec<OsString>,
@@ -121,12 +121,12 @@ impl fmt::Display for Action {
             Action::Enter => f.write_str("enter the root"),
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
-            Action::MountProc { .. } => f.write_str("mount /proc"),
+            Action::MountProc => f.write_str("mount /proc"),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
             Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
-            Action::Confine => f.write_str("give up capabilities"),
-            Action::Identity { user } => {
+            Action::Confine(_) => f.write_str("confine the command"),
+            Action::Identity { user, .. } => {
                 write!(f, "become user {}", user.as_deref().unwrap_or("root"))
             }
             Action::Exec { argv, .. } => {
@@ -188,12 +188,13 @@ fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
     ];
-    if platform == Platform::Namespaces && spec.profile == Profile::Run {
-        actions.push(Action::Confine);
+    if platform == Platform::Namespaces {
+        actions.push(Action::Confine(spec.privileges));
     }
     actions.extend([
         Action::Identity {
             user: spec.user.clone(),
+            privileges: spec.privileges,
         },
         Action::Exec {
             argv: spec.argv.clone(),
@@ -225,9 +226,7 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
     actions.extend([
         Action::Enter,
         Action::Fork(Role::Init),
-        Action::MountProc {
-            sealed: spec.profile == Profile::Run,
-        },
+        Action::MountProc,
         Action::Fork(Role::Command),
     ]);
     actions

@@ -28,6 +28,7 @@ fn spec() -> Spec {
         hostname: Some("web".to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        privileges: Privileges::RUN,
     }
 }
 

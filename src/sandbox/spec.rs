@@ -1,5 +1,6 @@
 //! What a sandbox is made of, as values: build and run describe one, `apply` makes it.
 
+use super::privileges::Privileges;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -20,8 +21,9 @@ pub struct Spec {
     pub workdir: Option<PathBuf>,
     pub hostname: Option<String>,
     pub stdio: Stdio,
-    /// Builds keep what package managers need (mknod, setuid files in force).
     pub profile: Profile,
+    /// What the command may do beyond its user.
+    pub privileges: Privileges,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! that it does not rot unseen.
 #![allow(unsafe_code)]
 
+mod capability;
 mod fault;
 pub mod process;
 pub mod signals;
@@ -20,4 +21,5 @@ pub use linux as os;
 #[cfg(not(target_os = "linux"))]
 pub use plain as os;
 
+pub use capability::{Capabilities, Capability};
 pub use fault::{Attempt, Fault};

@@ -2,9 +2,10 @@
 //! the command's process group outlive it, and the root can't hold mounts of its own.
 //! The plan for such a system (`Platform::Chroot`) asks for no more than is here.
 
+use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
-use nix::unistd::{chdir, chroot};
+use nix::unistd::{Uid, chdir, chroot, setuid};
 use std::ffi::OsStr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -98,12 +99,26 @@ impl Ground {
         chdir("/").attempt("enter the root")
     }
 
-    pub fn proc(&self, _sealed: bool) -> Result<(), Fault> {
+    pub fn proc(&self) -> Result<(), Fault> {
         Err(lacks("a /proc of its own"))
     }
 
-    pub fn confine(&self) -> Result<(), Fault> {
+    pub fn confine(&self, _granted: Capabilities, _setuid: bool) -> Result<(), Fault> {
         Err(lacks("capabilities"))
+    }
+
+    /// Nobody inside sees the supervisor's namespaces, for there are none.
+    pub fn confine_supervisor(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    pub fn become_user(
+        &self,
+        uid: Uid,
+        _kept: Capabilities,
+        _bound: Capabilities,
+    ) -> Result<(), Fault> {
+        setuid(uid).attempt("set the user")
     }
 
     pub fn descriptors(&self) -> Vec<RawFd> {

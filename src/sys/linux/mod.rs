@@ -7,8 +7,10 @@
 
 mod confine;
 mod devices;
+mod filter;
 mod handle;
 mod join;
+mod proc;
 mod resolve;
 mod usage;
 
@@ -16,6 +18,7 @@ pub use handle::Handle;
 pub use join::{Target, cgroups_of};
 pub use usage::usage;
 
+use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
 use nix::errno::Errno;
@@ -24,7 +27,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, chroot, fchdir, pivot_root, sethostname};
+use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -51,6 +54,7 @@ impl Ground {
         let mut flags = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWCGROUP
             | CloneFlags::CLONE_NEWPID;
         flags.set(CloneFlags::CLONE_NEWNET, net);
         unshare(flags).attempt("")?;
@@ -173,22 +177,34 @@ impl Ground {
     }
 
     /// By the first process of the pid namespace, whose view it is.
-    pub fn proc(&self, sealed: bool) -> Result<(), Fault> {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")?;
-        let seal = if sealed { confine::KERNEL } else { &[] };
-        for path in seal.iter().map(Path::new).filter(|p| p.exists()) {
-            // These files ask for user 0 alone, not for a capability.
-            mount_at(Some(path), path, None, MsFlags::MS_BIND, "").attempt(show("bind", path))?;
-            let again = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            mount_at(None, path, None, again, "").attempt(show("restrict", path))?;
-        }
-        Ok(())
+    pub fn proc(&self) -> Result<(), Fault> {
+        proc::mount()
     }
 
-    /// Takes effect with the next exec.
-    pub fn confine(&self) -> Result<(), Fault> {
-        confine::capabilities().attempt("")
+    /// Takes effect with the next exec, but for the system calls, which go at once.
+    pub fn confine(&self, granted: Capabilities, setuid: bool) -> Result<(), Fault> {
+        confine::confine(granted, setuid)
+    }
+
+    /// The same for a process that stays inside as the sandbox's supervisor.
+    pub fn confine_supervisor(&self) -> Result<(), Fault> {
+        confine::confine_supervisor()
+    }
+
+    /// From root to another user, who has `kept` and, by setuid programs, at most `bound`.
+    pub fn become_user(
+        &self,
+        uid: Uid,
+        kept: Capabilities,
+        bound: Capabilities,
+    ) -> Result<(), Fault> {
+        confine::bound(bound).attempt("bound the capabilities")?;
+        if kept.is_empty() {
+            return setuid(uid).attempt("set the user");
+        }
+        confine::keep_over_setuid().attempt("keep capabilities")?;
+        setuid(uid).attempt("set the user")?;
+        confine::raise(kept).attempt("keep capabilities")
     }
 
     /// Descriptors that [`Ground::clean`] needs.
