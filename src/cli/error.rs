@@ -34,6 +34,14 @@ impl CliError {
         }
     }
 
+    /// Another process of ours has said why.
+    pub fn said(status: i32) -> CliError {
+        CliError {
+            status,
+            ..CliError::new("")
+        }
+    }
+
     pub fn usage(message: impl Into<String>) -> CliError {
         CliError {
             status: USAGE,
@@ -84,6 +92,9 @@ impl CliError {
 
     /// "error: …", a line a cause, and the hint on a line of its own.
     pub fn render(&self) -> String {
+        if self.message.is_empty() {
+            return String::new();
+        }
         let mut text = format!("error: {}", self.message);
         for cause in &self.causes {
             let _ = write!(text, "\n  because: {}", cause.replace('\n', "\n    "));

@@ -39,7 +39,8 @@ pub fn main(argv: Vec<OsString>) -> i32 {
     let words = args::expand_short_form(argv);
     // These end as the command that they start does: their own failures have a status apart.
     let apart = args::command_of(&words)
-        .is_some_and(|word| word == "run" || word == "exec" || word == "supervise");
+        .and_then(|word| word.to_str())
+        .is_some_and(|word| ["run", "exec", "wait", "supervise"].contains(&word));
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(e) => {

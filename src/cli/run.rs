@@ -156,8 +156,9 @@ fn resolv_conf() -> Option<PathBuf> {
 pub fn variable(text: &str) -> Result<(String, String), CliError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
-        _ => Err(CliError::usage(format!(
-            "--env {text}: not of the form NAME=VALUE"
-        ))),
+        _ => Err(
+            CliError::usage(format!("--env {text}: not of the form NAME=VALUE"))
+                .hint("for example -e LANG=C.UTF-8"),
+        ),
     }
 }

@@ -102,6 +102,7 @@ impl From<sandbox::SandboxError> for CliError {
     fn from(error: sandbox::SandboxError) -> CliError {
         CliError {
             status: error.status(),
+            hint: error.hint().map(str::to_owned),
             ..CliError::from_error("cannot start it", &error)
         }
     }

@@ -363,22 +363,24 @@ impl Run {
     pub fn take_over(&mut self, runs: &Runs) -> Result<(), LifeError> {
         let _one = runs.lock()?;
         let now = self.again();
-        if now.is_none_or(|now| now.state.phase != Phase::Starting || now.state.starts > 0) {
-            return Err(LifeError::Taken(self.record.id.clone()));
-        }
-        self.state = State::new(Started::me());
+        let now = now.filter(|now| now.state.phase == Phase::Starting);
+        let now = now.ok_or_else(|| LifeError::Taken(self.record.id.clone()))?;
+        self.state = State {
+            starts: now.state.starts,
+            ..State::new(Started::me())
+        };
         self.save_state()
     }
 
     /// Of an ended run: it begins again, and this process answers for it.
     pub fn begin_again(&mut self, runs: &Runs) -> Result<(), LifeError> {
         let _one = runs.lock()?;
-        let now = self.again();
-        match now {
-            Some(now) if !now.live() => {}
-            _ => return Err(LifeError::Taken(self.record.id.clone())),
-        }
-        self.state = State::new(Started::me());
+        let now = self.again().filter(|now| !now.live());
+        let now = now.ok_or_else(|| LifeError::Taken(self.record.id.clone()))?;
+        self.state = State {
+            starts: now.state.starts,
+            ..State::new(Started::me())
+        };
         for wish in [AGAIN, ENOUGH] {
             let _ = std::fs::remove_file(self.dir.join(wish));
         }
@@ -409,6 +411,14 @@ impl Run {
 
     pub fn take_wanted(&self) -> bool {
         std::fs::remove_file(self.dir.join(AGAIN)).is_ok()
+    }
+
+    /// It did not come to run: one that never did is forgotten.
+    pub fn give_up(&mut self, end: End) -> Result<(), LifeError> {
+        match self.state.starts {
+            0 => self.remove(),
+            _ => self.finish(end),
+        }
     }
 
     /// Records the end, and tells those who wait for it; forgets the run where it should be.

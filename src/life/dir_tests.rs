@@ -146,12 +146,20 @@ fn a_run_is_taken_over_once_and_begun_again_only_when_ended() {
     run.take_over(&runs).expect("taken over");
     assert!(matches!(run.begin_again(&runs), Err(LifeError::Taken(_))));
     run.state.starts = 1;
+    run.state.phase = Phase::Running;
     run.save_state().expect("saved");
     assert!(matches!(run.take_over(&runs), Err(LifeError::Taken(_))));
     run.finish(end(1)).expect("finished");
     assert!(matches!(run.take_over(&runs), Err(LifeError::Taken(_))));
     run.begin_again(&runs).expect("begun again");
     assert!(run.exit().expect("opened").status().is_none());
+    // It ran once: that it does not now is no reason to forget it.
+    run.take_over(&runs).expect("taken over");
+    run.give_up(end(125)).expect("given up");
+    assert_eq!(run.again().expect("there").state.end, Some(end(125)));
+    let mut new = runs.begin(named("web", "new")).expect("begun");
+    new.give_up(end(125)).expect("given up");
+    assert!(new.again().is_none());
 }
 
 #[test]

@@ -59,18 +59,27 @@ impl Writer {
                 Some(text) => (text, 'F'),
                 None => (part, 'P'),
             };
-            out.extend(format!("{time} {stream} {tag} ").bytes());
+            let head = format!("{time} {stream} {tag} ");
+            let length = head.len() + text.len() + 1;
+            let full = self.size + (out.len() + length) as u64 > self.max;
+            if full && self.size + out.len() as u64 > 0 {
+                self.put(&out);
+                out.clear();
+                let _ = std::fs::rename(self.dir.join(LOG), self.dir.join(OLD));
+                self.reopen();
+            }
+            out.extend(head.bytes());
             out.extend(text);
             out.push(b'\n');
         }
-        if self.size > 0 && self.size + out.len() as u64 > self.max {
-            let _ = std::fs::rename(self.dir.join(LOG), self.dir.join(OLD));
-            self.reopen();
-        }
+        self.put(&out);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
         if let Some(file) = &mut self.file
-            && file.write_all(&out).is_ok()
+            && file.write_all(bytes).is_ok()
         {
-            self.size += out.len() as u64;
+            self.size += bytes.len() as u64;
         }
     }
 }

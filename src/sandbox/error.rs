@@ -43,6 +43,19 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            SandboxError::Phase { phase, .. } if phase.starts_with("become user") => Some(
+                "name one of the tree's own, or a number; `EXEC adduser` in the Pockerfile makes one",
+            ),
+            SandboxError::Exec { .. } if self.status() == NOT_FOUND => {
+                Some("it has to be in the tree: `pocker run NAME -- ls /bin` shows what is")
+            }
+            _ => None,
+        }
+    }
+
     /// The exit status that a shell, or env(1), would give it.
     pub fn status(&self) -> i32 {
         match self {

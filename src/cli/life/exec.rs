@@ -17,7 +17,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
             .hint("leave it out where no terminal is"));
     }
     let runs = super::runs(settings)?;
-    let found = live(&runs, &args.of.run, "start a command in")?;
+    let found = live(&runs, &args.of.run, "enter")?;
     let name = &found.record.name;
     let (init, command, config) = match &found.state {
         state if state.phase != Phase::Running => {

@@ -42,7 +42,10 @@ impl From<LifeError> for CliError {
             LifeError::Unknown(_) => (Some("`pocker ps -a` lists them".to_owned()), false),
             LifeError::Ambiguous(_) => (Some("write more of it".to_owned()), false),
             LifeError::Taken(_) => (Some("`pocker ps -a` says what it is now".to_owned()), false),
-            LifeError::Name(_) => (None, true),
+            LifeError::Name(_) => (
+                Some("a name looks like web, or web-2.test".to_owned()),
+                true,
+            ),
             LifeError::Io { .. } => (None, false),
         };
         let mut out = CliError::from_error("", &error);

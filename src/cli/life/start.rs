@@ -7,7 +7,8 @@ use crate::cli::args::Run as Args;
 use crate::cli::config::Settings;
 use crate::cli::error::{CliError, USAGE};
 use crate::cli::{open, run, text};
-use crate::life::{Asked, Policy, Run, Runs, Words};
+use crate::life::{Asked, End, Phase, Policy, Run, Runs, Words};
+use crate::sys::process::Started;
 use std::ffi::OsString;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -54,16 +55,11 @@ fn check(args: &Args) -> Result<(), CliError> {
 /// Starts a supervisor for a run that this process began, and waits until its command runs.
 /// The supervisor itself says what is wrong; its status is returned.
 pub fn detached(settings: &Settings, runs: &Runs, begun: &Run) -> Result<i32, CliError> {
-    let forget = |error: CliError| {
-        let _ = begun.remove();
-        error
-    };
     let spawned = supervisor(settings, begun);
     let mut child = spawned.map_err(|e| {
-        forget(CliError::from_error(
-            "cannot start the run's supervisor",
-            &e,
-        ))
+        let error = CliError::from_error("cannot start the run's supervisor", &e);
+        let _ = begun.clone().give_up(end(&error));
+        error
     })?;
     let mut said = String::new();
     if let Some(out) = child.stdout.take() {
@@ -73,19 +69,29 @@ pub fn detached(settings: &Settings, runs: &Runs, begun: &Run) -> Result<i32, Cl
         return Ok(0);
     }
     let status = child.wait().ok().and_then(|status| status.code());
+    let killed = CliError {
+        status: OWN_FAILURE,
+        ..CliError::new("the run's supervisor was killed before the command ran")
+    };
     // It took back what it could; killed, it could not.
-    if let Some(left) = begun.again() {
-        let _one = runs.lock()?;
-        if !left.live() || left.state.supervisor.pid == std::process::id() {
-            let _ = left.remove();
-        }
+    let _one = runs.lock()?;
+    if let Some(mut left) = begun.again()
+        && left.state.phase != Phase::Ended
+        && (!left.live() || left.state.supervisor == Started::me())
+    {
+        left.give_up(end(&killed))?;
     }
     match status {
         Some(status) if status != 0 => Ok(status),
-        _ => Err(CliError {
-            status: OWN_FAILURE,
-            ..CliError::new("the run's supervisor was killed before the command ran")
-        }),
+        _ => Err(killed),
+    }
+}
+
+fn end(error: &CliError) -> End {
+    End {
+        status: OWN_FAILURE,
+        at: now(),
+        error: Some(error.line()),
     }
 }
 

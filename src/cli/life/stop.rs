@@ -197,25 +197,10 @@ fn anew(settings: &Settings, runs: &Runs, run: Run) -> Result<(), CliError> {
     let Some(mut run) = run.again() else {
         return Err(LifeError::Unknown(run.record.name).into());
     };
-    if let Some(why) = run.state.end.as_ref().and_then(|end| end.error.clone())
-        && !run.live()
-        && run.state.starts > 0
-        && run.wanted_again()
-    {
-        run.take_wanted();
-        return Err(CliError::new(format!(
-            "cannot start {} again: {why}",
-            run.record.name
-        )));
-    }
     run.begin_again(runs)?;
     match start::detached(settings, runs, &run)? {
         0 => Ok(()),
-        // The supervisor has said why.
-        status => Err(CliError {
-            status,
-            ..CliError::new(format!("run {} did not start", run.record.name))
-        }),
+        status => Err(CliError::said(status)),
     }
 }
 

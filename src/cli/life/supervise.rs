@@ -43,7 +43,11 @@ pub fn supervise(settings: &Settings, id: &str) -> Result<i32, CliError> {
     let (args, asked) = match (prepared, there) {
         (Ok(prepared), _) => prepared,
         (Err(error), _) => {
-            begun.remove()?;
+            begun.give_up(End {
+                status: OWN_FAILURE,
+                at: now(),
+                error: Some(error.line()),
+            })?;
             return Err(error);
         }
     };
@@ -67,6 +71,8 @@ struct Supervisor<'a> {
     how: How,
     /// Somebody asked for the end while no command ran.
     told: Option<&'static AtomicBool>,
+    /// Who started it knows that it runs.
+    announced: bool,
 }
 
 /// Until the run has ended for good; its status.
@@ -88,6 +94,7 @@ pub fn run(
         asked,
         how,
         told: lives_on.then(sys::note_interrupts),
+        announced: false,
     };
     supervisor.all_starts()
 }
@@ -97,18 +104,18 @@ impl Supervisor<'_> {
         let mut restarts = Restarts::new(self.args.life.restart);
         loop {
             let began = Instant::now();
-            let first = self.run.state.starts == 0;
+            let first = !self.announced;
             let Outcome {
                 status,
                 told,
                 error,
             } = self.once();
             if let Some(error) = error {
+                let end = self.end(status, Some(&error));
                 if first {
-                    self.run.remove()?;
+                    self.run.give_up(end)?;
                     return Err(error);
                 }
-                let end = self.end(status, Some(&error));
                 if told || error.gone {
                     self.run.finish(end)?;
                     return Ok(status);
@@ -248,14 +255,14 @@ impl Supervisor<'_> {
                 .then(|| Writer::open(self.run.dir(), self.args.life.log_size)),
             health: Check::new(&self.args.life, self.settings, &self.run.record.id),
             told: self.told,
-            run: self.run,
+            run: &mut *self.run,
         };
         eyes.note_health();
         let recorded = eyes.run.save_state();
         let recorded = recorded.map_err(CliError::from);
-        let recorded = recorded.and_then(|()| match eyes.run.state.starts {
-            1 => announce(client, eyes.run, self.how),
-            _ => Ok(()),
+        let recorded = recorded.and_then(|()| match self.announced {
+            false => announce(client, eyes.run, self.how),
+            true => Ok(()),
         });
         if let Err(error) = recorded {
             let _ = sandbox.signal(Signal::SIGKILL);
@@ -266,6 +273,7 @@ impl Supervisor<'_> {
                 error: Some(error),
             };
         }
+        self.announced = true;
         let status = sandbox.wait_watched(&mut eyes).status();
         Outcome {
             status,
