@@ -87,6 +87,7 @@ fn graft(client: &Client, pocker: &str, dir: &str) -> Result<api::Export, Box<dy
             read_only: false,
         }],
         volumes: Vec::new(),
+        kept: None,
     })?;
     let export = run.grafts.into_iter().next();
     Ok(export.ok_or("the server named no export of the graft")?)
