@@ -2,6 +2,7 @@
 
 pub mod args;
 mod config;
+mod confine;
 mod create;
 pub mod defaults;
 mod doctor;

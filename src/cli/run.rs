@@ -4,7 +4,7 @@ use super::args::{Debug, Run};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
-use super::{ls, mounting, open, volume};
+use super::{confine, ls, mounting, open, volume};
 use crate::control::api::{NewRun, RunConfig};
 use crate::control::{Client, ClientError, Keeper};
 use crate::run::{self, GraftError, Options, graft};
@@ -33,11 +33,11 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
-    let env = args
-        .env
-        .iter()
-        .map(|text| variable(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let confine = confine::confinement(&args.confine, &grafts, &volumes)?;
+    let mut env = confine::env_files(&args.confine)?;
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
     let client = open::server(settings)?;
     let new = NewRun {
         name: args.name.clone(),
@@ -60,8 +60,10 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         user: args.user.clone(),
         workdir: args.workdir.clone(),
         terminal: terminal(),
+        confine,
         resolv_conf: resolv_conf(),
     };
+    confine::warn_of_plain(&args.confine);
     let outcome = run::run(&info, &grafts, &volumes, &options)
         .map_err(CliError::from)
         .and_then(|spec| start(settings, &client, &spec));
@@ -86,6 +88,7 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
         user: None,
         workdir: None,
         terminal: terminal(),
+        confine: run::Confinement::default(),
         resolv_conf: resolv_conf(),
     };
     start(

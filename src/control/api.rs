@@ -334,12 +334,18 @@ pub struct PutPocker {
     pub config: RunConfig,
 }
 
-/// One `-d HOSTDIR:PATH[:ro]`.
+/// One `-d HOSTDIR:PATH[:ro,dev,suid]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graft {
     pub host: String,
     pub target: String,
     pub read_only: bool,
+    /// Setuid files in it are in force. Matters to the mount, not to the server.
+    #[serde(default)]
+    pub suid: bool,
+    /// So are device nodes.
+    #[serde(default)]
+    pub dev: bool,
 }
 
 /// One `-v NAME:PATH[:ro]`.
