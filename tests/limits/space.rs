@@ -92,7 +92,7 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
                 target: "/tmp".to_owned(),
                 read_only: false,
             }],
-            volumes: Vec::new(),
+            ..NewRun::default()
         })
     });
     let run = run.expect("a run");

@@ -204,7 +204,7 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             target: "/g".into(),
             read_only: false,
         }],
-        volumes: Vec::new(),
+        ..NewRun::default()
     };
     server.ask("a run", |c| c.new_run(&new))
 }

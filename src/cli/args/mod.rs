@@ -1,6 +1,7 @@
 //! The command line: what can be said, and nothing of what it does.
 
 mod build;
+mod limits;
 mod run;
 mod serve;
 mod short;
@@ -8,6 +9,7 @@ mod store;
 mod trees;
 
 pub use build::*;
+pub use limits::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, expand_short_form};

@@ -1,5 +1,6 @@
 //! How a pocker is started.
 
+use super::Limits;
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -19,6 +20,8 @@ pub struct Run {
     /// Start in this directory of the tree
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
+    #[command(flatten)]
+    pub limits: Limits,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's
