@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod limits;
 mod run;
 mod serve;
 mod short;
@@ -10,6 +11,7 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use limits::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, expand_short_form};
