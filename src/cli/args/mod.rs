@@ -1,6 +1,7 @@
 //! The command line: what can be said, and nothing of what it does.
 
 mod build;
+mod looking;
 mod run;
 mod serve;
 mod short;
@@ -8,6 +9,7 @@ mod store;
 mod trees;
 
 pub use build::*;
+pub use looking::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, expand_short_form};
@@ -64,6 +66,10 @@ pub enum Command {
     Run(Run),
     /// List pockers, their steps, age and size
     Ls(Ls),
+    /// List a pocker's steps, the newest first, with what each added
+    History(History),
+    /// Show how one tree differs from another
+    Diff(Diff),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left
