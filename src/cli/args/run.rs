@@ -22,6 +22,7 @@ pub struct Run {
     pub workdir: Option<String>,
     #[command(flatten)]
     pub confine: Confine,
+    #[command(flatten)]
     pub limits: Limits,
     /// The pocker's name
     pub name: String,
