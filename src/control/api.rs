@@ -570,6 +570,8 @@ pub struct FsckFinding {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {
     pub pid: u32,
+    /// The server's store, which is closed when the server is gone.
+    pub store: String,
     pub runs: Vec<String>,
     pub mounts: Vec<String>,
     /// Mounts that would not go, with the reason.
