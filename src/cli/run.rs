@@ -5,8 +5,9 @@ use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
 use super::{confine, ls, mounting, open, volume};
-use crate::control::api::{NewRun, RunConfig};
+use crate::control::api::{NewRun, Quota, RunConfig};
 use crate::control::{Client, ClientError, Keeper};
+use crate::limits;
 use crate::run::{self, GraftError, Options, graft};
 use crate::sandbox::{self, Spec};
 use std::ffi::OsString;
@@ -44,6 +45,10 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         pid: std::process::id(),
         grafts: grafts.clone(),
         volumes: volumes.clone(),
+        quota: Quota {
+            bytes: args.limits.disk,
+            names: limits::names(args.limits.inodes, args.limits.disk),
+        },
     };
     let info = match client.new_run(&new) {
         Err(e @ ClientError::NotFound(_)) => {

@@ -390,13 +390,23 @@ pub struct MountVolume {
 
 /// `POST /v1/runs`: a fresh work tree from NAME's run step and an export for each graft
 /// and volume.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewRun {
     pub name: String,
     pub pid: u32,
     pub grafts: Vec<Graft>,
     #[serde(default)]
     pub volumes: Vec<VolumeMount>,
+    #[serde(default)]
+    pub quota: Quota,
+}
+
+/// What a run's tree may hold beside its base; none: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    pub bytes: Option<u64>,
+    /// Files, directories and links that it adds.
+    pub names: Option<u64>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::docs::{self, GraftDoc, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo, VolumeUse};
+use pocker_store::work::Limits;
 use std::path::Path;
 
 impl Daemon {
@@ -25,7 +26,12 @@ impl Daemon {
             volumes.push(self.volume_for(&mount.name, mount.read_only)?);
         }
         self.drop_ended_runs(&new.name)?;
-        let tree = self.clone_tree(Some(&step.snapshot), Purpose::Run, &new.name)?;
+        self.works.make_room();
+        let limits = Limits {
+            bytes: new.quota.bytes,
+            names: new.quota.names,
+        };
+        let tree = self.clone_within(Some(&step.snapshot), Purpose::Run, &new.name, limits)?;
         let mut doc = RunDoc {
             id: tree,
             name: new.name.clone(),

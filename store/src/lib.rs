@@ -5,6 +5,7 @@ mod backup;
 mod batch;
 pub mod blob;
 mod cache;
+pub mod diff;
 mod error;
 pub mod failpoint;
 pub mod fsck;

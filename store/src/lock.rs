@@ -37,6 +37,7 @@ impl Drop for StoreLock {
 
 /// Makes or checks the folder, and locks it.
 pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
+    not_on_nfs(dir)?;
     if create {
         fs::DirBuilder::new()
             .recursive(true)
@@ -52,11 +53,6 @@ pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError>
     if !meta.is_dir() {
         return Err(not("it is no directory"));
     }
-    if crate::sys::on_nfs(dir).map_err(|e| StoreError::io("statfs", dir, e))? {
-        return Err(StoreError::OnNfs {
-            path: dir.to_path_buf(),
-        });
-    }
     let fresh = !dir.join("index.db").exists();
     if fresh && !create {
         return Err(not("it has no index.db"));
@@ -67,6 +63,24 @@ pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError>
             .map_err(|e| StoreError::io("make private", dir, e))?;
     }
     Ok(lock)
+}
+
+/// Asked of what is there of `dir`: where it is refused, nothing is made.
+pub(crate) fn not_on_nfs(dir: &Path) -> Result<(), StoreError> {
+    let full = std::path::absolute(dir).map_err(|e| StoreError::io("open store", dir, e))?;
+    for there in full.ancestors() {
+        match crate::sys::on_nfs(there) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                return Err(StoreError::OnNfs {
+                    path: dir.to_path_buf(),
+                });
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::io("statfs", there, e)),
+        }
+    }
+    Ok(())
 }
 
 fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {

@@ -94,7 +94,7 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
                 suid: false,
                 dev: false,
             }],
-            volumes: Vec::new(),
+            ..NewRun::default()
         })
     });
     let run = run.expect("a run");

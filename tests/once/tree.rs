@@ -206,7 +206,7 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             suid: false,
             dev: false,
         }],
-        volumes: Vec::new(),
+        ..NewRun::default()
     };
     server.ask("a run", |c| c.new_run(&new))
 }

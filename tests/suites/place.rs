@@ -88,7 +88,7 @@ fn graft(client: &Client, pocker: &str, dir: &str) -> Result<api::Export, Box<dy
             suid: false,
             dev: false,
         }],
-        volumes: Vec::new(),
+        ..NewRun::default()
     })?;
     let export = run.grafts.into_iter().next();
     Ok(export.ok_or("the server named no export of the graft")?)

@@ -2,6 +2,8 @@
 
 mod build;
 mod confine;
+mod limits;
+mod looking;
 mod run;
 mod serve;
 mod short;
@@ -10,6 +12,8 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use limits::*;
+pub use looking::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, expand_short_form};
@@ -66,6 +70,10 @@ pub enum Command {
     Run(Run),
     /// List pockers, their steps, age and size
     Ls(Ls),
+    /// List a pocker's steps, the newest first, with what each added
+    History(History),
+    /// Show how one tree differs from another
+    Diff(Diff),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left

@@ -1,6 +1,6 @@
 //! How a pocker is started.
 
-use super::Confine;
+use super::{Confine, Limits};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -22,6 +22,8 @@ pub struct Run {
     pub workdir: Option<String>,
     #[command(flatten)]
     pub confine: Confine,
+    #[command(flatten)]
+    pub limits: Limits,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's
