@@ -258,6 +258,8 @@ struct attack {
 
 static const struct attack attacks[] = {
 	{"by-path", by_path},
+	/* Before mounts of the kernel are made that take long to read. */
+	{"other-trees", other_trees},
 	{"double-chroot", double_chroot},
 	{"inherited-descriptors", inherited_descriptors},
 	{"proc-root", proc_root},
@@ -296,7 +298,6 @@ static const struct attack attacks[] = {
 	{"setuid", setuid_file},
 	{"unix-socket", unix_socket},
 	{"tiocsti", input_of_terminal},
-	{"other-trees", other_trees},
 	/* Last: it ends the decoy. */
 	{"kill", kill_host},
 };

@@ -77,7 +77,8 @@ impl Decoys {
         let mut said = BufReader::new(process.stdout.take().expect("stdout"));
         said.read_line(&mut line).expect("read");
         let (_, address) = line.trim().split_once(' ').expect("pid and address");
-        let key = format!("pocker-decoy-{}", std::process::id());
+        let name = world.dir.path().file_name().expect("a name");
+        let key = format!("pocker-decoy-{}", name.display());
         attack(&["--add-key", &key, SECRET]);
         let graft = world.path("graft");
         std::fs::create_dir(&graft).expect("mkdir");
