@@ -5,6 +5,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod life;
+pub mod limits;
 pub mod pockerfile;
 pub mod run;
 pub mod sandbox;

@@ -2,12 +2,15 @@
 
 pub mod args;
 mod config;
+mod confine;
 mod create;
 pub mod defaults;
+mod diff;
 mod doctor;
 mod error;
 mod fsck;
 mod gc;
+mod history;
 mod life;
 mod ls;
 mod manage;
@@ -90,6 +93,8 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
             Ok(pocker_mount_helpers::fuse::fuse_helper_main())
         }
         Command::Ls(args) => done(ls::run(&settings, &args)),
+        Command::History(args) => done(history::run(&settings, &args)),
+        Command::Diff(args) => done(diff::run(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Volume(command) => done(volume::run(&settings, &command)),

@@ -4,9 +4,10 @@ use super::args::{Debug, Run};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
-use super::{ls, mounting, open, volume};
-use crate::control::api::{Graft, NewRun, RunConfig, RunInfo, VolumeMount};
+use super::{confine, ls, mounting, open, volume};
+use crate::control::api::{Graft, NewRun, Quota, RunConfig, RunInfo, VolumeMount};
 use crate::control::{Client, ClientError, Keeper};
+use crate::limits;
 use crate::run::{self, GraftError, Options, graft};
 use crate::sandbox::{self, Sandbox, Spec};
 use std::ffi::OsString;
@@ -32,33 +33,38 @@ impl From<run::RunError> for CliError {
 pub struct Asked {
     grafts: Vec<Graft>,
     volumes: Vec<VolumeMount>,
-    options: Options,
+    pub options: Options,
 }
 
 pub fn check(args: &Run) -> Result<Asked, CliError> {
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
+    let mut env = confine::env_files(&args.confine)?;
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
     Ok(Asked {
-        options: options(args)?,
+        options: options(args, env, &grafts, &volumes)?,
         grafts,
         volumes,
     })
 }
 
 /// What the command line says of the command and what it may do.
-pub fn options(args: &Run) -> Result<Options, CliError> {
-    let env = args
-        .env
-        .iter()
-        .map(|text| variable(text))
-        .collect::<Result<Vec<_>, _>>()?;
+pub fn options(
+    args: &Run,
+    env: Vec<(String, String)>,
+    grafts: &[Graft],
+    volumes: &[VolumeMount],
+) -> Result<Options, CliError> {
     Ok(Options {
         command: args.command.clone(),
         env,
         user: args.user.clone(),
         workdir: args.workdir.clone(),
         terminal: terminal(),
+        confine: confine::confinement(&args.confine, grafts, volumes)?,
         resolv_conf: resolv_conf(),
     })
 }
@@ -75,6 +81,10 @@ pub fn prepare(
         pid: std::process::id(),
         grafts: asked.grafts.clone(),
         volumes: asked.volumes.clone(),
+        quota: Quota {
+            bytes: args.limits.disk,
+            names: limits::names(args.limits.inodes, args.limits.disk),
+        },
         kept,
     };
     let info = match client.new_run(&new) {
@@ -110,6 +120,7 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
         user: None,
         workdir: None,
         terminal: terminal(),
+        confine: run::Confinement::default(),
         resolv_conf: resolv_conf(),
     };
     start(

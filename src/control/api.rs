@@ -334,12 +334,18 @@ pub struct PutPocker {
     pub config: RunConfig,
 }
 
-/// One `-d HOSTDIR:PATH[:ro]`.
+/// One `-d HOSTDIR:PATH[:ro,dev,suid]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graft {
     pub host: String,
     pub target: String,
     pub read_only: bool,
+    /// Setuid files in it are in force. Matters to the mount, not to the server.
+    #[serde(default)]
+    pub suid: bool,
+    /// So are device nodes.
+    #[serde(default)]
+    pub dev: bool,
 }
 
 /// One `-v NAME:PATH[:ro]`.
@@ -384,7 +390,7 @@ pub struct MountVolume {
 
 /// `POST /v1/runs`: a fresh work tree from NAME's run step and an export for each graft
 /// and volume.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NewRun {
     pub name: String,
     pub pid: u32,
@@ -394,6 +400,16 @@ pub struct NewRun {
     /// The volume that is its tree, in place of a fresh one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
+    #[serde(default)]
+    pub quota: Quota,
+}
+
+/// What a run's tree may hold beside its base; none: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    pub bytes: Option<u64>,
+    /// Files, directories and links that it adds.
+    pub names: Option<u64>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -565,6 +581,8 @@ pub struct FsckFinding {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {
     pub pid: u32,
+    /// The server's store, which is closed when the server is gone.
+    pub store: String,
     pub runs: Vec<String>,
     pub mounts: Vec<String>,
     /// Mounts that would not go, with the reason.

@@ -5,6 +5,7 @@ mod care;
 mod client;
 pub mod connect;
 mod keeper;
+pub mod looking;
 mod services;
 pub mod sys;
 

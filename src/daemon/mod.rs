@@ -6,6 +6,7 @@ mod check;
 mod claims;
 pub mod clock;
 mod collect;
+mod diff;
 mod docs;
 pub mod export;
 mod fail;

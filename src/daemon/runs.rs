@@ -4,6 +4,7 @@ use super::docs::{self, GraftDoc, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo, VolumeUse};
+use pocker_store::work::Limits;
 use std::path::Path;
 
 impl Daemon {
@@ -25,6 +26,7 @@ impl Daemon {
             volumes.push(self.volume_for(&mount.name, mount.read_only)?);
         }
         self.drop_ended_runs(&new.name)?;
+        self.works.make_room();
         let (tree, root) = self.root_of(new, &step.snapshot)?;
         let mut doc = RunDoc {
             id: tree,
@@ -89,7 +91,11 @@ impl Daemon {
     /// The run's number and its tree: a fresh one, or the volume that is kept for it.
     fn root_of(&self, new: &NewRun, snapshot: &str) -> Outcome<(u64, Export)> {
         let Some(volume) = &new.kept else {
-            let id = self.clone_tree(Some(snapshot), Purpose::Run, &new.name)?;
+            let limits = Limits {
+                bytes: new.quota.bytes,
+                names: new.quota.names,
+            };
+            let id = self.clone_within(Some(snapshot), Purpose::Run, &new.name, limits)?;
             let path = self.exports.tree_path("run", id);
             let read_only = false;
             return Ok((id, Export { path, read_only }));

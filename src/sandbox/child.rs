@@ -118,7 +118,10 @@ impl<'a> Child<'a> {
             Action::Mount { target, source, .. } => self.mount(target, source),
             Action::MountPoint { target } => self.ground.mount_point(target),
             Action::Hostname(name) => self.ground.hostname(name),
+            Action::UnshareMounts => self.ground.unshare_mounts(),
             Action::Enter => self.ground.enter(),
+            Action::EnterPlain => self.ground.enter_plain(),
+            Action::SealRoot => self.ground.seal_root(),
             Action::Fork(role) => self.fork(*role),
             Action::MountProc => self.ground.proc(),
             Action::Session => self.session(),
@@ -156,7 +159,7 @@ impl<'a> Child<'a> {
                 flags: *flags,
             })?,
             Source::BindDir(host) => self.ground.stage_bind_dir(host)?,
-            Source::Tmpfs { mode } => self.ground.stage_tmpfs(*mode)?,
+            Source::Tmpfs { mode, size } => self.ground.stage_tmpfs(*mode, *size)?,
             Source::BindFile(host) => {
                 self.ground.stage_bind_file(host)?;
                 return self.ground.attach_file(target);

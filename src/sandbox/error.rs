@@ -43,12 +43,14 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
-    /// What to do about it.
+    /// What to do, where that is not in the text.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            SandboxError::Phase { phase, .. } if phase.starts_with("become user") => Some(
-                "name one of the tree's own, or a number; `EXEC adduser` in the Pockerfile makes one",
-            ),
+            // Not a system call's failure: the tree has no such name.
+            SandboxError::Phase { phase, fault } if phase.starts_with("become user") => fault
+                .errno
+                .is_none()
+                .then_some("the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000"),
             SandboxError::Exec { .. } if self.status() == NOT_FOUND => {
                 Some("it has to be in the tree: `pocker run NAME -- ls /bin` shows what is")
             }

@@ -47,6 +47,13 @@ impl Privileges {
         setuid: true,
     };
 
+    /// As whoever started it: what a bare chroot leaves.
+    pub const HOST: Privileges = Privileges {
+        root: Capabilities::ALL,
+        others: Capabilities::NONE,
+        setuid: true,
+    };
+
     /// First `drop` goes, then `add` comes, whatever their order on the command line. Both
     /// take names in any case, with or without `CAP_`, and ALL.
     pub fn changed(self, add: &[String], drop: &[String]) -> Result<Privileges, UnknownCapability> {
@@ -63,7 +70,7 @@ fn set(names: &[String]) -> Result<Capabilities, UnknownCapability> {
     let mut all = Capabilities::NONE;
     for name in names {
         all = match (name.eq_ignore_ascii_case("ALL"), Capability::named(name)) {
-            (true, _) => Capabilities::all(),
+            (true, _) => Capabilities::ALL,
             (_, Some(one)) => all.with(one),
             (_, None) => return Err(UnknownCapability { name: name.clone() }),
         };
@@ -126,7 +133,7 @@ mod tests {
         let p = changed(&[], &["CHOWN"]).unwrap();
         assert!(!p.root.has(Capability::CHOWN) && p.root.has(Capability::SETUID));
         assert!(p.others.is_empty());
-        assert_eq!(changed(&["all"], &[]).unwrap().root, Capabilities::all());
+        assert_eq!(changed(&["all"], &[]).unwrap().root, Capabilities::ALL);
         assert_eq!(changed(&[], &[]), Ok(Privileges::RUN));
     }
 

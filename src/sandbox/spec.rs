@@ -24,6 +24,18 @@ pub struct Spec {
     pub profile: Profile,
     /// What the command may do beyond its user.
     pub privileges: Privileges,
+    pub isolation: Isolation,
+    /// The root takes no writes from the command, though its export does.
+    pub read_only: bool,
+}
+
+/// What stands between the command and the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Everything that this system has.
+    Full,
+    /// A chroot and nothing else: for comparison.
+    Plain,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +62,10 @@ pub struct NfsMount {
     /// Export path, secret included.
     pub export: String,
     pub read_only: bool,
+    /// Setuid files in it are in force. The root's are where [`Privileges`] say so.
+    pub suid: bool,
+    /// Device nodes in it can be opened. Never the root's.
+    pub dev: bool,
 }
 
 impl std::fmt::Debug for NfsMount {
@@ -76,15 +92,13 @@ pub enum What {
     Nfs(NfsMount),
     /// A host file seen read-only (resolv.conf, secrets): the tree's own file stays
     /// untouched; a mount point the sandbox had to create is removed again.
-    BindFile {
-        host: PathBuf,
-    },
+    BindFile { host: PathBuf },
     /// A host directory (EXEC --cache): read-write, never part of the tree.
-    BindDir {
-        host: PathBuf,
-    },
+    BindDir { host: PathBuf },
     Tmpfs {
         mode: u32,
+        /// In bytes; none leaves it to the kernel.
+        size: Option<u64>,
     },
 }
 

@@ -103,6 +103,8 @@ pub struct Capabilities(u64);
 
 impl Capabilities {
     pub const NONE: Capabilities = Capabilities(0);
+    /// Each that this program knows.
+    pub const ALL: Capabilities = Capabilities((1 << NAMES.len()) - 1);
 
     pub const fn of(list: &[Capability]) -> Capabilities {
         let mut bits = 0;
@@ -112,11 +114,6 @@ impl Capabilities {
             at += 1;
         }
         Capabilities(bits)
-    }
-
-    /// Each that this program knows.
-    pub fn all() -> Capabilities {
-        Capability::all().fold(Capabilities::NONE, Capabilities::with)
     }
 
     pub fn bits(self) -> u64 {

@@ -1,7 +1,10 @@
 //! The command line: what can be said, and nothing of what it does.
 
 mod build;
+mod confine;
 mod life;
+mod limits;
+mod looking;
 mod run;
 mod serve;
 mod short;
@@ -9,7 +12,10 @@ mod store;
 mod trees;
 
 pub use build::*;
+pub use confine::Confine;
 pub use life::*;
+pub use limits::*;
+pub use looking::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, command_of, expand_short_form};
@@ -95,6 +101,10 @@ pub enum Command {
     Supervise { id: String },
     /// List pockers, their steps, age and size
     Ls(Ls),
+    /// List a pocker's steps, the newest first, with what each added
+    History(History),
+    /// Show how one tree differs from another
+    Diff(Diff),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left

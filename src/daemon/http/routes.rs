@@ -3,6 +3,7 @@
 use super::read_only::{refuse_changes, refused};
 use super::{BODY_MAX, Peer, archives, blocking, metrics, request};
 use crate::control::api::*;
+use crate::control::looking::DiffPage;
 use crate::daemon::claims::Asked;
 use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
@@ -60,6 +61,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/snapshots/{digest}/tar", get(archives::tar))
         .route("/v1/snapshots/{digest}/file", post(file_of))
         .route("/v1/snapshots/{digest}/is-dir", post(is_dir))
+        .route("/v1/diff/{old}/{new}", get(diff))
         .route("/v1/pins", get(pins).post(pin))
         .route("/v1/pins/{key}", delete(unpin))
         .route("/v1/gc", post(gc))
@@ -333,6 +335,20 @@ async fn file_of(
     Json(path): Json<String>,
 ) -> Outcome<Json<Option<Vec<u8>>>> {
     blocking(d, move |d| d.file_of(&snapshot, path.as_bytes())).await
+}
+
+#[derive(Deserialize)]
+struct Skip {
+    #[serde(default)]
+    skip: usize,
+}
+
+async fn diff(
+    State(d): Shared,
+    Path((old, new)): Path<(String, String)>,
+    Query(q): Query<Skip>,
+) -> Outcome<Json<DiffPage>> {
+    blocking(d, move |d| d.diff(&old, &new, q.skip)).await
 }
 
 async fn is_dir(

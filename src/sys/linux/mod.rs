@@ -27,6 +27,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::FsFlags;
 use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -39,6 +40,8 @@ pub const NAMESPACES: bool = true;
 const SCRATCH: &str = "/run/pocker/mnt";
 const ROOT_POINT: &str = "/run/pocker/mnt/root";
 const STAGE_DIR: &str = "/run/pocker/mnt/dir";
+/// Where devices are in force.
+const NODES: &str = "/run/pocker/mnt/nodes";
 const STAGE_FILE: &str = "/run/pocker/mnt/file";
 
 /// What a sandbox's first process builds on.
@@ -47,6 +50,8 @@ pub struct Ground {
     root: Option<OwnedFd>,
     /// Mount points the tree lacked, outermost first.
     created: Vec<Created>,
+    /// By [`Ground::seal_root`].
+    sealed: bool,
 }
 
 impl Ground {
@@ -58,9 +63,12 @@ impl Ground {
             | CloneFlags::CLONE_NEWPID;
         flags.set(CloneFlags::CLONE_NEWNET, net);
         unshare(flags).attempt("")?;
-        // Private, not slave: a mount made on the host meanwhile is none of ours.
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount_at(None, "/", None, private, "").attempt("make all mounts private")
+        private_mounts()
+    }
+
+    pub fn unshare_mounts(&self) -> Result<(), Fault> {
+        unshare(CloneFlags::CLONE_NEWNS).attempt("")?;
+        private_mounts()
     }
 
     /// Where root and mounts are made before they are moved.
@@ -69,6 +77,7 @@ impl Ground {
         tmpfs(SCRATCH, 0o700, MsFlags::empty()).attempt("mount a tmpfs")?;
         std::fs::create_dir(ROOT_POINT).attempt("create a mount point")?;
         std::fs::create_dir(STAGE_DIR).attempt("create a mount point")?;
+        std::fs::create_dir(NODES).attempt("create a directory")?;
         std::fs::File::create(STAGE_FILE)
             .map(drop)
             .attempt("create a mount point")
@@ -91,9 +100,12 @@ impl Ground {
         Path::new(STAGE_DIR)
     }
 
-    pub fn stage_tmpfs(&self, mode: u32) -> Result<(), Fault> {
+    pub fn stage_tmpfs(&self, mode: u32, size: Option<u64>) -> Result<(), Fault> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        tmpfs(STAGE_DIR, mode, flags).attempt("mount a tmpfs")
+        let size = size.map_or(String::new(), |size| format!(",size={size}"));
+        let data = format!("mode={mode:o}{size}");
+        let kind = Path::new("tmpfs");
+        mount_at(Some(kind), STAGE_DIR, Some("tmpfs"), flags, &data).attempt("mount a tmpfs")
     }
 
     /// Devices; with the caller's terminal, also a pair of the sandbox's own (master, slave).
@@ -101,7 +113,7 @@ impl Ground {
         &self,
         terminal: Option<&Terminal>,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, Fault> {
-        devices::make(Path::new(STAGE_DIR))?;
+        devices::make(Path::new(STAGE_DIR), Path::new(NODES))?;
         terminal
             .map(|t| devices::terminal(Path::new(STAGE_DIR), t))
             .transpose()
@@ -176,6 +188,22 @@ impl Ground {
         chdir("/").attempt("enter the root")
     }
 
+    /// chroot(2) into the root, where the host's processes are seen.
+    pub fn enter_plain(&mut self) -> Result<(), Fault> {
+        let root = self.root.as_ref();
+        fchdir(root.ok_or_else(|| Fault::new("no root is mounted"))?).attempt("enter the root")?;
+        chroot(".").attempt("chroot")?;
+        let proc = Some(Path::new("proc"));
+        mount_at(proc, "/proc", Some("proc"), MsFlags::empty(), "").attempt("mount /proc")
+    }
+
+    /// The mounts in it stay as they are.
+    pub fn seal_root(&mut self) -> Result<(), Fault> {
+        remount_root(MsFlags::MS_RDONLY).attempt("")?;
+        self.sealed = true;
+        Ok(())
+    }
+
     /// By the first process of the pid namespace, whose view it is.
     pub fn proc(&self) -> Result<(), Fault> {
         proc::mount()
@@ -214,12 +242,32 @@ impl Ground {
 
     /// Removes the mount points that the tree lacked, once no process uses them.
     pub fn clean(&mut self) {
+        if self.sealed {
+            // By now the command and its processes are gone.
+            let _ = remount_root(MsFlags::empty());
+        }
         // Before `enter`, the tree lies below ROOT_POINT; afterwards it is `/`.
         let base = Path::new(if self.root.is_some() { ROOT_POINT } else { "/" });
         for created in self.created.drain(..).rev() {
             created.remove(base);
         }
     }
+}
+
+/// Private, not slave: a mount made on the host meanwhile is none of ours.
+fn private_mounts() -> Result<(), Fault> {
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount_at(None, "/", None, private, "").attempt("make all mounts private")
+}
+
+/// With the flags that it has, and `more`.
+fn remount_root(more: MsFlags) -> nix::Result<()> {
+    let has = nix::sys::statvfs::statvfs("/")?.flags();
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | more;
+    flags.set(MsFlags::MS_NOSUID, has.contains(FsFlags::ST_NOSUID));
+    flags.set(MsFlags::MS_NODEV, has.contains(FsFlags::ST_NODEV));
+    flags.set(MsFlags::MS_NOEXEC, has.contains(FsFlags::ST_NOEXEC));
+    mount_at(None, "/", None, flags, "")
 }
 
 fn mount_at(

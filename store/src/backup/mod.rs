@@ -23,7 +23,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy::{copy_database, copy_file, make_dir};
+pub(crate) use copy::{copy_database, copy_file, make_dir, new_database};
 pub use restore::{Restored, restore};
 
 use crate::error::StoreError;
@@ -116,6 +116,7 @@ impl Store {
 
     /// The index of the backup; the large blobs that it lists.
     fn copy_index(&self, to: &Path, leave: &[&str]) -> Result<Vec<Digest>, StoreError> {
+        new_database(to)?;
         self.index
             .read("copy the index", |conn| copy_database(conn, to))?;
         let fail = |e| StoreError::db("prepare the copy", to, e);

@@ -46,6 +46,7 @@ pub fn restore(dir: &Path, to: &Path) -> Result<Restored, StoreError> {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(taken()),
         Err(e) => return Err(StoreError::io("open", to, e)),
     }
+    crate::lock::not_on_nfs(to)?;
     let parent = to.parent().unwrap_or(to);
     fs::create_dir_all(parent).map_err(|e| StoreError::io("create", parent, e))?;
     let making = Making::begin(to)?;

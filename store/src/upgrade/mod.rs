@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::backup::{copy_database, make_dir};
+use crate::backup::{copy_database, make_dir, new_database};
 use crate::error::StoreError;
 use crate::index::{self, AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT};
 use crate::work::{Durability, VOLUMES_FORMAT};
@@ -214,8 +214,8 @@ fn whole_copy(conn: &Connection, to: &Path) -> Result<(), StoreError> {
         }
         _ => {}
     }
-    let done = copy_database(conn, to)
-        .map_err(|e| StoreError::db("copy to", to, e))
+    let done = new_database(to)
+        .and_then(|()| copy_database(conn, to).map_err(|e| StoreError::db("copy to", to, e)))
         .and_then(|()| sync(to).map_err(|e| StoreError::io("sync", to, e)));
     if done.is_err() {
         // On a full disk it is in the way; if this fails, the next one goes about it.

@@ -222,6 +222,11 @@ impl Reserve {
         Ok(())
     }
 
+    /// Hardly anything is left to take.
+    pub fn is_short(&self) -> bool {
+        self.room().is_ok_and(|room| room < UNASKED)
+    }
+
     fn room(&self) -> Result<u64, Errno> {
         #[cfg(test)]
         if let Some(room) = *self.room.lock() {

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a work tree is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,9 @@ pub struct WorkUse {
     pub small_memory: u64,
     pub small_file: u64,
 }
+
+/// How long a new tree waits for a dropped one's room.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Loaded on first use; whoever loads it holds the lock.
 pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
@@ -266,6 +270,14 @@ impl Works {
 
     pub(super) fn slot(&self, id: u64) -> Option<Slot> {
         self.trees.lock().get(&id).map(|(_, slot)| Arc::clone(slot))
+    }
+
+    /// Before a tree that needs room is made: where runs have little left, waits for what was
+    /// dropped to be gone.
+    pub fn make_room(&self) {
+        if self.area.reserve.is_short() {
+            self.sweeper.wait(PATIENCE);
+        }
     }
 
     /// One delete; the rows and files below go in the background. On an error the tree is as it
