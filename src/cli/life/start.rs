@@ -129,7 +129,7 @@ pub fn recorded(words: &Words) -> Result<Args, CliError> {
         Ok(Cli {
             command: Command::Run(args),
             ..
-        }) => Ok(args),
+        }) => Ok(*args),
         Ok(_) => Err(odd("it is no `pocker run`".to_owned())),
         Err(e) => Err(odd(e
             .to_string()
