@@ -122,6 +122,7 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
 }
 
 fn stop(settings: &Settings) -> Result<(), CliError> {
+    super::life::stop_waiting(settings, None)?;
     let Ok(client) = open::running_server(settings) else {
         if !settings.quiet {
             eprintln!("no server runs at {}", settings.socket_dir.display());
