@@ -397,11 +397,11 @@ pub struct NewRun {
     pub grafts: Vec<Graft>,
     #[serde(default)]
     pub volumes: Vec<VolumeMount>,
+    #[serde(default)]
+    pub quota: Quota,
     /// The volume that is its tree, in place of a fresh one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
-    #[serde(default)]
-    pub quota: Quota,
 }
 
 /// What a run's tree may hold beside its base; none: no limit.

@@ -67,12 +67,12 @@ pub enum Action {
     Unshare {
         net: bool,
     },
+    /// So that mounts go with the sandbox, and nothing else.
+    UnshareMounts,
     /// Into the namespaces and control groups of a sandbox that runs.
     Join,
     /// One of the sandbox's /dev, like the caller's.
     Terminal,
-    /// So that mounts go with the sandbox, and nothing else.
-    UnshareMounts,
     Scratch,
     MountRoot {
         tree: NfsMount,
@@ -197,7 +197,7 @@ fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
     ];
-    if platform == Platform::Namespaces && spec.isolation != Isolation::Plain {
+    if platform == Platform::Namespaces && spec.isolation == Isolation::Full {
         actions.push(Action::Confine(spec.privileges));
     }
     actions.extend([

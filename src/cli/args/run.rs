@@ -21,11 +21,11 @@ pub struct Run {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     #[command(flatten)]
-    pub life: LifeFlags,
-    #[command(flatten)]
     pub confine: Confine,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub life: LifeFlags,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's
