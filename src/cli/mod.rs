@@ -11,6 +11,7 @@ mod error;
 mod fsck;
 mod gc;
 mod history;
+mod life;
 mod ls;
 mod manage;
 mod mounting;
@@ -38,28 +39,53 @@ use std::ffi::OsString;
 
 /// Runs one command; returns the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
-    let cli = match Cli::try_parse_from(args::expand_short_form(argv)) {
+    let words = args::expand_short_form(argv);
+    // These end as the command that they start does: their own failures have a status apart.
+    let apart = args::command_of(&words)
+        .and_then(|word| word.to_str())
+        .is_some_and(|word| ["run", "exec", "wait", "supervise"].contains(&word));
+    let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return e.exit_code();
+            return match e.exit_code() {
+                error::USAGE if apart => error::OWN_FAILURE,
+                status => status,
+            };
         }
     };
-    match dispatch(cli) {
+    match dispatch(cli, &words) {
         Ok(status) => status,
         Err(error) => {
             eprint!("{}", error.render());
-            error.status
+            match apart {
+                true => error.own_status(),
+                false => error.status,
+            }
         }
     }
 }
 
-fn dispatch(cli: Cli) -> Result<i32, CliError> {
+fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {
         Command::Create(args) => done(create::run(&settings, &args)),
-        Command::Run(args) => run::run(&settings, &args),
+        Command::Run(args) => life::run(&settings, &args, words),
+        Command::Supervise { id } => life::supervise(&settings, &id),
+        Command::Ps(args) => done(life::ps(&settings, &args)),
+        Command::Logs(args) => done(life::logs(&settings, &args)),
+        Command::Exec(args) => life::exec(&settings, &args),
+        Command::Stop(args) => done(life::stop(&settings, &args)),
+        Command::Kill(args) => done(life::kill(&settings, &args)),
+        Command::Restart(args) => done(life::restart(&settings, &args)),
+        Command::Wait(args) => life::wait(&settings, &args),
+        Command::Rename(args) => done(life::rename(&settings, &args)),
+        Command::Inspect(args) => done(life::inspect(&settings, &args)),
+        Command::Top(args) => done(life::top(&settings, &args)),
+        Command::Stats(args) => done(life::stats(&settings, &args)),
+        Command::Prune(args) => done(life::prune(&settings, &args)),
+        Command::Boot(args) => life::boot(&settings, &args),
         Command::Debug(args) => run::debug(&settings, &args),
         Command::Mount(args) => done(mounting::mount(&settings, &args)),
         Command::Umount(args) => done(mounting::umount(&settings, &args)),

@@ -6,6 +6,7 @@ mod client;
 pub mod connect;
 mod keeper;
 pub mod looking;
+mod services;
 pub mod sys;
 
 pub use client::{Client, ClientError};

@@ -20,6 +20,7 @@ mod mounts;
 mod pins;
 mod runs;
 mod serve;
+mod services;
 mod state;
 mod stats;
 mod sys;

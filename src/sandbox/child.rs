@@ -7,7 +7,7 @@ use super::plan::{Action, Role, Source};
 use super::privileges::Privileges;
 use super::spec::{NfsMount, Stdio};
 use super::{exec, report, supervise};
-use crate::sys::os::Ground;
+use crate::sys::os::{Ground, Target};
 use crate::sys::process::{self, Forked};
 use crate::sys::tty::{self, Terminal};
 use crate::sys::{Attempt, Fault, signals};
@@ -33,6 +33,8 @@ pub struct Lines {
     pub null: OwnedFd,
     /// Where captured output goes.
     pub output: Option<OwnedFd>,
+    /// Where captured errors go, if not there.
+    pub errors: Option<OwnedFd>,
 }
 
 pub struct Child<'a> {
@@ -40,6 +42,8 @@ pub struct Child<'a> {
     pub lines: Lines,
     /// The caller's, if its standard input is one.
     pub terminal: Option<Terminal>,
+    /// The running sandbox that is entered, where none is made.
+    pub target: Option<Target>,
     ground: Ground,
     role: Option<Role>,
     root_mounted: bool,
@@ -58,6 +62,7 @@ impl<'a> Child<'a> {
             mounter,
             lines,
             terminal,
+            target: None,
             ground: Ground::default(),
             role: None,
             root_mounted: false,
@@ -103,6 +108,11 @@ impl<'a> Child<'a> {
     fn perform(&mut self, action: &Action) -> Result<(), Fault> {
         match action {
             Action::Unshare { net } => self.ground.unshare(*net),
+            Action::Join => match &self.target {
+                Some(target) => target.join(),
+                None => Err(Fault::new("there is none")),
+            },
+            Action::Terminal => self.own_terminal(),
             Action::Scratch => self.ground.scratch(),
             Action::MountRoot { tree, flags } => self.mount_root(tree, *flags),
             Action::Mount { target, source, .. } => self.mount(target, source),
@@ -159,9 +169,20 @@ impl<'a> Child<'a> {
     }
 
     fn stage_devices(&mut self) -> Result<(), Fault> {
-        let Some((master, slave)) = self.ground.stage_devices(self.terminal.as_ref())? else {
-            return Ok(());
-        };
+        match self.ground.stage_devices(self.terminal.as_ref())? {
+            Some(pair) => self.hand_over(pair),
+            None => Ok(()),
+        }
+    }
+
+    fn own_terminal(&mut self) -> Result<(), Fault> {
+        let like = self.terminal.as_ref();
+        let like = like.ok_or_else(|| Fault::new("there is none to make one like"))?;
+        let pair = self.ground.terminal(like)?;
+        self.hand_over(pair)
+    }
+
+    fn hand_over(&mut self, (master, slave): (OwnedFd, OwnedFd)) -> Result<(), Fault> {
         let socket = self.lines.report.as_ref();
         let socket = socket.ok_or_else(|| Fault::new("nobody is there to take the terminal"))?;
         report::send_terminal(socket, &master).attempt("hand over the terminal")?;
@@ -175,6 +196,9 @@ impl<'a> Child<'a> {
         match process::fork_tied().attempt("")? {
             Forked::Child { tie } => {
                 self.role = Some(role);
+                if let Some(socket) = &self.lines.report {
+                    report::send_role(socket, role);
+                }
                 process::tie_to_parent(tie).attempt("")
             }
             Forked::Parent { child, tie } => {
@@ -218,12 +242,14 @@ impl<'a> Child<'a> {
     }
 
     fn stdio(&self, stdio: Stdio) -> Result<(), Fault> {
+        let errors = self.lines.errors.as_ref();
         match (stdio, &self.lines.output, &self.slave, &self.terminal) {
-            (Stdio::Captured, Some(output), _, _) => {
+            (Stdio::Captured | Stdio::Apart, Some(output), _, _) => {
                 dup2_stdin(&self.lines.null).attempt("")?;
                 dup2_stdout(output).attempt("")?;
-                dup2_stderr(output).attempt("")?;
+                dup2_stderr(errors.unwrap_or(output)).attempt("")?;
             }
+            (Stdio::NoInput, ..) => dup2_stdin(&self.lines.null).attempt("")?,
             (Stdio::Inherit, _, Some(slave), Some(terminal)) => {
                 connect(slave, terminal.on).attempt("")?;
             }
@@ -241,7 +267,8 @@ impl<'a> Child<'a> {
         } = identity::look_up(user)?;
         // What this sandbox made for the command's output is the user's to reopen
         // (/dev/stderr); what it inherited stays as it is.
-        for made in [&self.slave, &self.lines.output].into_iter().flatten() {
+        let (output, errors) = (&self.lines.output, &self.lines.errors);
+        for made in [&self.slave, output, errors].into_iter().flatten() {
             fchown(made, Some(Uid::from_raw(uid)), None).attempt("hand over the output")?;
         }
         let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();

@@ -29,6 +29,8 @@ pub enum SandboxError {
         what: &'static str,
         cause: io::Error,
     },
+    #[error("standard input is no terminal")]
+    NoTerminal,
     /// "mount graft /srv/www:/var/www/html: /var/www/html is not a directory in the tree".
     #[error("{phase}: {fault}")]
     Phase { phase: String, fault: Fault },
@@ -49,6 +51,9 @@ impl SandboxError {
                 .errno
                 .is_none()
                 .then_some("the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000"),
+            SandboxError::Exec { .. } if self.status() == NOT_FOUND => {
+                Some("it has to be in the tree: `pocker run NAME -- ls /bin` shows what is")
+            }
             _ => None,
         }
     }

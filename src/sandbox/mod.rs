@@ -15,10 +15,11 @@ mod running;
 mod spec;
 mod supervise;
 
+pub use crate::sys::os::Target;
 pub use crate::sys::{Capabilities, Capability, Fault};
-pub use apply::spawn;
+pub use apply::{enter, spawn};
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
 pub use privileges::{Privileges, UnknownCapability};
-pub use running::Sandbox;
+pub use running::{Sandbox, Source, Watch};
 pub use spec::{Exit, Isolation, NfsMount, Place, Profile, Spec, Stdio, What};

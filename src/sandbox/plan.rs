@@ -69,6 +69,10 @@ pub enum Action {
     },
     /// So that mounts go with the sandbox, and nothing else.
     UnshareMounts,
+    /// Into the namespaces and control groups of a sandbox that runs.
+    Join,
+    /// One of the sandbox's /dev, like the caller's.
+    Terminal,
     Scratch,
     MountRoot {
         tree: NfsMount,
@@ -113,6 +117,8 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Unshare { .. } | Action::UnshareMounts => f.write_str("make namespaces"),
+            Action::Join => f.write_str("enter the run"),
+            Action::Terminal => f.write_str("make a terminal"),
             Action::Scratch => f.write_str("make a place to mount on"),
             Action::MountRoot { .. } => f.write_str("mount the root"),
             Action::Mount { label, .. } => write!(f, "mount {label}"),
@@ -165,12 +171,33 @@ pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Actio
         Platform::Namespaces => namespaces(spec, terminal),
         Platform::Chroot => plain(spec)?,
     };
-    actions.extend([
+    actions.extend(command(spec, platform));
+    Ok(actions)
+}
+
+/// The list of actions that starts `spec`'s command in a sandbox that runs: of `spec`, only
+/// what is the command's counts.
+pub fn plan_enter(
+    spec: &Spec,
+    platform: Platform,
+    terminal: bool,
+) -> Result<Vec<Action>, PlanError> {
+    check(spec)?;
+    let mut actions = vec![Action::Join];
+    actions.extend(terminal.then_some(Action::Terminal));
+    actions.push(Action::Fork(Role::Command));
+    actions.extend(command(spec, platform));
+    Ok(actions)
+}
+
+/// What the process does that becomes the command.
+fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
+    let mut actions = vec![
         Action::Session,
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
-    ]);
-    if platform == Platform::Namespaces && !bare {
+    ];
+    if platform == Platform::Namespaces && spec.isolation == Isolation::Full {
         actions.push(Action::Confine(spec.privileges));
     }
     actions.extend([
@@ -183,7 +210,7 @@ pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Actio
             env: Env(spec.env.clone()),
         },
     ]);
-    Ok(actions)
+    actions
 }
 
 fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {

@@ -51,6 +51,10 @@ pub enum Stdio {
     Inherit,
     /// stdin from /dev/null, stdout and stderr into one pipe that the caller reads.
     Captured,
+    /// The same with a pipe for each.
+    Apart,
+    /// stdin from /dev/null, stdout and stderr as they are.
+    NoInput,
 }
 
 #[derive(Clone)]

@@ -10,6 +10,7 @@ mod fault;
 pub mod process;
 pub mod signals;
 pub mod tty;
+pub mod usage;
 
 #[cfg(target_os = "linux")]
 pub mod linux;

@@ -69,6 +69,10 @@ impl Ground {
         Err(lacks("a /dev of its own"))
     }
 
+    pub fn terminal(&self, _like: &Terminal) -> Result<(OwnedFd, OwnedFd), Fault> {
+        Err(lacks("a /dev of its own"))
+    }
+
     pub fn stage_bind_dir(&self, _host: &Path) -> Result<(), Fault> {
         Err(lacks("bind mounts"))
     }
@@ -155,4 +159,75 @@ pub fn threads() -> usize {
 
 pub fn close_range(_first: RawFd, _last: RawFd) -> bool {
     false
+}
+
+/// Not told by all these systems.
+pub fn name_senders(_socket: &OwnedFd) -> nix::Result<()> {
+    Ok(())
+}
+
+pub fn sender(_part: &nix::sys::socket::ControlMessageOwned) -> Option<u32> {
+    None
+}
+
+pub fn sender_space() -> Vec<u8> {
+    Vec::new()
+}
+
+pub fn cgroups_of(_pid: u32) -> Option<Vec<PathBuf>> {
+    None
+}
+
+/// A process by its pid alone: whoever has it.
+pub struct Handle(nix::unistd::Pid);
+
+impl Handle {
+    pub fn open(pid: u32) -> nix::Result<Handle> {
+        let pid = i32::try_from(pid).map_err(|_| nix::errno::Errno::ESRCH)?;
+        let handle = Handle(nix::unistd::Pid::from_raw(pid));
+        handle.signal(0).map(|()| handle)
+    }
+
+    pub fn signal(&self, number: i32) -> nix::Result<()> {
+        let signal = match number {
+            0 => None,
+            number => Some(nix::sys::signal::Signal::try_from(number)?),
+        };
+        nix::sys::signal::kill(self.0, signal)
+    }
+
+    pub fn ends_within(&self, time: std::time::Duration) -> bool {
+        let deadline = std::time::Instant::now() + time;
+        while self.signal(0).is_ok() {
+            if std::time::Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+/// A running sandbox, which cannot be entered here.
+pub struct Target;
+
+impl Target {
+    pub fn open(
+        _init: super::process::Started,
+        _command: super::process::Started,
+    ) -> Result<Target, Fault> {
+        Err(lacks("namespaces that could be entered"))
+    }
+
+    pub fn join(&self) -> Result<(), Fault> {
+        Err(lacks("namespaces that could be entered"))
+    }
+}
+
+/// Not told by any call that all these systems have.
+pub fn usage(
+    _init: super::process::Started,
+    _command: super::process::Started,
+) -> Option<super::usage::Usage> {
+    None
 }

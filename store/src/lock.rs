@@ -129,6 +129,24 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
     Ok(StoreLock { file, unclean })
 }
 
+/// Nobody has the store in `dir` open, or there is none; else [`StoreError::InUse`].
+pub fn closed(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(|e| StoreError::io("open", &path, e))?,
+    };
+    // Shared: two who ask are not in each other's way, and who opens it meanwhile looks again.
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(()),
+        Err((mut file, Errno::EWOULDBLOCK)) => Err(StoreError::InUse {
+            path: dir.to_path_buf(),
+            pid: holder(&mut file),
+        }),
+        Err((_, e)) => Err(StoreError::io("lock", &path, e.into())),
+    }
+}
+
 /// The pid that is in the lock file, if it is of a process that lives.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();

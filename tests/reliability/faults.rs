@@ -162,7 +162,13 @@ const MUTATIONS: &[Mutation] = &[
             }
             std::fs::remove_dir_all(w.path("restored")).is_ok()
         },
-        words: FULL,
+        // The last is SQLite's where it cannot make its journal.
+        words: &[
+            "no space left",
+            "No space left",
+            "disk is full",
+            "unable to open database file",
+        ],
     },
 ];
 

@@ -1,6 +1,6 @@
 //! How a pocker is started.
 
-use super::{Confine, Limits};
+use super::{Confine, LifeFlags, Limits};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -24,6 +24,8 @@ pub struct Run {
     pub confine: Confine,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub life: LifeFlags,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's

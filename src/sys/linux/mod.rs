@@ -8,8 +8,15 @@
 mod confine;
 mod devices;
 mod filter;
+mod handle;
+mod join;
 mod proc;
 mod resolve;
+mod usage;
+
+pub use handle::Handle;
+pub use join::{Target, cgroups_of};
+pub use usage::usage;
 
 use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
@@ -110,6 +117,11 @@ impl Ground {
         terminal
             .map(|t| devices::terminal(Path::new(STAGE_DIR), t))
             .transpose()
+    }
+
+    /// A pair (master, slave) of the /dev that this process sees.
+    pub fn terminal(&self, like: &Terminal) -> Result<(OwnedFd, OwnedFd), Fault> {
+        devices::terminal(Path::new("/dev"), like)
     }
 
     pub fn stage_bind_dir(&self, host: &Path) -> Result<(), Fault> {
@@ -287,6 +299,24 @@ fn show(what: &str, path: &Path) -> String {
 
 pub fn die_with_parent() -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+}
+
+/// Each message on this socket says which process sent it.
+pub fn name_senders(socket: &OwnedFd) -> nix::Result<()> {
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::PassCred, &true)
+}
+
+/// The sender, as this process's pid namespace has it.
+pub fn sender(part: &nix::sys::socket::ControlMessageOwned) -> Option<u32> {
+    match part {
+        nix::sys::socket::ControlMessageOwned::ScmCredentials(who) => u32::try_from(who.pid()).ok(),
+        _ => None,
+    }
+}
+
+/// What [`sender`] needs of a message's space.
+pub fn sender_space() -> Vec<u8> {
+    nix::cmsg_space!(nix::sys::socket::UnixCredentials)
 }
 
 pub fn threads() -> usize {
