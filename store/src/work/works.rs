@@ -70,6 +70,9 @@ pub struct Works {
     syncs: Arc<Syncs>,
     pub(super) area: Arc<Area>,
     pub(super) writer: Arc<Writer>,
+    /// Held while a tree is made: taken before all other locks, there is no row of a tree that is
+    /// not listed.
+    pub(super) making: Mutex<()>,
     trees: Mutex<BTreeMap<u64, (WorkInfo, Slot)>>,
     sweeper: Sweeper,
 }
@@ -130,6 +133,7 @@ impl Works {
             syncs,
             area,
             writer,
+            making: Mutex::new(()),
             trees: Mutex::new(
                 trees
                     .into_iter()
@@ -156,6 +160,19 @@ impl Works {
         }
     }
 
+    /// Whoever makes a tree next waits, between its row and its place in the list, until the sender goes.
+    #[cfg(test)]
+    pub(crate) fn stop_in_the_making(&self) -> std::sync::mpsc::Sender<()> {
+        let (go_on, wait) = std::sync::mpsc::channel();
+        *self.syncs.probe.made.lock() = Some(wait);
+        go_on
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_in_the_making(&self) -> bool {
+        self.syncs.probe.made.lock().is_none()
+    }
+
     /// What keeping these trees durable has cost since they were opened.
     pub fn sync_stats(&self) -> SyncStats {
         self.syncs.stats()
@@ -180,6 +197,7 @@ impl Works {
             label: label.to_vec(),
             created: now,
         };
+        let _making = self.making.lock();
         self.writer
             .with(|conn| {
                 let tx = conn.transaction()?;
@@ -199,6 +217,11 @@ impl Works {
             })
             .map_err(|e| db("create work tree", &e))?;
         failpoint::pass("tree.created");
+        #[cfg(test)]
+        {
+            let go_on = self.syncs.probe.made.lock().take();
+            go_on.map(|go_on| go_on.recv());
+        }
         let state = State::new(sealed, now);
         let tree = self.tree(&info, Arc::default(), state);
         let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
