@@ -1,0 +1,67 @@
+//! How a pocker is made, and moved as an archive.
+
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The Pockerfile [default: CONTEXT/Pockerfile, else ./Pockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The pocker's name
+    pub name: String,
+    /// The directory that COPY takes files from
+    #[arg(default_value = ".")]
+    pub context: PathBuf,
+    /// Give an ARG its value
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    pub build_args: Vec<String>,
+    /// A file that EXEC --secret id=ID may read; never kept
+    #[arg(long = "secret", value_name = "id=ID,src=FILE")]
+    pub secrets: Vec<String>,
+    /// Build every step again
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Build PROOT and PKG again when the mirror has something newer
+    #[arg(long)]
+    pub pull: bool,
+    /// Say why each step was taken from the cache or built
+    #[arg(long)]
+    pub explain: bool,
+    /// A CA certificate (PEM) for package downloads while building; never kept
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Clamp every file time to at most this, in seconds since the epoch
+    #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
+    pub source_date_epoch: Option<i64>,
+    /// Do not mount the browse view
+    #[arg(long)]
+    pub no_browse: bool,
+    /// Where the browse view is mounted [default: /var/pocker/chroot]
+    #[arg(long, value_name = "DIR", env = "POCKER_BROWSE")]
+    pub browse_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A pocker, or one of its steps
+    #[arg(value_name = "NAME[@STEP]")]
+    pub what: String,
+    /// The archive to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The archive, plain or gzip; - for standard input
+    pub archive: PathBuf,
+    /// The new pocker's name
+    pub name: String,
+    /// What starts it
+    #[arg(long, value_name = "COMMAND", default_value = "/bin/sh")]
+    pub run: String,
+}

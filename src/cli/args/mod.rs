@@ -1,0 +1,120 @@
+//! The command line: what can be said, and nothing of what it does.
+
+mod build;
+mod run;
+mod serve;
+mod short;
+mod store;
+mod trees;
+
+pub use build::*;
+pub use run::*;
+pub use serve::*;
+pub use short::{command_names, expand_short_form};
+pub use store::*;
+pub use trees::*;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Low-cost sandboxed environments from a Pockerfile.
+///
+/// `pocker -d HOSTDIR:PATH NAME` is short for `pocker run -d HOSTDIR:PATH NAME`.
+#[derive(Debug, Parser)]
+#[command(name = "pocker", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The store's directory [default: /var/pocker/store]
+    #[arg(long, global = true, env = "POCKER_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Where the server's sockets are [default: /run/pocker]
+    #[arg(long, global = true, env = "POCKER_SOCKET_DIR", value_name = "DIR")]
+    pub socket_dir: Option<PathBuf>,
+    /// Settings file [default: /etc/pocker.conf]
+    #[arg(long, global = true, env = "POCKER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to mount: linux-kernel or fuse [default: the first that works here]
+    #[arg(
+        long,
+        global = true,
+        env = "POCKER_MOUNT_HELPER",
+        value_name = "HELPER"
+    )]
+    pub mount_helper: Option<String>,
+    /// Seconds to wait for a server that is away [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub server_timeout: Option<u64>,
+    /// Say only what went wrong
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a pocker from a Pockerfile
+    Create(Create),
+    /// Start a pocker: a clean tree at each start, host directories grafted in
+    Run(Run),
+    /// List pockers, their steps, age and size
+    Ls(Ls),
+    /// Remove a pocker and free what only it used
+    Rm(Rm),
+    /// Drop the tree that the last run left
+    Reset(Name),
+    /// Mount any step read-only, or a writable clone of it
+    Mount(Mount),
+    /// Unmount what `pocker mount` mounted
+    Umount(Umount),
+    /// Enter the tree of a failed build, or the one the last run left
+    Debug(Debug),
+    /// Write a pocker's tree as a tar archive
+    Export(Export),
+    /// Make a pocker of a tar archive
+    Import(Import),
+    /// Make, list and remove volumes: trees that are kept
+    #[command(subcommand)]
+    Volume(Volume),
+    /// Keep a step, whatever else refers to it
+    Pin(Pin),
+    /// Let a pinned step go
+    Unpin(Unpin),
+    /// Drop what nothing refers to
+    Gc(Gc),
+    /// Check the whole store
+    Fsck(Fsck),
+    /// Back up, restore and upgrade the store
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Run the server, or stop it
+    Serve(Serve),
+    /// Say what this host can do and what is missing
+    Doctor(Json),
+    /// Print the version
+    Version(Json),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual pages to a directory
+    Man { dir: PathBuf },
+    /// The FUSE helper's own process
+    #[command(hide = true, name = "mount-helper")]
+    MountHelper { kind: String },
+}
+
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Name {
+    pub name: String,
+}

@@ -1,0 +1,35 @@
+//! How a pocker is started.
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Graft a host directory into the tree
+    #[arg(short = 'd', long = "graft", value_name = "HOSTDIR:PATH[:ro]")]
+    pub grafts: Vec<String>,
+    /// Mount a volume in the tree
+    #[arg(short = 'v', long = "volume", value_name = "NAME:PATH[:ro]")]
+    pub volumes: Vec<String>,
+    /// Set an environment variable
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Run as this user of the tree
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Start in this directory of the tree
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// The pocker's name
+    pub name: String,
+    /// A command in place of RUN's
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct Debug {
+    pub name: String,
+    /// A command in place of a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<std::ffi::OsString>,
+}
