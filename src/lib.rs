@@ -4,6 +4,8 @@ pub mod build;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod life;
+pub mod limits;
 pub mod pockerfile;
 pub mod run;
 pub mod sandbox;

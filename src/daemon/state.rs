@@ -8,8 +8,7 @@ use super::fail::{Fail, Outcome};
 use crate::control::api::*;
 use parking_lot::Mutex;
 use pocker_store::types::{Digest, Errno};
-use pocker_store::work::SealOptions;
-use pocker_store::work::{WorkClass, Works};
+use pocker_store::work::{Limits, SealOptions, WorkClass, Works};
 use pocker_store::{Pocker, SealedTree, Step, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -188,6 +187,16 @@ impl Daemon {
     }
 
     pub fn clone_tree(&self, base: Option<&str>, purpose: Purpose, label: &str) -> Outcome<u64> {
+        self.clone_within(base, purpose, label, Limits::NONE)
+    }
+
+    pub fn clone_within(
+        &self,
+        base: Option<&str>,
+        purpose: Purpose,
+        label: &str,
+        limits: Limits,
+    ) -> Outcome<u64> {
         let base = base.map(digest).transpose()?;
         let class = match purpose {
             Purpose::Build => WorkClass::Build,
@@ -196,7 +205,7 @@ impl Daemon {
         };
         let tree = self
             .works
-            .create(base, class, label.as_bytes(), clock::now())
+            .create_within(base, class, label.as_bytes(), limits, clock::now())
             .map_err(internal("cannot clone the tree"))?;
         Ok(tree.id())
     }

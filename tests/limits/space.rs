@@ -91,8 +91,10 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
                 host: host.to_string_lossy().into_owned(),
                 target: "/tmp".to_owned(),
                 read_only: false,
+                suid: false,
+                dev: false,
             }],
-            volumes: Vec::new(),
+            ..NewRun::default()
         })
     });
     let run = run.expect("a run");

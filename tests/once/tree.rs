@@ -203,8 +203,10 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             host: host.to_str().expect("text").into(),
             target: "/g".into(),
             read_only: false,
+            suid: false,
+            dev: false,
         }],
-        volumes: Vec::new(),
+        ..NewRun::default()
     };
     server.ask("a run", |c| c.new_run(&new))
 }

@@ -85,8 +85,10 @@ fn graft(client: &Client, pocker: &str, dir: &str) -> Result<api::Export, Box<dy
             host: dir.to_owned(),
             target: "/tmp".to_owned(),
             read_only: false,
+            suid: false,
+            dev: false,
         }],
-        volumes: Vec::new(),
+        ..NewRun::default()
     })?;
     let export = run.grafts.into_iter().next();
     Ok(export.ok_or("the server named no export of the graft")?)

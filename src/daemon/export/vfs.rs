@@ -397,7 +397,10 @@ impl Vfs for Exports {
             return self.grafts.fsstat(graft, &file);
         }
         let attr = self.getattr(cx, fh)?;
-        let space = self.store.statfs().map_err(|_| nfsstat3::NFS3ERR_IO)?;
+        let space = match self.at(fh)? {
+            At::Work { tree, .. } => tree.space().map_err(convert::status)?,
+            _ => self.store.statfs().map_err(|_| nfsstat3::NFS3ERR_IO)?,
+        };
         let stat = FsStat {
             total_bytes: space.total_bytes,
             free_bytes: space.free_bytes,

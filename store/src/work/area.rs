@@ -2,6 +2,7 @@
 //! descriptors, and the way to base blobs.
 
 use super::durability::{Durability, Syncs};
+use super::quota::Reserve;
 use super::small::Smalls;
 use crate::StoreError;
 use crate::failpoint;
@@ -38,6 +39,7 @@ pub(super) struct Area {
     disk: bool,
     syncs: Arc<Syncs>,
     pub smalls: Arc<Smalls>,
+    pub reserve: Arc<Reserve>,
 }
 
 impl Area {
@@ -49,6 +51,7 @@ impl Area {
     ) -> Area {
         Area {
             smalls: Smalls::new(dir.clone()),
+            reserve: Arc::new(Reserve::new(store.dir())),
             dir,
             store,
             open: Mutex::new(LruCache::new(OPEN_FILES)),

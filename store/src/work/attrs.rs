@@ -206,7 +206,10 @@ fn resize(tx: &mut Tx, n: Node, size: u64, time: Time) -> Result<(), Errno> {
             tx.touch(n)?.mtime = time.into();
             return Ok(());
         }
-        Content::Blob(base) => Staged::over_blob(tx.area, (tx.tree, n), *base, time, time)?,
+        Content::Blob(base) => {
+            let share = tx.st.quota.is_none();
+            Staged::over_blob(tx.area, (tx.tree, n), *base, time, time, share)?
+        }
         Content::Staged(staged) => {
             staged.truncate(tx.area, size, time, time)?;
             tx.sync(&staged);
@@ -224,9 +227,11 @@ fn resize_small(
     time: Time,
 ) -> Result<(), Errno> {
     if size > SMALL {
+        tx.admit_staged(n, bytes.len() as u64)?;
         let staged = Staged::with_bytes(tx.area, (tx.tree, n), &bytes, time, time)?;
         return resize_staged(tx, n, staged, size, time);
     }
+    tx.admit_content(n, size)?;
     bytes.resize(size as usize, 0);
     tx.set_small(n, bytes)?;
     tx.touch(n)?.mtime = time.into();

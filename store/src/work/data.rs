@@ -71,21 +71,42 @@ impl WorkTree {
                 staged.io.lock()
             }
         };
-        let before = {
+        let (before, quota) = {
             let st = self.view()?;
             if !is(&st, node, staged) {
                 return Ok(None);
             }
-            writable(&st, cx, node)?
+            (writable(&st, cx, node)?, st.quota.clone())
         };
         let time = bump(cx.now, before.ctime);
-        let wrote = staged.write(&self.area, offset, data, time)?;
+        let len = data.len() as u64;
+        let writing = quota
+            .map(|quota| {
+                quota.hold(staged.may_add(offset, len), || {
+                    staged.will_add(&self.area, offset, len)
+                })
+            })
+            .transpose()?;
+        let wrote = match staged.write(&self.area, offset, data, time) {
+            Ok(wrote) => wrote,
+            Err(e) => {
+                if let (Some(writing), Ok(st)) = (writing, self.view())
+                    && is(&st, node, staged)
+                {
+                    writing.done(staged.look_again(&self.area));
+                }
+                return Err(e);
+            }
+        };
         let after = {
             let st = self.view()?;
             if !is(&st, node, staged) {
                 return Ok(None);
             }
-            let chunks = staged.wrote(&wrote, time);
+            let (chunks, grew) = staged.wrote(&wrote, time);
+            if let Some(writing) = writing {
+                writing.done(grew);
+            }
             let mut rows = match chunks.is_empty() {
                 true => Vec::new(),
                 false => self.present(staged, &chunks),
@@ -172,15 +193,20 @@ fn write_row(
         }
         Content::Blob(_) => None,
     };
+    let share = tx.st.quota.is_none();
     let staged = match (&small, content) {
-        (Some(_), _) if end <= SMALL => None,
+        (Some(bytes), _) if end <= SMALL => {
+            tx.admit_content(node, end.max(bytes.len() as u64))?;
+            None
+        }
         (Some(bytes), _) => {
+            tx.admit_staged(node, bytes.len() as u64)?;
             let (mtime, ctime) = (before.mtime, before.ctime);
             Some(Staged::with_bytes(tx.area, key, bytes, mtime, ctime)?)
         }
         (None, Content::Blob(base)) => {
             let (mtime, ctime) = (before.mtime, before.ctime);
-            Some(Staged::over_blob(tx.area, key, *base, mtime, ctime)?)
+            Some(Staged::over_blob(tx.area, key, *base, mtime, ctime, share)?)
         }
         (None, _) => None,
     };

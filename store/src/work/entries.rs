@@ -116,6 +116,11 @@ impl Names {
         }
     }
 
+    /// Added names, those of the base left out.
+    pub fn count(&self) -> u64 {
+        (self.added.len() - self.removed) as u64
+    }
+
     /// Lets go of what was removed.
     fn compact(&mut self) {
         let (old, text) = (

@@ -4,6 +4,7 @@ use super::WorkInfo;
 use super::area::{Area, failed};
 use super::codec::{self, ContentRow};
 use super::node::{Content, What};
+use super::quota::Quota;
 use super::rows::Row;
 use super::small::Small;
 use super::staged::{Staged, set_mtime};
@@ -59,6 +60,10 @@ pub(super) fn state(
         writer.append(held)?;
     }
     sweep(area, info.id, &st);
+    st.quota = Quota::of(info, area);
+    if let Some(quota) = &st.quota {
+        quota.count(&st);
+    }
     Ok(st)
 }
 

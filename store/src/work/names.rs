@@ -1,6 +1,7 @@
 //! Operations that add and remove names: CREATE, MKDIR, SYMLINK, MKNOD, LINK,
 //! REMOVE, RMDIR (RFC 1813 §3.3.8–3.3.13, §3.3.15).
 
+use super::HIDDEN;
 use super::node::{Content, Node as Inode, What};
 use super::perm;
 use super::small::Small;
@@ -9,7 +10,7 @@ use super::tree::WorkTree;
 use super::tx::Tx;
 use crate::blob::SMALL;
 use crate::types::{
-    Attr, Changed, Create, Creds, Errno, Kind, Node, OpCx, Rdev, SetAttr, SetTime, Time, Wcc,
+    Attr, Changed, Create, Creds, Errno, Kind, Node, OpCx, ROOT, Rdev, SetAttr, SetTime, Time, Wcc,
 };
 use std::sync::Arc;
 
@@ -172,6 +173,7 @@ impl WorkTree {
             if attr.nlink >= LINK_MAX {
                 return Err(Errno::MLink);
             }
+            tx.admit(0, 1)?;
             let now = tx.now;
             tx.touch(dir)?;
             let file = tx.touch(node)?;
@@ -319,6 +321,7 @@ fn make(
     new: &SetAttr,
 ) -> Result<Changed, Errno> {
     let owned = ownership(who, parent, what.kind(), mode, new)?;
+    admit(tx, parent.node, name, &what, new.size)?;
     let now = tx.now;
     let is_dir = what.kind() == Kind::Dir;
     let at = |t: Option<SetTime>| match t {
@@ -350,6 +353,20 @@ fn make(
         wcc: tx.wcc(*parent)?,
         to: None,
     })
+}
+
+/// Whether the tree may have another node. Where the helper keeps what lost its name while it
+/// was open must be there however full the tree is.
+fn admit(tx: &Tx, dir: Node, name: &[u8], what: &What, size: Option<u64>) -> Result<(), Errno> {
+    if dir == ROOT && name == HIDDEN {
+        return Ok(());
+    }
+    let bytes = match what {
+        What::Symlink(target) => target.len() as u64,
+        What::File(_) => size.filter(|size| *size <= SMALL).unwrap_or(0),
+        _ => 0,
+    };
+    tx.admit(bytes, 1)
 }
 
 /// A new file to which CREATE gave a size that fits no row: a hole in a staged file.

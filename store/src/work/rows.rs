@@ -4,6 +4,7 @@ use super::codec;
 use super::durability::Durability;
 use super::journal::{Journal, Mark};
 use super::node::Node as Inode;
+use super::quota::Limits;
 use super::replies::REPLIES;
 use crate::StoreError;
 use crate::quarantine::Quarantine;
@@ -389,6 +390,35 @@ pub(super) fn loaded_on(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::
 pub(super) fn set_loaded(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<()> {
     let write = "INSERT OR REPLACE INTO about VALUES('loaded ' || ?1, ?2)";
     conn.execute(write, params![tree as i64, boot]).map(drop)
+}
+
+/// What the tree may hold of its own. Among what is known of trees, as few have limits.
+pub(super) fn set_limits(conn: &Connection, tree: u64, limits: Limits) -> rusqlite::Result<()> {
+    for (key, limit) in [("bytes", limits.bytes), ("names", limits.names)] {
+        if let Some(limit) = limit {
+            let write = "INSERT OR REPLACE INTO about VALUES('limit ' || ?1 || ' ' || ?2, ?3)";
+            conn.execute(write, params![key, tree as i64, limit.to_le_bytes()])?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn limits(conn: &Connection, tree: u64) -> rusqlite::Result<Limits> {
+    let mut read =
+        conn.prepare_cached("SELECT value FROM about WHERE key = 'limit ' || ?1 || ' ' || ?2")?;
+    let mut limit = |key: &str| {
+        let found = read.query_row(params![key, tree as i64], |r| r.get::<_, [u8; 8]>(0));
+        Ok::<_, rusqlite::Error>(found.optional()?.map(u64::from_le_bytes))
+    };
+    Ok(Limits {
+        bytes: limit("bytes")?,
+        names: limit("names")?,
+    })
+}
+
+pub(super) fn drop_limits(conn: &Connection, tree: u64) -> rusqlite::Result<()> {
+    let write = "DELETE FROM about WHERE key IN ('limit bytes ' || ?1, 'limit names ' || ?1)";
+    conn.prepare_cached(write)?.execute([tree as i64]).map(drop)
 }
 
 /// How durable a transaction is where nobody says otherwise.

@@ -46,6 +46,8 @@ pub(super) struct Base {
 pub(super) struct State {
     pub size: u64,
     pub used: u64,
+    /// Bytes on disk, when they were last asked for: what a quota counts.
+    pub disk: u64,
     pub mtime: Time,
     pub ctime: Time,
     /// Bytes of the base still seen; a truncation lowers it for good.
@@ -114,16 +116,18 @@ impl Staged {
         Ok(staged)
     }
 
-    /// A new staged file over `base`: its blocks shared where the file system can.
+    /// A new staged file over `base`: with `share`, its blocks shared where the file system can.
+    /// Shared blocks look like the file's own, which is not what a quota counts.
     pub fn over_blob(
         area: &Area,
         key: Key,
         base: Base,
         mtime: Time,
         ctime: Time,
+        share: bool,
     ) -> Result<Staged, Errno> {
         let file = area.create(key)?;
-        let base_left = if area.reflink(&base.digest, &file)? {
+        let base_left = if share && area.reflink(&base.digest, &file)? {
             None
         } else {
             failpoint::hit("staged.size.before")
@@ -187,6 +191,7 @@ impl Staged {
             state: Mutex::new(State {
                 size,
                 used: 0,
+                disk: 0,
                 mtime,
                 ctime,
                 limit,
@@ -196,6 +201,7 @@ impl Staged {
         };
         let (_, disk) = staged.stat(area, file)?;
         let mut st = staged.state();
+        st.disk = disk;
         st.used = disk + st.present.absent_bytes(limit);
         drop(st);
         Ok(staged)
@@ -274,6 +280,7 @@ impl Staged {
             state: Mutex::new(State {
                 size: meta.len(),
                 used: meta.blocks() * STAT_BLOCK + present.absent_bytes(limit),
+                disk: meta.blocks() * STAT_BLOCK,
                 mtime,
                 ctime,
                 limit,
@@ -429,15 +436,18 @@ impl Staged {
         (first..last).any(|block| !st.present.has(block))
     }
 
-    /// Makes a write seen; the chunks of the block map to record.
-    pub fn wrote(&self, wrote: &Wrote, time: Time) -> Vec<usize> {
+    /// Makes a write seen; the chunks of the block map to record, and how much more the file
+    /// takes on disk.
+    pub fn wrote(&self, wrote: &Wrote, time: Time) -> (Vec<usize>, i64) {
         let mut st = self.state();
+        let grew = wrote.disk as i64 - st.disk as i64;
+        st.disk = wrote.disk;
         let chunks = st.present.mark(wrote.blocks.0, wrote.blocks.1);
         st.size = wrote.size;
         st.used = wrote.disk + st.present.absent_bytes(st.limit);
         st.mtime = time;
         st.ctime = bump(time, st.ctime).max(time);
-        chunks
+        (chunks, grew)
     }
 
     /// Sets the size, `io` held; the caller then writes the node's row, and syncs
@@ -454,6 +464,7 @@ impl Staged {
         let (_, disk) = self.stat(area, &file)?;
         let mut st = self.state();
         st.size = size;
+        st.disk = disk;
         st.limit = st.limit.min(size);
         st.used = disk + st.present.absent_bytes(st.limit);
         (st.mtime, st.ctime) = (mtime, ctime);
@@ -465,7 +476,7 @@ impl Staged {
         set_mtime(area, self.key, &*area.file(self.key)?, mtime)
     }
 
-    fn stat(&self, area: &Area, file: &File) -> Result<(u64, u64), Errno> {
+    pub(super) fn stat(&self, area: &Area, file: &File) -> Result<(u64, u64), Errno> {
         let meta = file
             .metadata()
             .map_err(|e| failed("stat staged file", &area.path(self.key), &e))?;

@@ -4,6 +4,7 @@
 use super::entries::Names;
 use super::node::{Content, DIR_SIZE, Node as Inode, What};
 use super::nodes::Nodes;
+use super::quota::Quota;
 use super::replies::Replies;
 use crate::sealed::{BaseChild, BaseNode, SealedTree};
 use crate::types::{Attr, Errno, Kind, Node, ROOT, Time};
@@ -28,6 +29,8 @@ pub(super) struct State {
     /// where a kill takes back the transaction that used one.
     pub reserved: Node,
     pub replies: Replies,
+    /// None where the tree may hold what it likes.
+    pub quota: Option<Arc<Quota>>,
     /// The link's epoch when this was loaded; another one there means a commit
     /// failed and this is ahead of `work.db`.
     pub epoch: u64,
@@ -62,6 +65,7 @@ impl State {
             next: last_base + 1,
             reserved: 0,
             replies: Replies::default(),
+            quota: None,
             epoch: 0,
             dropped: false,
         }

@@ -5,12 +5,14 @@ use super::area::Area;
 use super::rows::TREE_TABLES;
 use super::writer::Writer;
 use crate::failpoint;
+use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Rows removed in one transaction: a few milliseconds.
 const CHUNK: usize = 500;
@@ -19,7 +21,15 @@ pub(super) struct Sweeper {
     /// One message a dropped tree.
     ids: Option<Sender<u64>>,
     stop: Arc<AtomicBool>,
+    left: Arc<Left>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Dropped trees of which something is left.
+#[derive(Default)]
+struct Left {
+    trees: Mutex<u64>,
+    fewer: Condvar,
 }
 
 impl Sweeper {
@@ -29,10 +39,12 @@ impl Sweeper {
         let stop = Arc::new(AtomicBool::new(false));
         // Listed now: a tree made after this is not yet known.
         let dead = strangers(&writer, &area, &known);
+        let left = Arc::<Left>::default();
         let work = Work {
             writer,
             area,
             stop: Arc::clone(&stop),
+            left: Arc::clone(&left),
         };
         let thread = std::thread::Builder::new()
             .name("pocker-sweep".into())
@@ -40,15 +52,24 @@ impl Sweeper {
         Ok(Sweeper {
             ids: Some(ids),
             stop,
+            left,
             thread: Some(thread),
         })
     }
 
     pub fn remove(&self, id: u64) {
         if let Some(ids) = &self.ids {
+            *self.left.trees.lock() += 1;
             // A thread that died leaves the tree to the next start.
             let _ = ids.send(id);
         }
+    }
+
+    /// Waits until nothing is left of the trees that were dropped, but not longer than `most`.
+    pub fn wait(&self, most: Duration) {
+        let mut trees = self.left.trees.lock();
+        let more = |trees: &mut u64| *trees > 0;
+        self.left.fewer.wait_while_for(&mut trees, more, most);
     }
 }
 
@@ -66,21 +87,29 @@ struct Work {
     writer: Arc<Writer>,
     area: Arc<Area>,
     stop: Arc<AtomicBool>,
+    left: Arc<Left>,
 }
 
 impl Work {
     fn run(&self, dead: BTreeSet<u64>, rx: &Receiver<u64>) {
-        for id in dead.into_iter().chain(rx.iter()) {
-            if self.stop.load(Ordering::Relaxed) {
-                return;
-            }
-            // On a full disk what makes room comes first.
-            self.area.empty_grave(id);
-            self.rows(id);
-            self.area.remove_tree(id);
-            if self.area.is_buried(id) {
-                self.grave(id);
-            }
+        dead.into_iter().for_each(|id| self.tree(id));
+        for id in rx {
+            self.tree(id);
+            *self.left.trees.lock() -= 1;
+            self.left.fewer.notify_all();
+        }
+    }
+
+    fn tree(&self, id: u64) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        // On a full disk what makes room comes first.
+        self.area.empty_grave(id);
+        self.rows(id);
+        self.area.remove_tree(id);
+        if self.area.is_buried(id) {
+            self.grave(id);
         }
     }
 

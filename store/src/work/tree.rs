@@ -7,12 +7,14 @@
 use super::area::Area;
 use super::load;
 use super::node::{Content, What};
+use super::quota::Held;
 use super::state::State;
 use super::tx::{After, Tx};
 use super::writer::{Link, Writer};
 use super::{WorkClass, WorkInfo};
 use crate::patience::{may_block, may_wait};
 use crate::types::{Attr, Changed, Creds, Errno, Node, OpCx, Perm, Wcc};
+use crate::{FsSpace, StoreError};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +92,19 @@ impl WorkTree {
             own = (own.0 + 1, own.1 + used);
         }
         Ok(own)
+    }
+
+    /// What it holds beyond its base, as its limits count it.
+    pub fn held(&self) -> Result<Held, Errno> {
+        let quota = self.view()?.quota.clone();
+        Ok(quota.map(|quota| quota.held()).unwrap_or_default())
+    }
+
+    /// The space that it has: the file system's, within its limits.
+    pub fn space(&self) -> Result<FsSpace, Errno> {
+        let quota = self.view()?.quota.clone();
+        let all = self.area.store.statfs().map_err(StoreError::log)?;
+        Ok(quota.map_or(all, |quota| quota.space(all)))
     }
 
     /// COMMIT (RFC 1813 §3.3.21): what was written to a volume's file is on disk when this

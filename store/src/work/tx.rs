@@ -4,6 +4,7 @@ use super::WorkInfo;
 use super::area::Area;
 use super::clock::bump;
 use super::node::{Content, Node as Inode, What};
+use super::quota::{DISK_BLOCK, Held, charge, content};
 use super::rows::Row;
 use super::small::Small;
 use super::staged::Staged;
@@ -24,6 +25,10 @@ pub(super) struct Tx<'a> {
     writer: &'a Writer,
     rows: Vec<Row>,
     after: After,
+    /// What nodes held that may hold another number of bytes in the end.
+    charged: Vec<(Node, u64)>,
+    /// Names more than there were.
+    names: i64,
 }
 
 /// What is left to do when a mutation's rows are kept and its tree's lock is free.
@@ -51,6 +56,8 @@ impl<'a> Tx<'a> {
             writer,
             rows: Vec::with_capacity(6),
             after: After::default(),
+            charged: Vec::new(),
+            names: 0,
         }
     }
 
@@ -62,7 +69,41 @@ impl<'a> Tx<'a> {
 
     /// The rows to commit, and what comes after.
     pub fn finish(self) -> (Vec<Row>, After) {
+        if let Some(quota) = &self.st.quota {
+            let grown = self.charged.iter().map(|(n, before)| {
+                let now = self.st.nodes.get(n).map_or(0, charge);
+                now as i64 - *before as i64
+            });
+            quota.change(grown.sum(), self.names);
+        }
         (self.rows, self.after)
+    }
+
+    /// Whether the tree may hold so much more. Asked before anything is changed.
+    pub fn admit(&self, bytes: u64, names: u64) -> Result<(), Errno> {
+        match &self.st.quota {
+            Some(quota) => quota.admit(Held { bytes, names }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a file's content may come to take so many bytes in place of what it takes.
+    pub fn admit_content(&self, n: Node, will: u64) -> Result<(), Errno> {
+        let has = self.st.nodes.get(&n).map_or(0, content);
+        self.admit(will.saturating_sub(has), 0)
+    }
+
+    /// The same, where a staged file of `len` bytes is about to be made.
+    pub fn admit_staged(&self, n: Node, len: u64) -> Result<(), Errno> {
+        self.admit_content(n, len.next_multiple_of(DISK_BLOCK))
+    }
+
+    /// The node is about to be changed.
+    fn note(&mut self, n: Node) {
+        if self.st.quota.is_some() && self.charged.iter().all(|(known, _)| *known != n) {
+            let before = self.st.nodes.get(&n).map_or(0, charge);
+            self.charged.push((n, before));
+        }
     }
 
     /// The file's size or bytes were changed, and are stable when this mutation is answered.
@@ -79,6 +120,7 @@ impl<'a> Tx<'a> {
 
     /// The node in the delta, copied there if it was not. Nothing is changed yet.
     pub fn touch(&mut self, n: Node) -> Result<&mut Inode, Errno> {
+        self.note(n);
         if !self.st.nodes.contains_key(&n) {
             let node = self.st.load(n)?;
             self.st.nodes.insert(n, node);
@@ -156,6 +198,7 @@ impl<'a> Tx<'a> {
     }
 
     pub fn insert(&mut self, n: Node, node: Inode) {
+        self.note(n);
         self.st.nodes.insert(n, node);
         self.put(n);
     }
@@ -170,6 +213,7 @@ impl<'a> Tx<'a> {
         inode.entries += 1;
         let names = self.st.names.entry(dir).or_default();
         names.add(seq, name, node)?;
+        self.names += 1;
         self.push(Row::Added {
             tree: self.tree,
             dir,
@@ -190,6 +234,7 @@ impl<'a> Tx<'a> {
         match target.at {
             At::Added(seq) => {
                 names.remove(seq);
+                self.names -= 1;
                 self.push(Row::AddedGone { tree, dir, seq });
             }
             At::Base => {

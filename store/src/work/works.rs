@@ -4,6 +4,7 @@ use super::area::Area;
 use super::durability::{Durability, SyncStats, Syncs};
 use super::journal::Journal;
 use super::load;
+use super::quota::{Limits, Quota};
 use super::rows;
 use super::state::State;
 use super::sweep::Sweeper;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a work tree is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,7 @@ pub struct WorkInfo {
     /// The creator's own words, not looked at here.
     pub label: Vec<u8>,
     pub created: Time,
+    pub limits: Limits,
 }
 
 /// What the work trees of a store, or its volumes, take.
@@ -60,6 +63,9 @@ pub struct WorkUse {
     pub small_memory: u64,
     pub small_file: u64,
 }
+
+/// How long a new tree waits for a dropped one's room.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Loaded on first use; whoever loads it holds the lock.
 pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
@@ -169,6 +175,18 @@ impl Works {
         label: &[u8],
         now: Time,
     ) -> Result<Arc<WorkTree>, Errno> {
+        self.create_within(base, class, label, Limits::NONE, now)
+    }
+
+    /// The same, with no more of its own than `limits`.
+    pub fn create_within(
+        &self,
+        base: Option<Digest>,
+        class: WorkClass,
+        label: &[u8],
+        limits: Limits,
+        now: Time,
+    ) -> Result<Arc<WorkTree>, Errno> {
         let sealed = match &base {
             Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
@@ -179,6 +197,7 @@ impl Works {
             class,
             label: label.to_vec(),
             created: now,
+            limits,
         };
         self.writer
             .with(|conn| {
@@ -192,6 +211,7 @@ impl Works {
                         info.created.secs,
                         info.created.nanos,
                     ])?;
+                rows::set_limits(&tx, info.id, limits)?;
                 if self.durability.is_disk() {
                     rows::set_loaded(&tx, info.id, self.store.boot_id())?;
                 }
@@ -199,7 +219,8 @@ impl Works {
             })
             .map_err(|e| db("create work tree", &e))?;
         failpoint::pass("tree.created");
-        let state = State::new(sealed, now);
+        let mut state = State::new(sealed, now);
+        state.quota = Quota::of(&info, &self.area);
         let tree = self.tree(&info, Arc::default(), state);
         let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
         self.trees.lock().insert(info.id, (info, slot));
@@ -251,6 +272,14 @@ impl Works {
         self.trees.lock().get(&id).map(|(_, slot)| Arc::clone(slot))
     }
 
+    /// Before a tree that needs room is made: where runs have little left, waits for what was
+    /// dropped to be gone.
+    pub fn make_room(&self) {
+        if self.area.reserve.is_short() {
+            self.sweeper.wait(PATIENCE);
+        }
+    }
+
     /// One delete; the rows and files below go in the background. On an error the tree is as it
     /// was.
     pub fn drop_tree(&self, id: u64) -> Result<(), Errno> {
@@ -266,7 +295,10 @@ impl Works {
     pub(super) fn remove_row(&self, id: u64) -> Result<(), Errno> {
         failpoint::pass("drop.row.before");
         let deleted = self.writer.remove(id, |conn| {
-            conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64])
+            let deleted = conn.execute("DELETE FROM tree WHERE id = ?1", [id as i64])?;
+            // Of no use any more, and no harm: numbers are never given twice.
+            let _ = rows::drop_limits(conn, id);
+            Ok(deleted)
         });
         failpoint::pass("drop.row.after");
         deleted.or_else(|e| {
@@ -319,9 +351,14 @@ fn infos(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<WorkInfo>> {
                 secs: r.get(4)?,
                 nanos: r.get(5)?,
             },
+            limits: Limits::NONE,
         })
     })?;
-    rows.collect()
+    let mut infos = rows.collect::<rusqlite::Result<Vec<WorkInfo>>>()?;
+    for info in &mut infos {
+        info.limits = rows::limits(conn, info.id)?;
+    }
+    Ok(infos)
 }
 
 /// Logs what failed and why.

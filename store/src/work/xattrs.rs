@@ -76,7 +76,12 @@ impl WorkTree {
             check(cx.creds, &before, name)?;
             let now = tx.now;
             let mut xattrs = tx.touch(node)?.xattrs.to_vec();
+            let total = |xattrs: &[(Vec<u8>, Vec<u8>)]| -> usize {
+                xattrs.iter().map(|(n, v)| n.len() + v.len()).sum()
+            };
+            let had = total(&xattrs);
             change(&mut xattrs)?;
+            tx.admit(total(&xattrs).saturating_sub(had) as u64, 0)?;
             let inode = tx.touch(node)?;
             inode.xattrs = xattrs.into();
             inode.set_ctime(bump(now, before.ctime));

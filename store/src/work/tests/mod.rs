@@ -7,6 +7,7 @@ mod many;
 mod perms;
 mod power;
 pub(super) mod probe;
+mod quota;
 mod recovery;
 mod sealing;
 mod volumes;
