@@ -53,7 +53,7 @@ fn mail_and_a_guest_book_run_as_their_readmes_say() {
     mail.run("pocker stop", "");
     assert!(started(&w).is_empty());
 
-    pip.run("mkdir -p", "pocker create");
+    pip.run("mkdir -p", "");
     let page = pip.run("--data", "");
     assert!(
         page.contains("written: what a nice place\nwhat a nice place\n"),
@@ -74,10 +74,10 @@ fn letter(said: &str) {
     }
 }
 
-/// The ids of what runs.
+/// The processes that run.
 fn started(w: &World) -> BTreeSet<String> {
     let listed = w.pocker(&["ps", "--json"]).ok().out;
     let runs: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     let runs = runs.as_array().expect("a list");
-    runs.iter().map(|run| run["id"].to_string()).collect()
+    runs.iter().map(|run| run["pid"].to_string()).collect()
 }
