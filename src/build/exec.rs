@@ -5,7 +5,7 @@ use super::key::Fields;
 use super::plan::{DEFAULT_PATH, ExecPlan, State};
 use super::{BuildError, pkg};
 use crate::control::api::TreeInfo;
-use crate::sandbox::{NfsMount, Place, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -149,6 +149,7 @@ fn spec(
         hostname: Some("build".to_owned()),
         stdio: Stdio::Captured,
         profile: Profile::Build,
+        bounds: Bounds::default(),
     }
 }
 

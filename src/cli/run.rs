@@ -1,13 +1,13 @@
 //! `pocker run` and `pocker debug`: this process is the supervisor of what it starts.
 
 use super::args::{Debug, Run};
+use super::bounds::{self, Bounded};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
 use super::{ls, mounting, open, volume};
-use crate::control::api::{NewRun, Quota, RunConfig};
+use crate::control::api::{NewRun, RunConfig};
 use crate::control::{Client, ClientError, Keeper};
-use crate::limits;
 use crate::run::{self, GraftError, Options, graft};
 use crate::sandbox::{self, Spec};
 use std::ffi::OsString;
@@ -39,16 +39,14 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         .iter()
         .map(|text| variable(text))
         .collect::<Result<Vec<_>, _>>()?;
+    let bounded = Bounded::prepare(settings, &args.limits)?;
     let client = open::server(settings)?;
     let new = NewRun {
         name: args.name.clone(),
         pid: std::process::id(),
         grafts: grafts.clone(),
         volumes: volumes.clone(),
-        quota: Quota {
-            bytes: args.limits.disk,
-            names: limits::names(args.limits.inodes, args.limits.disk),
-        },
+        quota: bounds::quota(&args.limits),
     };
     let info = match client.new_run(&new) {
         Err(e @ ClientError::NotFound(_)) => {
@@ -69,7 +67,11 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
     };
     let outcome = run::run(&info, &grafts, &volumes, &options)
         .map_err(CliError::from)
-        .and_then(|spec| start(settings, &client, &spec));
+        .and_then(|mut spec| {
+            spec.bounds = bounded.bounds(&args.limits)?;
+            start(settings, &client, &spec)
+        });
+    bounded.ended(&args.name);
     let ended = client.end_run(info.id);
     let status = outcome?;
     ended?;

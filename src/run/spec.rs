@@ -2,7 +2,7 @@
 
 use super::env::environment;
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
-use crate::sandbox::{NfsMount, Place, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -101,6 +101,7 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         hostname: Some(name.to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        bounds: Bounds::default(),
     }
 }
 

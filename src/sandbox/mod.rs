@@ -3,6 +3,7 @@
 //! A [`Spec`] says what, [`plan`](mod@plan) makes a list of actions of it, [`spawn`] carries them out.
 
 mod apply;
+mod bounds;
 mod child;
 mod error;
 mod exec;
@@ -16,6 +17,7 @@ mod supervise;
 
 pub use crate::sys::Fault;
 pub use apply::spawn;
+pub use bounds::{Bounds, Rlimit};
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
 pub use running::Sandbox;

@@ -8,6 +8,7 @@
 //! belongs between `Workdir` and `Identity`: after the last thing that needs root, in
 //! the process that becomes the command and in no other.
 
+use super::bounds::{Enclosure, Rlimit};
 use super::mounter::{Caching, TreeFlags};
 use super::spec::{NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::{OsStr, OsString};
@@ -84,6 +85,8 @@ pub enum Action {
     Enter,
     Fork(Role),
     /// `sealed`: what there is of the kernel's own settings can only be read.
+    /// Into the control groups and the network that are the sandbox's.
+    Enclose(Enclosure),
     MountProc {
         sealed: bool,
     },
@@ -91,6 +94,7 @@ pub enum Action {
     Session,
     Stdio(Stdio),
     Workdir(PathBuf),
+    Limit(Rlimit),
     /// Gives up for good what only a host's root needs.
     Confine,
     Identity {
@@ -116,6 +120,8 @@ impl fmt::Display for Action {
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
             Action::MountProc { .. } => f.write_str("mount /proc"),
+            Action::Enclose(_) => f.write_str("bound it"),
+            Action::Limit(limit) => write!(f, "limit {}", limit.name),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
             Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
@@ -161,6 +167,7 @@ pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Actio
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
     ]);
+    actions.extend(spec.bounds.rlimits.iter().copied().map(Action::Limit));
     if platform == Platform::Namespaces && spec.profile == Profile::Run {
         actions.push(Action::Confine);
     }
@@ -195,9 +202,10 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
         let end = name.len().min(MAX_HOSTNAME);
         Action::Hostname(OsStr::from_bytes(&name.as_bytes()[..end]).to_owned())
     }));
+    actions.extend([Action::Enter, Action::Fork(Role::Init)]);
+    // The helper that serves the tree stays outside, where the run cannot starve it.
+    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
     actions.extend([
-        Action::Enter,
-        Action::Fork(Role::Init),
         Action::MountProc {
             sealed: spec.profile == Profile::Run,
         },

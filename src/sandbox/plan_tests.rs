@@ -1,4 +1,5 @@
 use super::*;
+use crate::sandbox::Bounds;
 
 fn spec() -> Spec {
     Spec {
@@ -28,6 +29,7 @@ fn spec() -> Spec {
         hostname: Some("web".to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        bounds: Bounds::default(),
     }
 }
 

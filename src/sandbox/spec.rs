@@ -1,5 +1,6 @@
 //! What a sandbox is made of, as values: build and run describe one, `apply` makes it.
 
+use super::bounds::Bounds;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -22,6 +23,8 @@ pub struct Spec {
     pub stdio: Stdio,
     /// Builds keep what package managers need (mknod, setuid files in force).
     pub profile: Profile,
+    /// Limits and network.
+    pub bounds: Bounds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

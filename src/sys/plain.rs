@@ -4,10 +4,23 @@
 
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
+use nix::sys::resource::Resource;
 use nix::unistd::{chdir, chroot};
 use std::ffi::OsStr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+
+/// What setrlimit(2) bounds on any system.
+pub const RLIMITS: &[(&str, Resource)] = &[
+    ("core", Resource::RLIMIT_CORE),
+    ("cpu", Resource::RLIMIT_CPU),
+    ("data", Resource::RLIMIT_DATA),
+    ("fsize", Resource::RLIMIT_FSIZE),
+    ("memlock", Resource::RLIMIT_MEMLOCK),
+    ("nofile", Resource::RLIMIT_NOFILE),
+    ("nproc", Resource::RLIMIT_NPROC),
+    ("stack", Resource::RLIMIT_STACK),
+];
 
 /// Sandboxes here share the host's namespaces.
 pub const NAMESPACES: bool = false;
@@ -82,6 +95,10 @@ impl Ground {
 
     pub fn mount_point(&mut self, _target: &Path) -> Result<(), Fault> {
         Err(lacks("mounts in a sandbox"))
+    }
+
+    pub fn enclose(&self, _groups: &[RawFd], _net: Option<RawFd>) -> Result<(), Fault> {
+        Err(lacks("control groups and networks of a sandbox's own"))
     }
 
     pub fn hostname(&self, _name: &OsStr) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! What a run may take of its host: disk, memory, processes, time, network.
 
+mod cgroup;
 mod disk;
 #[path = "../support/mod.rs"]
 mod support;

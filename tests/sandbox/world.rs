@@ -5,7 +5,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pocker::sandbox::{
-    Exit, Fault, NfsMount, Place, Profile, Sandbox, SandboxError, Spec, Stdio, TreeMount,
+    Bounds, Exit, Fault, NfsMount, Place, Profile, Sandbox, SandboxError, Spec, Stdio, TreeMount,
     TreeMounter, What, spawn,
 };
 use std::ffi::OsString;
@@ -77,6 +77,7 @@ impl World {
             hostname: Some("box".to_owned()),
             stdio: Stdio::Captured,
             profile: Profile::Run,
+            bounds: Bounds::default(),
         }
     }
 

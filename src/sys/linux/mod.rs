@@ -7,6 +7,7 @@
 
 mod confine;
 mod devices;
+mod enclose;
 mod resolve;
 
 use super::fault::{Attempt, Fault};
@@ -21,6 +22,8 @@ use nix::unistd::{chdir, chroot, fchdir, pivot_root, sethostname};
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+
+pub use enclose::RLIMITS;
 
 /// Sandboxes here have namespaces of their own.
 pub const NAMESPACES: bool = true;
@@ -158,6 +161,12 @@ impl Ground {
             Err(errno) => return Err(errno).attempt("pivot_root"),
         }
         chdir("/").attempt("enter the root")
+    }
+
+    /// By the first process of the pid namespace, for all that come from it.
+    pub fn enclose(&self, groups: &[RawFd], net: Option<RawFd>) -> Result<(), Fault> {
+        enclose::join_groups(groups)?;
+        net.map_or(Ok(()), enclose::enter_net)
     }
 
     /// By the first process of the pid namespace, whose view it is.
