@@ -5,6 +5,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod limits;
+pub mod net;
 pub mod pockerfile;
 pub mod run;
 pub mod sandbox;

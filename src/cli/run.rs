@@ -39,7 +39,7 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         .iter()
         .map(|text| variable(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let bounded = Bounded::prepare(settings, &args.limits)?;
+    let mut bounded = Bounded::prepare(settings, args)?;
     let client = open::server(settings)?;
     let new = NewRun {
         name: args.name.clone(),
@@ -63,7 +63,7 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         user: args.user.clone(),
         workdir: args.workdir.clone(),
         terminal: terminal(),
-        resolv_conf: resolv_conf(),
+        resolv_conf: bounded.resolv_conf(resolv_conf()),
     };
     let outcome = run::run(&info, &grafts, &volumes, &options)
         .map_err(CliError::from)

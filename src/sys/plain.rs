@@ -146,3 +146,16 @@ pub fn threads() -> usize {
 pub fn close_range(_first: RawFd, _last: RawFd) -> bool {
     false
 }
+
+/// Networks of a sandbox's own.
+pub mod netns {
+    use super::{Fault, OwnedFd, lacks};
+
+    pub fn create() -> Result<OwnedFd, Fault> {
+        Err(lacks("networks of a sandbox's own"))
+    }
+
+    pub fn show(_namespace: &OwnedFd, _at: &std::path::Path) -> Result<(), Fault> {
+        Err(lacks("mounts of a process's own"))
+    }
+}

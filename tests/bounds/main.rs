@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod disk;
+mod net;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod limits;
+mod net;
 mod run;
 mod serve;
 mod short;
@@ -10,6 +11,7 @@ mod trees;
 
 pub use build::*;
 pub use limits::*;
+pub use net::*;
 pub use run::*;
 pub use serve::*;
 pub use short::{command_names, expand_short_form};

@@ -1,6 +1,6 @@
 //! How a pocker is started.
 
-use super::Limits;
+use super::{Limits, Net};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -22,6 +22,8 @@ pub struct Run {
     pub workdir: Option<String>,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub net: Net,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's

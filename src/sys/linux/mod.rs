@@ -8,6 +8,7 @@
 mod confine;
 mod devices;
 mod enclose;
+pub mod netns;
 mod resolve;
 
 use super::fault::{Attempt, Fault};
