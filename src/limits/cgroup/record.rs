@@ -108,7 +108,10 @@ mod tests {
         assert!(records.write(&[]).unwrap().is_none());
         let group = dir.path().join("pocker-group");
         std::fs::create_dir(&group).unwrap();
-        let mine = records.write(&[group.clone()]).unwrap().unwrap();
+        let mine = records
+            .write(std::slice::from_ref(&group))
+            .unwrap()
+            .unwrap();
         let record = read(&mine).unwrap();
         assert!(record.owner_lives() && record.groups == [group.clone()]);
         records.sweep();
