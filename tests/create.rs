@@ -309,3 +309,42 @@ fn a_replaced_build_and_rm_free_what_only_they_used() {
     w.pocker(&["gc"]).ok();
     assert!(blobs() < 8000, "{} kB left", blobs());
 }
+
+#[test]
+fn history_and_diff_tell_what_each_step_did() {
+    let w = World::new();
+    let text = "EXEC mkdir /d; echo one >/d/one; echo two >/d/two; chmod 600 /d/two\n\
+         EXEC rm /d/one; chmod 644 /d/two; mkdir /d/new; echo 3 >/d/new/three; chown 7 /etc/passwd\n\
+         RUN true\n";
+    w.create("a", text).ok();
+    let history = w.pocker(&["history", "a"]).ok().out;
+    let steps: Vec<&str> = history
+        .lines()
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert_eq!(steps, ["STEP", "run", "step3", "step2", "step1"]);
+
+    let diff = w.pocker(&["diff", "a@2", "a"]).ok().out;
+    let seen = "A /d/new\nA /d/new/three\nD /d/one\nC /d/two\nC /etc/passwd\n";
+    assert_eq!(diff, seen);
+    assert_eq!(w.pocker(&["diff", "a@3", "a@run"]).ok().out, "");
+    let back = w.pocker(&["diff", "a", "a@2", "--json"]).ok().out;
+    let back: serde_json::Value = serde_json::from_str(&back).expect("JSON");
+    let of = |path: &str| {
+        let all = back.as_array().expect("a list");
+        all.iter()
+            .find(|d| d["path"] == path)
+            .expect("a path")
+            .clone()
+    };
+    assert_eq!(of("/d/two")["parts"], serde_json::json!(["mode"]));
+    assert_eq!(of("/etc/passwd")["parts"], serde_json::json!(["owner"]));
+    assert_eq!(of("/d/one")["change"], "added");
+    assert_eq!(of("/d/one")["after"], 4);
+    assert_eq!(of("/d")["parts"], serde_json::json!(["mtime"]));
+
+    w.pocker(&["diff", "a@9", "a"])
+        .fails(&["a has no step 9", "pocker ls a"]);
+    w.pocker(&["history", "b"])
+        .fails(&["there is no pocker named b"]);
+}

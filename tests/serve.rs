@@ -243,6 +243,36 @@ fn calls_are_counted_and_mounts_logged_without_their_secret() {
     server.stop();
 }
 
+/// Whoever stops the server may copy its store then. One that is about to leave answers no more, and
+/// has the store yet.
+#[test]
+fn stop_returns_when_the_store_is_closed() {
+    use nix::fcntl::{Flock, FlockArg};
+    let world = World::new();
+    world.create("box", "RUN true").ok();
+    world.pocker(&["serve", "--stop"]).ok();
+    let lock = world.path("store/lock");
+    assert_eq!(lock.metadata().expect("the lock").len(), 0, "it was closed");
+    std::fs::write(&lock, std::process::id().to_string()).expect("write");
+    let file = std::fs::File::open(&lock).expect("the lock");
+    let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+    let us = format!("in use by process {}", std::process::id());
+    let stop = ["serve", "--stop", "--server-timeout", "1"];
+    world
+        .pocker(&stop)
+        .fails(&["not gone after 1 s", &us, "hint: do not copy"]);
+    let mut waits = world.start(&["serve", "--stop"]);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(
+        waits.try_wait().expect("wait").is_none(),
+        "it is not closed"
+    );
+    drop(held);
+    let done = wait(waits).ok();
+    assert!(done.err.contains(&us), "{}", done.err);
+    assert!(world.pocker(&["ls"]).ok().out.contains("box"));
+}
+
 #[test]
 fn a_read_only_server_changes_nothing() {
     let (world, network) = (World::new(), Network::new());

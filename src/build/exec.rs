@@ -5,7 +5,7 @@ use super::key::Fields;
 use super::plan::{DEFAULT_PATH, ExecPlan, State};
 use super::{BuildError, pkg};
 use crate::control::api::TreeInfo;
-use crate::sandbox::{Bounds, NfsMount, Place, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +140,8 @@ fn spec(
         root: NfsMount {
             export: tree.export.path.clone(),
             read_only: false,
+            suid: false,
+            dev: false,
         },
         mounts,
         argv,
@@ -149,6 +151,9 @@ fn spec(
         hostname: Some("build".to_owned()),
         stdio: Stdio::Captured,
         profile: Profile::Build,
+        privileges: Privileges::BUILD,
+        isolation: Isolation::Full,
+        read_only: false,
         bounds: Bounds::default(),
     }
 }
@@ -222,7 +227,10 @@ impl Surroundings<'_> {
 fn tmpfs(path: &str) -> Place {
     Place {
         target: path.into(),
-        what: What::Tmpfs { mode: 0o755 },
+        what: What::Tmpfs {
+            mode: 0o755,
+            size: None,
+        },
         label: format!("tmpfs {path}"),
     }
 }

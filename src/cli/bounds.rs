@@ -8,7 +8,7 @@ use crate::control::connect::make_socket_dir;
 use crate::limits::cgroup::{CgroupError, Groups, Records, Wanted};
 use crate::limits::{names, rlimits};
 use crate::net::{self, Mode, NetError, Network, Resolver};
-use crate::sandbox::Bounds;
+use crate::sandbox::{Bounds, Spec};
 use std::path::PathBuf;
 
 impl From<CgroupError> for CliError {
@@ -75,13 +75,14 @@ impl Bounded {
         })
     }
 
-    pub fn bounds(&self, limits: &Limits) -> Result<Bounds, CliError> {
+    pub fn around(&self, spec: Spec, limits: &Limits) -> Result<Spec, CliError> {
         let net = self.network.as_ref().map(Network::namespace).transpose();
-        Ok(Bounds {
+        let bounds = Bounds {
             groups: self.groups.doors()?,
             net: net.map_err(|e| CliError::from_error("cannot share the network", &e))?,
             rlimits: rlimits(&limits.ulimits),
-        })
+        };
+        Ok(Spec { bounds, ..spec })
     }
 
     /// Who knows names: the host's servers for the host's network, the engine for one of the
@@ -93,17 +94,20 @@ impl Bounded {
         }
     }
 
-    /// What became of it that its exit status does not say.
-    pub fn ended(&mut self, name: &str) {
-        if let Some(engine) = self.network.as_mut().and_then(Network::lost) {
-            eprintln!("{engine} ended before {name}, which had no network from then on");
-        }
-        let killed = self.groups.oom_kills();
-        if killed > 0 {
-            let processes = if killed == 1 { "process" } else { "processes" };
-            eprintln!(
-                "{name} had no memory left: the kernel killed {killed} {processes} of it (--memory)"
-            );
-        }
+    /// What became of it that its exit status does not say, a line each.
+    pub fn ended(&mut self, name: &str) -> Vec<String> {
+        let engine = self.network.as_mut().and_then(Network::lost);
+        let lost = engine.map(|engine| {
+            format!("{engine} ended before {name}, which had no network from then on")
+        });
+        let killed = match self.groups.oom_kills() {
+            0 => None,
+            1 => Some("1 process".to_owned()),
+            n => Some(format!("{n} processes")),
+        };
+        let killed = killed.map(|killed| {
+            format!("{name} had no memory left: the kernel killed {killed} of it (--memory)")
+        });
+        lost.into_iter().chain(killed).collect()
     }
 }

@@ -5,6 +5,7 @@ use super::defaults;
 use super::error::CliError;
 use crate::control::Endpoint;
 use serde::Deserialize;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -80,6 +81,23 @@ impl Settings {
             verify_reads: file.verify_reads.unwrap_or(false),
             quiet: global.quiet,
         })
+    }
+
+    /// The same for another command of ours.
+    pub fn as_flags(&self) -> Vec<OsString> {
+        let mut flags: Vec<OsString> = vec![
+            "--store".into(),
+            self.store.clone().into(),
+            "--socket-dir".into(),
+            self.socket_dir.clone().into(),
+            "--server-timeout".into(),
+            self.server_timeout.as_secs().to_string().into(),
+            "--quiet".into(),
+        ];
+        if let Some(helper) = &self.mount_helper {
+            flags.extend(["--mount-helper".into(), helper.into()]);
+        }
+        flags
     }
 
     /// Where this command's server is; `start` = one may be started.

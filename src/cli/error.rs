@@ -12,12 +12,16 @@ pub struct CliError {
     pub hint: Option<String>,
     /// The process's exit status.
     pub status: i32,
+    /// What was asked for is not there: asking again is no use.
+    pub gone: bool,
 }
 
 /// An operation failed.
 pub const FAILED: i32 = 1;
 /// The command line itself was wrong (as clap has it).
 pub const USAGE: i32 = 2;
+/// `run` and `exec` failed and not the command (as docker and env(1) have it).
+pub const OWN_FAILURE: i32 = 125;
 
 impl CliError {
     pub fn new(message: impl Into<String>) -> CliError {
@@ -26,6 +30,15 @@ impl CliError {
             causes: Vec::new(),
             hint: None,
             status: FAILED,
+            gone: false,
+        }
+    }
+
+    /// Another process of ours has said why.
+    pub fn said(status: i32) -> CliError {
+        CliError {
+            status,
+            ..CliError::new("")
         }
     }
 
@@ -55,8 +68,33 @@ impl CliError {
         out
     }
 
+    /// The exit status of a command that otherwise ends as another program did.
+    pub fn own_status(&self) -> i32 {
+        match self.status {
+            FAILED | USAGE => OWN_FAILURE,
+            status => status,
+        }
+    }
+
+    /// A signal ended it.
+    pub fn interrupted(&self) -> bool {
+        self.status > 128
+    }
+
+    /// All but the hint, as one line.
+    pub fn line(&self) -> String {
+        let parts: Vec<&str> = std::iter::once(&self.message)
+            .chain(&self.causes)
+            .flat_map(|part| part.lines())
+            .collect();
+        parts.join(": ")
+    }
+
     /// "error: …", a line a cause, and the hint on a line of its own.
     pub fn render(&self) -> String {
+        if self.message.is_empty() {
+            return String::new();
+        }
         let mut text = format!("error: {}", self.message);
         for cause in &self.causes {
             let _ = write!(text, "\n  because: {}", cause.replace('\n', "\n    "));

@@ -33,8 +33,11 @@ pub fn run(settings: &Settings, args: &Ls) -> Result<(), CliError> {
 }
 
 pub fn unknown(name: &str) -> CliError {
-    CliError::new(format!("there is no pocker named {name}"))
-        .hint("`pocker ls` lists them; `pocker create` makes one")
+    CliError {
+        gone: true,
+        ..CliError::new(format!("there is no pocker named {name}"))
+            .hint("`pocker ls` lists them; `pocker create` makes one")
+    }
 }
 
 fn table(pockers: &[PockerInfo], now: i64) -> String {

@@ -8,6 +8,9 @@ use crate::control::ClientError;
 
 pub fn rm(settings: &Settings, args: &Rm) -> Result<(), CliError> {
     let client = open::server(settings)?;
+    if args.force {
+        super::life::stop_waiting(settings, Some(&args.name))?;
+    }
     match client.remove_pocker(&args.name, args.force) {
         Err(ClientError::NotFound(_)) => Err(ls::unknown(&args.name)),
         other => Ok(other?),

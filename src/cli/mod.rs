@@ -3,12 +3,16 @@
 pub mod args;
 mod bounds;
 mod config;
+mod confine;
 mod create;
 pub mod defaults;
+mod diff;
 mod doctor;
 mod error;
 mod fsck;
 mod gc;
+mod history;
+mod life;
 mod ls;
 mod manage;
 mod mounting;
@@ -36,28 +40,53 @@ use std::ffi::OsString;
 
 /// Runs one command; returns the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
-    let cli = match Cli::try_parse_from(args::expand_short_form(argv)) {
+    let words = args::expand_short_form(argv);
+    // These end as the command that they start does: their own failures have a status apart.
+    let apart = args::command_of(&words)
+        .and_then(|word| word.to_str())
+        .is_some_and(|word| ["run", "exec", "wait", "supervise"].contains(&word));
+    let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return e.exit_code();
+            return match e.exit_code() {
+                error::USAGE if apart => error::OWN_FAILURE,
+                status => status,
+            };
         }
     };
-    match dispatch(cli) {
+    match dispatch(cli, &words) {
         Ok(status) => status,
         Err(error) => {
             eprint!("{}", error.render());
-            error.status
+            match apart {
+                true => error.own_status(),
+                false => error.status,
+            }
         }
     }
 }
 
-fn dispatch(cli: Cli) -> Result<i32, CliError> {
+fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {
         Command::Create(args) => done(create::run(&settings, &args)),
-        Command::Run(args) => run::run(&settings, &args),
+        Command::Run(args) => life::run(&settings, &args, words),
+        Command::Supervise { id } => life::supervise(&settings, &id),
+        Command::Ps(args) => done(life::ps(&settings, &args)),
+        Command::Logs(args) => done(life::logs(&settings, &args)),
+        Command::Exec(args) => life::exec(&settings, &args),
+        Command::Stop(args) => done(life::stop(&settings, &args)),
+        Command::Kill(args) => done(life::kill(&settings, &args)),
+        Command::Restart(args) => done(life::restart(&settings, &args)),
+        Command::Wait(args) => life::wait(&settings, &args),
+        Command::Rename(args) => done(life::rename(&settings, &args)),
+        Command::Inspect(args) => done(life::inspect(&settings, &args)),
+        Command::Top(args) => done(life::top(&settings, &args)),
+        Command::Stats(args) => done(life::stats(&settings, &args)),
+        Command::Prune(args) => done(life::prune(&settings, &args)),
+        Command::Boot(args) => life::boot(&settings, &args),
         Command::Debug(args) => run::debug(&settings, &args),
         Command::Mount(args) => done(mounting::mount(&settings, &args)),
         Command::Umount(args) => done(mounting::umount(&settings, &args)),
@@ -65,6 +94,8 @@ fn dispatch(cli: Cli) -> Result<i32, CliError> {
             Ok(pocker_mount_helpers::fuse::fuse_helper_main())
         }
         Command::Ls(args) => done(ls::run(&settings, &args)),
+        Command::History(args) => done(history::run(&settings, &args)),
+        Command::Diff(args) => done(diff::run(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Volume(command) => done(volume::run(&settings, &command)),

@@ -1,15 +1,15 @@
-//! `pocker run` and `pocker debug`: this process is the supervisor of what it starts.
+//! What `pocker run` starts, and `pocker debug`. `life` sees to a run from there on.
 
 use super::args::{Debug, Run};
 use super::bounds::{self, Bounded};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
-use super::{ls, mounting, open, volume};
-use crate::control::api::{NewRun, RunConfig};
+use super::{confine, ls, mounting, open, volume};
+use crate::control::api::{Graft, NewRun, RunConfig, RunInfo, VolumeMount};
 use crate::control::{Client, ClientError, Keeper};
 use crate::run::{self, GraftError, Options, graft};
-use crate::sandbox::{self, Spec};
+use crate::sandbox::{self, Sandbox, Spec};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -29,24 +29,56 @@ impl From<run::RunError> for CliError {
     }
 }
 
-pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
-    open::must_be_root()?;
+/// A `pocker run`, as far as it can be judged before a server is asked.
+pub struct Asked {
+    grafts: Vec<Graft>,
+    volumes: Vec<VolumeMount>,
+    options: Options,
+}
+
+pub fn check(args: &Run) -> Result<Asked, CliError> {
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
-    let env = args
-        .env
-        .iter()
-        .map(|text| variable(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut bounded = Bounded::prepare(settings, args)?;
-    let client = open::server(settings)?;
+    Ok(Asked {
+        options: options(args, &grafts, &volumes)?,
+        grafts,
+        volumes,
+    })
+}
+
+/// What the command line says of the command and what it may do, beside its grafts and volumes.
+pub fn options(args: &Run, grafts: &[Graft], volumes: &[VolumeMount]) -> Result<Options, CliError> {
+    let mut env = confine::env_files(&args.confine)?;
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
+    Ok(Options {
+        command: args.command.clone(),
+        env,
+        user: args.user.clone(),
+        workdir: args.workdir.clone(),
+        terminal: terminal(),
+        confine: confine::confinement(&args.confine, grafts, volumes)?,
+        resolv_conf: resolv_conf(),
+    })
+}
+
+/// Asks the server for all that the run needs; `kept` is the volume that is its tree.
+pub fn prepare(
+    client: &Client,
+    args: &Run,
+    asked: &Asked,
+    bounded: &Bounded,
+    kept: Option<String>,
+) -> Result<(RunInfo, Spec), CliError> {
     let new = NewRun {
         name: args.name.clone(),
         pid: std::process::id(),
-        grafts: grafts.clone(),
-        volumes: volumes.clone(),
+        grafts: asked.grafts.clone(),
+        volumes: asked.volumes.clone(),
         quota: bounds::quota(&args.limits),
+        kept,
     };
     let info = match client.new_run(&new) {
         Err(e @ ClientError::NotFound(_)) => {
@@ -57,25 +89,19 @@ pub fn run(settings: &Settings, args: &Run) -> Result<i32, CliError> {
         }
         other => other?,
     };
+    confine::warn_of_plain(&args.confine);
     let options = Options {
-        command: args.command.clone(),
-        env,
-        user: args.user.clone(),
-        workdir: args.workdir.clone(),
-        terminal: terminal(),
-        resolv_conf: bounded.resolv_conf(resolv_conf()),
+        resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
+        ..asked.options.clone()
     };
-    let outcome = run::run(&info, &grafts, &volumes, &options)
-        .map_err(CliError::from)
-        .and_then(|mut spec| {
-            spec.bounds = bounded.bounds(&args.limits)?;
-            start(settings, &client, &spec)
-        });
-    bounded.ended(&args.name);
-    let ended = client.end_run(info.id);
-    let status = outcome?;
-    ended?;
-    Ok(status)
+    let spec = run::run(&info, &asked.grafts, &asked.volumes, &options).map_err(CliError::from);
+    match spec.and_then(|spec| bounded.around(spec, &args.limits)) {
+        Ok(spec) => Ok((info, spec)),
+        Err(e) => {
+            client.end_run(info.id)?;
+            Err(e)
+        }
+    }
 }
 
 pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
@@ -93,6 +119,7 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
         user: None,
         workdir: None,
         terminal: terminal(),
+        confine: run::Confinement::default(),
         resolv_conf: resolv_conf(),
     };
     start(
@@ -103,17 +130,27 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
 }
 
 fn start(settings: &Settings, client: &Client, spec: &Spec) -> Result<i32, CliError> {
-    let mounting = mounting::session(settings, client)?;
-    let mut mounter = Mounter(mounting.session);
-    let mut sandbox = sandbox::spawn(spec, &mut mounter)?;
-    // The FUSE helper brings a dead server back itself; for the kernel's client we do.
-    let watch = mounting.auto && !mounting.restarts;
-    let _keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));
+    let (mut sandbox, _keeper) = spawn(settings, client, spec)?;
     Ok(sandbox.wait().status())
 }
 
+/// The sandbox, and who brings its server back.
+pub fn spawn(
+    settings: &Settings,
+    client: &Client,
+    spec: &Spec,
+) -> Result<(Sandbox, Option<Keeper>), CliError> {
+    let mounting = mounting::session(settings, client)?;
+    let mut mounter = Mounter(mounting.session);
+    let sandbox = sandbox::spawn(spec, &mut mounter)?;
+    // The FUSE helper brings a dead server back itself; for the kernel's client we do.
+    let watch = mounting.auto && !mounting.restarts;
+    let keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));
+    Ok((sandbox, keeper))
+}
+
 /// TERM, where this process has a terminal to give.
-fn terminal() -> Option<OsString> {
+pub fn terminal() -> Option<OsString> {
     if !std::io::stdin().is_terminal() {
         return None;
     }
@@ -126,11 +163,12 @@ fn resolv_conf() -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn variable(text: &str) -> Result<(String, String), CliError> {
+pub fn variable(text: &str) -> Result<(String, String), CliError> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
-        _ => Err(CliError::usage(format!(
-            "--env {text}: not of the form NAME=VALUE"
-        ))),
+        _ => Err(
+            CliError::usage(format!("--env {text}: not of the form NAME=VALUE"))
+                .hint("for example -e LANG=C.UTF-8"),
+        ),
     }
 }

@@ -7,12 +7,14 @@ use super::{args, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::sys::process_start;
 use crate::daemon::{Portmap, ServeOptions, serve};
+use pocker_store::StoreError;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long `--stop` waits for the server to be gone after it has answered.
-const GONE_WITHIN: Duration = Duration::from_secs(15);
+/// How often `--stop` looks whether the server is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
     if args.stop {
@@ -120,14 +122,13 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
 }
 
 fn stop(settings: &Settings) -> Result<(), CliError> {
-    let client = match open::running_server(settings) {
-        Ok(client) => client,
-        Err(_) => {
-            if !settings.quiet {
-                eprintln!("no server runs at {}", settings.socket_dir.display());
-            }
-            return Ok(());
+    super::life::stop_waiting(settings, None)?;
+    let Ok(client) = open::running_server(settings) else {
+        if !settings.quiet {
+            eprintln!("no server runs at {}", settings.socket_dir.display());
         }
+        // One that is about to leave answers no more, and has the store yet.
+        return wait_until_closed(settings, &settings.store, None);
     };
     let stopped = client.stop()?;
     if !settings.quiet {
@@ -138,16 +139,7 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
             eprintln!("unmounted {target}");
         }
     }
-    let deadline = Instant::now() + GONE_WITHIN;
-    while process_start(stopped.pid).is_some() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    if process_start(stopped.pid).is_some() {
-        return Err(CliError::new(format!(
-            "the server (pid {}) is still there",
-            stopped.pid
-        )));
-    }
+    wait_until_closed(settings, Path::new(&stopped.store), Some(stopped.pid))?;
     if !stopped.left.is_empty() {
         return Err(CliError::new(format!(
             "still mounted: {}",
@@ -155,6 +147,36 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
         )));
     }
     Ok(())
+}
+
+/// Waits for the server's end, and for the lock of its store, which its last thread gives up:
+/// from then on the store can be copied.
+fn wait_until_closed(settings: &Settings, store: &Path, pid: Option<u32>) -> Result<(), CliError> {
+    let deadline = Instant::now() + settings.server_timeout;
+    let mut told = settings.quiet || pid.is_some();
+    loop {
+        let used = match pocker_store::closed(store) {
+            Err(e @ StoreError::InUse { .. }) => e.to_string(),
+            // What cannot be looked at is no store that a server had.
+            _ => match pid {
+                Some(pid) if process_start(pid).is_some() => format!("process {pid} is there yet"),
+                _ => return Ok(()),
+            },
+        };
+        if !std::mem::replace(&mut told, true) {
+            eprintln!("{used}: waiting for its end");
+        }
+        if Instant::now() >= deadline {
+            let waited = settings.server_timeout.as_secs();
+            let failed = CliError::new(format!("the server is not gone after {waited} s"));
+            let hint = "do not copy the store yet; the same command waits again, for --server-timeout SECONDS";
+            return Err(CliError {
+                causes: vec![used],
+                ..failed.hint(hint)
+            });
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 #[cfg(test)]

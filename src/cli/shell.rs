@@ -32,7 +32,9 @@ impl Shell for LocalShell<'_> {
         let mut running = match sandbox::spawn(&spec, &mut mounter) {
             Ok(running) => running,
             Err(SandboxError::Interrupted(_)) => return Err(BuildError::Cancelled),
-            Err(e) => return Err(failed(e.to_string(), None)),
+            Err(e) => {
+                return Err(failed(e.to_string(), e.hint().map(str::to_owned)));
+            }
         };
         let stage = running.pid();
         let end: OnGone = Box::new(move || crate::daemon::signal(stage, Signal::SIGKILL));
@@ -102,6 +104,7 @@ impl From<sandbox::SandboxError> for CliError {
     fn from(error: sandbox::SandboxError) -> CliError {
         CliError {
             status: error.status(),
+            hint: error.hint().map(str::to_owned),
             ..CliError::from_error("cannot start it", &error)
         }
     }

@@ -24,6 +24,33 @@ pub fn interrupts() -> &'static AtomicBool {
     &INTERRUPTED
 }
 
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn be_told(_signal: libc::c_int) {
+    TOLD.store(true, Ordering::SeqCst);
+}
+
+/// From here on INT, TERM and HUP set this flag instead of ending the process, each time.
+pub fn note_interrupts() -> &'static AtomicBool {
+    let handler = SigHandler::Handler(be_told);
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // SAFETY: the handler touches one atomic, which is async-signal-safe.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+    &TOLD
+}
+
+/// Nobody is there any more to read or to be read.
+pub fn leave_terminal() {
+    let mut options = std::fs::OpenOptions::new();
+    if let Ok(null) = options.read(true).write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdin(&null);
+        let _ = nix::unistd::dup2_stdout(&null);
+        let _ = nix::unistd::dup2_stderr(&null);
+    }
+}
+
 /// Whoever reads this process's standard output sees its end.
 pub fn close_stdout() {
     if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {

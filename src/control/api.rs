@@ -334,12 +334,18 @@ pub struct PutPocker {
     pub config: RunConfig,
 }
 
-/// One `-d HOSTDIR:PATH[:ro]`.
+/// One `-d HOSTDIR:PATH[:ro,dev,suid]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graft {
     pub host: String,
     pub target: String,
     pub read_only: bool,
+    /// Setuid files in it are in force. Matters to the mount, not to the server.
+    #[serde(default)]
+    pub suid: bool,
+    /// So are device nodes.
+    #[serde(default)]
+    pub dev: bool,
 }
 
 /// One `-v NAME:PATH[:ro]`.
@@ -393,6 +399,9 @@ pub struct NewRun {
     pub volumes: Vec<VolumeMount>,
     #[serde(default)]
     pub quota: Quota,
+    /// The volume that is its tree, in place of a fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 /// What a run's tree may hold beside its base; none: no limit.
@@ -437,6 +446,14 @@ pub struct MountRecord {
     /// The volume that is mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeUse>,
+}
+
+/// A run that is started with the machine: `GET /v1/services`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// What the host that runs it wrote down of it.
+    pub record: serde_json::Value,
 }
 
 /// A volume that a run or a mount has.
@@ -564,6 +581,8 @@ pub struct FsckFinding {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stopped {
     pub pid: u32,
+    /// The server's store, which is closed when the server is gone.
+    pub store: String,
     pub runs: Vec<String>,
     pub mounts: Vec<String>,
     /// Mounts that would not go, with the reason.

@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    fn delete(&self, path: &str) -> Result<(), ClientError> {
+    pub(super) fn delete(&self, path: &str) -> Result<(), ClientError> {
         match self.call::<(), ()>(Method::DELETE, path, None) {
             // Gone already: the call ran before a connection broke.
             Err(ClientError::NotFound(_)) => Ok(()),

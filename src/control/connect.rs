@@ -2,13 +2,16 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server started here may take to answer: opening a large store
-/// after a crash takes seconds, never minutes.
+/// How long servers are started here that are killed before they answer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+const BETWEEN_STARTS: Duration = Duration::from_millis(50);
+/// What a server says once it answers.
+const READY: &str = "ready\n";
 /// Longest message a server that cannot start leaves for its parent.
 const SAID_MAX: u64 = 16 << 10;
 
@@ -73,7 +76,7 @@ pub enum StartError {
         message: String,
         hint: Option<String>,
     },
-    #[error("the server was started but did not answer within {} s; its log is {log}", START_TIMEOUT.as_secs())]
+    #[error("the server was started, and ended without a word; its log is {log}")]
     Silent { log: String },
     #[error("cannot prepare {path}")]
     SocketDir {
@@ -83,14 +86,47 @@ pub enum StartError {
     },
 }
 
-/// Makes sure that a server answers; the pid of the one it started, if it had to.
+/// Makes sure that a server answers; the pid of the one it started, if it had to. One that is
+/// killed before it answers is started again.
 pub fn ensure_server(endpoint: &Endpoint) -> Result<Option<u32>, StartError> {
-    if UnixStream::connect(endpoint.control_socket()).is_ok() {
-        return Ok(None);
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if UnixStream::connect(endpoint.control_socket()).is_ok() {
+            return Ok(None);
+        }
+        if !endpoint.start {
+            return Err(StartError::NotRunning(endpoint.control_text()));
+        }
+        let (mut child, said) = start(endpoint)?;
+        if said.starts_with(READY) {
+            return Ok(Some(child.id()));
+        }
+        if let Some(text) = said.strip_prefix("error: ") {
+            let _ = child.wait();
+            // Another command may have started one at the same moment: then that one serves.
+            if wait_for_server(endpoint, Duration::from_millis(500)) {
+                return Ok(None);
+            }
+            let (message, hint) = match text.trim_end().split_once("\nhint: ") {
+                Some((message, hint)) => (message.to_string(), Some(hint.to_string())),
+                None => (text.trim_end().to_string(), None),
+            };
+            return Err(StartError::Refused { message, hint });
+        }
+        // It ended without a word, so it does not come by waiting for it.
+        let ended = child.wait();
+        let killed = ended.is_ok_and(|status| status.signal().is_some());
+        if !killed || Instant::now() >= deadline {
+            return Err(StartError::Silent {
+                log: endpoint.log_file().display().to_string(),
+            });
+        }
+        std::thread::sleep(BETWEEN_STARTS);
     }
-    if !endpoint.start {
-        return Err(StartError::NotRunning(endpoint.control_text()));
-    }
+}
+
+/// Starts a server; what it says before it answers, or ends.
+fn start(endpoint: &Endpoint) -> Result<(Child, String), StartError> {
     let argv = endpoint.restart_command();
     let spawn_error = |source| StartError::Spawn {
         program: argv[0].display().to_string(),
@@ -113,32 +149,22 @@ pub fn ensure_server(endpoint: &Endpoint) -> Result<Option<u32>, StartError> {
         .current_dir("/")
         .spawn()
         .map_err(spawn_error)?;
-    // The server closes its stdout once it answers; before that it may say why it cannot.
-    let mut said = String::new();
+    let mut said = Vec::new();
     if let Some(out) = child.stdout.take() {
-        let _ = out.take(SAID_MAX).read_to_string(&mut said);
-    }
-    if said.starts_with("ready") {
-        return Ok(Some(child.id()));
-    }
-    if let Some(text) = said.strip_prefix("error: ") {
-        let _ = child.wait();
-        // Another command may have started one at the same moment: then that one serves.
-        if wait_for_server(endpoint, Duration::from_millis(500)) {
-            return Ok(None);
+        let mut out = out.take(SAID_MAX);
+        let mut part = [0; 1 << 10];
+        // To its end only where it is not ready: a process that was forked meanwhile may have
+        // the pipe too.
+        while !said.starts_with(READY.as_bytes()) {
+            match out.read(&mut part) {
+                Ok(0) => break,
+                Ok(got) => said.extend_from_slice(&part[..got]),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
         }
-        let (message, hint) = match text.trim_end().split_once("\nhint: ") {
-            Some((message, hint)) => (message.to_string(), Some(hint.to_string())),
-            None => (text.trim_end().to_string(), None),
-        };
-        return Err(StartError::Refused { message, hint });
     }
-    if wait_for_server(endpoint, START_TIMEOUT) {
-        return Ok(Some(child.id()));
-    }
-    Err(StartError::Silent {
-        log: endpoint.log_file().display().to_string(),
-    })
+    Ok((child, String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// Makes the socket directory, for root alone.

@@ -5,6 +5,8 @@ mod care;
 mod client;
 pub mod connect;
 mod keeper;
+pub mod looking;
+mod services;
 pub mod sys;
 
 pub use client::{Client, ClientError};

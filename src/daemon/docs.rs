@@ -1,6 +1,6 @@
 //! What the daemon remembers beside the trees, as JSON documents in the store.
 
-use crate::control::api::{MountRecord, Purpose, VolumeUse};
+use crate::control::api::{MountRecord, Purpose, Service, VolumeUse};
 use pocker_store::{Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -98,6 +98,13 @@ impl Doc for MountRecord {
     const KIND: &'static str = "mount";
     fn key(&self) -> Vec<u8> {
         self.target.as_bytes().to_vec()
+    }
+}
+
+impl Doc for Service {
+    const KIND: &'static str = "service";
+    fn key(&self) -> Vec<u8> {
+        self.name.as_bytes().to_vec()
     }
 }
 

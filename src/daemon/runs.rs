@@ -27,11 +27,7 @@ impl Daemon {
         }
         self.drop_ended_runs(&new.name)?;
         self.works.make_room();
-        let limits = Limits {
-            bytes: new.quota.bytes,
-            names: new.quota.names,
-        };
-        let tree = self.clone_within(Some(&step.snapshot), Purpose::Run, &new.name, limits)?;
+        let (tree, root) = self.root_of(new, &step.snapshot)?;
         let mut doc = RunDoc {
             id: tree,
             name: new.name.clone(),
@@ -45,6 +41,10 @@ impl Daemon {
                     name: mount.name.clone(),
                     read_only: mount.read_only,
                 })
+                .chain(new.kept.iter().map(|name| VolumeUse {
+                    name: name.clone(),
+                    read_only: false,
+                }))
                 .collect(),
             ended: false,
         };
@@ -80,15 +80,30 @@ impl Daemon {
             key: step.key,
             tree: TreeInfo {
                 id: tree,
-                export: Export {
-                    path: self.exports.tree_path("run", tree),
-                    read_only: false,
-                },
+                export: root,
             },
             grafts: exports,
             volumes,
             config: pocker.config,
         })
+    }
+
+    /// The run's number and its tree: a fresh one, or the volume that is kept for it.
+    fn root_of(&self, new: &NewRun, snapshot: &str) -> Outcome<(u64, Export)> {
+        let Some(volume) = &new.kept else {
+            let limits = Limits {
+                bytes: new.quota.bytes,
+                names: new.quota.names,
+            };
+            let id = self.clone_within(Some(snapshot), Purpose::Run, &new.name, limits)?;
+            let path = self.exports.tree_path("run", id);
+            let read_only = false;
+            return Ok((id, Export { path, read_only }));
+        };
+        let export = self.volume_for(volume, false)?;
+        let id = self.store.next_id();
+        let id = id.map_err(|e| Fail::internal("cannot number the run", &e))?;
+        Ok((id, export))
     }
 
     /// The run ended: its grafts go, its tree stays until the next start.

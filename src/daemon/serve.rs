@@ -106,6 +106,10 @@ pub fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::Occupied { .. } => {
             "choose another place with --store, or move what is there out of the way"
         }
+        StoreError::InTheWay { .. } => {
+            "choose another place with --store, or move it out of the way"
+        }
+        StoreError::Restoring { .. } => "wait for its end",
         StoreError::NotAStore { .. } => "choose another place with --store",
         _ => return None,
     };

@@ -120,6 +120,7 @@ impl Daemon {
     pub fn stop_everything(&self) -> Outcome<Stopped> {
         let mut stopped = Stopped {
             pid: std::process::id(),
+            store: self.store.dir().display().to_string(),
             runs: self.stop_runs(None),
             ..Stopped::default()
         };

@@ -203,6 +203,11 @@ fn watch(
         tie.as_raw_fd(),
     ];
     process::close_except(&keep);
+    // Who waits for the supervisor's output to end does not wait for this.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
     // What a terminal sends is for the run.
     nix::unistd::setsid()?;
     signals::block_all()?;

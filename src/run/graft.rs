@@ -1,4 +1,4 @@
-//! `-d HOSTDIR:PATH[:ro]`: a host directory at a place in the tree.
+//! `-d HOSTDIR:PATH[:ro,dev,suid]`: a host directory at a place in the tree.
 //!
 //! A backslash before a colon or a backslash makes it part of the path. Both paths are
 //! absolute, UTF-8 (they travel as JSON), and without `..`; doubled and trailing slashes go.
@@ -10,7 +10,7 @@ use std::path::Path;
 /// What `-d` lacks or has wrong. [`GraftError::hint`] says what to write instead.
 #[derive(Debug, thiserror::Error)]
 pub enum GraftError {
-    #[error("-d {text}: a graft is HOSTDIR:PATH[:ro], and there is no colon in this one")]
+    #[error("-d {text}: a graft is HOSTDIR:PATH[:ro,dev,suid], and there is no colon in this one")]
     NoColon { text: String },
     #[error("-d {text}: {side} is empty")]
     Empty { text: String, side: Side },
@@ -81,7 +81,7 @@ impl GraftError {
             GraftError::Relative { path, .. } => format!("start with a slash: /{path}"),
             GraftError::DotDot { .. } => "write the path that it leads to".to_owned(),
             GraftError::Option { .. } => {
-                "only `ro` is known; write a colon in a path as \\:".to_owned()
+                "`ro`, `suid` and `dev` are known, with commas between them; write a colon in a path as \\:".to_owned()
             }
             GraftError::Root { .. } => "name a directory below /".to_owned(),
             GraftError::Reserved { .. } => "choose another place".to_owned(),
@@ -124,16 +124,7 @@ pub fn parse(text: &str) -> Result<Graft, GraftError> {
         [] | [_] => return Err(GraftError::NoColon { text: owned() }),
         [host, target, options @ ..] => (host, target, options),
     };
-    let read_only = match options {
-        [] => false,
-        [option] if option == "ro" => true,
-        options => {
-            return Err(GraftError::Option {
-                text: owned(),
-                option: options.join(":"),
-            });
-        }
-    };
+    let [read_only, suid, dev] = flags(text, options)?;
     let host = normal(text, Side::Host, host)?;
     let target = normal(text, Side::Target, target)?;
     if target == "/" {
@@ -149,7 +140,30 @@ pub fn parse(text: &str) -> Result<Graft, GraftError> {
         host,
         target,
         read_only,
+        suid,
+        dev,
     })
+}
+
+/// `ro`, `suid`, `dev`, with commas between them.
+fn flags(text: &str, options: &[String]) -> Result<[bool; 3], GraftError> {
+    let mut flags = [false; 3];
+    let unknown = |option: &str| GraftError::Option {
+        text: text.to_owned(),
+        option: option.to_owned(),
+    };
+    let list = match options {
+        [] => return Ok(flags),
+        [list] => list,
+        more => return Err(unknown(&more.join(":"))),
+    };
+    for option in list.split(',') {
+        let at = ["ro", "suid", "dev"]
+            .iter()
+            .position(|known| *known == option);
+        flags[at.ok_or_else(|| unknown(option))?] = true;
+    }
+    Ok(flags)
 }
 
 /// At each colon that no backslash precedes.
@@ -247,6 +261,12 @@ mod tests {
         assert_eq!(ok("/a:/b:ro"), want("/a", "/b", true));
         assert_eq!(ok("//a/./b//:/c d"), want("/a/b", "/c d", false));
         assert_eq!(ok("/:/host"), want("/", "/host", false));
+        let flags = |text: &str| {
+            let graft = parse(text).unwrap();
+            [graft.read_only, graft.suid, graft.dev]
+        };
+        assert_eq!(flags("/a:/b:dev"), [false, false, true]);
+        assert_eq!(flags("/a:/b:suid,ro"), [true, true, false]);
         assert_eq!(ok(r"/a\:b:/c\:ro"), want("/a:b", "/c:ro", false));
         assert_eq!(ok(r"/a\\:/c\d"), want(r"/a\", r"/c\d", false));
     }
@@ -268,9 +288,10 @@ mod tests {
             ("/a:b", "place in the tree \"b\" is not", "slash: /b"),
             (":/b", "the host directory is empty", "looks like"),
             ("/a:", "the place in the tree is empty", "looks like"),
-            ("/a:/b:rw", "\"rw\" is no option", "only `ro`"),
-            ("/a:/b:ro:x", "\"ro:x\" is no option", "only `ro`"),
-            ("/a:/b:", "\"\" is no option", "only `ro`"),
+            ("/a:/b:rw", "\"rw\" is no option", "`ro`, `suid`"),
+            ("/a:/b:ro:x", "\"ro:x\" is no option", "`ro`, `suid`"),
+            ("/a:/b:ro,x", "\"x\" is no option", "`ro`, `suid`"),
+            ("/a:/b:", "\"\" is no option", "`ro`, `suid`"),
             ("/a/../b:/c", "host directory \"/a/../b\" has", "leads to"),
             ("/a:/c/..", "place in the tree \"/c/..\" has", "leads to"),
             ("/a:/", "whole root", "below /"),

@@ -2,10 +2,13 @@
 //! the host's directories in [`graft::check_hosts`].
 
 pub mod env;
+pub mod env_file;
 pub mod graft;
 mod spec;
+mod tmpfs;
 mod volume;
 
 pub use graft::{GraftError, parse_all};
-pub use spec::{Options, RunError, debug, run};
+pub use spec::{Confinement, Options, RunError, debug, run};
+pub use tmpfs::{Tmpfs, TmpfsError, parse_all as parse_tmpfs};
 pub use volume::{VolumeError, parse_all as parse_volumes};

@@ -1,18 +1,19 @@
 //! What `pocker run` and `pocker debug` start, as a sandbox's description.
 
 use super::env::environment;
+use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
-use crate::sandbox::{Bounds, NfsMount, Place, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// World-writable, and one may delete only one's own (sticky).
-const TMP_MODE: u32 = 0o1777;
+/// New and empty in each run.
+const TMP: &str = "/tmp";
 /// Whichever shell the tree has.
 const DEBUG_SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash -i; exec sh -i";
 
 /// What the command line adds to what the server said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// In place of RUN's; empty = RUN's.
     pub command: Vec<OsString>,
@@ -23,8 +24,33 @@ pub struct Options {
     pub workdir: Option<String>,
     /// The caller's TERM, where its standard input is a terminal.
     pub terminal: Option<OsString>,
+    pub confine: Confinement,
     /// The host's resolv.conf, which goes with the host's network; none leaves the tree's.
     pub resolv_conf: Option<PathBuf>,
+}
+
+/// What the command may do, and what is around it.
+#[derive(Clone, Debug)]
+pub struct Confinement {
+    pub privileges: Privileges,
+    pub isolation: Isolation,
+    /// The tree takes no writes.
+    pub read_only: bool,
+    pub tmpfs: Vec<Tmpfs>,
+    /// In place of the pocker's name.
+    pub hostname: Option<String>,
+}
+
+impl Default for Confinement {
+    fn default() -> Confinement {
+        Confinement {
+            privileges: Privileges::RUN,
+            isolation: Isolation::Full,
+            read_only: false,
+            tmpfs: Vec::new(),
+            hostname: None,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,17 +85,29 @@ pub fn run(
         ([], _) => shell(&info.config.command),
         (command, _) => command.to_vec(),
     };
-    let mut mounts = vec![Place {
-        target: "/tmp".into(),
-        what: What::Tmpfs { mode: TMP_MODE },
-        label: "/tmp".to_owned(),
-    }];
+    let confine = &options.confine;
+    let mut mounts = Vec::new();
+    if !confine.tmpfs.iter().any(|given| given.target == TMP) {
+        mounts.push(tmpfs(&Tmpfs {
+            target: TMP.to_owned(),
+            mode: TMP_MODE,
+            size: None,
+        }));
+    }
     mounts.extend(resolver(options));
-    mounts.extend(places(info, grafts, volumes));
+    let mut places = places(info, grafts, volumes);
+    places.extend(confine.tmpfs.iter().map(tmpfs));
+    // Outer places first, so that none hides another.
+    places.sort_by_key(|place| place.target.components().count());
+    mounts.extend(places);
     let config = &info.config;
     Ok(Spec {
         argv,
         mounts,
+        hostname: confine.hostname.clone().or_else(|| Some(info.name.clone())),
+        privileges: confine.privileges,
+        isolation: confine.isolation,
+        read_only: confine.read_only,
         profile: Profile::Run,
         ..base(&info.name, &info.tree, config, options)
     })
@@ -85,6 +123,9 @@ pub fn debug(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options)
         argv,
         mounts: resolver(options).into_iter().collect(),
         profile: Profile::Build,
+        privileges: Privileges::BUILD,
+        isolation: Isolation::Full,
+        read_only: false,
         ..base(name, tree, config, options)
     }
 }
@@ -101,23 +142,38 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         hostname: Some(name.to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        privileges: Privileges::RUN,
+        isolation: Isolation::Full,
+        read_only: false,
         bounds: Bounds::default(),
     }
 }
 
-/// Outer places first, so that none hides another.
 fn places(info: &RunInfo, grafts: &[Graft], volumes: &[VolumeMount]) -> Vec<Place> {
     let grafts = grafts.iter().zip(&info.grafts).map(|(graft, export)| {
         let what = format!("graft {}:{}", graft.host, graft.target);
-        place(&graft.target, graft.read_only, export, what)
+        let mut place = place(&graft.target, graft.read_only, export, what);
+        if let What::Nfs(mount) = &mut place.what {
+            (mount.suid, mount.dev) = (graft.suid, graft.dev);
+        }
+        place
     });
     let volumes = volumes.iter().zip(&info.volumes).map(|(volume, export)| {
         let what = format!("volume {}:{}", volume.name, volume.target);
         place(&volume.target, volume.read_only, export, what)
     });
-    let mut places: Vec<Place> = grafts.chain(volumes).collect();
-    places.sort_by_key(|place| place.target.components().count());
-    places
+    grafts.chain(volumes).collect()
+}
+
+fn tmpfs(tmpfs: &Tmpfs) -> Place {
+    Place {
+        target: PathBuf::from(&tmpfs.target),
+        what: What::Tmpfs {
+            mode: tmpfs.mode,
+            size: tmpfs.size,
+        },
+        label: tmpfs.target.clone(),
+    }
 }
 
 fn place(target: &str, read_only: bool, export: &Export, what: String) -> Place {
@@ -146,6 +202,8 @@ fn mount(export: &Export) -> NfsMount {
     NfsMount {
         export: export.path.clone(),
         read_only: export.read_only,
+        suid: false,
+        dev: false,
     }
 }
 
@@ -169,6 +227,8 @@ mod tests {
             host: host.to_owned(),
             target: target.to_owned(),
             read_only,
+            suid: false,
+            dev: false,
         }
     }
 
@@ -216,6 +276,7 @@ mod tests {
             user: Some("root".to_owned()),
             workdir: Some("/".to_owned()),
             terminal: Some("xterm".into()),
+            confine: Confinement::default(),
             resolv_conf: None,
         };
         let spec = run(&info(0), &[], &[], &options).unwrap();

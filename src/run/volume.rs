@@ -118,6 +118,8 @@ mod tests {
             host: "/srv".to_owned(),
             target: "/grafted".to_owned(),
             read_only: false,
+            suid: false,
+            dev: false,
         };
         parse_all(&texts, &[graft])
     }

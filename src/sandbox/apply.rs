@@ -2,11 +2,13 @@
 
 use super::child::{Child, Lines};
 use super::error::SandboxError;
-use super::mounter::TreeMounter;
-use super::plan::{Platform, plan};
+use super::mounter::{TreeMount, TreeMounter};
+use super::plan::{Action, Platform, plan, plan_enter};
 use super::report;
 use super::running::{Sandbox, Streams, unblock};
 use super::spec::{Spec, Stdio};
+use crate::sys::Fault;
+use crate::sys::os::{self, Target};
 use crate::sys::process::{self, Forked};
 use crate::sys::signals::{self, Catcher};
 use crate::sys::tty::{Screen, Terminal};
@@ -20,6 +22,7 @@ use nix::unistd::{Pid, pipe2};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Starts what `spec` describes, and returns once its command runs.
 ///
@@ -28,16 +31,51 @@ use std::os::fd::{AsFd, OwnedFd};
 /// and belong to it; a process has one sandbox at a time. All that was made is gone
 /// again when this returns an error.
 pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, SandboxError> {
-    let threads = process::threads();
-    if threads != 1 {
-        return Err(SandboxError::Threads(threads));
-    }
     let terminal = match (spec.stdio, Platform::HERE) {
         (Stdio::Inherit, Platform::Namespaces) => Terminal::of_stdin(),
         _ => None,
     };
-    let screen = terminal.as_ref().map(Terminal::screen);
     let actions = plan(spec, Platform::HERE, terminal.is_some())?;
+    begin(spec, actions, mounter, terminal, None)
+}
+
+/// Starts `spec`'s command in a sandbox that runs; its root and mounts are what they are.
+/// With `terminal` the command has one like this process's standard input. Otherwise as
+/// [`spawn`].
+pub fn enter(spec: &Spec, target: Target, terminal: bool) -> Result<Sandbox, SandboxError> {
+    let terminal = match terminal {
+        true => Some(Terminal::of_stdin().ok_or(SandboxError::NoTerminal)?),
+        false => None,
+    };
+    let actions = plan_enter(spec, Platform::HERE, terminal.is_some())?;
+    begin(spec, actions, &mut NoMounts, terminal, Some(target))
+}
+
+/// Nothing is mounted in a sandbox that runs.
+struct NoMounts;
+
+impl TreeMounter for NoMounts {
+    fn mount(&mut self, _tree: &TreeMount<'_>) -> Result<(), Fault> {
+        Err(Fault::new("a run that was entered is mounted already"))
+    }
+
+    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+fn begin(
+    spec: &Spec,
+    actions: Vec<Action>,
+    mounter: &mut dyn TreeMounter,
+    terminal: Option<Terminal>,
+    target: Option<Target>,
+) -> Result<Sandbox, SandboxError> {
+    let threads = process::threads();
+    if threads != 1 {
+        return Err(SandboxError::Threads(threads));
+    }
+    let screen = terminal.as_ref().map(Terminal::screen);
     let catcher = Catcher::install().map_err(|errno| match errno {
         Errno::EBUSY => SandboxError::Busy,
         errno => start("catch signals", errno),
@@ -47,7 +85,9 @@ pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, Sand
     let forked = process::fork_tied();
     if let Ok(Forked::Child { tie }) = forked {
         drop(ours);
-        Child::new(mounter, theirs, terminal).run(tie, &actions);
+        let mut child = Child::new(mounter, theirs, terminal);
+        child.target = target;
+        child.run(tie, &actions);
     }
     drop(theirs);
     let restored = signals::set_mask(&mask);
@@ -58,7 +98,12 @@ pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, Sand
     };
     let stage = Stage { child, armed: true };
     restored.map_err(|errno| start("unblock signals", errno))?;
-    let master = started(&ours.report, &catcher, &stage)?;
+    let report::Reader {
+        terminal: master,
+        init,
+        command,
+        ..
+    } = started(&ours.report, &catcher, &stage)?;
     let streams = match (ours.output, master) {
         (Some(output), _) => Streams::Captured(output),
         (None, Some(master)) => {
@@ -74,7 +119,8 @@ pub fn spawn(spec: &Spec, mounter: &mut dyn TreeMounter) -> Result<Sandbox, Sand
         streams,
         catcher,
         spec.profile,
-    ))
+    )
+    .with(ours.errors, init, command))
 }
 
 fn start(what: &'static str, cause: impl Into<io::Error>) -> SandboxError {
@@ -89,6 +135,7 @@ struct Ours {
     report: OwnedFd,
     ended: OwnedFd,
     output: Option<OwnedFd>,
+    errors: Option<OwnedFd>,
 }
 
 fn lines(stdio: Stdio) -> Result<(Ours, Lines), SandboxError> {
@@ -99,11 +146,16 @@ fn lines(stdio: Stdio) -> Result<(Ours, Lines), SandboxError> {
         SockFlag::SOCK_CLOEXEC,
     )
     .map_err(|errno| start("make a socket pair", errno))?;
+    os::name_senders(&ours_report).map_err(|errno| start("make a socket pair", errno))?;
     let pipe = || pipe2(OFlag::O_CLOEXEC).map_err(|errno| start("make a pipe", errno));
     let (ours_ended, ended) = pipe()?;
     let (ours_output, output) = match stdio {
-        Stdio::Captured => pipe().map(|(read, write)| (Some(read), Some(write)))?,
-        Stdio::Inherit => (None, None),
+        Stdio::Captured | Stdio::Apart => pipe().map(|(read, write)| (Some(read), Some(write)))?,
+        Stdio::Inherit | Stdio::NoInput => (None, None),
+    };
+    let (ours_errors, errors) = match stdio {
+        Stdio::Apart => pipe().map(|(read, write)| (Some(read), Some(write)))?,
+        _ => (None, None),
     };
     let null = OpenOptions::new()
         .read(true)
@@ -114,12 +166,14 @@ fn lines(stdio: Stdio) -> Result<(Ours, Lines), SandboxError> {
         report: ours_report,
         ended: ours_ended,
         output: ours_output,
+        errors: ours_errors,
     };
     let theirs = Lines {
         report: Some(report),
         ended,
         null: null.into(),
         output,
+        errors,
     };
     Ok((ours, theirs))
 }
@@ -157,7 +211,7 @@ fn started(
     socket: &OwnedFd,
     catcher: &Catcher,
     stage: &Stage,
-) -> Result<Option<OwnedFd>, SandboxError> {
+) -> Result<report::Reader, SandboxError> {
     let mut reader = report::Reader::default();
     loop {
         let mut fds = [
@@ -183,7 +237,7 @@ fn started(
         }
     }
     match reader.failure() {
-        None => Ok(reader.terminal),
+        None => Ok(reader),
         Some(error) => {
             // It cleans up and ends by itself.
             Stage {

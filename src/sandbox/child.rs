@@ -5,16 +5,16 @@ use super::bounds::Rlimit;
 use super::identity::{self, Identity};
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
+use super::privileges::Privileges;
 use super::spec::{NfsMount, Stdio};
 use super::{exec, report, supervise};
-use crate::sys::os::Ground;
+use crate::sys::os::{Ground, Target};
 use crate::sys::process::{self, Forked};
 use crate::sys::tty::{self, Terminal};
 use crate::sys::{Attempt, Fault, signals};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
-    setuid,
 };
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -34,6 +34,8 @@ pub struct Lines {
     pub null: OwnedFd,
     /// Where captured output goes.
     pub output: Option<OwnedFd>,
+    /// Where captured errors go, if not there.
+    pub errors: Option<OwnedFd>,
 }
 
 pub struct Child<'a> {
@@ -41,6 +43,8 @@ pub struct Child<'a> {
     pub lines: Lines,
     /// The caller's, if its standard input is one.
     pub terminal: Option<Terminal>,
+    /// The running sandbox that is entered, where none is made.
+    pub target: Option<Target>,
     ground: Ground,
     role: Option<Role>,
     root_mounted: bool,
@@ -59,6 +63,7 @@ impl<'a> Child<'a> {
             mounter,
             lines,
             terminal,
+            target: None,
             ground: Ground::default(),
             role: None,
             root_mounted: false,
@@ -104,21 +109,29 @@ impl<'a> Child<'a> {
     fn perform(&mut self, action: &Action) -> Result<(), Fault> {
         match action {
             Action::Unshare { net } => self.ground.unshare(*net),
+            Action::Join => match &self.target {
+                Some(target) => target.join(),
+                None => Err(Fault::new("there is none")),
+            },
+            Action::Terminal => self.own_terminal(),
             Action::Scratch => self.ground.scratch(),
             Action::MountRoot { tree, flags } => self.mount_root(tree, *flags),
             Action::Mount { target, source, .. } => self.mount(target, source),
             Action::MountPoint { target } => self.ground.mount_point(target),
             Action::Hostname(name) => self.ground.hostname(name),
+            Action::UnshareMounts => self.ground.unshare_mounts(),
             Action::Enter => self.ground.enter(),
+            Action::EnterPlain => self.ground.enter_plain(),
+            Action::SealRoot => self.ground.seal_root(),
             Action::Fork(role) => self.fork(*role),
-            Action::MountProc { sealed } => self.ground.proc(*sealed),
+            Action::MountProc => self.ground.proc(),
             Action::Enclose(enclosure) => self.ground.enclose(&enclosure.groups, enclosure.net),
             Action::Limit(limit) => set_limit(limit),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
             Action::Workdir(dir) => enter_workdir(dir),
-            Action::Confine => self.ground.confine(),
-            Action::Identity { user } => self.become_user(user.as_deref()),
+            Action::Confine(p) => self.ground.confine(p.root.and(p.others), p.setuid),
+            Action::Identity { user, privileges } => self.become_user(user.as_deref(), *privileges),
             Action::Exec { argv, env } => {
                 process::close_except(&self.report_fd());
                 exec::exec(argv, &env.0, self.home.take())
@@ -149,7 +162,7 @@ impl<'a> Child<'a> {
                 flags: *flags,
             })?,
             Source::BindDir(host) => self.ground.stage_bind_dir(host)?,
-            Source::Tmpfs { mode } => self.ground.stage_tmpfs(*mode)?,
+            Source::Tmpfs { mode, size } => self.ground.stage_tmpfs(*mode, *size)?,
             Source::BindFile(host) => {
                 self.ground.stage_bind_file(host)?;
                 return self.ground.attach_file(target);
@@ -159,9 +172,20 @@ impl<'a> Child<'a> {
     }
 
     fn stage_devices(&mut self) -> Result<(), Fault> {
-        let Some((master, slave)) = self.ground.stage_devices(self.terminal.as_ref())? else {
-            return Ok(());
-        };
+        match self.ground.stage_devices(self.terminal.as_ref())? {
+            Some(pair) => self.hand_over(pair),
+            None => Ok(()),
+        }
+    }
+
+    fn own_terminal(&mut self) -> Result<(), Fault> {
+        let like = self.terminal.as_ref();
+        let like = like.ok_or_else(|| Fault::new("there is none to make one like"))?;
+        let pair = self.ground.terminal(like)?;
+        self.hand_over(pair)
+    }
+
+    fn hand_over(&mut self, (master, slave): (OwnedFd, OwnedFd)) -> Result<(), Fault> {
         let socket = self.lines.report.as_ref();
         let socket = socket.ok_or_else(|| Fault::new("nobody is there to take the terminal"))?;
         report::send_terminal(socket, &master).attempt("hand over the terminal")?;
@@ -175,6 +199,9 @@ impl<'a> Child<'a> {
         match process::fork_tied().attempt("")? {
             Forked::Child { tie } => {
                 self.role = Some(role);
+                if let Some(socket) = &self.lines.report {
+                    report::send_role(socket, role);
+                }
                 process::tie_to_parent(tie).attempt("")
             }
             Forked::Parent { child, tie } => {
@@ -185,6 +212,9 @@ impl<'a> Child<'a> {
                 let _ = connect(&self.lines.null, [true; 3]);
                 // What owned the others is never used or dropped again in this process.
                 process::close_except(&keep);
+                if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
+                    process::exit_now(FAILED);
+                }
                 let exit = supervise::until_end(child, role);
                 if role == Role::Command {
                     let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));
@@ -215,12 +245,14 @@ impl<'a> Child<'a> {
     }
 
     fn stdio(&self, stdio: Stdio) -> Result<(), Fault> {
+        let errors = self.lines.errors.as_ref();
         match (stdio, &self.lines.output, &self.slave, &self.terminal) {
-            (Stdio::Captured, Some(output), _, _) => {
+            (Stdio::Captured | Stdio::Apart, Some(output), _, _) => {
                 dup2_stdin(&self.lines.null).attempt("")?;
                 dup2_stdout(output).attempt("")?;
-                dup2_stderr(output).attempt("")?;
+                dup2_stderr(errors.unwrap_or(output)).attempt("")?;
             }
+            (Stdio::NoInput, ..) => dup2_stdin(&self.lines.null).attempt("")?,
             (Stdio::Inherit, _, Some(slave), Some(terminal)) => {
                 connect(slave, terminal.on).attempt("")?;
             }
@@ -229,7 +261,7 @@ impl<'a> Child<'a> {
         refuse_directories()
     }
 
-    fn become_user(&mut self, user: Option<&str>) -> Result<(), Fault> {
+    fn become_user(&mut self, user: Option<&str>, privileges: Privileges) -> Result<(), Fault> {
         let Identity {
             uid,
             gid,
@@ -238,14 +270,23 @@ impl<'a> Child<'a> {
         } = identity::look_up(user)?;
         // What this sandbox made for the command's output is the user's to reopen
         // (/dev/stderr); what it inherited stays as it is.
-        for made in [&self.slave, &self.lines.output].into_iter().flatten() {
+        let (output, errors) = (&self.lines.output, &self.lines.errors);
+        for made in [&self.slave, output, errors].into_iter().flatten() {
             fchown(made, Some(Uid::from_raw(uid)), None).attempt("hand over the output")?;
         }
         let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
         setgroups(&groups).attempt("set the groups")?;
         // As root, these set the real, effective and saved ids alike.
         setgid(Gid::from_raw(gid)).attempt("set the group")?;
-        setuid(Uid::from_raw(uid)).attempt("set the user")?;
+        if uid != 0 {
+            let Privileges {
+                root,
+                others,
+                setuid,
+            } = privileges;
+            let bound = if setuid { root.and(others) } else { others };
+            self.ground.become_user(Uid::from_raw(uid), others, bound)?;
+        }
         self.home = Some(home);
         Ok(())
     }

@@ -29,6 +29,8 @@ pub enum SandboxError {
         what: &'static str,
         cause: io::Error,
     },
+    #[error("standard input is no terminal")]
+    NoTerminal,
     /// "mount graft /srv/www:/var/www/html: /var/www/html is not a directory in the tree".
     #[error("{phase}: {fault}")]
     Phase { phase: String, fault: Fault },
@@ -41,6 +43,21 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// What to do, where that is not in the text.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            // Not a system call's failure: the tree has no such name.
+            SandboxError::Phase { phase, fault } if phase.starts_with("become user") => fault
+                .errno
+                .is_none()
+                .then_some("the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000"),
+            SandboxError::Exec { .. } if self.status() == NOT_FOUND => {
+                Some("it has to be in the tree: `pocker run NAME -- ls /bin` shows what is")
+            }
+            _ => None,
+        }
+    }
+
     /// The exit status that a shell, or env(1), would give it.
     pub fn status(&self) -> i32 {
         match self {

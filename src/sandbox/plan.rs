@@ -10,7 +10,8 @@
 
 use super::bounds::{Enclosure, Rlimit};
 use super::mounter::{Caching, TreeFlags};
-use super::spec::{NfsMount, Place, Profile, Spec, Stdio, What};
+use super::privileges::Privileges;
+use super::spec::{Isolation, NfsMount, Place, Spec, Stdio, What};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -59,7 +60,7 @@ pub enum Source {
     Tree { tree: NfsMount, flags: TreeFlags },
     BindFile(PathBuf),
     BindDir(PathBuf),
-    Tmpfs { mode: u32 },
+    Tmpfs { mode: u32, size: Option<u64> },
 }
 
 #[derive(Debug)]
@@ -67,6 +68,12 @@ pub enum Action {
     Unshare {
         net: bool,
     },
+    /// So that mounts go with the sandbox, and nothing else.
+    UnshareMounts,
+    /// Into the namespaces and control groups of a sandbox that runs.
+    Join,
+    /// One of the sandbox's /dev, like the caller's.
+    Terminal,
     Scratch,
     MountRoot {
         tree: NfsMount,
@@ -83,22 +90,25 @@ pub enum Action {
     },
     Hostname(OsString),
     Enter,
+    /// The same without namespaces: chroot(2) alone, with the host's /proc.
+    EnterPlain,
+    /// The root takes no more writes.
+    SealRoot,
     Fork(Role),
-    /// `sealed`: what there is of the kernel's own settings can only be read.
     /// Into the control groups and the network that are the sandbox's.
     Enclose(Enclosure),
-    MountProc {
-        sealed: bool,
-    },
+    /// What is the kernel's and not a process's is hidden, or can only be read.
+    MountProc,
     /// Own session; the sandbox's terminal, if it has one, controls it.
     Session,
     Stdio(Stdio),
     Workdir(PathBuf),
     Limit(Rlimit),
     /// Gives up for good what only a host's root needs.
-    Confine,
+    Confine(Privileges),
     Identity {
         user: Option<String>,
+        privileges: Privileges,
     },
     Exec {
         argv: Vec<OsString>,
@@ -110,23 +120,26 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Action::Unshare { .. } => f.write_str("make namespaces"),
+            Action::Unshare { .. } | Action::UnshareMounts => f.write_str("make namespaces"),
+            Action::Join => f.write_str("enter the run"),
+            Action::Terminal => f.write_str("make a terminal"),
             Action::Scratch => f.write_str("make a place to mount on"),
             Action::MountRoot { .. } => f.write_str("mount the root"),
             Action::Mount { label, .. } => write!(f, "mount {label}"),
             Action::MountPoint { target } => write!(f, "make {}", target.display()),
             Action::Hostname(name) => write!(f, "set the host name {}", name.display()),
-            Action::Enter => f.write_str("enter the root"),
+            Action::Enter | Action::EnterPlain => f.write_str("enter the root"),
+            Action::SealRoot => f.write_str("make the root read-only"),
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
-            Action::MountProc { .. } => f.write_str("mount /proc"),
+            Action::MountProc => f.write_str("mount /proc"),
             Action::Enclose(_) => f.write_str("bound it"),
             Action::Limit(limit) => write!(f, "limit {}", limit.name),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
             Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
-            Action::Confine => f.write_str("give up capabilities"),
-            Action::Identity { user } => {
+            Action::Confine(_) => f.write_str("confine the command"),
+            Action::Identity { user, .. } => {
                 write!(f, "become user {}", user.as_deref().unwrap_or("root"))
             }
             Action::Exec { argv, .. } => {
@@ -158,34 +171,84 @@ pub enum PlanError {
 /// is one, so the sandbox gets its own.
 pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Action>, PlanError> {
     check(spec)?;
+    let bare = spec.isolation == Isolation::Plain;
     let mut actions = match platform {
+        Platform::Namespaces if bare => bare_chroot(spec, terminal),
         Platform::Namespaces => namespaces(spec, terminal),
         Platform::Chroot => plain(spec)?,
     };
-    actions.extend([
+    actions.extend(command(spec, platform));
+    Ok(actions)
+}
+
+/// The list of actions that starts `spec`'s command in a sandbox that runs: of `spec`, only
+/// what is the command's counts.
+pub fn plan_enter(
+    spec: &Spec,
+    platform: Platform,
+    terminal: bool,
+) -> Result<Vec<Action>, PlanError> {
+    check(spec)?;
+    let mut actions = vec![Action::Join];
+    actions.extend(terminal.then_some(Action::Terminal));
+    actions.push(Action::Fork(Role::Command));
+    actions.extend(command(spec, platform));
+    Ok(actions)
+}
+
+/// What the process does that becomes the command.
+fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
+    let mut actions = vec![
         Action::Session,
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
-    ]);
+    ];
     actions.extend(spec.bounds.rlimits.iter().copied().map(Action::Limit));
-    if platform == Platform::Namespaces && spec.profile == Profile::Run {
-        actions.push(Action::Confine);
+    if platform == Platform::Namespaces && spec.isolation == Isolation::Full {
+        actions.push(Action::Confine(spec.privileges));
     }
     actions.extend([
         Action::Identity {
             user: spec.user.clone(),
+            privileges: spec.privileges,
         },
         Action::Exec {
             argv: spec.argv.clone(),
             env: Env(spec.env.clone()),
         },
     ]);
-    Ok(actions)
+    actions
 }
 
 fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
+    let mut actions = vec![Action::Unshare { net: false }];
+    actions.extend(mounts(spec, terminal));
+    actions.extend(spec.hostname.as_deref().map(|name| {
+        let end = name.len().min(MAX_HOSTNAME);
+        Action::Hostname(OsStr::from_bytes(&name.as_bytes()[..end]).to_owned())
+    }));
+    actions.push(Action::Enter);
+    actions.extend(spec.read_only.then_some(Action::SealRoot));
+    actions.push(Action::Fork(Role::Init));
+    // The helper that serves the tree stays outside, where the run cannot starve it.
+    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
+    actions.extend([Action::MountProc, Action::Fork(Role::Command)]);
+    actions
+}
+
+/// What chroot(8) does, with the mounts of a run in it. Its mount namespace has the host's
+/// root still: whoever leaves the chroot is there.
+fn bare_chroot(spec: &Spec, terminal: bool) -> Vec<Action> {
+    let mut actions = vec![Action::UnshareMounts];
+    actions.extend(mounts(spec, terminal));
+    actions.push(Action::Fork(Role::Command));
+    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
+    actions.push(Action::EnterPlain);
+    actions
+}
+
+fn mounts(spec: &Spec, terminal: bool) -> Vec<Action> {
     let mut actions = vec![
-        Action::Unshare { net: false },
         Action::Scratch,
         root(spec),
         Action::Mount {
@@ -197,20 +260,7 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
             target: "/proc".into(),
         },
     ];
-    actions.extend(spec.mounts.iter().map(|place| mount(place, spec.profile)));
-    actions.extend(spec.hostname.as_deref().map(|name| {
-        let end = name.len().min(MAX_HOSTNAME);
-        Action::Hostname(OsStr::from_bytes(&name.as_bytes()[..end]).to_owned())
-    }));
-    actions.extend([Action::Enter, Action::Fork(Role::Init)]);
-    // The helper that serves the tree stays outside, where the run cannot starve it.
-    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
-    actions.extend([
-        Action::MountProc {
-            sealed: spec.profile == Profile::Run,
-        },
-        Action::Fork(Role::Command),
-    ]);
+    actions.extend(spec.mounts.iter().map(mount));
     actions
 }
 
@@ -240,7 +290,7 @@ fn root(spec: &Spec) -> Action {
         tree: spec.root.clone(),
         flags: TreeFlags {
             read_only: spec.root.read_only,
-            nosuid: spec.profile == Profile::Run,
+            nosuid: !spec.privileges.setuid,
             // Devices are those of the sandbox's own /dev, also while building.
             nodev: true,
             noexec: false,
@@ -249,21 +299,24 @@ fn root(spec: &Spec) -> Action {
     }
 }
 
-fn mount(place: &Place, profile: Profile) -> Action {
+fn mount(place: &Place) -> Action {
     let source = match &place.what {
         What::Nfs(tree) => Source::Tree {
             tree: tree.clone(),
             flags: TreeFlags {
                 read_only: tree.read_only,
-                nosuid: profile == Profile::Run,
-                nodev: true,
+                nosuid: !tree.suid,
+                nodev: !tree.dev,
                 noexec: false,
                 caching: Caching::Shared,
             },
         },
         What::BindFile { host } => Source::BindFile(host.clone()),
         What::BindDir { host } => Source::BindDir(host.clone()),
-        What::Tmpfs { mode } => Source::Tmpfs { mode: *mode },
+        What::Tmpfs { mode, size } => Source::Tmpfs {
+            mode: *mode,
+            size: *size,
+        },
     };
     Action::Mount {
         label: place.label.clone(),

@@ -1,16 +1,21 @@
 use super::*;
-use crate::sandbox::Bounds;
+use crate::sandbox::{Bounds, Profile};
 
 fn spec() -> Spec {
     Spec {
         root: NfsMount {
             export: "/run/7/secret".to_owned(),
             read_only: false,
+            suid: false,
+            dev: false,
         },
         mounts: vec![
             Place {
                 target: "/tmp".into(),
-                what: What::Tmpfs { mode: 0o1777 },
+                what: What::Tmpfs {
+                    mode: 0o1777,
+                    size: None,
+                },
                 label: "/tmp".to_owned(),
             },
             Place {
@@ -18,6 +23,8 @@ fn spec() -> Spec {
                 what: What::Nfs(NfsMount {
                     export: "/graft/1/secret".to_owned(),
                     read_only: true,
+                    suid: false,
+                    dev: false,
                 }),
                 label: "graft /srv:/var/www:ro".to_owned(),
             },
@@ -29,6 +36,9 @@ fn spec() -> Spec {
         hostname: Some("web".to_owned()),
         stdio: Stdio::Inherit,
         profile: Profile::Run,
+        privileges: Privileges::RUN,
+        isolation: Isolation::Full,
+        read_only: false,
         bounds: Bounds::default(),
     }
 }
@@ -42,6 +52,30 @@ fn a_run_in_order() {
 }
 
 #[test]
+fn a_bare_chroot_keeps_the_hosts_namespaces_and_every_privilege() {
+    let mut spec = spec();
+    spec.isolation = Isolation::Plain;
+    let actions = plan(&spec, Platform::Namespaces, false).unwrap();
+    let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
+    insta::assert_snapshot!(phases.join("\n"));
+}
+
+#[test]
+fn a_read_only_root_is_sealed_once_all_mount_points_are_there() {
+    let mut spec = spec();
+    spec.read_only = true;
+    let actions = plan(&spec, Platform::Namespaces, false).unwrap();
+    let at = |wanted: &str| {
+        actions
+            .iter()
+            .position(|a| a.to_string() == wanted)
+            .unwrap()
+    };
+    let seal = at("make the root read-only");
+    assert!(at("enter the root") < seal && seal < at("mount /proc"));
+}
+
+#[test]
 fn phases_read_like_what_is_done() {
     let actions = plan(&spec(), Platform::Namespaces, false).unwrap();
     let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
@@ -51,7 +85,7 @@ fn phases_read_like_what_is_done() {
 #[test]
 fn a_build_keeps_setuid_files_and_a_sealed_root_is_cached_as_such() {
     let mut spec = spec();
-    spec.profile = Profile::Build;
+    spec.privileges = Privileges::BUILD;
     spec.root.read_only = true;
     let actions = plan(&spec, Platform::Namespaces, false).unwrap();
     let flags = actions.iter().find_map(|a| match a {

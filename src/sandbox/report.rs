@@ -1,18 +1,23 @@
 //! What a sandbox's processes tell the one that started it.
 //!
-//! On a stream socket, closed on exec: first `T` with the terminal's master, where there is
-//! one; then either nothing (end of file: the command was executed) or one
-//! failure up to the end of file: kind, errno, phase, NUL, detail.
+//! On a stream socket, closed on exec: `T` with the terminal's master, where there is
+//! one, and `I` and `C` by the first process of the namespaces and by what becomes the command,
+//! so that the kernel says who they are; then either nothing (end of file: the command was
+//! executed) or one failure up to the end of file: kind, errno, phase, NUL, detail.
 //! On a pipe: how the command ended, 8 bytes.
 
 use super::error::SandboxError;
+use super::plan::Role;
 use super::spec::Exit;
-use crate::sys::Fault;
+use crate::sys::process::Started;
+use crate::sys::{Fault, os};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 const TERMINAL: u8 = b'T';
+const INIT: u8 = b'I';
+const COMMAND: u8 = b'C';
 const FAILURE: u8 = b'F';
 const EXEC_FAILURE: u8 = b'X';
 /// A phase and a detail name a path or two each.
@@ -34,6 +39,15 @@ pub fn send_terminal(socket: &OwnedFd, master: &OwnedFd) -> nix::Result<()> {
     .map(drop)
 }
 
+/// By the process itself.
+pub fn send_role(socket: &OwnedFd, role: Role) {
+    let byte = match role {
+        Role::Init => INIT,
+        Role::Command => COMMAND,
+    };
+    let _ = nix::sys::socket::send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL);
+}
+
 /// Best effort: without a reader nobody misses it.
 pub fn send_failure(socket: &OwnedFd, exec: bool, phase: &str, fault: &Fault) {
     let mut bytes = vec![if exec { EXEC_FAILURE } else { FAILURE }];
@@ -49,6 +63,8 @@ pub fn send_failure(socket: &OwnedFd, exec: bool, phase: &str, fault: &Fault) {
 pub struct Reader {
     bytes: Vec<u8>,
     pub terminal: Option<OwnedFd>,
+    pub init: Option<Started>,
+    pub command: Option<Started>,
 }
 
 impl Reader {
@@ -56,6 +72,7 @@ impl Reader {
     pub fn read(&mut self, socket: &OwnedFd) -> io::Result<bool> {
         let mut buffer = [0u8; 4096];
         let mut control = nix::cmsg_space!([RawFd; 1]);
+        control.extend(os::sender_space());
         let mut iov = [IoSliceMut::new(&mut buffer)];
         let message = recvmsg::<UnixAddr>(
             socket.as_raw_fd(),
@@ -64,10 +81,17 @@ impl Reader {
             MsgFlags::MSG_CMSG_CLOEXEC,
         )?;
         let length = message.bytes;
+        let mut sender = None;
         for part in message.cmsgs()? {
+            sender = os::sender(&part).or(sender);
             if let ControlMessageOwned::ScmRights(fds) = part {
                 self.terminal = fds.into_iter().map(crate::sys::process::own).next_back();
             }
+        }
+        match (buffer[..length].first(), sender) {
+            (Some(&INIT), Some(pid)) => self.init = Some(Started::of(pid)),
+            (Some(&COMMAND), Some(pid)) => self.command = Some(Started::of(pid)),
+            _ => {}
         }
         let room = MAX_REPORT.saturating_sub(self.bytes.len());
         self.bytes.extend(&buffer[..length.min(room)]);
@@ -75,10 +99,10 @@ impl Reader {
     }
 
     pub fn failure(&self) -> Option<SandboxError> {
-        let bytes = match self.bytes.split_first() {
-            Some((&TERMINAL, rest)) => rest,
-            _ => &self.bytes[..],
-        };
+        let mut bytes = &self.bytes[..];
+        while let Some((&(TERMINAL | INIT | COMMAND), rest)) = bytes.split_first() {
+            bytes = rest;
+        }
         let (&kind, rest) = bytes.split_first()?;
         let (errno, rest) = rest.split_first_chunk::<4>()?;
         let mut texts = rest.splitn(2, |&b| b == 0);

@@ -3,6 +3,7 @@
 use super::apply::ends;
 use super::report;
 use super::spec::{Exit, Profile};
+use crate::sys::process::Started;
 use crate::sys::signals::{Catcher, END, FORWARDED};
 use crate::sys::tty::{self, Raw, Screen};
 use nix::errno::Errno;
@@ -12,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// One read of output or of the caller's terminal.
 const CHUNK: usize = 16 * 1024;
@@ -35,6 +37,38 @@ pub struct Sandbox {
     profile: Profile,
     exit: Option<Exit>,
     interrupted: Option<Signal>,
+    /// Reading end of the command's errors, where they are not in its output.
+    errors: Option<OwnedFd>,
+    init: Option<Started>,
+    command: Option<Started>,
+}
+
+/// Which of the command's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Output,
+    Errors,
+}
+
+/// Looks on while a sandbox runs.
+pub trait Watch {
+    /// What the command wrote, where that is captured.
+    fn said(&mut self, from: Source, bytes: &[u8]);
+
+    /// Before each wait and after whatever ended it, a child's end among that: when to come
+    /// again at the latest.
+    fn turn(&mut self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Captured output alone.
+struct Sink<'a>(&'a mut dyn FnMut(&[u8]));
+
+impl Watch for Sink<'_> {
+    fn said(&mut self, _from: Source, bytes: &[u8]) {
+        (self.0)(bytes);
+    }
 }
 
 impl Sandbox {
@@ -55,7 +89,25 @@ impl Sandbox {
             profile,
             exit: None,
             interrupted: None,
+            errors: None,
+            init: None,
+            command: None,
         }
+    }
+
+    pub(super) fn with(
+        mut self,
+        errors: Option<OwnedFd>,
+        init: Option<Started>,
+        command: Option<Started>,
+    ) -> Sandbox {
+        (self.errors, self.init, self.command) = (errors, init, command);
+        self
+    }
+
+    /// The first process of the sandbox's namespaces, and the command's own, where the system tells.
+    pub fn inside(&self) -> Option<(Started, Started)> {
+        Some((self.init?, self.command?))
     }
 
     /// The sandbox's first process, on the host. Signals to it are passed on as by
@@ -102,6 +154,11 @@ impl Sandbox {
 
     /// The same, with captured output given to `sink` as it comes.
     pub fn wait_with(&mut self, sink: &mut dyn FnMut(&[u8])) -> Exit {
+        self.wait_watched(&mut Sink(sink))
+    }
+
+    /// The same, with `watch` told of all that happens.
+    pub fn wait_watched(&mut self, watch: &mut dyn Watch) -> Exit {
         if let Some(exit) = self.exit {
             return exit;
         }
@@ -113,9 +170,10 @@ impl Sandbox {
         self.resize();
         let mut typed = Typed::new(raw.is_some());
         while !self.reaped() {
-            self.turn(&mut typed, sink);
+            let within = watch.turn();
+            self.turn(&mut typed, within, watch);
         }
-        self.drain(sink);
+        self.drain(watch);
         drop(raw);
         *self
             .exit
@@ -123,7 +181,7 @@ impl Sandbox {
     }
 
     /// One round of waiting: whatever comes first.
-    fn turn(&mut self, typed: &mut Typed, sink: &mut dyn FnMut(&[u8])) {
+    fn turn(&mut self, typed: &mut Typed, within: Option<Duration>, watch: &mut dyn Watch) {
         let stdin = std::io::stdin();
         let none = PollFlags::empty();
         let mut fds = vec![PollFd::new(self.catcher.fd(), PollFlags::POLLIN)];
@@ -137,13 +195,27 @@ impl Sandbox {
             fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             fds.len() - 1
         });
-        if poll(&mut fds, PollTimeout::NONE).is_err() {
+        let errors_at = self.errors.as_ref().map(|fd| {
+            fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+            fds.len() - 1
+        });
+        // Rounded up, not to come too early again and again.
+        let within = within.map(|time| time.as_millis().saturating_add(1).min(3_600_000));
+        let within = within.map_or(PollTimeout::NONE, |ms| {
+            PollTimeout::try_from(ms).unwrap_or(PollTimeout::ZERO)
+        });
+        if poll(&mut fds, within).is_err() {
             return;
         }
         let events = |at: Option<usize>| at.and_then(|i| fds[i].revents()).unwrap_or(none);
         let (output, typing, signals) = (events(output_at), events(stdin_at), events(Some(0)));
-        if output.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.relay_output(sink);
+        let ready = PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR;
+        let errors = events(errors_at);
+        if output.intersects(ready) {
+            self.relay_output(watch);
+        }
+        if errors.intersects(ready) {
+            self.relay_errors(watch);
         }
         if output.contains(PollFlags::POLLOUT)
             && let Streams::Terminal(master, _) = &self.streams
@@ -166,7 +238,7 @@ impl Sandbox {
     }
 
     /// Reads once. At the end, or where nobody is left to read from, there is no more to poll.
-    fn relay_output(&mut self, sink: &mut dyn FnMut(&[u8])) {
+    fn relay_output(&mut self, watch: &mut dyn Watch) {
         let mut buffer = [0; CHUNK];
         let (fd, screen) = match &self.streams {
             Streams::Captured(fd) => (fd, None),
@@ -177,7 +249,7 @@ impl Sandbox {
             Ok(0) => self.streams = Streams::Inherited,
             Ok(n) => match screen {
                 Some(screen) => screen.show(&buffer[..n]),
-                None => sink(&buffer[..n]),
+                None => watch.said(Source::Output, &buffer[..n]),
             },
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // EIO: no process has the terminal open (pty(7)).
@@ -185,14 +257,33 @@ impl Sandbox {
         }
     }
 
+    fn relay_errors(&mut self, watch: &mut dyn Watch) {
+        let Some(fd) = &self.errors else { return };
+        let mut buffer = [0; CHUNK];
+        match read(fd, &mut buffer) {
+            Ok(0) => self.errors = None,
+            Ok(n) => watch.said(Source::Errors, &buffer[..n]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(_) => self.errors = None,
+        }
+    }
+
     /// What was written before the end and not yet read. Everybody who could write is gone.
-    fn drain(&mut self, sink: &mut dyn FnMut(&[u8])) {
+    fn drain(&mut self, watch: &mut dyn Watch) {
+        while let Some(fd) = &self.errors {
+            let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, PollTimeout::ZERO) {
+                Ok(0) => break,
+                Err(errno) if errno != Errno::EINTR => break,
+                _ => self.relay_errors(watch),
+            }
+        }
         while let Some(fd) = self.output_fd() {
             let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
             match poll(&mut fds, PollTimeout::ZERO) {
                 Ok(0) => return,
                 Err(errno) if errno != Errno::EINTR => return,
-                _ => self.relay_output(sink),
+                _ => self.relay_output(watch),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a sandbox is made of, as values: build and run describe one, `apply` makes it.
 
 use super::bounds::Bounds;
+use super::privileges::Privileges;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -21,10 +22,23 @@ pub struct Spec {
     pub workdir: Option<PathBuf>,
     pub hostname: Option<String>,
     pub stdio: Stdio,
-    /// Builds keep what package managers need (mknod, setuid files in force).
     pub profile: Profile,
+    /// What the command may do beyond its user.
+    pub privileges: Privileges,
+    pub isolation: Isolation,
+    /// The root takes no writes from the command, though its export does.
+    pub read_only: bool,
     /// Limits and network.
     pub bounds: Bounds,
+}
+
+/// What stands between the command and the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Everything that this system has.
+    Full,
+    /// A chroot and nothing else: for comparison.
+    Plain,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +54,10 @@ pub enum Stdio {
     Inherit,
     /// stdin from /dev/null, stdout and stderr into one pipe that the caller reads.
     Captured,
+    /// The same with a pipe for each.
+    Apart,
+    /// stdin from /dev/null, stdout and stderr as they are.
+    NoInput,
 }
 
 #[derive(Clone)]
@@ -47,6 +65,10 @@ pub struct NfsMount {
     /// Export path, secret included.
     pub export: String,
     pub read_only: bool,
+    /// Setuid files in it are in force. The root's are where [`Privileges`] say so.
+    pub suid: bool,
+    /// Device nodes in it can be opened. Never the root's.
+    pub dev: bool,
 }
 
 impl std::fmt::Debug for NfsMount {
@@ -73,15 +95,13 @@ pub enum What {
     Nfs(NfsMount),
     /// A host file seen read-only (resolv.conf, secrets): the tree's own file stays
     /// untouched; a mount point the sandbox had to create is removed again.
-    BindFile {
-        host: PathBuf,
-    },
+    BindFile { host: PathBuf },
     /// A host directory (EXEC --cache): read-write, never part of the tree.
-    BindDir {
-        host: PathBuf,
-    },
+    BindDir { host: PathBuf },
     Tmpfs {
         mode: u32,
+        /// In bytes; none leaves it to the kernel.
+        size: Option<u64>,
     },
 }
 

@@ -5,10 +5,12 @@
 //! that it does not rot unseen.
 #![allow(unsafe_code)]
 
+mod capability;
 mod fault;
 pub mod process;
 pub mod signals;
 pub mod tty;
+pub mod usage;
 
 #[cfg(target_os = "linux")]
 pub mod linux;
@@ -19,4 +21,5 @@ pub use linux as os;
 #[cfg(not(target_os = "linux"))]
 pub use plain as os;
 
+pub use capability::{Capabilities, Capability};
 pub use fault::{Attempt, Fault};

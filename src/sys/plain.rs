@@ -2,10 +2,11 @@
 //! the command's process group outlive it, and the root can't hold mounts of its own.
 //! The plan for such a system (`Platform::Chroot`) asks for no more than is here.
 
+use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
 use nix::sys::resource::Resource;
-use nix::unistd::{chdir, chroot};
+use nix::unistd::{Uid, chdir, chroot, setuid};
 use std::ffi::OsStr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,10 @@ impl Ground {
         Err(lacks("namespaces"))
     }
 
+    pub fn unshare_mounts(&self) -> Result<(), Fault> {
+        Err(lacks("namespaces"))
+    }
+
     pub fn scratch(&self) -> Result<(), Fault> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
@@ -66,7 +71,7 @@ impl Ground {
         &self.point
     }
 
-    pub fn stage_tmpfs(&self, _mode: u32) -> Result<(), Fault> {
+    pub fn stage_tmpfs(&self, _mode: u32, _size: Option<u64>) -> Result<(), Fault> {
         Err(lacks("mounts in a sandbox"))
     }
 
@@ -74,6 +79,10 @@ impl Ground {
         &self,
         _terminal: Option<&Terminal>,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, Fault> {
+        Err(lacks("a /dev of its own"))
+    }
+
+    pub fn terminal(&self, _like: &Terminal) -> Result<(OwnedFd, OwnedFd), Fault> {
         Err(lacks("a /dev of its own"))
     }
 
@@ -111,12 +120,34 @@ impl Ground {
         chdir("/").attempt("enter the root")
     }
 
-    pub fn proc(&self, _sealed: bool) -> Result<(), Fault> {
+    pub fn enter_plain(&mut self) -> Result<(), Fault> {
+        self.enter()
+    }
+
+    pub fn seal_root(&mut self) -> Result<(), Fault> {
+        Err(lacks("mounts in a sandbox"))
+    }
+
+    pub fn proc(&self) -> Result<(), Fault> {
         Err(lacks("a /proc of its own"))
     }
 
-    pub fn confine(&self) -> Result<(), Fault> {
+    pub fn confine(&self, _granted: Capabilities, _setuid: bool) -> Result<(), Fault> {
         Err(lacks("capabilities"))
+    }
+
+    /// Nobody inside sees the supervisor's namespaces, for there are none.
+    pub fn confine_supervisor(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    pub fn become_user(
+        &self,
+        uid: Uid,
+        _kept: Capabilities,
+        _bound: Capabilities,
+    ) -> Result<(), Fault> {
+        setuid(uid).attempt("set the user")
     }
 
     pub fn descriptors(&self) -> Vec<RawFd> {
@@ -158,4 +189,74 @@ pub mod netns {
     pub fn show(_namespace: &OwnedFd, _at: &std::path::Path) -> Result<(), Fault> {
         Err(lacks("mounts of a process's own"))
     }
+}
+/// Not told by all these systems.
+pub fn name_senders(_socket: &OwnedFd) -> nix::Result<()> {
+    Ok(())
+}
+
+pub fn sender(_part: &nix::sys::socket::ControlMessageOwned) -> Option<u32> {
+    None
+}
+
+pub fn sender_space() -> Vec<u8> {
+    Vec::new()
+}
+
+pub fn cgroups_of(_pid: u32) -> Option<Vec<PathBuf>> {
+    None
+}
+
+/// A process by its pid alone: whoever has it.
+pub struct Handle(nix::unistd::Pid);
+
+impl Handle {
+    pub fn open(pid: u32) -> nix::Result<Handle> {
+        let pid = i32::try_from(pid).map_err(|_| nix::errno::Errno::ESRCH)?;
+        let handle = Handle(nix::unistd::Pid::from_raw(pid));
+        handle.signal(0).map(|()| handle)
+    }
+
+    pub fn signal(&self, number: i32) -> nix::Result<()> {
+        let signal = match number {
+            0 => None,
+            number => Some(nix::sys::signal::Signal::try_from(number)?),
+        };
+        nix::sys::signal::kill(self.0, signal)
+    }
+
+    pub fn ends_within(&self, time: std::time::Duration) -> bool {
+        let deadline = std::time::Instant::now() + time;
+        while self.signal(0).is_ok() {
+            if std::time::Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+/// A running sandbox, which cannot be entered here.
+pub struct Target;
+
+impl Target {
+    pub fn open(
+        _init: super::process::Started,
+        _command: super::process::Started,
+    ) -> Result<Target, Fault> {
+        Err(lacks("namespaces that could be entered"))
+    }
+
+    pub fn join(&self) -> Result<(), Fault> {
+        Err(lacks("namespaces that could be entered"))
+    }
+}
+
+/// Not told by any call that all these systems have.
+pub fn usage(
+    _init: super::process::Started,
+    _command: super::process::Started,
+) -> Option<super::usage::Usage> {
+    None
 }

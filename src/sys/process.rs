@@ -9,6 +9,37 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 /// Where close_range(2) is missing and no limit is set, descriptors above this are not looked for.
 const FALLBACK_DESCRIPTORS: RawFd = 65_536;
 
+/// A process, named so that a pid used again is not mistaken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Started {
+    pub pid: u32,
+    /// None: it was gone when it was looked at.
+    pub start: Option<u64>,
+}
+
+impl Started {
+    pub fn of(pid: u32) -> Started {
+        Started {
+            pid,
+            start: crate::control::sys::process_start(pid),
+        }
+    }
+
+    pub fn me() -> Started {
+        Started::of(std::process::id())
+    }
+
+    pub fn lives(&self) -> bool {
+        self.start.is_some() && crate::control::sys::process_start(self.pid) == self.start
+    }
+
+    /// For signals to it and to no other; none where it has ended.
+    pub fn handle(&self) -> Option<os::Handle> {
+        let handle = os::Handle::open(self.pid).ok()?;
+        self.lives().then_some(handle)
+    }
+}
+
 /// Both sides of [`fork_tied`].
 pub enum Forked {
     /// The child lives no longer than `tie` is held open.

@@ -60,8 +60,10 @@ pub enum StoreError {
     NotABackup { path: PathBuf, why: &'static str },
     #[error("{path} is there already, and is not empty: a store is restored to a new place", path = .path.display())]
     Occupied { path: PathBuf },
-    #[error("{path} is what a restore that was cut short left: remove it first", path = .path.display())]
-    Leftover { path: PathBuf },
+    #[error("{path} is where the store would be made, and holds something else", path = .path.display())]
+    InTheWay { path: PathBuf },
+    #[error("{path}: another restore is at work there", path = .path.display())]
+    Restoring { path: PathBuf },
     #[error("object {digest} is damaged: {why}")]
     Corrupt { digest: Digest, why: Malformed },
     #[error("cannot encode an object: {0}")]

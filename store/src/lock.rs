@@ -37,6 +37,7 @@ impl Drop for StoreLock {
 
 /// Makes or checks the folder, and locks it.
 pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
+    not_on_nfs(dir)?;
     if create {
         fs::DirBuilder::new()
             .recursive(true)
@@ -52,11 +53,6 @@ pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError>
     if !meta.is_dir() {
         return Err(not("it is no directory"));
     }
-    if crate::sys::on_nfs(dir).map_err(|e| StoreError::io("statfs", dir, e))? {
-        return Err(StoreError::OnNfs {
-            path: dir.to_path_buf(),
-        });
-    }
     let fresh = !dir.join("index.db").exists();
     if fresh && !create {
         return Err(not("it has no index.db"));
@@ -67,6 +63,24 @@ pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError>
             .map_err(|e| StoreError::io("make private", dir, e))?;
     }
     Ok(lock)
+}
+
+/// Asked of what is there of `dir`: where it is refused, nothing is made.
+pub(crate) fn not_on_nfs(dir: &Path) -> Result<(), StoreError> {
+    let full = std::path::absolute(dir).map_err(|e| StoreError::io("open store", dir, e))?;
+    for there in full.ancestors() {
+        match crate::sys::on_nfs(there) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                return Err(StoreError::OnNfs {
+                    path: dir.to_path_buf(),
+                });
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::io("statfs", there, e)),
+        }
+    }
+    Ok(())
 }
 
 fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
@@ -113,6 +127,24 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
     };
     write(&mut file).map_err(fail("write"))?;
     Ok(StoreLock { file, unclean })
+}
+
+/// Nobody has the store in `dir` open, or there is none; else [`StoreError::InUse`].
+pub fn closed(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(|e| StoreError::io("open", &path, e))?,
+    };
+    // Shared: two who ask are not in each other's way, and who opens it meanwhile looks again.
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_) => Ok(()),
+        Err((mut file, Errno::EWOULDBLOCK)) => Err(StoreError::InUse {
+            path: dir.to_path_buf(),
+            pid: holder(&mut file),
+        }),
+        Err((_, e)) => Err(StoreError::io("lock", &path, e.into())),
+    }
 }
 
 /// The pid that is in the lock file, if it is of a process that lives.

@@ -1,10 +1,11 @@
 //! For tests only: a model of POSIX ([`model`]), a language of random operations on it
 //! ([`language`]), and what is put beside the model ([`side`]): the store's work trees
 //! ([`store_side`]) here, the wire and a mount in the program's own tests; and faults in the
-//! system calls of any code ([`faults`]).
+//! system calls of any code ([`faults`]), and what a process leaves that dies ([`image`]).
 
 pub mod call;
 pub mod faults;
+pub mod image;
 pub mod language;
 pub mod model;
 pub mod seed;

@@ -164,7 +164,7 @@ fn both_ways(engine: &str) {
     // A port that is in use: one line, and what to do.
     let second = host.start(&w, &path, &ports, "true");
     let done = wait(second);
-    assert_eq!(done.status, 1, "{}", done.err);
+    assert_eq!(done.status, 125, "{}", done.err);
     done.fails(&[
         "--publish 127.0.0.1:8080:80/tcp",
         "in use",

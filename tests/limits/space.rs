@@ -91,6 +91,8 @@ fn the_space_is_the_stores_and_a_grafts_is_its_own() {
                 host: host.to_string_lossy().into_owned(),
                 target: "/tmp".to_owned(),
                 read_only: false,
+                suid: false,
+                dev: false,
             }],
             ..NewRun::default()
         })

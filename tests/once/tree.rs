@@ -203,6 +203,8 @@ fn run(server: &Server, base: &StepInfo, host: &Path) -> RunInfo {
             host: host.to_str().expect("text").into(),
             target: "/g".into(),
             read_only: false,
+            suid: false,
+            dev: false,
         }],
         ..NewRun::default()
     };

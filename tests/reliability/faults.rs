@@ -2,6 +2,7 @@
 //! server dies, under each command that changes a store. Commands start another server where
 //! there is none, so that a death may go unnoticed.
 
+use crate::copies::{restore, whole};
 use crate::support::{Done, World, until};
 use crate::world::{
     Random, copy, filled, holder, in_volume, into_volume, listed, long, sound, volumes,
@@ -20,6 +21,8 @@ const SOME: u64 = 3;
 
 struct Mutation {
     name: &'static str,
+    /// The folder whose changes are counted.
+    of: &'static str,
     /// Done to the store before the server starts.
     hurt: fn(&World),
     run: fn(&World) -> Done,
@@ -47,6 +50,7 @@ fn largest(w: &World) -> std::path::PathBuf {
 const MUTATIONS: &[Mutation] = &[
     Mutation {
         name: "create",
+        of: "store",
         hurt: unhurt,
         run: |w| w.pocker(&["create", "-f", "new.pockerfile", "new"]),
         there: |w| {
@@ -56,6 +60,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "import",
+        of: "store",
         hurt: unhurt,
         run: |w| w.pocker(&["import", "a.tar", "imported"]),
         there: |w| {
@@ -69,6 +74,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "run",
+        of: "store",
         hurt: unhurt,
         run: |w| {
             let script = "dd if=/dev/zero of=/big bs=64k count=8 && cat /kept";
@@ -79,6 +85,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "volume create",
+        of: "store",
         hurt: unhurt,
         run: |w| w.pocker(&["volume", "create", "more"]),
         there: |w| volumes(w).contains(&"more".to_owned()),
@@ -86,6 +93,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "volume write",
+        of: "store",
         hurt: unhurt,
         run: |w| into_volume(w, "data", "second"),
         there: |w| in_volume(w, "data").contains(&"second".to_owned()),
@@ -98,6 +106,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "volume rm",
+        of: "store",
         hurt: unhurt,
         run: |w| w.pocker(&["volume", "rm", "data"]),
         there: |w| !volumes(w).contains(&"data".to_owned()),
@@ -105,6 +114,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "rm",
+        of: "store",
         hurt: unhurt,
         run: |w| w.pocker(&["rm", "gone"]),
         there: |w| !listed(w).contains(&"gone".to_owned()),
@@ -112,6 +122,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "gc",
+        of: "store",
         hurt: |w| drop(w.pocker(&["rm", "gone"]).ok()),
         run: |w| w.pocker(&["gc"]),
         there: |_| false,
@@ -119,6 +130,7 @@ const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         name: "fsck --repair",
+        of: "store",
         hurt: |w| {
             w.pocker(&["serve", "--stop"]).ok();
             let blob = largest(w);
@@ -133,6 +145,31 @@ const MUTATIONS: &[Mutation] = &[
         },
         words: &["no space left", "No space left", "repair failed"],
     },
+    Mutation {
+        name: "store backup",
+        of: "backups",
+        hurt: unhurt,
+        run: |w| w.pocker(&["store", "backup", "backups"]),
+        there: |w| {
+            // One that was cut short is none.
+            let done = restore(w, "restored");
+            let there = done.status == 0;
+            let none = done.err.contains("is no place for backups");
+            let none = none || !w.path("backups").exists();
+            assert!(there || none, "{}", done.err);
+            if there {
+                whole(w, "restored");
+            }
+            std::fs::remove_dir_all(w.path("restored")).is_ok()
+        },
+        // The last is SQLite's where it cannot make its journal.
+        words: &[
+            "no space left",
+            "No space left",
+            "disk is full",
+            "unable to open database file",
+        ],
+    },
 ];
 
 /// Some blob's file still has other bytes than its name says.
@@ -145,11 +182,11 @@ fn largest_is_rotten(w: &World) -> bool {
 }
 
 /// A server whose changes are counted, and which meets the plan's fate.
-fn faulty(w: &World, plan: Option<Plan>) -> (Server, Arc<Injector>) {
+fn faulty(w: &World, of: &str, plan: Option<Plan>) -> (Server, Arc<Injector>) {
     let injector = Injector::new(plan);
     let mut command = w.command(&["serve"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let child = spawn(&mut command, &w.path("store"), injector.judge()).expect("pocker starts");
+    let child = spawn(&mut command, &w.path(of), injector.judge()).expect("pocker starts");
     let client = || w.pocker(&["serve", "--stats"]).status == 0;
     until("the server answers", client);
     (Server::of(w, child), injector)
@@ -194,13 +231,14 @@ fn fresh(w: &World) {
     until("the store is closed", || !lock.exists() || closed());
     std::fs::remove_dir_all(w.path("store")).expect("removed");
     copy(&w.path("template"), &w.path("store"));
+    let _ = std::fs::remove_dir_all(w.path("backups"));
 }
 
 /// One run of the command; how many changes it made, and whether the fate struck.
 fn once(w: &World, mutation: &Mutation, plan: Option<Plan>) -> (u64, bool) {
     fresh(w);
     let when = format!("{} with {plan:?}", mutation.name);
-    let (server, injector) = faulty(w, plan);
+    let (server, injector) = faulty(w, mutation.of, plan);
     injector.switch(true);
     let done = (mutation.run)(w);
     injector.switch(false);
@@ -311,4 +349,9 @@ fn under_volumes() {
 #[test]
 fn under_repair() {
     under(&["fsck --repair"]);
+}
+
+#[test]
+fn under_a_backup() {
+    under(&["store backup"]);
 }

@@ -1,6 +1,7 @@
 //! `pocker serve` where disks fill up, calls fail, processes die, and others are there already:
 //! what a command reported is so afterwards, what it did not report is not half there.
 
+mod copies;
 mod damage;
 mod faults;
 mod kills;

@@ -4,6 +4,7 @@ use crate::support::{World, until, wait};
 use crate::world::{Random, holder, long, sound};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pocker_testing::faults::{Fate, Injector, Plan, spawn};
 use std::process::{Child, Stdio};
 
 const TOGETHER: usize = 20;
@@ -65,4 +66,24 @@ fn twenty_at_once_and_some_are_killed() {
     eprintln!(
         "{rounds} races of {TOGETHER}: {refused} refused by name, {killed} killed; two at once: 0"
     );
+}
+
+/// A command starts a server, which is killed at once: it is told, and starts another.
+#[test]
+fn a_server_that_is_killed_before_it_answers() {
+    let w = World::new();
+    for nth in [1, 40, 300] {
+        w.pocker(&["serve", "--stop"]).ok();
+        let _ = std::fs::remove_dir_all(w.path("store"));
+        let injector = Injector::new(Some(Plan {
+            nth,
+            fate: Fate::Kill,
+        }));
+        injector.switch(true);
+        let mut command = w.command(&["ls"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = spawn(&mut command, &w.path("store"), injector.judge());
+        wait(child.expect("pocker starts")).ok();
+        assert_eq!(injector.struck(), 1, "change {nth}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::world::{World, output, place, refused, run};
-use pocker::sandbox::{Exit, Profile, Stdio, What};
+use pocker::sandbox::{Exit, Privileges, Stdio, What};
 
 pub const CASES: &[Case] = &[
     ("it_sees_its_own_processes_only", processes),
@@ -104,9 +104,9 @@ fn environment() {
 fn flags() {
     let world = World::new();
     let host = world.host("data");
-    let root_options = |profile, read_only| {
+    let root_options = |privileges, read_only| {
         let mut spec = world.spec(&["cat", "/proc/mounts"]);
-        spec.profile = profile;
+        spec.privileges = privileges;
         spec.mounts.push(crate::world::graft(&host, "/tmp"));
         if let What::Nfs(tree) = &mut spec.mounts[0].what {
             tree.read_only = read_only;
@@ -121,19 +121,29 @@ fn flags() {
         };
         (options("/"), options("/tmp"))
     };
-    let (root, graft) = root_options(Profile::Run, true);
+    let (root, graft) = root_options(Privileges::RUN, true);
     assert!(root.starts_with("rw,nosuid,nodev"), "{root}");
     assert!(graft.starts_with("ro,nosuid,nodev"), "{graft}");
-    let (root, graft) = root_options(Profile::Build, false);
+    let (root, graft) = root_options(Privileges::BUILD, false);
     assert!(root.starts_with("rw,nodev"), "{root}");
-    assert!(graft.starts_with("rw,nodev"), "{graft}");
+    assert!(graft.starts_with("rw,nosuid,nodev"), "{graft}");
 }
 
 fn mounts() {
     let world = World::new();
     // The kernel's own part of /proc lies on itself, to be read only.
-    let text = output(&world.sh("cut -d ' ' -f 2 /proc/mounts | grep -v '^/proc/'"));
-    assert_eq!(text, "/\n/dev\n/dev/pts\n/dev/shm\n/proc\n");
+    let text =
+        output(&world.sh("cut -d ' ' -f 2,4 /proc/mounts | grep -v '^/proc/' | cut -d , -f 1-3"));
+    let node = |name| format!("/dev/{name} rw,nosuid,noexec\n");
+    let nodes = ["null", "zero", "full", "random", "urandom", "tty"].map(node);
+    // Devices are in force where one lies, and nowhere else.
+    assert_eq!(
+        text,
+        format!(
+            "/ rw,nosuid,nodev\n/dev rw,nosuid,nodev\n{}/dev/pts rw,nosuid,noexec\n/dev/shm rw,nosuid,nodev\n/proc rw,nosuid,nodev\n",
+            nodes.concat()
+        )
+    );
     let sealed = output(&world.sh("grep '^proc /proc/' /proc/mounts | cut -d ' ' -f 4"));
     assert!(sealed.lines().count() >= 2, "{sealed}");
     assert!(
@@ -142,16 +152,27 @@ fn mounts() {
             .all(|o| o.starts_with("ro,nosuid,nodev,noexec")),
         "{sealed}"
     );
-    let mut build = world.sh("grep -c '^proc /proc/' /proc/mounts; true");
-    build.profile = Profile::Build;
-    assert_eq!(output(&build), "0\n");
+    for (hidden, size) in [
+        ("interrupts", "0"),
+        ("keys", "0"),
+        ("timer_list", "0"),
+        ("sys/kernel/hostname", "4"),
+    ] {
+        let text = output(&world.sh(&format!("head -c 10 /proc/{hidden} | wc -c")));
+        assert_eq!(text.trim(), size, "{hidden}");
+    }
 }
 
 fn tmpfs() {
     let world = World::new();
     let mut spec = world.sh("touch /tmp/x && stat -c %a /tmp && exit 6");
-    spec.mounts
-        .push(place("/tmp", What::Tmpfs { mode: 0o1777 }));
+    spec.mounts.push(place(
+        "/tmp",
+        What::Tmpfs {
+            mode: 0o1777,
+            size: None,
+        },
+    ));
     let (text, exit) = run(&spec);
     assert_eq!((text.as_str(), exit), ("1777\n", Exit::Code(6)));
     assert!(!world.tree().join("tmp/x").exists());

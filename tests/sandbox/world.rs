@@ -5,8 +5,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pocker::sandbox::{
-    Bounds, Exit, Fault, NfsMount, Place, Profile, Sandbox, SandboxError, Spec, Stdio, TreeMount,
-    TreeMounter, What, spawn,
+    Bounds, Exit, Fault, Isolation, NfsMount, Place, Privileges, Profile, Sandbox, SandboxError,
+    Spec, Stdio, TreeMount, TreeMounter, What, spawn,
 };
 use std::ffi::OsString;
 use std::fs;
@@ -77,6 +77,9 @@ impl World {
             hostname: Some("box".to_owned()),
             stdio: Stdio::Captured,
             profile: Profile::Run,
+            privileges: Privileges::RUN,
+            isolation: Isolation::Full,
+            read_only: false,
             bounds: Bounds::default(),
         }
     }
@@ -124,6 +127,8 @@ pub fn export(dir: &Path) -> NfsMount {
     NfsMount {
         export: dir.to_str().unwrap().to_owned(),
         read_only: false,
+        suid: false,
+        dev: false,
     }
 }
 

@@ -85,6 +85,8 @@ fn graft(client: &Client, pocker: &str, dir: &str) -> Result<api::Export, Box<dy
             host: dir.to_owned(),
             target: "/tmp".to_owned(),
             read_only: false,
+            suid: false,
+            dev: false,
         }],
         ..NewRun::default()
     })?;

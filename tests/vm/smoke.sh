@@ -71,6 +71,28 @@ grep -q ' /mnt/x nfs ' /proc/mounts || fail "not mounted by nfs"
 if echo no >/mnt/x/etc/built 2>/dev/null; then fail "a sealed tree was written"; fi
 pocker umount /mnt/x
 
+step "a store on NFS is refused, and nothing is written there"
+pocker store backup /w/backup
+pocker mount --rw box /mnt/x
+grep -q ' /mnt/x nfs ' /proc/mounts || fail "not mounted by nfs"
+mkdir /mnt/x/empty
+find /mnt/x -exec stat -c '%n %s %Z' {} + | sort >/w/before
+refused() {
+  store=$1; shift
+  status=0
+  pocker --store "$store" --socket-dir /w/s "$@" >/w/said 2>&1 || status=$?
+  [ $status = 1 ] || fail "$*: status $status: $(cat /w/said)"
+  grep -qx ".*: store $store is on NFS, where neither its lock nor its database is safe" /w/said &&
+    grep -qx "hint: put the store on a local disk; other hosts mount from its server" /w/said || fail "$*: $(cat /w/said)"
+}
+for store in /mnt/x/empty /mnt/x/not/there; do
+  refused $store serve
+  refused $store store restore /w/backup
+done
+find /mnt/x -exec stat -c '%n %s %Z' {} + | sort >/w/after
+cmp /w/before /w/after || fail "written there: $(diff /w/before /w/after)"
+pocker umount /mnt/x
+
 step "limits, by control groups of version 2"
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
 for c in memory pids cpu; do

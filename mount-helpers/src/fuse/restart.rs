@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// A server that only restarts is back sooner.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Shortest and longest pause between two attempts to start it.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Shortest and longest pause between two attempts to start it. One that was started and killed
+/// before it answered does not say so, and what is mounted waits meanwhile.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
 
 /// Watches the connection until the client is gone.
 pub(crate) async fn watch(mut health: watch::Receiver<Health>, command: RestartCommand) {

@@ -282,7 +282,7 @@ pub fn show_spec(spec: &Spec) -> String {
         let what = match &place.what {
             What::BindFile { host } => format!("file {}", host.display()),
             What::BindDir { host } => format!("dir {}", host.display()),
-            What::Tmpfs { mode } => format!("tmpfs {mode:o}"),
+            What::Tmpfs { mode, .. } => format!("tmpfs {mode:o}"),
             What::Nfs(_) => "nfs".to_owned(),
         };
         let _ = writeln!(out, "  at {} {what}", place.target.display());

@@ -1,7 +1,10 @@
 //! The command line: what can be said, and nothing of what it does.
 
 mod build;
+mod confine;
+mod life;
 mod limits;
+mod looking;
 mod net;
 mod run;
 mod serve;
@@ -10,11 +13,14 @@ mod store;
 mod trees;
 
 pub use build::*;
+pub use confine::Confine;
+pub use life::*;
 pub use limits::*;
+pub use looking::*;
 pub use net::*;
 pub use run::*;
 pub use serve::*;
-pub use short::{command_names, expand_short_form};
+pub use short::{command_names, command_of, expand_short_form};
 pub use store::*;
 pub use trees::*;
 
@@ -66,8 +72,41 @@ pub enum Command {
     Create(Create),
     /// Start a pocker: a clean tree at each start, host directories grafted in
     Run(Run),
+    /// List runs
+    Ps(Ps),
+    /// Show what a run in the background said
+    Logs(Logs),
+    /// Start one more command in a run
+    Exec(Exec),
+    /// Stop runs: TERM, and KILL for what is still there then
+    Stop(Stop),
+    /// Send a run's command a signal
+    Kill(Kill),
+    /// Stop runs and start them again, or start ended ones
+    Restart(Restart),
+    /// Wait for the end of runs, and print their exit statuses
+    Wait(Wait),
+    /// Call a run something else
+    Rename(Rename),
+    /// Print all that is known of a run, or of a pocker, as JSON
+    Inspect(Inspect),
+    /// List the processes of a run
+    Top(Top),
+    /// Show what runs take: processor, memory, processes
+    Stats(RunStats),
+    /// Forget ended runs, with their logs
+    Prune(Prune),
+    /// Start what was started in the background with --restart always
+    Boot(Boot),
+    /// The process that a run in the background has
+    #[command(hide = true)]
+    Supervise { id: String },
     /// List pockers, their steps, age and size
     Ls(Ls),
+    /// List a pocker's steps, the newest first, with what each added
+    History(History),
+    /// Show how one tree differs from another
+    Diff(Diff),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left

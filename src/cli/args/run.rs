@@ -1,12 +1,12 @@
 //! How a pocker is started.
 
-use super::{Limits, Net};
+use super::{Confine, LifeFlags, Limits, Net};
 use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct Run {
     /// Graft a host directory into the tree
-    #[arg(short = 'd', long = "graft", value_name = "HOSTDIR:PATH[:ro]")]
+    #[arg(short = 'd', long = "graft", value_name = "HOSTDIR:PATH[:ro,dev,suid]")]
     pub grafts: Vec<String>,
     /// Mount a volume in the tree
     #[arg(short = 'v', long = "volume", value_name = "NAME:PATH[:ro]")]
@@ -21,9 +21,13 @@ pub struct Run {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     #[command(flatten)]
+    pub confine: Confine,
+    #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
     pub net: Net,
+    #[command(flatten)]
+    pub life: LifeFlags,
     /// The pocker's name
     pub name: String,
     /// A command in place of RUN's

@@ -1,11 +1,27 @@
 //! The seed's short form, and the names that it can't have.
 
 use super::Cli;
+use clap::CommandFactory;
+use std::ffi::OsString;
 
 /// Inserts `run` where the seed's short form leaves it out: the first word
 /// that is no global option and no command begins a run.
-pub fn expand_short_form(mut argv: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    use clap::CommandFactory;
+pub fn expand_short_form(mut argv: Vec<OsString>) -> Vec<OsString> {
+    if let Some(at) = command_at(&argv)
+        && !command_names().contains(&argv[at].to_string_lossy().into_owned())
+    {
+        argv.insert(at, "run".into());
+    }
+    argv
+}
+
+/// The command that expanded words are.
+pub fn command_of(argv: &[OsString]) -> Option<&OsString> {
+    argv.get(command_at(argv)?)
+}
+
+/// Where the command is, or the short form's first word.
+fn command_at(argv: &[OsString]) -> Option<usize> {
     let command = Cli::command();
     let mut at = 1;
     while at < argv.len() {
@@ -20,29 +36,22 @@ pub fn expand_short_form(mut argv: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsS
                     let takes_value = arg.get_action().takes_values() && !inline;
                     at += 1 + usize::from(takes_value);
                 }
-                None if name == "help" || name == "version" => return argv,
+                None if name == "help" || name == "version" => return None,
                 None => break,
             }
         } else if matches!(word.as_str(), "-q") {
             at += 1;
         } else if matches!(word.as_str(), "-h" | "-V") {
-            return argv;
+            return None;
         } else {
             break;
         }
     }
-    let Some(word) = argv.get(at).map(|w| w.to_string_lossy().into_owned()) else {
-        return argv;
-    };
-    if !command_names().contains(&word) {
-        argv.insert(at, "run".into());
-    }
-    argv
+    (at < argv.len()).then_some(at)
 }
 
 /// Every command's name, which no pocker may have.
 pub fn command_names() -> Vec<String> {
-    use clap::CommandFactory;
     let mut names: Vec<String> = Cli::command()
         .get_subcommands()
         .map(|c| c.get_name().to_string())
@@ -95,7 +104,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

@@ -3,6 +3,7 @@
 use super::read_only::{refuse_changes, refused};
 use super::{BODY_MAX, Peer, archives, blocking, metrics, request};
 use crate::control::api::*;
+use crate::control::looking::DiffPage;
 use crate::daemon::claims::Asked;
 use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
@@ -47,6 +48,11 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/pockers/{name}/steps/{key}/export", get(step_export))
         .route("/v1/runs", post(new_run))
         .route("/v1/runs/{id}", delete(end_run))
+        .route("/v1/services", get(services))
+        .route(
+            "/v1/services/{name}",
+            put(put_service).delete(remove_service),
+        )
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/{name}", put(new_volume).delete(remove_volume))
         .route("/v1/volumes/{name}/mount", post(mount_volume))
@@ -55,6 +61,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/snapshots/{digest}/tar", get(archives::tar))
         .route("/v1/snapshots/{digest}/file", post(file_of))
         .route("/v1/snapshots/{digest}/is-dir", post(is_dir))
+        .route("/v1/diff/{old}/{new}", get(diff))
         .route("/v1/pins", get(pins).post(pin))
         .route("/v1/pins/{key}", delete(unpin))
         .route("/v1/gc", post(gc))
@@ -228,7 +235,7 @@ async fn new_run(
     Json(new): Json<NewRun>,
 ) -> Outcome<Json<RunInfo>> {
     blocking(d, move |d| {
-        if !new.volumes.is_empty() {
+        if !new.volumes.is_empty() || new.kept.is_some() {
             peer.is_numbered_here()?;
         }
         d.start_run(&new)
@@ -238,6 +245,22 @@ async fn new_run(
 
 async fn end_run(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
     blocking(d, move |d| d.end_run(id)).await
+}
+
+async fn services(State(d): Shared) -> Outcome<Json<Vec<Service>>> {
+    blocking(d, |d| d.services()).await
+}
+
+async fn put_service(
+    State(d): Shared,
+    Path(name): Path<String>,
+    Json(record): Json<serde_json::Value>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.put_service(&name, record)).await
+}
+
+async fn remove_service(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.remove_service(&name)).await
 }
 
 async fn volumes(State(d): Shared) -> Outcome<Json<Vec<VolumeInfo>>> {
@@ -312,6 +335,20 @@ async fn file_of(
     Json(path): Json<String>,
 ) -> Outcome<Json<Option<Vec<u8>>>> {
     blocking(d, move |d| d.file_of(&snapshot, path.as_bytes())).await
+}
+
+#[derive(Deserialize)]
+struct Skip {
+    #[serde(default)]
+    skip: usize,
+}
+
+async fn diff(
+    State(d): Shared,
+    Path((old, new)): Path<(String, String)>,
+    Query(q): Query<Skip>,
+) -> Outcome<Json<DiffPage>> {
+    blocking(d, move |d| d.diff(&old, &new, q.skip)).await
 }
 
 async fn is_dir(

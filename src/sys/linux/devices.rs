@@ -32,14 +32,16 @@ const LINKS: [(&str, &str); 5] = [
 /// Group 5 is `tty` in every distribution that has one, as grantpt(3) wants.
 const DEVPTS: &str = "newinstance,ptmxmode=0666,mode=0620,gid=5";
 
-/// Fills `dir`, on a tmpfs of its own with devpts and shared memory below.
-pub fn make(dir: &Path) -> Result<(), Fault> {
+/// Fills `dir`, on a tmpfs of its own with devpts and shared memory below. Each node is made
+/// in `nodes`, where devices are in force, and bound from there: in `dir` itself they are
+/// not, so a node that a command makes there opens nothing.
+pub fn make(dir: &Path, nodes: &Path) -> Result<(), Fault> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    tmpfs(dir, 0o755, quiet).attempt("mount a tmpfs")?;
+    tmpfs(dir, 0o755, quiet | MsFlags::MS_NODEV).attempt("mount a tmpfs")?;
     let before = umask(Mode::empty());
-    let nodes = make_nodes(dir);
+    let made = make_nodes(dir, nodes);
     umask(before);
-    nodes?;
+    made?;
     for (name, to) in LINKS {
         std::os::unix::fs::symlink(to, dir.join(name)).attempt(format!("link {name}"))?;
     }
@@ -51,11 +53,17 @@ pub fn make(dir: &Path) -> Result<(), Fault> {
     tmpfs(&shm, 0o1777, MsFlags::MS_NOSUID | MsFlags::MS_NODEV).attempt("mount shm")
 }
 
-fn make_nodes(dir: &Path) -> Result<(), Fault> {
+fn make_nodes(dir: &Path, nodes: &Path) -> Result<(), Fault> {
     let mode = Mode::from_bits_truncate(0o666);
     for (name, major, minor) in NODES {
-        mknod(&dir.join(name), SFlag::S_IFCHR, mode, makedev(major, minor))
-            .attempt(format!("make device {name}"))?;
+        let making = || format!("make device {name}");
+        let (node, place) = (nodes.join(name), dir.join(name));
+        mknod(&node, SFlag::S_IFCHR, mode, makedev(major, minor)).attempt(making())?;
+        std::fs::File::create(&place).attempt(making())?;
+        let bind = MsFlags::MS_BIND;
+        super::mount_at(Some(&node), &place, None, bind, "").attempt(making())?;
+        let again = bind | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        super::mount_at(None, &place, None, again, "").attempt(making())?;
     }
     Ok(())
 }

@@ -8,9 +8,19 @@
 mod confine;
 mod devices;
 mod enclose;
+mod filter;
+mod handle;
+mod join;
 pub mod netns;
+mod proc;
 mod resolve;
+mod usage;
 
+pub use handle::Handle;
+pub use join::{Target, cgroups_of};
+pub use usage::usage;
+
+use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
 use nix::errno::Errno;
@@ -19,7 +29,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::{chdir, chroot, fchdir, pivot_root, sethostname};
+use nix::sys::statvfs::FsFlags;
+use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -33,6 +44,8 @@ pub const NAMESPACES: bool = true;
 const SCRATCH: &str = "/run/pocker/mnt";
 const ROOT_POINT: &str = "/run/pocker/mnt/root";
 const STAGE_DIR: &str = "/run/pocker/mnt/dir";
+/// Where devices are in force.
+const NODES: &str = "/run/pocker/mnt/nodes";
 const STAGE_FILE: &str = "/run/pocker/mnt/file";
 
 /// What a sandbox's first process builds on.
@@ -41,6 +54,8 @@ pub struct Ground {
     root: Option<OwnedFd>,
     /// Mount points the tree lacked, outermost first.
     created: Vec<Created>,
+    /// By [`Ground::seal_root`].
+    sealed: bool,
 }
 
 impl Ground {
@@ -48,12 +63,16 @@ impl Ground {
         let mut flags = CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWIPC
             | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWCGROUP
             | CloneFlags::CLONE_NEWPID;
         flags.set(CloneFlags::CLONE_NEWNET, net);
         unshare(flags).attempt("")?;
-        // Private, not slave: a mount made on the host meanwhile is none of ours.
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount_at(None, "/", None, private, "").attempt("make all mounts private")
+        private_mounts()
+    }
+
+    pub fn unshare_mounts(&self) -> Result<(), Fault> {
+        unshare(CloneFlags::CLONE_NEWNS).attempt("")?;
+        private_mounts()
     }
 
     /// Where root and mounts are made before they are moved.
@@ -62,6 +81,7 @@ impl Ground {
         tmpfs(SCRATCH, 0o700, MsFlags::empty()).attempt("mount a tmpfs")?;
         std::fs::create_dir(ROOT_POINT).attempt("create a mount point")?;
         std::fs::create_dir(STAGE_DIR).attempt("create a mount point")?;
+        std::fs::create_dir(NODES).attempt("create a directory")?;
         std::fs::File::create(STAGE_FILE)
             .map(drop)
             .attempt("create a mount point")
@@ -84,9 +104,12 @@ impl Ground {
         Path::new(STAGE_DIR)
     }
 
-    pub fn stage_tmpfs(&self, mode: u32) -> Result<(), Fault> {
+    pub fn stage_tmpfs(&self, mode: u32, size: Option<u64>) -> Result<(), Fault> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        tmpfs(STAGE_DIR, mode, flags).attempt("mount a tmpfs")
+        let size = size.map_or(String::new(), |size| format!(",size={size}"));
+        let data = format!("mode={mode:o}{size}");
+        let kind = Path::new("tmpfs");
+        mount_at(Some(kind), STAGE_DIR, Some("tmpfs"), flags, &data).attempt("mount a tmpfs")
     }
 
     /// Devices; with the caller's terminal, also a pair of the sandbox's own (master, slave).
@@ -94,10 +117,15 @@ impl Ground {
         &self,
         terminal: Option<&Terminal>,
     ) -> Result<Option<(OwnedFd, OwnedFd)>, Fault> {
-        devices::make(Path::new(STAGE_DIR))?;
+        devices::make(Path::new(STAGE_DIR), Path::new(NODES))?;
         terminal
             .map(|t| devices::terminal(Path::new(STAGE_DIR), t))
             .transpose()
+    }
+
+    /// A pair (master, slave) of the /dev that this process sees.
+    pub fn terminal(&self, like: &Terminal) -> Result<(OwnedFd, OwnedFd), Fault> {
+        devices::terminal(Path::new("/dev"), like)
     }
 
     pub fn stage_bind_dir(&self, host: &Path) -> Result<(), Fault> {
@@ -170,23 +198,51 @@ impl Ground {
         net.map_or(Ok(()), enclose::enter_net)
     }
 
-    /// By the first process of the pid namespace, whose view it is.
-    pub fn proc(&self, sealed: bool) -> Result<(), Fault> {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")?;
-        let seal = if sealed { confine::KERNEL } else { &[] };
-        for path in seal.iter().map(Path::new).filter(|p| p.exists()) {
-            // These files ask for user 0 alone, not for a capability.
-            mount_at(Some(path), path, None, MsFlags::MS_BIND, "").attempt(show("bind", path))?;
-            let again = flags | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            mount_at(None, path, None, again, "").attempt(show("restrict", path))?;
-        }
+    /// chroot(2) into the root, where the host's processes are seen.
+    pub fn enter_plain(&mut self) -> Result<(), Fault> {
+        let root = self.root.as_ref();
+        fchdir(root.ok_or_else(|| Fault::new("no root is mounted"))?).attempt("enter the root")?;
+        chroot(".").attempt("chroot")?;
+        let proc = Some(Path::new("proc"));
+        mount_at(proc, "/proc", Some("proc"), MsFlags::empty(), "").attempt("mount /proc")
+    }
+
+    /// The mounts in it stay as they are.
+    pub fn seal_root(&mut self) -> Result<(), Fault> {
+        remount_root(MsFlags::MS_RDONLY).attempt("")?;
+        self.sealed = true;
         Ok(())
     }
 
-    /// Takes effect with the next exec.
-    pub fn confine(&self) -> Result<(), Fault> {
-        confine::capabilities().attempt("")
+    /// By the first process of the pid namespace, whose view it is.
+    pub fn proc(&self) -> Result<(), Fault> {
+        proc::mount()
+    }
+
+    /// Takes effect with the next exec, but for the system calls, which go at once.
+    pub fn confine(&self, granted: Capabilities, setuid: bool) -> Result<(), Fault> {
+        confine::confine(granted, setuid)
+    }
+
+    /// The same for a process that stays inside as the sandbox's supervisor.
+    pub fn confine_supervisor(&self) -> Result<(), Fault> {
+        confine::confine_supervisor()
+    }
+
+    /// From root to another user, who has `kept` and, by setuid programs, at most `bound`.
+    pub fn become_user(
+        &self,
+        uid: Uid,
+        kept: Capabilities,
+        bound: Capabilities,
+    ) -> Result<(), Fault> {
+        confine::bound(bound).attempt("bound the capabilities")?;
+        if kept.is_empty() {
+            return setuid(uid).attempt("set the user");
+        }
+        confine::keep_over_setuid().attempt("keep capabilities")?;
+        setuid(uid).attempt("set the user")?;
+        confine::raise(kept).attempt("keep capabilities")
     }
 
     /// Descriptors that [`Ground::clean`] needs.
@@ -196,12 +252,32 @@ impl Ground {
 
     /// Removes the mount points that the tree lacked, once no process uses them.
     pub fn clean(&mut self) {
+        if self.sealed {
+            // By now the command and its processes are gone.
+            let _ = remount_root(MsFlags::empty());
+        }
         // Before `enter`, the tree lies below ROOT_POINT; afterwards it is `/`.
         let base = Path::new(if self.root.is_some() { ROOT_POINT } else { "/" });
         for created in self.created.drain(..).rev() {
             created.remove(base);
         }
     }
+}
+
+/// Private, not slave: a mount made on the host meanwhile is none of ours.
+fn private_mounts() -> Result<(), Fault> {
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount_at(None, "/", None, private, "").attempt("make all mounts private")
+}
+
+/// With the flags that it has, and `more`.
+fn remount_root(more: MsFlags) -> nix::Result<()> {
+    let has = nix::sys::statvfs::statvfs("/")?.flags();
+    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | more;
+    flags.set(MsFlags::MS_NOSUID, has.contains(FsFlags::ST_NOSUID));
+    flags.set(MsFlags::MS_NODEV, has.contains(FsFlags::ST_NODEV));
+    flags.set(MsFlags::MS_NOEXEC, has.contains(FsFlags::ST_NOEXEC));
+    mount_at(None, "/", None, flags, "")
 }
 
 fn mount_at(
@@ -233,6 +309,24 @@ fn show(what: &str, path: &Path) -> String {
 
 pub fn die_with_parent() -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+}
+
+/// Each message on this socket says which process sent it.
+pub fn name_senders(socket: &OwnedFd) -> nix::Result<()> {
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::PassCred, &true)
+}
+
+/// The sender, as this process's pid namespace has it.
+pub fn sender(part: &nix::sys::socket::ControlMessageOwned) -> Option<u32> {
+    match part {
+        nix::sys::socket::ControlMessageOwned::ScmCredentials(who) => u32::try_from(who.pid()).ok(),
+        _ => None,
+    }
+}
+
+/// What [`sender`] needs of a message's space.
+pub fn sender_space() -> Vec<u8> {
+    nix::cmsg_space!(nix::sys::socket::UnixCredentials)
 }
 
 pub fn threads() -> usize {

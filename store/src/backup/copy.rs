@@ -103,15 +103,13 @@ pub(super) fn copy_checked(
     run().map_err(|e| StoreError::io("copy to", to, e))
 }
 
-/// A new database with what `conn` sees in one read transaction, free pages left out.
+/// The empty file that [`copy_database`] fills: ours, so that its mode is.
+pub(crate) fn new_database(to: &Path) -> Result<(), StoreError> {
+    new_file(to).map(drop)
+}
+
+/// Fills `to`, which is empty, with what `conn` sees in one read transaction, free pages left out.
 pub(crate) fn copy_database(conn: &Connection, to: &Path) -> rusqlite::Result<()> {
-    // SQLite makes it anew, or fills an empty one: ours, so that its mode is.
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to);
-    made.map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     let Some(name) = to.to_str() else {
         // SQLite takes names as text.
         return Err(rusqlite::Error::InvalidPath(to.to_path_buf()));

@@ -17,12 +17,13 @@
 //! and runs are not part of it, as they do not survive their machine.
 
 mod copy;
+mod making;
 mod place;
 mod restore;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy::{copy_database, copy_file, make_dir};
+pub(crate) use copy::{copy_database, copy_file, make_dir, new_database};
 pub use restore::{Restored, restore};
 
 use crate::error::StoreError;
@@ -33,6 +34,9 @@ use place::Place;
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+/// The index in the making, in a backup and in what is restored of one.
+const INDEX_PARTIAL: &str = "index.db.partial";
 
 #[derive(Clone, Copy, Default)]
 pub struct BackupOptions<'a> {
@@ -65,31 +69,54 @@ impl Store {
     pub fn backup(&self, dir: &Path, options: &BackupOptions<'_>) -> Result<Backup, StoreError> {
         let place = Place::prepare(dir, self.dir())?;
         let (_guard, _) = self.pins.begin().ok_or(StoreError::Collecting)?;
-        let before = place.current()?;
         let to = place.begin()?;
+        let done = self.fill(&to, place.current()?.as_deref(), options);
+        let done = done.and_then(|done| {
+            let path = place.finish(&to)?;
+            Ok(Backup { path, ..done })
+        });
+        if done.is_err() {
+            // Of no use, and on a full disk in the way. If this fails, the next backup does it.
+            let _ = std::fs::remove_dir_all(&to);
+        }
+        done
+    }
+
+    /// The index gets its name last: without it nobody takes the folder for a store.
+    fn fill(
+        &self,
+        to: &Path,
+        before: Option<&Path>,
+        options: &BackupOptions<'_>,
+    ) -> Result<Backup, StoreError> {
         let mut done = Backup::default();
         if let Some(works) = options.volumes {
-            done.volumes = works.backup(&to)?;
+            done.volumes = works.backup(to)?;
         }
         self.pins.lock().take_fresh();
-        let larges = self.copy_index(&to.join("index.db"), options.leave)?;
+        let index = to.join(INDEX_PARTIAL);
+        let larges = self.copy_index(&index, options.leave)?;
         let folder = to.join("blobs");
         make_dir(&folder)?;
-        for first in 0..=u8::MAX {
-            make_dir(&folder.join(hex::encode([first])))?;
-        }
+        let mut last = None;
         for digest in &larges {
-            self.copy_blob(digest, &to, before.as_deref(), &mut done)?;
+            // They are sorted. A store that is opened makes what is missing.
+            if last.replace(digest.0[0]) != Some(digest.0[0]) {
+                make_dir(&folder.join(hex::encode(&digest.0[..1])))?;
+            }
+            self.copy_blob(digest, to, before, &mut done)?;
             // The list of what came into use is not needed here, and is not to grow.
             self.pins.lock().take_fresh();
         }
         done.blobs = larges.len() as u64;
-        done.path = place.finish(&to)?;
+        let whole = to.join("index.db");
+        std::fs::rename(&index, &whole).map_err(|e| StoreError::io("rename", &index, e))?;
         Ok(done)
     }
 
     /// The index of the backup; the large blobs that it lists.
     fn copy_index(&self, to: &Path, leave: &[&str]) -> Result<Vec<Digest>, StoreError> {
+        new_database(to)?;
         self.index
             .read("copy the index", |conn| copy_database(conn, to))?;
         let fail = |e| StoreError::db("prepare the copy", to, e);

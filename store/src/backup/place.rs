@@ -125,13 +125,14 @@ impl Place {
         std::os::unix::fs::symlink(name, &next)
             .and_then(|()| fs::rename(&next, &link))
             .map_err(|e| StoreError::io("move", &link, e))?;
-        sync_dir(&self.dir)?;
         self.sweep()?;
         Ok(whole)
     }
 
-    /// All but the last whole backup: others were in the making, or are older.
+    /// All but the last whole backup: others were in the making, or are older. That it is the last
+    /// one is durable before.
     fn sweep(&self) -> Result<(), StoreError> {
+        sync_dir(&self.dir)?;
         let current = self.current()?;
         let fail = |e| StoreError::io("list", &self.dir, e);
         for entry in fs::read_dir(&self.dir).map_err(fail)? {

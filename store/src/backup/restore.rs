@@ -1,7 +1,8 @@
 //! A store made of a backup.
 
+use super::making::Making;
 use super::place::{Place, sync_dir};
-use super::{copy, sync_tree};
+use super::{INDEX_PARTIAL, copy, sync_tree};
 use crate::error::StoreError;
 use crate::types::Digest;
 use crate::work::Durability;
@@ -36,6 +37,8 @@ pub fn restore(dir: &Path, to: &Path) -> Result<Restored, StoreError> {
     match fs::read_dir(to) {
         Ok(mut found) => {
             if found.next().is_some() {
+                // Perhaps by a restore that died when it was done.
+                Making::clear(to);
                 return Err(taken());
             }
         }
@@ -43,45 +46,41 @@ pub fn restore(dir: &Path, to: &Path) -> Result<Restored, StoreError> {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Err(taken()),
         Err(e) => return Err(StoreError::io("open", to, e)),
     }
+    crate::lock::not_on_nfs(to)?;
     let parent = to.parent().unwrap_or(to);
     fs::create_dir_all(parent).map_err(|e| StoreError::io("create", parent, e))?;
-    let mut name = to.file_name().unwrap_or_default().to_os_string();
-    name.push(".restoring");
-    let partial = to.with_file_name(name);
-    if partial.exists() {
-        return Err(StoreError::Leftover { path: partial });
+    let making = Making::begin(to)?;
+    let done = fill(&from, &making.store())?;
+    let moved = fs::rename(making.store(), to);
+    moved.map_err(|e| StoreError::io("move the store to", to, e))?;
+    if let Err(e) = sync_dir(parent) {
+        // It may be gone after a crash: so it is said not to be there, and is not.
+        let _ = fs::rename(to, making.store());
+        return Err(e);
     }
-    let made = fill(&from, &partial);
-    let done = made.and_then(|done| {
-        fs::rename(&partial, to).map_err(|e| StoreError::io("move the store to", to, e))?;
-        sync_dir(parent)?;
-        Ok(done)
-    });
-    if done.is_err() {
-        // It is ours, and of no use to anybody.
-        let _ = fs::remove_dir_all(&partial);
-    }
-    done
+    Ok(done)
 }
 
+/// The index comes last: without it nobody takes the folder for a store.
 fn fill(from: &Path, to: &Path) -> Result<Restored, StoreError> {
     copy::make_dir(to)?;
     let mut done = Restored {
         from: from.to_path_buf(),
         ..Restored::default()
     };
-    let index = to.join("index.db");
-    copy::copy_file(&from.join("index.db"), &index)?;
-    let fail = |e| StoreError::db("prepare", &index, e);
-    let conn = Connection::open(&index).map_err(fail)?;
-    copy::renew(&conn).map_err(fail)?;
-    conn.close().map_err(|(_, e)| fail(e))?;
     let volumes = from.join(Durability::Disk.database());
     if volumes.exists() {
         copy::copy_file(&volumes, &to.join(Durability::Disk.database()))?;
         folder(from, to, Path::new(Durability::Disk.staging()))?;
     }
     blobs(from, to, &mut done)?;
+    let index = to.join(INDEX_PARTIAL);
+    copy::copy_file(&from.join("index.db"), &index)?;
+    let fail = |e| StoreError::db("prepare", &index, e);
+    let conn = Connection::open(&index).map_err(fail)?;
+    copy::renew(&conn).map_err(fail)?;
+    conn.close().map_err(|(_, e)| fail(e))?;
+    fs::rename(&index, to.join("index.db")).map_err(|e| StoreError::io("rename", &index, e))?;
     sync_tree(to)?;
     Ok(done)
 }

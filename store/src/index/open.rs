@@ -184,6 +184,12 @@ pub(crate) fn found(path: &Path) -> Result<Connection, StoreError> {
             why: "it has no index.db",
         });
     }
+    if path.with_extension("db-journal").exists() {
+        // Who was killed in the middle of a change left it; readers alone cannot undo that.
+        let undo = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .and_then(|conn| pragma(&conn, "schema_version"));
+        undo.map_err(|e| StoreError::db("undo what was begun", path, e))?;
+    }
     reader(path)
 }
 

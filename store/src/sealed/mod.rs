@@ -91,6 +91,11 @@ impl SealedTree {
         &self.data.root_meta
     }
 
+    /// One entry, the root's.
+    pub(crate) fn root_entry(&self) -> &Page {
+        &self.root
+    }
+
     pub fn root_dir(&self) -> Digest {
         self.data.root_dir
     }

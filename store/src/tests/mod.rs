@@ -1,6 +1,7 @@
 //! Tests that go through the store's public interface.
 
 mod damage;
+mod diff;
 mod gc;
 mod gc_space;
 mod ingest;

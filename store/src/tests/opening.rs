@@ -29,6 +29,25 @@ fn a_second_process_is_told_who_has_it() {
 }
 
 #[test]
+fn whether_it_is_closed_can_be_asked() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let path = dir.path().join("store");
+    crate::closed(&path).expect("there is none");
+    let store = open(dir.path());
+    let pid = Some(std::process::id());
+    for _ in 0..2 {
+        let used = crate::closed(&path).expect_err("in use");
+        assert!(
+            matches!(&used, StoreError::InUse { pid: p, .. } if *p == pid),
+            "{used}"
+        );
+    }
+    drop(store);
+    crate::closed(&path).expect("closed");
+    open(dir.path());
+}
+
+#[test]
 fn a_tree_keeps_the_lock() {
     let dir = tempfile::tempdir().expect("tempdir");
     let tree = two_files(&open(dir.path()), 1).tree;

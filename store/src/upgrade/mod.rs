@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::backup::{copy_database, make_dir};
+use crate::backup::{copy_database, make_dir, new_database};
 use crate::error::StoreError;
 use crate::index::{self, AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT};
 use crate::work::{Durability, VOLUMES_FORMAT};
@@ -146,13 +146,14 @@ fn upgrade_to(dir: &Path, known: i64, migrations: &[Migration]) -> Result<Upgrad
     let path = dir.join("index.db");
     let fail = |what| move |e| StoreError::db(what, &dir.join("index.db"), e);
     let mut conn = Connection::open(&path).map_err(fail("open"))?;
-    conn.pragma_update(None, "synchronous", "FULL")
+    conn.pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| conn.pragma_update(None, "synchronous", "FULL"))
         .map_err(fail("open"))?;
     plan.copy = Some(copy(&conn, dir, plan.found)?);
     if !steps.is_empty() {
         migrate(&mut conn, &steps, known).map_err(fail("upgrade"))?;
     }
-    compact(&conn).map_err(fail("write anew"))?;
+    compact(conn, &path)?;
     Ok(plan)
 }
 
@@ -168,12 +169,7 @@ fn copy(conn: &Connection, dir: &Path, format: i64) -> Result<PathBuf, StoreErro
     if whole.exists() {
         return Ok(whole);
     }
-    if partial.exists() {
-        std::fs::remove_file(&partial).map_err(io("remove", &partial))?;
-    }
-    copy_database(conn, &partial).map_err(|e| StoreError::db("copy to", &partial, e))?;
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-    sync(&partial).map_err(io("sync", &partial))?;
+    whole_copy(conn, &partial)?;
     std::fs::rename(&partial, &whole).map_err(io("rename", &partial))?;
     sync(&folder)
         .and_then(|()| sync(dir))
@@ -190,14 +186,44 @@ fn migrate(conn: &mut Connection, steps: &[&Migration], known: i64) -> rusqlite:
     tx.commit()
 }
 
-/// Free pages can be given back from here on.
-fn compact(conn: &Connection) -> rusqlite::Result<()> {
-    let now: i64 = conn.pragma_query_value(None, "auto_vacuum", |r| r.get(0))?;
-    if now == AUTO_VACUUM_INCREMENTAL {
+/// Free pages can be given back from here on. A new file takes the index's place: written in place
+/// it could not be looked at after a crash before somebody had mended it.
+fn compact(conn: Connection, path: &Path) -> Result<(), StoreError> {
+    let fail = |e| StoreError::db("write anew", path, e);
+    let now = conn.pragma_query_value(None, "auto_vacuum", |r| r.get::<_, i64>(0));
+    if now.map_err(fail)? == AUTO_VACUUM_INCREMENTAL {
         return Ok(());
     }
-    // Set by VACUUM alone, and not where the log is in use.
-    conn.pragma_update(None, "journal_mode", "DELETE")?;
-    conn.pragma_update(None, "auto_vacuum", AUTO_VACUUM_INCREMENTAL)?;
-    conn.execute_batch("VACUUM")
+    // It carries the log over, which is not the new file's.
+    conn.pragma_update(None, "journal_mode", "DELETE")
+        .and_then(|()| conn.pragma_update(None, "auto_vacuum", AUTO_VACUUM_INCREMENTAL))
+        .map_err(fail)?;
+    let partial = path.with_extension("db.partial");
+    whole_copy(&conn, &partial)?;
+    conn.close().map_err(|(_, e)| fail(e))?;
+    std::fs::rename(&partial, path).map_err(|e| StoreError::io("rename", &partial, e))?;
+    let dir = path.parent().unwrap_or(path);
+    sync(dir).map_err(|e| StoreError::io("sync", dir, e))
+}
+
+/// A copy at `to`, on disk, and none where that fails.
+fn whole_copy(conn: &Connection, to: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", to, e));
+        }
+        _ => {}
+    }
+    let done = new_database(to)
+        .and_then(|()| copy_database(conn, to).map_err(|e| StoreError::db("copy to", to, e)))
+        .and_then(|()| sync(to).map_err(|e| StoreError::io("sync", to, e)));
+    if done.is_err() {
+        // On a full disk it is in the way; if this fails, the next one goes about it.
+        let _ = std::fs::remove_file(to);
+    }
+    done
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    File::open(path).and_then(|file| file.sync_all())
 }

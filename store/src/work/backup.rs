@@ -32,6 +32,7 @@ impl Works {
     pub(crate) fn backup(&self, to: &Path) -> Result<u64, StoreError> {
         let files = to.join(self.durability.staging());
         crate::backup::make_dir(&files)?;
+        crate::backup::new_database(&to.join(self.durability.database()))?;
         let mut copied = Copied::new();
         for info in self.list() {
             // Loaded, a tree counts what changes; one that cannot be loaded does not change.

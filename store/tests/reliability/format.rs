@@ -2,8 +2,8 @@
 //! this version, to be committed beside the others when a version with another format is released.
 
 use crate::bench::{named, prepare};
-use crate::copy::folder;
 use crate::state::{Opened, State};
+use pocker_testing::image::folder;
 use std::path::Path;
 use std::process::Command;
 

@@ -3,7 +3,6 @@
 //! the files that earlier versions wrote ([`format`]).
 
 mod bench;
-mod copy;
 mod damage;
 mod faults;
 mod format;

@@ -2,11 +2,14 @@
 //! it, and let through, refused, or taken as the moment of a crash. SQLite's own are among them,
 //! as it is the kernel that asks (seccomp's user notification, [`sys`]).
 //!
-//! [`Injector`] counts the changes below a folder and says what becomes of the Nth.
+//! [`Injector`] counts the changes below a folder and says what becomes of the Nth; [`each()`] has
+//! each of them struck once.
 
+pub mod each;
 pub mod injector;
 mod sys;
 
+pub use each::{Work, each, long, points};
 pub use injector::{Fate, Injector, Plan};
 
 use std::io;

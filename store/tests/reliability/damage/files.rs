@@ -2,8 +2,8 @@
 
 use super::{blob, seen, sql, whole};
 use crate::bench::{create, find, large, named};
-use crate::copy::{Empty, copy, folder};
 use crate::state::Opened;
+use pocker_testing::image::{Empty, copy, folder};
 use std::path::Path;
 
 fn garbage(dir: &Path, name: &str) {

@@ -7,10 +7,10 @@ mod files;
 mod rows;
 
 use crate::bench::{named, prepare};
-use crate::copy::folder;
 use crate::state::{Opened, State};
 use pocker_store::FsckReport;
 use pocker_store::fsck::{Finding, Outcome};
+use pocker_testing::image::folder;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

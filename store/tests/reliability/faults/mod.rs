@@ -7,6 +7,7 @@
 //! between any two of them is known from a run without faults, so that after a fault the store
 //! must be in the state of the last acknowledged step, or of the one that was under way.
 
+mod copies;
 mod index;
 mod points;
 mod repair;

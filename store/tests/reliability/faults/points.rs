@@ -1,13 +1,12 @@
 //! The loops over all changes that a script makes.
 
 use super::script::{Known, Script, open};
-use crate::copy::{Empty, copy, folder};
 use crate::state::{Opened, State};
 use libc::{EIO, ENOSPC};
 use parking_lot::Mutex;
-use pocker_testing::faults::{Fate, Injector, Judge, Plan, Verdict, watched};
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
+use pocker_testing::faults::{Fate, Injector, Judge, Plan, Verdict, long, points, watched};
+use pocker_testing::image::{Empty, copy, folder};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -16,24 +15,6 @@ use std::time::{Duration, SystemTime};
 
 /// How many of a script's points are taken where not all are.
 const SOME: u64 = 24;
-
-fn long() -> bool {
-    std::env::var_os("POCKER_LONG").is_some()
-}
-
-/// Which of `count` points, counted from 1, are taken: all in the long form, else `all` of these
-/// and every so many, the first at random.
-fn points(count: u64, all: &[u64]) -> impl Iterator<Item = u64> {
-    let stride = if long() {
-        1
-    } else {
-        count.div_ceil(SOME).max(1)
-    };
-    let first = 1 + RandomState::new().hash_one(count) % stride;
-    let mut taken: BTreeSet<u64> = (first..=count).step_by(stride as usize).collect();
-    taken.extend(all);
-    taken.into_iter()
-}
 
 /// All of it; says what it hit.
 pub fn every_point(script: Script) {
@@ -141,7 +122,7 @@ fn crashes(known: &Known) -> (usize, Vec<u64>, u64, String) {
     let syncs = numbered.filter(|(_, (_, _, change))| change.is_sync());
     let syncs = syncs.map(|(nth, _)| nth).collect();
     let mut crashed = 0;
-    for nth in points(taken.len() as u64, &[]) {
+    for nth in points(taken.len() as u64, SOME, &[]) {
         let (image, acked, change) = &taken[nth as usize - 1];
         let when = format!("{}: a crash at {nth}, before {change:?}", known.script.name);
         whole(known, image, *acked, &when);
@@ -270,7 +251,7 @@ fn image(known: &Known, place: &Path, acked: usize, when: &str) {
 /// `count` of another, as threads of the store's own are at work.
 fn refused(known: &Known, count: u64, all: &[u64], fate: Fate) -> u64 {
     let mut total = 0;
-    for nth in points(count, all).chain(count + 1..) {
+    for nth in points(count, SOME, all).chain(count + 1..) {
         assert!(
             nth < 2 * count + 100,
             "{}: no end of changes",

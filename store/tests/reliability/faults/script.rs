@@ -1,7 +1,7 @@
 //! A mutation: what is there before it, and its steps, each acknowledged when it returns.
 
-use crate::copy::{Empty, copy, folder};
 use crate::state::{Opened, State};
+use pocker_testing::image::{Empty, copy, folder};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 

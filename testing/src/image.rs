@@ -41,6 +41,11 @@ fn copy_into(from: &Path, to: &Path, empty: Empty, links: &mut HashMap<u64, Path
             }
             continue;
         }
+        if meta.is_symlink() {
+            let to = fs::read_link(&path).expect("a link");
+            std::os::unix::fs::symlink(to, &place).expect("a link");
+            continue;
+        }
         match links.get(&meta.ino()) {
             Some(first) => fs::hard_link(first, &place).expect("link"),
             None => {

@@ -1,0 +1,192 @@
+use super::*;
+
+fn asked(pocker: &str) -> Asked<'_> {
+    Asked {
+        pocker,
+        name: None,
+        detached: true,
+        remove: false,
+        boot: false,
+        words: Words::default(),
+        dir: PathBuf::from("/"),
+        now: 1,
+    }
+}
+
+fn named<'a>(pocker: &'a str, name: &'a str) -> Asked<'a> {
+    Asked {
+        name: Some(name),
+        ..asked(pocker)
+    }
+}
+
+fn runs() -> (tempfile::TempDir, Runs) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let runs = Runs::of(dir.path());
+    (dir, runs)
+}
+
+fn end(status: i32) -> End {
+    End {
+        status,
+        at: 2,
+        error: None,
+    }
+}
+
+#[test]
+fn names_are_one_live_runs_each_and_an_ended_ones_are_free() {
+    let (_dir, runs) = runs();
+    let mut first = runs.begin(asked("web")).expect("begun");
+    assert_eq!(first.record.name, "web");
+    let second = runs.begin(asked("web")).expect("begun");
+    assert_eq!(second.record.name, "web-2");
+    let refused = runs.begin(named("web", "web-2")).expect_err("taken");
+    assert!(matches!(refused, LifeError::InUse { .. }));
+    first.finish(end(3)).expect("finished");
+    // One in the foreground leaves an ended one's log alone.
+    let front = Asked {
+        detached: false,
+        ..asked("web")
+    };
+    assert_eq!(runs.begin(front).expect("begun").record.name, "web-3");
+    assert_eq!(runs.all().expect("listed").len(), 3);
+    let again = runs.begin(asked("web")).expect("begun");
+    assert_eq!(again.record.name, "web");
+    assert_ne!(again.record.id, first.record.id);
+    assert!(first.again().is_none());
+    assert!(runs.begin(named("web", "No")).is_err());
+}
+
+#[test]
+fn a_run_is_found_by_name_id_and_its_beginning() {
+    let (_dir, runs) = runs();
+    let one = runs.begin(named("web", "one")).expect("begun");
+    let id = &one.record.id;
+    for text in ["one", id, &id[..6]] {
+        assert_eq!(&runs.find(text).expect("found").record.id, id);
+    }
+    for text in ["two", &id[..3], "../x", ""] {
+        assert!(
+            matches!(runs.find(text), Err(LifeError::Unknown(_))),
+            "{text}"
+        );
+    }
+    runs.begin(named("web", "two")).expect("begun");
+    assert!(runs.rename("one", "two").is_err());
+    assert_eq!(runs.rename("one", "three").expect("renamed").record.id, *id);
+    assert!(runs.find("one").is_err());
+    assert_eq!(&runs.find("three").expect("found").record.id, id);
+}
+
+#[test]
+fn the_end_is_told_to_who_holds_it_also_once_all_is_removed() {
+    let (_dir, runs) = runs();
+    let mut run = runs
+        .begin(Asked {
+            remove: true,
+            ..asked("web")
+        })
+        .expect("begun");
+    let exit = run.exit().expect("opened");
+    assert_eq!(exit.status(), None);
+    run.finish(end(7)).expect("finished");
+    assert_eq!(exit.status(), Some(7));
+    assert!(runs.all().expect("listed").is_empty());
+}
+
+#[test]
+fn exactly_what_dead_supervisors_left_is_swept() {
+    let (dir, runs) = runs();
+    let live = runs.begin(named("web", "live")).expect("begun");
+    let mut dead = runs.begin(named("web", "dead")).expect("begun");
+    let mut other = runs.begin(named("web", "other-boot")).expect("begun");
+    let mut ended = runs.begin(named("web", "ended")).expect("begun");
+    ended.finish(end(0)).expect("finished");
+    let (mine, full, theirs) = (
+        dir.path().join("mine"),
+        dir.path().join("full"),
+        dir.path().join("theirs"),
+    );
+    for made in [&mine, &full, &theirs] {
+        std::fs::create_dir(made).expect("made");
+    }
+    std::fs::write(full.join("in-use"), "").expect("written");
+    // The pid is this process's, and it started at another time.
+    dead.state.supervisor.start = dead.state.supervisor.start.map(|s| s + 1);
+    dead.state.stage = Some(dead.state.supervisor);
+    dead.state.cgroups = vec![mine.clone(), full.clone()];
+    dead.save_state().expect("saved");
+    other.state.boot = "another".to_owned();
+    other.state.cgroups = vec![theirs.clone()];
+    other.state.stage = Some(Started::me());
+    other.save_state().expect("saved");
+    std::fs::create_dir(dir.path().join("runs/.new-0")).expect("made");
+    std::fs::create_dir(dir.path().join("runs/.gone-0")).expect("made");
+    let mut found = runs.sweep(9).expect("swept");
+    found.runs.sort();
+    assert_eq!(found.runs, ["dead", "other-boot"]);
+    assert_eq!(found.cgroups, [mine.clone()]);
+    assert!(!mine.exists() && full.exists() && theirs.exists());
+    assert!(live.again().expect("there").live());
+    assert_eq!(ended.again().expect("there").state.end, Some(end(0)));
+    let dead = dead.again().expect("there").state.end.expect("ended");
+    assert!(dead.status == 137 && dead.error.expect("why").contains("killed"));
+    let other = other.again().expect("there").state.end.expect("ended");
+    assert!(other.error.expect("why").contains("machine"));
+    assert_eq!(runs.sweep(10).expect("swept"), Found::default());
+    let left = std::fs::read_dir(dir.path().join("runs")).expect("listed");
+    assert_eq!(left.count(), 5, "four runs and the lock");
+}
+
+#[test]
+fn a_run_is_taken_over_once_and_begun_again_only_when_ended() {
+    let (_dir, runs) = runs();
+    let mut run = runs.begin(asked("web")).expect("begun");
+    run.take_over(&runs).expect("taken over");
+    assert!(matches!(run.begin_again(&runs), Err(LifeError::Taken(_))));
+    run.state.starts = 1;
+    run.state.phase = Phase::Running;
+    run.save_state().expect("saved");
+    assert!(matches!(run.take_over(&runs), Err(LifeError::Taken(_))));
+    run.finish(end(1)).expect("finished");
+    assert!(matches!(run.take_over(&runs), Err(LifeError::Taken(_))));
+    run.begin_again(&runs).expect("begun again");
+    assert!(run.exit().expect("opened").status().is_none());
+    // It ran once: that it does not now is no reason to forget it.
+    run.take_over(&runs).expect("taken over");
+    run.give_up(end(125)).expect("given up");
+    assert_eq!(run.again().expect("there").state.end, Some(end(125)));
+    let mut new = runs.begin(named("web", "new")).expect("begun");
+    new.give_up(end(125)).expect("given up");
+    assert!(new.again().is_none());
+}
+
+#[test]
+fn files_that_are_none_of_ours_are_left_out() {
+    let (dir, runs) = runs();
+    let run = runs.begin(asked("web")).expect("begun");
+    let at = dir.path().join("runs");
+    for (name, text) in [("bad", "{"), ("other", "null")] {
+        std::fs::create_dir(at.join(name)).expect("made");
+        std::fs::write(at.join(name).join(RECORD), text).expect("written");
+    }
+    let large = at.join("large");
+    std::fs::create_dir(&large).expect("made");
+    std::fs::copy(run.dir().join(STATE), large.join(STATE)).expect("copied");
+    let mut text = std::fs::read(run.dir().join(RECORD)).expect("read");
+    text.resize(FILE_MAX as usize + 1, b' ');
+    std::fs::write(large.join(RECORD), text).expect("written");
+    assert_eq!(runs.all().expect("listed").len(), 1);
+    use std::os::unix::fs::PermissionsExt;
+    for name in [RECORD, STATE, EXIT] {
+        let mode = run
+            .dir()
+            .join(name)
+            .metadata()
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}

@@ -1,0 +1,11 @@
+//! What a hostile program in a pocker tries, and what comes of it: each attack for real, as root
+//! and as a user in it, in a build, and in a bare chroot, where it succeeds.
+
+mod attacks;
+mod flags;
+mod host;
+mod nfs;
+mod race;
+mod secrets;
+#[path = "../support/mod.rs"]
+mod support;

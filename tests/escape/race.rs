@@ -1,0 +1,49 @@
+//! A run that changes where a graft would go, while another is started.
+
+use crate::support::World;
+use std::process::Child;
+
+const STARTS: usize = 12;
+
+#[test]
+fn a_link_that_changes_under_a_graft_leads_nowhere_outside() {
+    let w = World::new();
+    w.create("box", "RUN true\n").ok();
+    let (outer, inner, aim) = (w.path("outer"), w.path("inner"), w.path("aim"));
+    for dir in [&outer, &inner, &aim] {
+        std::fs::create_dir(dir).expect("mkdir");
+    }
+    let graft = format!("{}:/mnt", outer.display());
+    // /mnt/sub is a directory, then a link to the host's, by its own path and by many dots.
+    let script = format!(
+        "cd /mnt; echo ready; while :; do \
+         mkdir -p sub; rmdir sub; ln -s {0} sub; rm sub; ln -s ../../../../../../..{0} sub; rm sub; done",
+        aim.display()
+    );
+    let mut flips: Child = w.start(&["run", "-d", &graft, "box", "--", "/bin/sh", "-c", &script]);
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(flips.stdout.as_mut().expect("stdout"), &mut ready).expect("ready");
+    let inside = format!("{}:/mnt/sub", inner.display());
+    let deeper = format!("{}:/mnt/sub/deeper", inner.display());
+    let mut started = 0;
+    for _ in 0..STARTS {
+        let script = "echo x >/mnt/sub/deeper/made 2>/dev/null; true";
+        let args = [
+            "run", "-d", &graft, "-d", &inside, "-d", &deeper, "box", "--", "/bin/sh", "-c", script,
+        ];
+        let done = w.pocker(&args);
+        started += usize::from(done.status == 0);
+        assert!(!done.err.contains("panicked"), "{}", done.err);
+        let there: Vec<_> = std::fs::read_dir(&aim).expect("aim").collect();
+        assert!(there.is_empty(), "{there:?}");
+    }
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(flips.id() as i32),
+        nix::sys::signal::Signal::SIGTERM,
+    );
+    let _ = flips.wait();
+    assert!(flips.id() > 0 && started <= STARTS);
+    // What a start left behind in its own graft is no more than the flipping run makes there.
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    assert!(!mounts.contains(aim.to_str().expect("UTF-8")), "{mounts}");
+}

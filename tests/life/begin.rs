@@ -1,0 +1,145 @@
+//! From `run --detach` to `stop`.
+
+use crate::support::{World, until, wait};
+use crate::{detach, detach_command, inspect, json, live, lives, log_has, pid, supervisor, world};
+use nix::sys::signal::{Signal, kill};
+
+#[test]
+fn a_run_in_the_background_is_there_until_it_is_stopped() {
+    let w = world();
+    assert_eq!(detach(&w, &[]), "box");
+    assert_eq!(detach(&w, &[]), "box-2");
+    assert_eq!(detach(&w, &["--name", "third"]), "third");
+    assert_eq!(live(&w), ["box", "box-2", "third"]);
+    let table = w.pocker(&["ps"]).ok().out;
+    assert!(
+        table.starts_with("NAME") && table.contains("running for"),
+        "{table}"
+    );
+    log_has(&w, "box", "up\n");
+    let one = inspect(&w, "box");
+    assert_eq!(one["state"], "running");
+    assert_eq!(one["pocker"], "box");
+    let (watcher, command) = (pid(&one["supervisor"]), pid(&one["pid"]));
+    // It is nobody's but init's: who started it is gone, and its session is its own.
+    let session = nix::unistd::getsid(Some(watcher)).expect("a session");
+    assert_eq!(session, watcher);
+    let done = w.pocker(&["stop", "box", one["id"].as_str().expect("an id")]);
+    done.fails(&["has ended"]);
+    assert!(!lives(watcher) && !lives(command));
+    assert_eq!(live(&w), ["box-2", "third"]);
+    assert_eq!(
+        inspect(&w, "box")["end"]["status"],
+        7,
+        "its TERM handler ran"
+    );
+    log_has(&w, "box", "bye\n");
+    w.pocker(&["stop", "--all"]).ok();
+    assert!(live(&w).is_empty());
+    let all = json(&w, &["ps", "-a", "--json"]);
+    assert_eq!(all.as_array().expect("a list").len(), 3);
+    w.pocker(&["prune", "third"]).ok();
+    w.pocker(&["logs", "third"]).fails(&["no run named third"]);
+    w.pocker(&["prune"]).ok();
+    assert_eq!(json(&w, &["ps", "-a", "--json"]), serde_json::json!([]));
+    assert_eq!(
+        std::fs::read_dir(w.path("s/runs")).expect("listed").count(),
+        1,
+        "the lock"
+    );
+}
+
+#[test]
+fn what_does_not_heed_term_is_killed_and_its_grafts_are_gone() {
+    let w = world();
+    std::fs::create_dir(w.path("g")).expect("mkdir");
+    let graft = format!("{}:/mnt", w.path("g").display());
+    let stubborn = "trap '' TERM; echo here >/mnt/f; while :; do sleep 1; done";
+    let name = detach_command(&w, &["-d", &graft], &["/bin/sh", "-c", stubborn]);
+    let command = pid(&inspect(&w, &name)["pid"]);
+    until("the graft is written", || w.path("g/f").exists());
+    w.pocker(&["stop", "-t", "0", &name]).ok();
+    assert!(!lives(command));
+    assert_eq!(inspect(&w, &name)["end"]["status"], 137);
+    let listed = json(&w, &["ls", "box", "--json"]);
+    assert_eq!(listed[0]["running"], serde_json::json!([]));
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
+    assert!(!mounts.contains("/graft/"), "{mounts}");
+}
+
+#[test]
+fn what_never_ran_is_said_at_once_and_leaves_nothing() {
+    let w = world();
+    let run = |args: &[&str]| crate::started(&w, &[], args);
+    assert_eq!(run(&["/no/such"]).fails(&["/no/such"]).status, 127);
+    assert_eq!(run(&["/etc/passwd"]).status, 126);
+    let done = crate::started(&w, &["-u", "nobody-here"], &[]);
+    assert_eq!(done.fails(&["nobody-here"]).status, 125);
+    let done = w.pocker(&["run", "--detach", "nothing"]);
+    assert_eq!(
+        done.fails(&["no pocker named nothing", "hint:"]).status,
+        125
+    );
+    assert_eq!(json(&w, &["ps", "-a", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn the_server_may_die_and_the_run_goes_on() {
+    let w = world();
+    let name = detach(&w, &[]);
+    let before = inspect(&w, &name);
+    kill(nix::unistd::Pid::from_raw(w.server_pid()), Signal::SIGKILL).expect("killed");
+    let done = w.pocker(&["exec", &name, "sh", "-c", "echo x >/f && cat /f"]);
+    assert_eq!(done.ok().out, "x\n");
+    let after = inspect(&w, &name);
+    assert_eq!(before["pid"], after["pid"]);
+    w.pocker(&["stop", &name]).ok();
+}
+
+#[test]
+fn a_run_in_the_foreground_is_listed_stopped_and_forgotten() {
+    let w = world();
+    let child = w.start(&["run", "--name", "front", "box"]);
+    until("it runs", || {
+        let all = json(&w, &["ps", "--json"]);
+        all[0]["state"] == "running"
+    });
+    w.pocker(&["logs", "front"]).fails(&["foreground", "hint:"]);
+    assert_eq!(w.pocker(&["exec", "front", "echo", "in"]).ok().out, "in\n");
+    w.pocker(&["stop", "front"]).ok();
+    assert_eq!(wait(child).status, 7);
+    assert_eq!(json(&w, &["ps", "-a", "--json"]), serde_json::json!([]));
+}
+
+#[test]
+fn the_end_is_waited_for() {
+    let w = world();
+    let name = detach_command(&w, &["--rm"], &["/bin/sh", "-c", "sleep 0.5; exit 5"]);
+    let waiting = w.start(&["wait", &name]);
+    let done = wait(waiting);
+    assert_eq!((done.status, done.out.as_str()), (5, "5\n"));
+    until("it is forgotten", || {
+        json(&w, &["ps", "-a", "--json"]) == serde_json::json!([])
+    });
+    let name = detach_command(&w, &[], &["/bin/sh", "-c", "exit 3"]);
+    let done = w.pocker(&["wait", &name]);
+    assert_eq!((done.status, done.out.as_str()), (3, "3\n"));
+}
+
+#[test]
+fn others_words_for_stopping_still_stop_them() {
+    let w = world();
+    let name = detach(&w, &["--restart", "always"]);
+    let watcher = supervisor(&w, &name);
+    w.pocker(&["rm", "--force", "box"]).ok();
+    until("its supervisor ends", || !lives(watcher));
+    w.create("box", crate::UP).ok();
+    let watcher = {
+        detach(&w, &["--name", "other"]);
+        supervisor(&w, "other")
+    };
+    w.pocker(&["serve", "--stop"]).ok();
+    until("its supervisor ends", || !lives(watcher));
+    let other = World::path(&w, "s/control.sock");
+    assert!(!other.exists(), "no supervisor started a server again");
+}

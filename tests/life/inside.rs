@@ -1,0 +1,158 @@
+//! `exec`, `top` and `stats`: what is seen and done in a run from outside.
+
+use crate::support::wait;
+use crate::{detach, detach_command, inspect, json, pid, world};
+
+/// What confines a process, as /proc tells.
+const CONFINED: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; \
+    for n in mnt pid ipc uts net cgroup user; do ls -l /proc/self/ns/$n | sed 's/.*-> //'; done; \
+    cut -d: -f2- /proc/self/cgroup; pwd; echo $A $HOME; hostname; ls -A / | tr '\\n' ' '";
+
+#[test]
+fn a_command_in_a_run_is_confined_as_the_runs_own() {
+    let w = world();
+    for user in ["root", "www"] {
+        let command = format!("{{ {CONFINED}; }} >/tmp/own; chmod 644 /tmp/own; exec sleep 1000");
+        let flags = ["-u", user, "-w", "/home", "-e", "A=b"];
+        let name = detach_command(&w, &flags, &["/bin/sh", "-c", &command]);
+        let read = "until [ -s /tmp/own ]; do sleep 0.01; done; sleep 0.1; cat /tmp/own";
+        let own = w.pocker(&["exec", &name, "sh", "-c", read]).ok().out;
+        let seen = w.pocker(&["exec", &name, "sh", "-c", CONFINED]).ok().out;
+        assert!(
+            own.contains("NoNewPrivs") && own.contains("/home\nb "),
+            "{own}"
+        );
+        assert_eq!(seen, own);
+        let id = w.pocker(&[
+            "exec",
+            "-u",
+            "8",
+            "-w",
+            "/etc",
+            "-e",
+            "B=c",
+            &name,
+            "sh",
+            "-c",
+            "id -u; pwd; echo $B",
+        ]);
+        assert_eq!(id.ok().out, "8\n/etc\nc\n");
+        // The host is no nearer from there.
+        let done = w.pocker(&[
+            "exec",
+            &name,
+            "sh",
+            "-c",
+            "cat /proc/1/environ; mount -t tmpfs x /mnt; ls /proc/1/root",
+        ]);
+        assert_ne!(done.status, 0, "{}", done.out);
+        w.pocker(&["stop", "-t", "0", &name]).ok();
+    }
+}
+
+#[test]
+fn exec_passes_on_input_status_and_signals() {
+    let w = world();
+    let name = detach(&w, &[]);
+    let status = |command: &[&str]| {
+        let args = [&["exec", &name][..], command].concat();
+        w.pocker(&args).status
+    };
+    assert_eq!(status(&["sh", "-c", "exit 9"]), 9);
+    assert_eq!(status(&["sh", "-c", "kill -9 $$"]), 137);
+    assert_eq!(status(&["/no/such"]), 127);
+    assert_eq!(status(&["/etc/passwd"]), 126);
+    assert_eq!(
+        w.pocker(&["exec", &name, "--", "cat"]).ok().out,
+        "",
+        "no input"
+    );
+    let mut command = w.command(&["exec", "-i", &name, "cat"]);
+    command
+        .stdin(std::fs::File::open("/etc/hostname").expect("open"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let done = wait(command.spawn().expect("start")).ok();
+    assert_eq!(
+        done.out,
+        std::fs::read_to_string("/etc/hostname").expect("read")
+    );
+    w.pocker(&["exec", "-t", &name, "true"])
+        .fails(&["no terminal", "hint:"]);
+    // What exec started does not outlive it, nor the run.
+    let mut long = w.start(&["exec", &name, "sleep", "777"]);
+    crate::support::until("it runs", || {
+        w.pocker(&["top", &name]).ok().out.contains("sleep 777")
+    });
+    long.kill().expect("killed");
+    long.wait().expect("reaped");
+    crate::support::until("it is gone", || {
+        !w.pocker(&["top", &name]).ok().out.contains("sleep 777")
+    });
+    let long = w.start(&["exec", &name, "sleep", "777"]);
+    crate::support::until("it runs", || {
+        w.pocker(&["top", &name]).ok().out.contains("sleep 777")
+    });
+    w.pocker(&["stop", &name]).ok();
+    assert_eq!(wait(long).status, 137);
+}
+
+#[test]
+fn exec_gives_a_terminal_where_one_is_asked_for() {
+    let w = world();
+    let name = detach(&w, &[]);
+    let pocker = w.command(&[
+        "exec",
+        "-it",
+        &name,
+        "sh",
+        "-c",
+        "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all three",
+    ]);
+    // script(1) gives pocker a terminal of its own.
+    let words: Vec<String> = std::iter::once(pocker.get_program())
+        .chain(pocker.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut command = std::process::Command::new("script");
+    command.args([
+        "-qec",
+        &format!("stty rows 33 cols 99; {}", words.join(" ")),
+        "/dev/null",
+    ]);
+    for (key, value) in pocker.get_envs() {
+        if let Some(value) = value {
+            command.env(key, value);
+        }
+    }
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let out = wait(command.spawn().expect("script(1)")).ok().out;
+    assert!(out.contains("/dev/pts/0") && out.contains("33 99"), "{out}");
+    assert!(out.contains("all three"), "{out}");
+}
+
+#[test]
+fn what_a_run_takes_is_told() {
+    let w = world();
+    let script = "sleep 1000 & while :; do :; done";
+    let name = detach_command(&w, &["-u", "www"], &["/bin/sh", "-c", script]);
+    let command = pid(&inspect(&w, &name)["pid"]);
+    let top = json(&w, &["top", &name, "--json"]);
+    let processes = top.as_array().expect("a list");
+    assert_eq!(pid(&processes[0]["pid"]), command);
+    assert_eq!(processes[0]["uid"], 33);
+    crate::support::until("both are seen", || {
+        let out = w.pocker(&["top", &name]).ok().out;
+        out.contains("sleep 1000") && out.contains("/bin/sh -c")
+    });
+    crate::support::until("it takes a share of a processor", || {
+        let stats = json(&w, &["stats", "--json"]);
+        assert_eq!(stats[0]["name"], name.as_str());
+        assert!(stats[0]["memory"].as_u64().expect("bytes") > 0);
+        stats[0]["cpu_percent"].as_f64().expect("a share") > 1.0
+    });
+    assert!(w.pocker(&["stats", &name]).ok().out.contains("PROCESSES"));
+}
