@@ -33,26 +33,31 @@ impl From<run::RunError> for CliError {
 pub struct Asked {
     grafts: Vec<Graft>,
     volumes: Vec<VolumeMount>,
-    options: Options,
+    pub options: Options,
 }
 
 pub fn check(args: &Run) -> Result<Asked, CliError> {
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
+    let mut env = confine::env_files(&args.confine)?;
+    for text in &args.env {
+        env.push(variable(text)?);
+    }
     Ok(Asked {
-        options: options(args, &grafts, &volumes)?,
+        options: options(args, env, &grafts, &volumes)?,
         grafts,
         volumes,
     })
 }
 
-/// What the command line says of the command and what it may do, beside its grafts and volumes.
-pub fn options(args: &Run, grafts: &[Graft], volumes: &[VolumeMount]) -> Result<Options, CliError> {
-    let mut env = confine::env_files(&args.confine)?;
-    for text in &args.env {
-        env.push(variable(text)?);
-    }
+/// What the command line says of the command and what it may do.
+pub fn options(
+    args: &Run,
+    env: Vec<(String, String)>,
+    grafts: &[Graft],
+    volumes: &[VolumeMount],
+) -> Result<Options, CliError> {
     Ok(Options {
         command: args.command.clone(),
         env,
@@ -89,7 +94,6 @@ pub fn prepare(
         }
         other => other?,
     };
-    confine::warn_of_plain(&args.confine);
     let options = Options {
         resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
         ..asked.options.clone()

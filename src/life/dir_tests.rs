@@ -126,7 +126,7 @@ fn exactly_what_dead_supervisors_left_is_swept() {
     let mut found = runs.sweep(9).expect("swept");
     found.runs.sort();
     assert_eq!(found.runs, ["dead", "other-boot"]);
-    assert_eq!(found.cgroups, [mine.clone()]);
+    assert_eq!(found.cgroups, std::slice::from_ref(&mine));
     assert!(!mine.exists() && full.exists() && theirs.exists());
     assert!(live.again().expect("there").live());
     assert_eq!(ended.again().expect("there").state.end, Some(end(0)));

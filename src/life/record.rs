@@ -120,6 +120,9 @@ pub struct State {
     pub health: Option<Health>,
     /// What the pocker said when the run last started: `exec` goes by it.
     pub config: Option<RunConfig>,
+    /// What its command line, and the files that it named, added to the environment then.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
     /// Control groups that are the run's alone.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
@@ -142,6 +145,7 @@ impl State {
             again: None,
             health: None,
             config: None,
+            env: Vec::new(),
             cgroups: Vec::new(),
         }
     }

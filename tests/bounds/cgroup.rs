@@ -134,7 +134,7 @@ fn what_cannot_be_is_refused_before_anything_starts() {
         ["--memory", "x"],
     ] {
         let done = run(&w, &wrong, "true");
-        assert_eq!(done.status, 2, "{}", done.err);
+        assert_eq!(done.status, 125, "{}", done.err);
         done.fails(&[wrong[0]]);
     }
     assert!(w.processes().is_empty());

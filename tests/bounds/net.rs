@@ -223,7 +223,7 @@ fn none_is_a_loopback_and_what_cannot_be_is_refused() {
     refused(&["--net", "none", "--host-loopback"]).fails(&["--host-loopback", "hint:"]);
     for wrong in [["--net", "bridge"], ["-p", "80"], ["-p", "80:80/sctp"]] {
         let done = refused(&wrong);
-        assert_eq!(done.status, 2, "{}", done.err);
+        assert_eq!(done.status, 125, "{}", done.err);
     }
     let elsewhere = ["--net", "private", "-p", "198.51.100.7:8080:80"];
     refused(&elsewhere).fails(&["cannot listen on 198.51.100.7:8080", "hint:"]);

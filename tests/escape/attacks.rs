@@ -138,6 +138,29 @@ fn every_attack_is_refused_to_root_and_to_a_user_and_none_to_a_bare_chroot() {
         attacked.others_go_on();
     }
 
+    // Entering a run leaves nothing of the host's way in behind.
+    let values = attacked.decoys.values(&attacked.world.path("s/nfs.sock"));
+    let pocker = |args: &[&str]| attacked.world.pocker(args).ok().out;
+    pocker(&[
+        "run",
+        "--detach",
+        "--name",
+        "held",
+        "box",
+        "--",
+        "/bin/sleep",
+        "600",
+    ]);
+    for user in ["root", "www"] {
+        let mut args = vec!["exec", "-u", user, "held", "--", "/attack"];
+        args.extend(values.iter().map(String::as_str));
+        let outcomes = of(&pocker(&args));
+        assert_eq!(outcomes.len(), ATTACKS);
+        assert_eq!(got(&outcomes), [""; 0], "exec as {user}");
+    }
+    pocker(&["stop", "-t", "0", "held"]);
+    attacked.decoys.unharmed();
+
     // The same program, the same decoys: what was refused was there to be had.
     let outcomes = attacked.run(&["--unsafe-plain"]);
     for name in [

@@ -2,6 +2,7 @@
 //! and as a user in it, in a build, and in a bare chroot, where it succeeds.
 
 mod attacks;
+mod docs;
 mod flags;
 mod host;
 mod nfs;

@@ -136,9 +136,7 @@ fn guesses_at_a_server_for_other_hosts_bring_nothing_and_it_answers_others() {
             suid: false,
             dev: false,
         }],
-        volumes: Vec::new(),
-        quota: Default::default(),
-        kept: Default::default(),
+        ..NewRun::default()
     };
     let gone = client.new_run(&new("box")).expect("a run");
     let stale = hex_handle(&w, &gone.tree.export.path);

@@ -60,6 +60,21 @@ fn no_secret_is_in_a_log_an_argument_or_a_file_that_others_may_read() {
         assert_ne!(std::io::Read::read(&mut out, &mut byte).expect("read"), 0);
         said.push(byte[0]);
     }
+    // One in the background, which the server keeps a record and a log of.
+    let detached = [
+        "run",
+        "--detach",
+        "--name",
+        "behind",
+        "--restart=always",
+        "--env-file",
+        &env,
+        "box",
+        "--",
+        "/bin/sleep",
+        "600",
+    ];
+    w.pocker(&detached).ok();
     // Everything is looked at while the run goes on; its secret is asked for when it has ended.
     let mut seen = vec![("the run".to_owned(), said)];
     for args in [
@@ -100,6 +115,7 @@ fn no_secret_is_in_a_log_an_argument_or_a_file_that_others_may_read() {
         assert_eq!(mode & 0o077, 0, "{private} is open to others: {mode:o}");
     }
 
+    w.pocker(&["stop", "-t", "0", "behind"]).ok();
     let pid = nix::unistd::Pid::from_raw(run.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("kill");
     let mut err = String::new();

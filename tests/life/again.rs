@@ -174,3 +174,42 @@ fn a_pocker_that_is_gone_ends_its_run() {
     let why = inspect(&w, &name)["end"]["error"].to_string();
     assert!(why.contains("no pocker named box"), "{why}");
 }
+
+#[test]
+fn boot_can_stop_what_it_started_and_nothing_else() {
+    let w = world();
+    detach(&w, &["--restart", "always", "--name", "marked"]);
+    detach(&w, &["--name", "other"]);
+    w.pocker(&["boot", "--stop"]).ok();
+    assert_eq!(live(&w), ["other"]);
+    assert_eq!(w.pocker(&["boot"]).ok().out, "marked\n");
+}
+
+#[test]
+fn the_service_files_are_sound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = concat!(env!("CARGO_MANIFEST_DIR"), "/mount-helpers/service");
+    let unit = std::fs::read_to_string(format!("{at}/pocker-boot.service")).expect("read");
+    // The program is not installed here.
+    let unit = unit.replace("/usr/local/bin/pocker", env!("CARGO_BIN_EXE_pocker"));
+    assert!(unit.contains(" boot\n") && unit.contains(" boot --stop\n"));
+    let copy = dir.path().join("pocker-boot.service");
+    std::fs::write(&copy, unit).expect("written");
+    let done = std::process::Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&copy)
+        .output()
+        .expect("systemd-analyze");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.success() && !said.contains("pocker-boot"),
+        "{said}"
+    );
+    for script in ["pocker.rc", "pocker_boot.rc"] {
+        let done = std::process::Command::new("sh")
+            .arg("-n")
+            .arg(format!("{at}/{script}"))
+            .status();
+        assert!(done.expect("sh").success(), "{script}");
+    }
+}

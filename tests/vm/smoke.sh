@@ -63,6 +63,24 @@ wait "$run" || fail "the run failed"
 kept
 more" ] || fail "the run said: $(cat /srv/g/said)"
 
+step "what the kernel mounts by can be connected to from nowhere else"
+# In the server's own network it is there…
+busybox nsenter --net=/run/pocker/netns busybox nc -w 2 127.0.0.1 2049 </dev/null || fail "no listener in the private network"
+# …and neither on the host nor in a run, for root and from a reserved port.
+probe='busybox nc -w 2 -p 900 127.0.0.1 2049 </dev/null || busybox nc -w 2 ::1 2049 </dev/null || busybox grep -i ":0801 " /proc/net/tcp /proc/net/tcp6'
+if sh -c "$probe" 2>/dev/null; then fail "the host reaches it"; fi
+pocker run box -- /bin/sh -c "busybox() { /bin/busybox \"\$@\"; }; if $probe 2>/dev/null; then exit 9; fi" || fail "a run reaches it"
+# A run sees the secret of its own mounts, and of no others.
+[ "$(pocker run box -- /bin/sh -c 'grep -c " nfs " /proc/mounts')" = 1 ] || fail "mounts of others are seen"
+
+step "a run is confined over the kernel's client too"
+pocker run box -- /bin/sh -c '
+  grep -q " / nfs [^ ]*nosuid,nodev" /proc/mounts || grep -q " / nfs .*nodev" /proc/mounts || exit 1
+  grep -q "Seccomp:.2" /proc/self/status || exit 2
+  /bin/busybox mknod /disk b 254 0 2>/dev/null && exit 3
+  /bin/busybox mount -t tmpfs none /tmp 2>/dev/null && exit 4
+  exit 0' || fail "not confined"
+
 step "any step can be mounted"
 mkdir -p /mnt/x
 pocker mount box@run /mnt/x

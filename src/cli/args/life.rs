@@ -204,4 +204,7 @@ pub struct Boot {
     /// Say what would be started
     #[arg(long)]
     pub dry_run: bool,
+    /// Stop those runs, as before the machine's end
+    #[arg(long, conflicts_with = "dry_run")]
+    pub stop: bool,
 }

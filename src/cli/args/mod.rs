@@ -71,7 +71,7 @@ pub enum Command {
     /// Build a pocker from a Pockerfile
     Create(Create),
     /// Start a pocker: a clean tree at each start, host directories grafted in
-    Run(Run),
+    Run(Box<Run>),
     /// List runs
     Ps(Ps),
     /// Show what a run in the background said

@@ -6,11 +6,18 @@ use crate::cli::config::Settings;
 use crate::cli::error::{CliError, FAILED};
 use crate::cli::{open, text};
 use crate::control::api::Service;
-use crate::life::{LifeError, Record, Runs};
+use crate::life::{LifeError, Record, Run, Runs};
+use std::time::Duration;
+
+/// What `stop` gives unless told.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Each of them, though one fails.
 pub fn boot(settings: &Settings, args: &Boot) -> Result<i32, CliError> {
     let runs = super::runs(settings)?;
+    if args.stop {
+        return stop(&runs).map(|()| 0);
+    }
     let client = open::server(settings)?;
     let mut status = 0;
     for service in client.services()? {
@@ -37,6 +44,25 @@ pub fn boot(settings: &Settings, args: &Boot) -> Result<i32, CliError> {
         }
     }
     Ok(status)
+}
+
+/// All are told before the first is waited for.
+fn stop(runs: &Runs) -> Result<(), CliError> {
+    let marked = |run: &Run| run.live() && run.record.boot;
+    let found: Vec<Run> = runs.all()?.into_iter().filter(marked).collect();
+    let told = |run: &Run| {
+        run.want_end()?;
+        if let Some(supervisor) = run.state.supervisor.handle() {
+            let _ = supervisor.signal(libc::SIGTERM);
+        }
+        Ok::<_, CliError>(())
+    };
+    found.iter().try_for_each(told)?;
+    let ids: Vec<String> = found.iter().map(|run| run.record.id.clone()).collect();
+    super::each(&ids, |id| match runs.find(id) {
+        Ok(run) if run.live() => super::stop::end(runs, &run, GRACE),
+        _ => Ok(()),
+    })
 }
 
 fn begin(settings: &Settings, runs: &Runs, service: &Service) -> Result<bool, CliError> {

@@ -9,7 +9,7 @@ use crate::control::api::{Export, RunInfo, TreeInfo};
 use crate::life::Phase;
 use crate::limits::rlimits;
 use crate::run::Options;
-use crate::sandbox::{self, Stdio, Target};
+use crate::sandbox::{self, Isolation, Stdio, Target};
 use std::io::IsTerminal;
 
 pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
@@ -20,6 +20,19 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     let runs = super::runs(settings)?;
     let found = live(&runs, &args.of.run, "enter")?;
     let name = &found.record.name;
+    // What it was started with, and so what confines it.
+    let asked = super::start::recorded(&found.record.words)?;
+    let mut env = found.state.env.clone();
+    for text in &args.env {
+        env.push(run::variable(text)?);
+    }
+    let own = run::options(&asked, env, &[], &[])?;
+    if own.confine.isolation == Isolation::Plain {
+        return Err(CliError::new(format!(
+            "run {name} is a bare chroot: there is nothing to enter"
+        ))
+        .hint("start it without --unsafe-plain"));
+    }
     let (init, command, config) = match &found.state {
         state if state.phase != Phase::Running => {
             return Err(
@@ -39,16 +52,8 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     };
     let target = Target::open(init, command)
         .map_err(|fault| CliError::new(format!("cannot enter run {name}: {fault}")))?;
-    // What it was started with, and so what confines it.
-    let asked = super::start::recorded(&found.record.words)?;
-    let own = run::options(&asked, &[], &[])?;
-    let mut env = own.env.clone();
-    for text in &args.env {
-        env.push(run::variable(text)?);
-    }
     let options = Options {
         command: args.command.clone(),
-        env,
         user: args.user.clone().or(own.user.clone()),
         workdir: args.workdir.clone().or(own.workdir.clone()),
         terminal: args.tty.then(run::terminal).flatten(),

@@ -27,16 +27,18 @@ pub fn logs(settings: &Settings, args: &Logs) -> Result<(), CliError> {
     let mut begun = [true; 2];
     let mut give = |line: &Line| show(line, args.timestamps, &mut begun);
     let shown = read(run.dir(), since, args.tail, &mut give).and_then(|mut follow| {
-        while args.follow {
+        if !args.follow {
+            return Ok(());
+        }
+        loop {
             // Before the last look: what it said until then is there.
             let over = run.again().is_none_or(|run| !run.live());
             follow.more(&mut give)?;
             if over {
-                break;
+                return Ok(());
             }
             std::thread::sleep(EVERY);
         }
-        Ok(())
     });
     match shown {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {

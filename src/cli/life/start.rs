@@ -6,7 +6,7 @@ use super::{OWN_FAILURE, now};
 use crate::cli::args::Run as Args;
 use crate::cli::config::Settings;
 use crate::cli::error::{CliError, USAGE};
-use crate::cli::{open, run, text};
+use crate::cli::{confine, open, run, text};
 use crate::life::{Asked, End, Phase, Policy, Run, Runs, Words};
 use crate::sys::process::Started;
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ const SAID_MAX: u64 = 64;
 pub fn run(settings: &Settings, args: &Args, words: &[OsString]) -> Result<i32, CliError> {
     open::must_be_root()?;
     check(args)?;
+    confine::warn_of_plain(&args.confine);
     let asked = run::check(args)?;
     let runs = super::runs(settings)?;
     let life = &args.life;
@@ -48,6 +49,12 @@ fn check(args: &Args) -> Result<(), CliError> {
     if life.rm && life.restart != Policy::No {
         return Err(CliError::usage("--rm and --restart exclude each other")
             .hint("a run that is forgotten when it ends is not started again"));
+    }
+    if life.keep && (args.limits.disk.is_some() || args.limits.inodes.is_some()) {
+        return Err(
+            CliError::usage("--keep: a volume has no --disk and no --inodes")
+                .hint("leave them out; `pocker volume ls` says what the volume holds"),
+        );
     }
     Ok(())
 }
@@ -122,7 +129,7 @@ pub fn recorded(words: &Words) -> Result<Args, CliError> {
         Ok(Cli {
             command: Command::Run(args),
             ..
-        }) => Ok(args),
+        }) => Ok(*args),
         Ok(_) => Err(odd("it is no `pocker run`".to_owned())),
         Err(e) => Err(odd(e
             .to_string()

@@ -43,7 +43,7 @@ pub fn stop_waiting(settings: &Settings, pocker: Option<&str>) -> Result<(), Cli
 }
 
 /// TERM, then KILL, until its supervisor is gone: it goes last.
-fn end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
+pub fn end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
     let name = &run.record.name;
     let Some(handle) = run.state.supervisor.handle() else {
         return Ok(());

@@ -216,6 +216,7 @@ impl Supervisor<'_> {
         }
         self.run.state.run = Some(info.id);
         self.run.state.config = Some(info.config.clone());
+        self.run.state.env = self.asked.options.env.clone();
         let outcome = match self.is_told() {
             true => Err(CliError::new("it was asked to end before the command ran")),
             false => run::spawn(self.settings, &client, &spec),

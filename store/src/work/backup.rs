@@ -6,7 +6,7 @@
 //! and only their database waits, with its changes in the journal, until it is copied.
 
 use super::staged::Staged;
-use super::tree::{ROUNDS, WorkTree};
+use super::tree::WorkTree;
 use super::works::Works;
 use crate::StoreError;
 use crate::backup::copy_file;
@@ -44,26 +44,11 @@ impl Works {
                 self.copy_staged(info.id, tree.as_deref(), &files, &mut copied)?;
             }
         }
-        for _ in 0..ROUNDS {
-            if let Some(trees) = self.as_of_now(to, &files, &mut copied)? {
-                return Ok(trees);
-            }
-        }
-        let busy = io::Error::from(io::ErrorKind::ResourceBusy);
-        Err(StoreError::io(
-            "back up what is written to",
-            self.store.dir(),
-            busy,
-        ))
+        self.as_of_now(to, &files, &mut copied)
     }
 
-    /// `None` where a tree was made meanwhile.
-    fn as_of_now(
-        &self,
-        to: &Path,
-        files: &Path,
-        copied: &mut Copied,
-    ) -> Result<Option<u64>, StoreError> {
+    fn as_of_now(&self, to: &Path, files: &Path, copied: &mut Copied) -> Result<u64, StoreError> {
+        let making = self.making.lock();
         let ids: Vec<u64> = self.list().into_iter().map(|info| info.id).collect();
         let slots: Vec<_> = ids
             .iter()
@@ -93,18 +78,14 @@ impl Works {
                 .prepare("SELECT id FROM tree")?
                 .query_map([], |r| Ok(r.get::<_, i64>(0)? as u64))?
                 .collect::<Result<HashSet<u64>, _>>()?;
-            if !ids.is_subset(&known) {
-                return Ok(None);
-            }
             // The moment is over: what changes from here on is in the journal alone.
             drop(frozen);
             drop(held);
+            drop(making);
             crate::backup::copy_database(conn, &copy)?;
-            Ok(Some(ids))
+            Ok(ids)
         });
-        let Some(ids) = done.flatten().map_err(fail)? else {
-            return Ok(None);
-        };
+        let ids = done.flatten().map_err(fail)?;
         for gone in known.difference(&ids) {
             let dir = files.join(gone.to_string());
             match std::fs::remove_dir_all(&dir) {
@@ -114,7 +95,7 @@ impl Works {
                 _ => {}
             }
         }
-        Ok(Some(ids.len() as u64))
+        Ok(ids.len() as u64)
     }
 
     /// Brings the copies of a tree's files up to date.

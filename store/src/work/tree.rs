@@ -1,6 +1,6 @@
 //! [`WorkTree`]: the locks and the way a mutation takes.
 //!
-//! Lock order: freeze, then a staged file's `io`, then the tree's state, then
+//! Lock order: where trees are made, then freeze, then a staged file's `io`, then the tree's state, then
 //! a staged file's state or the writer's queue. The writer's connection is waited for
 //! with no tree's lock held, save to load a tree.
 

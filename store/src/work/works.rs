@@ -76,6 +76,9 @@ pub struct Works {
     syncs: Arc<Syncs>,
     pub(super) area: Arc<Area>,
     pub(super) writer: Arc<Writer>,
+    /// Held while a tree is made: taken before all other locks, there is no row of a tree that is
+    /// not listed.
+    pub(super) making: Mutex<()>,
     trees: Mutex<BTreeMap<u64, (WorkInfo, Slot)>>,
     sweeper: Sweeper,
 }
@@ -136,6 +139,7 @@ impl Works {
             syncs,
             area,
             writer,
+            making: Mutex::new(()),
             trees: Mutex::new(
                 trees
                     .into_iter()
@@ -160,6 +164,19 @@ impl Works {
             small_memory,
             small_file,
         }
+    }
+
+    /// Whoever makes a tree next waits, between its row and its place in the list, until the sender goes.
+    #[cfg(test)]
+    pub(crate) fn stop_in_the_making(&self) -> std::sync::mpsc::Sender<()> {
+        let (go_on, wait) = std::sync::mpsc::channel();
+        *self.syncs.probe.made.lock() = Some(wait);
+        go_on
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_in_the_making(&self) -> bool {
+        self.syncs.probe.made.lock().is_none()
     }
 
     /// What keeping these trees durable has cost since they were opened.
@@ -199,6 +216,7 @@ impl Works {
             created: now,
             limits,
         };
+        let _making = self.making.lock();
         self.writer
             .with(|conn| {
                 let tx = conn.transaction()?;
@@ -219,6 +237,11 @@ impl Works {
             })
             .map_err(|e| db("create work tree", &e))?;
         failpoint::pass("tree.created");
+        #[cfg(test)]
+        {
+            let go_on = self.syncs.probe.made.lock().take();
+            go_on.map(|go_on| go_on.recv());
+        }
         let mut state = State::new(sealed, now);
         state.quota = Quota::of(&info, &self.area);
         let tree = self.tree(&info, Arc::default(), state);

@@ -32,6 +32,8 @@ pub struct Probe {
     /// Syncs do not end until this is false again.
     stuck: Mutex<bool>,
     freed: Condvar,
+    /// Whoever has made a tree's row next waits until the sender is gone.
+    pub made: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
 }
 
 struct Power {
