@@ -1,5 +1,6 @@
 //! What bounds a sandbox's processes, made ready outside.
 
+use super::spec::Isolation;
 use nix::sys::resource::{Resource, rlim_t};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -15,9 +16,10 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn enclosure(&self) -> Option<Enclosure> {
+    pub(super) fn enclosure(&self, isolation: Isolation) -> Option<Enclosure> {
         let enclosure = Enclosure {
             groups: self.groups.iter().map(AsRawFd::as_raw_fd).collect(),
+            hidden: isolation == Isolation::Full,
             net: self.net.as_ref().map(AsRawFd::as_raw_fd),
         };
         (!enclosure.groups.is_empty() || enclosure.net.is_some()).then_some(enclosure)
@@ -28,6 +30,8 @@ impl Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enclosure {
     pub groups: Vec<RawFd>,
+    /// The sandbox sees its groups as the top, and no others.
+    pub hidden: bool,
     pub net: Option<RawFd>,
 }
 

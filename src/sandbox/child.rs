@@ -1,7 +1,7 @@
 //! The processes of a sandbox: each performs its part of the plan, and supervises
 //! the next. This runs after fork, and leaves by exec or _exit only.
 
-use super::bounds::Rlimit;
+use super::bounds::{Enclosure, Rlimit};
 use super::identity::{self, Identity};
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
@@ -125,7 +125,11 @@ impl<'a> Child<'a> {
             Action::SealRoot => self.ground.seal_root(),
             Action::Fork(role) => self.fork(*role),
             Action::MountProc => self.ground.proc(),
-            Action::Enclose(enclosure) => self.ground.enclose(&enclosure.groups, enclosure.net),
+            Action::Enclose(Enclosure {
+                groups,
+                hidden,
+                net,
+            }) => self.ground.enclose(groups, *hidden, *net),
             Action::Limit(limit) => set_limit(limit),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),

@@ -231,7 +231,7 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
     actions.extend(spec.read_only.then_some(Action::SealRoot));
     actions.push(Action::Fork(Role::Init));
     // The helper that serves the tree stays outside, where the run cannot starve it.
-    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
+    actions.extend(spec.bounds.enclosure(spec.isolation).map(Action::Enclose));
     actions.extend([Action::MountProc, Action::Fork(Role::Command)]);
     actions
 }
@@ -242,7 +242,7 @@ fn bare_chroot(spec: &Spec, terminal: bool) -> Vec<Action> {
     let mut actions = vec![Action::UnshareMounts];
     actions.extend(mounts(spec, terminal));
     actions.push(Action::Fork(Role::Command));
-    actions.extend(spec.bounds.enclosure().map(Action::Enclose));
+    actions.extend(spec.bounds.enclosure(spec.isolation).map(Action::Enclose));
     actions.push(Action::EnterPlain);
     actions
 }

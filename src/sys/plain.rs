@@ -106,7 +106,12 @@ impl Ground {
         Err(lacks("mounts in a sandbox"))
     }
 
-    pub fn enclose(&self, _groups: &[RawFd], _net: Option<RawFd>) -> Result<(), Fault> {
+    pub fn enclose(
+        &self,
+        _groups: &[RawFd],
+        _hidden: bool,
+        _net: Option<RawFd>,
+    ) -> Result<(), Fault> {
         Err(lacks("control groups and networks of a sandbox's own"))
     }
 

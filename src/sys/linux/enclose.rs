@@ -25,14 +25,14 @@ pub const RLIMITS: &[(&str, Resource)] = &[
     ("stack", Resource::RLIMIT_STACK),
 ];
 
-/// Joins the groups whose doors are open, and sees them as the top from then on.
-pub fn join_groups(doors: &[RawFd]) -> Result<(), Fault> {
+/// Joins the groups whose doors are open; with `hidden`, sees them as the top from then on.
+pub fn join_groups(doors: &[RawFd], hidden: bool) -> Result<(), Fault> {
     for door in doors {
         // SAFETY: the plan's owner holds it open.
         let door = unsafe { BorrowedFd::borrow_raw(*door) };
         nix::unistd::write(door, b"0").attempt("join a control group")?;
     }
-    if doors.is_empty() {
+    if doors.is_empty() || !hidden {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).attempt("hide the other control groups")

@@ -193,8 +193,8 @@ impl Ground {
     }
 
     /// By the first process of the pid namespace, for all that come from it.
-    pub fn enclose(&self, groups: &[RawFd], net: Option<RawFd>) -> Result<(), Fault> {
-        enclose::join_groups(groups)?;
+    pub fn enclose(&self, groups: &[RawFd], hidden: bool, net: Option<RawFd>) -> Result<(), Fault> {
+        enclose::join_groups(groups, hidden)?;
         net.map_or(Ok(()), enclose::enter_net)
     }
 
