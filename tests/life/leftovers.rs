@@ -64,6 +64,7 @@ fn a_command_that_is_killed_while_it_starts_a_run_leaves_nothing_for_long() {
         let name = detach(&w, &["--name", "half"]);
         w.pocker(&["kill", &name]).ok();
         w.pocker(&["prune"]).ok();
+        crate::no_groups(&w);
     }
 }
 
@@ -91,6 +92,7 @@ fn a_supervisor_that_is_killed_while_it_starts_is_reported() {
         until("all is settled", || live(&w).is_empty());
         w.pocker(&["prune"]).ok();
         assert_eq!(json(&w, &["ps", "-a", "--json"]), serde_json::json!([]));
+        crate::no_groups(&w);
     }
 }
 
