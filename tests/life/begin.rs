@@ -1,6 +1,6 @@
 //! From `run --detach` to `stop`.
 
-use crate::support::{World, until, wait};
+use crate::support::{until, wait};
 use crate::{detach, detach_command, inspect, json, live, lives, log_has, pid, supervisor, world};
 use nix::sys::signal::{Signal, kill};
 
@@ -24,8 +24,10 @@ fn a_run_in_the_background_is_there_until_it_is_stopped() {
     // It is nobody's but init's: who started it is gone, and its session is its own.
     let session = nix::unistd::getsid(Some(watcher)).expect("a session");
     assert_eq!(session, watcher);
-    let done = w.pocker(&["stop", "box", one["id"].as_str().expect("an id")]);
-    done.fails(&["has ended"]);
+    // Twice the same one.
+    w.pocker(&["stop", "box", one["id"].as_str().expect("an id")])
+        .ok();
+    w.pocker(&["stop", "box"]).fails(&["has ended"]);
     assert!(!lives(watcher) && !lives(command));
     assert_eq!(live(&w), ["box-2", "third"]);
     assert_eq!(
@@ -140,6 +142,14 @@ fn others_words_for_stopping_still_stop_them() {
     };
     w.pocker(&["serve", "--stop"]).ok();
     until("its supervisor ends", || !lives(watcher));
-    let other = World::path(&w, "s/control.sock");
-    assert!(!other.exists(), "no supervisor started a server again");
+    // One that waits for its next start holds no server.
+    for stop in [&["serve", "--stop"][..], &["rm", "--force", "box"]] {
+        let always = ["--name", "waits", "--restart", "always"];
+        detach_command(&w, &always, &["/bin/false"]);
+        until("it waits", || {
+            inspect(&w, "waits")["starts"].as_u64() > Some(4)
+        });
+        w.pocker(stop).ok();
+        assert!(live(&w).is_empty(), "{stop:?}");
+    }
 }
