@@ -6,6 +6,7 @@ pub mod control;
 pub mod daemon;
 pub mod life;
 pub mod limits;
+pub mod net;
 pub mod pockerfile;
 pub mod run;
 pub mod sandbox;

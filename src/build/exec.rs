@@ -5,7 +5,7 @@ use super::key::Fields;
 use super::plan::{DEFAULT_PATH, ExecPlan, State};
 use super::{BuildError, pkg};
 use crate::control::api::TreeInfo;
-use crate::sandbox::{Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -154,6 +154,7 @@ fn spec(
         privileges: Privileges::BUILD,
         isolation: Isolation::Full,
         read_only: false,
+        bounds: Bounds::default(),
     }
 }
 

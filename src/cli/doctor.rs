@@ -1,5 +1,7 @@
 //! `pocker doctor`: what this host can do, and the command that mends what it can't.
 
+mod bounds;
+
 use super::args::Json;
 use super::config::Settings;
 use super::error::CliError;
@@ -57,6 +59,7 @@ pub fn run(settings: &Settings, args: &Json) -> Result<i32, CliError> {
 fn look(settings: &Settings) -> Vec<Finding> {
     let mut out = vec![root()];
     out.extend(mounting());
+    out.extend(bounds::look());
     out.push(base());
     out.push(store(&settings.store));
     out.push(server(settings));

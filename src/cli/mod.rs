@@ -1,6 +1,7 @@
 //! The command line: one file a command. Only this module prints.
 
 pub mod args;
+mod bounds;
 mod config;
 mod confine;
 mod create;

@@ -1,5 +1,6 @@
 //! Reaching the server, and what its errors mean to a person.
 
+use super::bounds;
 use super::config::Settings;
 use super::error::CliError;
 use crate::control::connect::StartError;
@@ -8,6 +9,7 @@ use crate::control::{Client, ClientError};
 /// Connects; starts a server in the background where none runs, and says so.
 pub fn server(settings: &Settings) -> Result<Client, CliError> {
     must_be_root()?;
+    bounds::sweep(settings);
     let client = Client::open(settings.endpoint(true))?;
     if let Some(pid) = client.started()
         && !settings.quiet

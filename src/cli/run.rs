@@ -1,13 +1,13 @@
 //! What `pocker run` starts, and `pocker debug`. `life` sees to a run from there on.
 
 use super::args::{Debug, Run};
+use super::bounds::{self, Bounded};
 use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
 use super::{confine, ls, mounting, open, volume};
-use crate::control::api::{Graft, NewRun, Quota, RunConfig, RunInfo, VolumeMount};
+use crate::control::api::{Graft, NewRun, RunConfig, RunInfo, VolumeMount};
 use crate::control::{Client, ClientError, Keeper};
-use crate::limits;
 use crate::run::{self, GraftError, Options, graft};
 use crate::sandbox::{self, Sandbox, Spec};
 use std::ffi::OsString;
@@ -74,6 +74,7 @@ pub fn prepare(
     client: &Client,
     args: &Run,
     asked: &Asked,
+    bounded: &Bounded,
     kept: Option<String>,
 ) -> Result<(RunInfo, Spec), CliError> {
     let new = NewRun {
@@ -81,10 +82,7 @@ pub fn prepare(
         pid: std::process::id(),
         grafts: asked.grafts.clone(),
         volumes: asked.volumes.clone(),
-        quota: Quota {
-            bytes: args.limits.disk,
-            names: limits::names(args.limits.inodes, args.limits.disk),
-        },
+        quota: bounds::quota(&args.limits),
         kept,
     };
     let info = match client.new_run(&new) {
@@ -96,11 +94,16 @@ pub fn prepare(
         }
         other => other?,
     };
-    match run::run(&info, &asked.grafts, &asked.volumes, &asked.options) {
+    let options = Options {
+        resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
+        ..asked.options.clone()
+    };
+    let spec = run::run(&info, &asked.grafts, &asked.volumes, &options).map_err(CliError::from);
+    match spec.and_then(|spec| bounded.around(spec, &args.limits)) {
         Ok(spec) => Ok((info, spec)),
         Err(e) => {
             client.end_run(info.id)?;
-            Err(e.into())
+            Err(e)
         }
     }
 }

@@ -2,8 +2,13 @@
 //! setrlimit(2) counts.
 
 mod amount;
+pub mod cgroup;
+mod cpus;
+mod ulimit;
 
 pub use amount::{Count, size};
+pub use cpus::Cpus;
+pub use ulimit::{Ulimit, all as rlimits};
 
 /// Bytes of a tree's quota for each name that it may add, where `--inodes` says nothing: a
 /// tree of small files has its names, and their rows never outweigh its bytes.

@@ -3,7 +3,7 @@
 use super::env::environment;
 use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
-use crate::sandbox::{Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
+use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ const TMP: &str = "/tmp";
 const DEBUG_SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash -i; exec sh -i";
 
 /// What the command line adds to what the server said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// In place of RUN's; empty = RUN's.
     pub command: Vec<OsString>,
@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 /// What the command may do, and what is around it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Confinement {
     pub privileges: Privileges,
     pub isolation: Isolation,
@@ -145,6 +145,7 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         privileges: Privileges::RUN,
         isolation: Isolation::Full,
         read_only: false,
+        bounds: Bounds::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The processes of a sandbox: each performs its part of the plan, and supervises
 //! the next. This runs after fork, and leaves by exec or _exit only.
 
+use super::bounds::{Enclosure, Rlimit};
 use super::identity::{self, Identity};
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
@@ -124,6 +125,12 @@ impl<'a> Child<'a> {
             Action::SealRoot => self.ground.seal_root(),
             Action::Fork(role) => self.fork(*role),
             Action::MountProc => self.ground.proc(),
+            Action::Enclose(Enclosure {
+                groups,
+                hidden,
+                net,
+            }) => self.ground.enclose(groups, *hidden, *net),
+            Action::Limit(limit) => set_limit(limit),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
             Action::Workdir(dir) => enter_workdir(dir),
@@ -315,6 +322,11 @@ fn refuse_directories() -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+fn set_limit(limit: &Rlimit) -> Result<(), Fault> {
+    let set = nix::sys::resource::setrlimit(limit.resource, limit.soft, limit.hard);
+    set.attempt(format!("set it to {}:{}", limit.soft, limit.hard))
 }
 
 /// `/` is the tree by now, so the kernel itself resolves inside it.

@@ -3,6 +3,7 @@
 //! A [`Spec`] says what, [`plan`](mod@plan) makes a list of actions of it, [`spawn`] carries them out.
 
 mod apply;
+mod bounds;
 mod child;
 mod error;
 mod exec;
@@ -18,6 +19,7 @@ mod supervise;
 pub use crate::sys::os::Target;
 pub use crate::sys::{Capabilities, Capability, Fault};
 pub use apply::{enter, spawn};
+pub use bounds::{Bounds, Rlimit};
 pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
 pub use privileges::{Privileges, UnknownCapability};

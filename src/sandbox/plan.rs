@@ -8,6 +8,7 @@
 //! belongs between `Workdir` and `Identity`: after the last thing that needs root, in
 //! the process that becomes the command and in no other.
 
+use super::bounds::{Enclosure, Rlimit};
 use super::mounter::{Caching, TreeFlags};
 use super::privileges::Privileges;
 use super::spec::{Isolation, NfsMount, Place, Spec, Stdio, What};
@@ -94,12 +95,15 @@ pub enum Action {
     /// The root takes no more writes.
     SealRoot,
     Fork(Role),
+    /// Into the control groups and the network that are the sandbox's.
+    Enclose(Enclosure),
     /// What is the kernel's and not a process's is hidden, or can only be read.
     MountProc,
     /// Own session; the sandbox's terminal, if it has one, controls it.
     Session,
     Stdio(Stdio),
     Workdir(PathBuf),
+    Limit(Rlimit),
     /// Gives up for good what only a host's root needs.
     Confine(Privileges),
     Identity {
@@ -129,6 +133,8 @@ impl fmt::Display for Action {
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
             Action::MountProc => f.write_str("mount /proc"),
+            Action::Enclose(_) => f.write_str("bound it"),
+            Action::Limit(limit) => write!(f, "limit {}", limit.name),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
             Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
@@ -197,6 +203,7 @@ fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
         Action::Stdio(spec.stdio),
         Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
     ];
+    actions.extend(spec.bounds.rlimits.iter().copied().map(Action::Limit));
     if platform == Platform::Namespaces && spec.isolation == Isolation::Full {
         actions.push(Action::Confine(spec.privileges));
     }
@@ -222,11 +229,10 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
     }));
     actions.push(Action::Enter);
     actions.extend(spec.read_only.then_some(Action::SealRoot));
-    actions.extend([
-        Action::Fork(Role::Init),
-        Action::MountProc,
-        Action::Fork(Role::Command),
-    ]);
+    actions.push(Action::Fork(Role::Init));
+    // The helper that serves the tree stays outside, where the run cannot starve it.
+    actions.extend(spec.bounds.enclosure(spec.isolation).map(Action::Enclose));
+    actions.extend([Action::MountProc, Action::Fork(Role::Command)]);
     actions
 }
 
@@ -235,7 +241,9 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
 fn bare_chroot(spec: &Spec, terminal: bool) -> Vec<Action> {
     let mut actions = vec![Action::UnshareMounts];
     actions.extend(mounts(spec, terminal));
-    actions.extend([Action::Fork(Role::Command), Action::EnterPlain]);
+    actions.push(Action::Fork(Role::Command));
+    actions.extend(spec.bounds.enclosure(spec.isolation).map(Action::Enclose));
+    actions.push(Action::EnterPlain);
     actions
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sandbox::Profile;
+use crate::sandbox::{Bounds, Profile};
 
 fn spec() -> Spec {
     Spec {
@@ -39,6 +39,7 @@ fn spec() -> Spec {
         privileges: Privileges::RUN,
         isolation: Isolation::Full,
         read_only: false,
+        bounds: Bounds::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a sandbox is made of, as values: build and run describe one, `apply` makes it.
 
+use super::bounds::Bounds;
 use super::privileges::Privileges;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ pub struct Spec {
     pub isolation: Isolation,
     /// The root takes no writes from the command, though its export does.
     pub read_only: bool,
+    /// Limits and network.
+    pub bounds: Bounds,
 }
 
 /// What stands between the command and the host.

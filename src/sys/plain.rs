@@ -5,10 +5,23 @@
 use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
+use nix::sys::resource::Resource;
 use nix::unistd::{Uid, chdir, chroot, setuid};
 use std::ffi::OsStr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+
+/// What setrlimit(2) bounds on any system.
+pub const RLIMITS: &[(&str, Resource)] = &[
+    ("core", Resource::RLIMIT_CORE),
+    ("cpu", Resource::RLIMIT_CPU),
+    ("data", Resource::RLIMIT_DATA),
+    ("fsize", Resource::RLIMIT_FSIZE),
+    ("memlock", Resource::RLIMIT_MEMLOCK),
+    ("nofile", Resource::RLIMIT_NOFILE),
+    ("nproc", Resource::RLIMIT_NPROC),
+    ("stack", Resource::RLIMIT_STACK),
+];
 
 /// Sandboxes here share the host's namespaces.
 pub const NAMESPACES: bool = false;
@@ -93,6 +106,15 @@ impl Ground {
         Err(lacks("mounts in a sandbox"))
     }
 
+    pub fn enclose(
+        &self,
+        _groups: &[RawFd],
+        _hidden: bool,
+        _net: Option<RawFd>,
+    ) -> Result<(), Fault> {
+        Err(lacks("control groups and networks of a sandbox's own"))
+    }
+
     pub fn hostname(&self, _name: &OsStr) -> Result<(), Fault> {
         Err(lacks("a host name of its own"))
     }
@@ -161,6 +183,18 @@ pub fn close_range(_first: RawFd, _last: RawFd) -> bool {
     false
 }
 
+/// Networks of a sandbox's own.
+pub mod netns {
+    use super::{Fault, OwnedFd, lacks};
+
+    pub fn create() -> Result<OwnedFd, Fault> {
+        Err(lacks("networks of a sandbox's own"))
+    }
+
+    pub fn show(_namespace: &OwnedFd, _at: &std::path::Path) -> Result<(), Fault> {
+        Err(lacks("mounts of a process's own"))
+    }
+}
 /// Not told by all these systems.
 pub fn name_senders(_socket: &OwnedFd) -> nix::Result<()> {
     Ok(())

@@ -64,9 +64,11 @@ fn a_filler_is_contained_and_finds_room_again() {
     );
     // Another run has its own.
     run(&w, &[], "dd if=/dev/zero of=/f bs=1M count=8 2>/dev/null").ok();
+    let kept = run(&w, &["--keep", "--disk", "4M"], "true");
+    kept.fails(&["--keep", "--disk", "hint:"]);
     for wrong in [["--disk", "lots"], ["--inodes", "0"]] {
         let done = run(&w, &wrong, "true");
-        assert_eq!(done.status, 2, "{}", done.err);
+        assert_eq!(done.status, 125, "{}", done.err);
         done.fails(&[wrong[0]]);
     }
 }

@@ -1,6 +1,8 @@
 //! What a run may take of its host: disk, memory, processes, time, network.
 
+mod cgroup;
 mod disk;
+mod net;
 #[path = "../support/mod.rs"]
 mod support;
 

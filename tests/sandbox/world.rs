@@ -5,8 +5,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use pocker::sandbox::{
-    Exit, Fault, Isolation, NfsMount, Place, Privileges, Profile, Sandbox, SandboxError, Spec,
-    Stdio, TreeMount, TreeMounter, What, spawn,
+    Bounds, Exit, Fault, Isolation, NfsMount, Place, Privileges, Profile, Sandbox, SandboxError,
+    Spec, Stdio, TreeMount, TreeMounter, What, spawn,
 };
 use std::ffi::OsString;
 use std::fs;
@@ -80,6 +80,7 @@ impl World {
             privileges: Privileges::RUN,
             isolation: Isolation::Full,
             read_only: false,
+            bounds: Bounds::default(),
         }
     }
 

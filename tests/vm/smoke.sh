@@ -111,6 +111,40 @@ find /mnt/x -exec stat -c '%n %s %Z' {} + | sort >/w/after
 cmp /w/before /w/after || fail "written there: $(diff /w/before /w/after)"
 pocker umount /mnt/x
 
+step "limits, by control groups of version 2"
+mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
+for c in memory pids cpu; do
+  pocker doctor | grep -E "^ok +limits: $c .*version 2" || fail "doctor does not say version 2 of $c"
+done
+said=/w/said
+status=0
+pocker run --memory 16M box -- /bin/sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done' 2>$said || status=$?
+[ $status = 137 ] && grep -q 'box had no memory left' $said || fail "a hog: $status, $(cat $said)"
+# A real bomb: it goes off against its limit, and the server answers others meanwhile.
+pocker run --pids 24 box -- /bin/sh -c 'b() { b | b & }; b; sleep 8' >$said 2>&1 &
+run=$!
+sleep 3
+pocker run box -- /bin/cat /etc/built >/dev/null || fail "another run beside the bomb"
+[ "$(cat /sys/fs/cgroup/pocker/pocker-$run/pids.max)" = 25 ] || fail "the bomb has no limit"
+wait "$run" || true
+pocker run --cpus 0.5 box -- /bin/sh -c 'cat /etc/built' || fail "a run with half a processor"
+[ -z "$(find /sys/fs/cgroup/pocker -mindepth 1 -type d)" ] || fail "groups are left: $(find /sys/fs/cgroup/pocker)"
+
+step "a supervisor is killed: its groups go with the next command"
+pocker run --memory 64M box -- /bin/sleep 600 &
+run=$!
+i=0; while ! grep -q . /sys/fs/cgroup/pocker/pocker-$run/cgroup.procs 2>/dev/null; do i=$((i+1)); [ $i -lt 60 ] || fail "no group"; sleep 1; done
+kill -9 $run; wait $run || true
+pocker ls >/dev/null
+[ ! -e /sys/fs/cgroup/pocker/pocker-$run ] || fail "a stale group is left"
+
+step "a quota, over the kernel's client"
+pocker run --disk 2M box -- /bin/sh -c '
+  busybox df -k / | grep -q " 2048 " || exit 7
+  if busybox dd if=/dev/zero of=/var/f bs=64k count=64 conv=fsync 2>/tmp/err; then exit 8; fi
+  grep -qi quota /tmp/err || { cat /tmp/err; exit 9; }
+  rm /var/f && busybox dd if=/dev/zero of=/var/f bs=64k count=16 conv=fsync 2>/dev/null' || fail "quota: $?"
+
 step "everything stops"
 pocker serve --stop
 if grep ' nfs ' /proc/mounts; then fail "left mounted"; fi

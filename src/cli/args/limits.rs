@@ -1,6 +1,6 @@
 //! What a run may take of its host.
 
-use crate::limits::{Count, size};
+use crate::limits::{Count, Cpus, Ulimit, size};
 use clap::Args;
 
 #[derive(Debug, Default, Args)]
@@ -14,4 +14,16 @@ pub struct Limits {
     /// 8 KiB of --disk, 1048576 at most]
     #[arg(long, value_name = "N")]
     pub inodes: Option<Count>,
+    /// Memory of all its processes, and of the files that they use: 64M, 2G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// Its processes and threads [default: 4096, where the host can]
+    #[arg(long, value_name = "N")]
+    pub pids: Option<Count>,
+    /// Its share of the host's processors: 2, 0.5
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<Cpus>,
+    /// A limit of each process, as setrlimit(2) has them: nofile=1024:4096
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub ulimits: Vec<Ulimit>,
 }

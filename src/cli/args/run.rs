@@ -1,6 +1,6 @@
 //! How a pocker is started.
 
-use super::{Confine, LifeFlags, Limits};
+use super::{Confine, LifeFlags, Limits, Net};
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -24,6 +24,8 @@ pub struct Run {
     pub confine: Confine,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub net: Net,
     #[command(flatten)]
     pub life: LifeFlags,
     /// The pocker's name

@@ -7,6 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::{run, text};
 use crate::control::api::{Export, RunInfo, TreeInfo};
 use crate::life::Phase;
+use crate::limits::rlimits;
 use crate::run::Options;
 use crate::sandbox::{self, Isolation, Stdio, Target};
 use std::io::IsTerminal;
@@ -76,6 +77,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
         config,
     };
     let mut spec = crate::run::run(&info, &[], &[], &options)?;
+    spec.bounds.rlimits = rlimits(&asked.limits.ulimits);
     spec.stdio = match args.tty || args.interactive {
         true => Stdio::Inherit,
         false => Stdio::NoInput,

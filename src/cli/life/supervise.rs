@@ -4,6 +4,7 @@ use super::health::Check;
 use super::start::recorded;
 use super::{OWN_FAILURE, now};
 use crate::cli::args::Run as Args;
+use crate::cli::bounds::Bounded;
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
 use crate::cli::run::{self, Asked};
@@ -196,12 +197,17 @@ impl Supervisor<'_> {
             told,
             error: Some(error),
         };
+        let mut bounded = match Bounded::prepare(self.settings, self.args) {
+            Ok(bounded) => bounded,
+            Err(error) => return failed(error, self.is_told()),
+        };
         let client = match open::server(self.settings) {
             Ok(client) => client,
             Err(error) => return failed(error, self.is_told()),
         };
         let kept = self.kept(&client);
-        let prepared = kept.and_then(|kept| run::prepare(&client, self.args, self.asked, kept));
+        let prepared =
+            kept.and_then(|kept| run::prepare(&client, self.args, self.asked, &bounded, kept));
         let (info, mut spec) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return failed(error, self.is_told()),
@@ -227,6 +233,7 @@ impl Supervisor<'_> {
                 failed(error, told)
             }
         };
+        self.tell(&bounded.ended(&self.args.name));
         match client.end_run(info.id) {
             Err(error) if outcome.error.is_none() => Outcome {
                 error: Some(error.into()),
@@ -234,6 +241,18 @@ impl Supervisor<'_> {
                 ..outcome
             },
             _ => outcome,
+        }
+    }
+
+    /// Where its command's errors go.
+    fn tell(&self, lines: &[String]) {
+        let mut log = (self.how == How::Detached && !lines.is_empty())
+            .then(|| Writer::open(self.run.dir(), self.args.life.log_size));
+        for line in lines {
+            match &mut log {
+                Some(log) => log.say(Source::Errors, format!("{line}\n").as_bytes(), stamp()),
+                None => eprintln!("{line}"),
+            }
         }
     }
 
@@ -321,6 +340,14 @@ fn announce(client: &Client, run: &Run, how: How) -> Result<(), CliError> {
     Ok(())
 }
 
+fn stamp() -> Stamp {
+    let now = crate::daemon::clock::now();
+    Stamp {
+        secs: now.secs,
+        nanos: now.nanos,
+    }
+}
+
 struct Eyes<'a> {
     log: Option<Writer>,
     health: Option<Check>,
@@ -336,13 +363,8 @@ impl Eyes<'_> {
 
 impl Watch for Eyes<'_> {
     fn said(&mut self, from: Source, bytes: &[u8]) {
-        let now = crate::daemon::clock::now();
-        let now = Stamp {
-            secs: now.secs,
-            nanos: now.nanos,
-        };
         if let Some(log) = &mut self.log {
-            log.say(from, bytes, now);
+            log.say(from, bytes, stamp());
         }
     }
 

@@ -7,9 +7,11 @@
 
 mod confine;
 mod devices;
+mod enclose;
 mod filter;
 mod handle;
 mod join;
+pub mod netns;
 mod proc;
 mod resolve;
 mod usage;
@@ -32,6 +34,8 @@ use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+
+pub use enclose::RLIMITS;
 
 /// Sandboxes here have namespaces of their own.
 pub const NAMESPACES: bool = true;
@@ -186,6 +190,12 @@ impl Ground {
             Err(errno) => return Err(errno).attempt("pivot_root"),
         }
         chdir("/").attempt("enter the root")
+    }
+
+    /// By the first process of the pid namespace, for all that come from it.
+    pub fn enclose(&self, groups: &[RawFd], hidden: bool, net: Option<RawFd>) -> Result<(), Fault> {
+        enclose::join_groups(groups, hidden)?;
+        net.map_or(Ok(()), enclose::enter_net)
     }
 
     /// chroot(2) into the root, where the host's processes are seen.
