@@ -174,6 +174,31 @@ fn a_file_renamed_over_while_open_lives_until_it_is_closed() {
 }
 
 #[test]
+fn the_hidden_directory_goes_with_the_mount_and_comes_again_when_it_is_missed() {
+    let mut w = World::new();
+    let m = w.mount(Cache::Shared);
+    let unlinked = |name: &str| {
+        fs::write(w.path(name), name).unwrap();
+        let f = File::open(w.path(name)).unwrap();
+        fs::remove_file(w.path(name)).unwrap();
+        f
+    };
+    drop(unlinked("one"));
+    wait_for("the hidden file to be removed", || w.fs.files() == 0);
+    assert_eq!(w.fs.names(), [HIDDEN]);
+    // As another client's unmount does.
+    w.fs.remove_name(HIDDEN);
+    let mut f = unlinked("two");
+    let mut text = String::new();
+    f.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "two");
+    drop(f);
+    wait_for("the hidden file to be removed", || w.fs.files() == 0);
+    m.unmount().unwrap();
+    assert!(w.fs.names().is_empty(), "something is left in the export");
+}
+
+#[test]
 fn an_open_file_that_keeps_another_name_is_not_hidden() {
     let mut w = World::new();
     let m = w.mount(Cache::Exclusive);

@@ -16,7 +16,7 @@ fn a_store_says_what_it_is_in_and_a_newer_one_is_left_alone() {
     let plan = w.pocker(&["store", "upgrade", "--dry-run"]).ok().out;
     for line in [
         "format 1 found, 1 known",
-        "volumes: format 4 found, 4 known",
+        "volumes: format 5 found, 5 known",
         "nothing to do",
     ] {
         assert!(plan.lines().any(|l| l == line), "no {line:?} in {plan}");

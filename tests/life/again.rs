@@ -213,3 +213,22 @@ fn the_service_files_are_sound() {
         assert!(done.expect("sh").success(), "{script}");
     }
 }
+
+#[test]
+fn what_a_file_said_at_the_start_is_what_exec_finds() {
+    let w = world();
+    w.write("vars", "A=first\n");
+    // Relative to where it was said.
+    let name = detach(&w, &["--env-file", "vars"]);
+    std::fs::remove_file(w.path("vars")).expect("removed");
+    let seen = || w.pocker(&["exec", &name, "sh", "-c", "echo $A"]).ok().out;
+    assert_eq!(seen(), "first\n");
+    // The same supervisor goes by what it read; another one reads it again.
+    w.pocker(&["restart", &name]).ok();
+    assert_eq!(seen(), "first\n");
+    w.pocker(&["stop", &name]).ok();
+    w.pocker(&["restart", &name]).fails(&["vars"]);
+    w.write("vars", "A=second\n");
+    w.pocker(&["restart", &name]).ok();
+    assert_eq!(seen(), "second\n");
+}

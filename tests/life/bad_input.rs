@@ -29,6 +29,7 @@ fn mistakes_are_said_with_a_remedy() {
         &["run", "--detach", "-u", "eve", "box"],
         &["run", "-u", "eve", "box"],
         &["run", "--rm", "--restart", "always", "box"],
+        &["run", "--keep", "--disk", "1M", "box"],
         &["run", "--restart", "sometimes", "box"],
         &["run", "--health-cmd", "x", "--health-interval", "0s", "box"],
         &["exec", "over", "true"],

@@ -24,8 +24,10 @@ fn a_run_in_the_background_is_there_until_it_is_stopped() {
     // It is nobody's but init's: who started it is gone, and its session is its own.
     let session = nix::unistd::getsid(Some(watcher)).expect("a session");
     assert_eq!(session, watcher);
-    let done = w.pocker(&["stop", "box", one["id"].as_str().expect("an id")]);
-    done.fails(&["has ended"]);
+    // Twice the same one.
+    w.pocker(&["stop", "box", one["id"].as_str().expect("an id")])
+        .ok();
+    w.pocker(&["stop", "box"]).fails(&["has ended"]);
     assert!(!lives(watcher) && !lives(command));
     assert_eq!(live(&w), ["box-2", "third"]);
     assert_eq!(

@@ -11,9 +11,10 @@ const CONFINED: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc
 #[test]
 fn a_command_in_a_run_is_confined_as_the_runs_own() {
     let w = world();
-    for user in ["root", "www"] {
+    let changed = &["--cap-add", "SYS_NICE", "--cap-drop", "CHOWN"][..];
+    for (user, more) in [("root", &[][..]), ("www", &[]), ("root", changed)] {
         let command = format!("{{ {CONFINED}; }} >/tmp/own; chmod 644 /tmp/own; exec sleep 1000");
-        let flags = ["-u", user, "-w", "/home", "-e", "A=b"];
+        let flags = [&["-u", user, "-w", "/home", "-e", "A=b"], more].concat();
         let name = detach_command(&w, &flags, &["/bin/sh", "-c", &command]);
         let read = "until [ -s /tmp/own ]; do sleep 0.01; done; sleep 0.1; cat /tmp/own";
         let own = w.pocker(&["exec", &name, "sh", "-c", read]).ok().out;

@@ -118,14 +118,7 @@ impl Filesystem for Fs {
 
     fn destroy(&mut self) {
         let hidden = self.export.table.take_hidden();
-        if hidden.is_empty() {
-            return;
-        }
-        let sweep = async {
-            for name in &hidden {
-                self.export.drop_hidden(name).await;
-            }
-        };
+        let sweep = self.export.leave_hidden(&hidden);
         // What is left after that the server sweeps; it may be gone for good.
         let _ = self
             .runtime

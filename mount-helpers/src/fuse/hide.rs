@@ -2,7 +2,8 @@
 //!
 //! NFSv3 has no open: a removed file is gone for those who have it open. So the
 //! name is moved into a directory of the export that the server neither lists nor
-//! seals, and removed at the last close.
+//! seals, and removed at the last close. The directory goes with the mount, unless
+//! another client of the export has names in it.
 
 use super::attr::made_by;
 use super::export::Export;
@@ -58,6 +59,27 @@ impl Export {
         Ok(fh)
     }
 
+    /// Whether to try again in a new hidden directory: another client that unmounted may have
+    /// removed it since it was looked up. `tried` is set by the first try.
+    async fn hidden_gone(&self, error: Errno, tried: &mut bool) -> bool {
+        if error != Errno::ESTALE || std::mem::replace(tried, true) {
+            return false;
+        }
+        *self.hidden.fh.lock().await = None;
+        true
+    }
+
+    /// The end of the mount: `names`, and the directory if nobody else uses it.
+    pub(crate) async fn leave_hidden(&self, names: &[Vec<u8>]) {
+        for name in names {
+            self.drop_hidden(name).await;
+        }
+        if self.hidden.fh.lock().await.take().is_some() {
+            // Not empty: another client's files are in it.
+            let _ = self.remote.rmdir(&self.hidden.root, DIR).await;
+        }
+    }
+
     /// Unlink of an open file's last name: it moves to the hidden directory.
     pub(crate) async fn hide_by_rename(
         &self,
@@ -65,10 +87,16 @@ impl Export {
         name: &[u8],
         ino: u64,
     ) -> Result<(), Errno> {
-        let hidden_dir = self.hidden_dir().await?;
         let (dir, sent) = (self.table.handle(parent)?, self.table.now());
         let hidden = self.hidden.next_name(ino);
-        let moved = self.remote.rename(&dir, name, &hidden_dir, &hidden).await?;
+        let mut tried = false;
+        let moved = loop {
+            let into = self.hidden_dir().await?;
+            match self.remote.rename(&dir, name, &into, &hidden).await {
+                Err(e) if self.hidden_gone(e, &mut tried).await => {}
+                outcome => break outcome?,
+            }
+        };
         self.table.note_or_doubt(parent, moved.0.as_ref(), sent);
         self.table.hidden(parent, name, ino, hidden);
         self.drop_if_unused(ino).await;
@@ -78,11 +106,16 @@ impl Export {
     /// Before a rename over an open file's last name: a second name for it, so that
     /// the target's name is never missing.
     pub(crate) async fn hide_by_link(&self, ino: u64) -> Result<Vec<u8>, Errno> {
-        let hidden_dir = self.hidden_dir().await?;
         let fh = self.table.handle(ino)?;
         let hidden = self.hidden.next_name(ino);
-        self.remote.link(&fh, &hidden_dir, &hidden).await?;
-        Ok(hidden)
+        let mut tried = false;
+        loop {
+            let into = self.hidden_dir().await?;
+            match self.remote.link(&fh, &into, &hidden).await {
+                Err(e) if self.hidden_gone(e, &mut tried).await => {}
+                outcome => return outcome.map(|_| hidden),
+            }
+        }
     }
 
     /// Removes a hidden name. Nobody is left to hear of a failure; the server

@@ -247,6 +247,19 @@ impl MemFs {
         state.nodes[&id].data.clone()
     }
 
+    /// The names in the root, hidden or not.
+    pub fn names(&self) -> Vec<Vec<u8>> {
+        let state = self.state.lock();
+        let kids = state.nodes[&ROOT].kids.values();
+        kids.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Removes a name of the root, as another client does.
+    pub fn remove_name(&self, name: &[u8]) {
+        let mut state = self.state.lock();
+        state.take(&fh(ROOT), name).expect("a name");
+    }
+
     fn served(&self, name: &'static str) {
         *self.calls.lock().entry(name).or_default() += 1;
     }

@@ -29,7 +29,7 @@ pub struct Create {
     #[arg(long)]
     pub explain: bool,
     /// A CA certificate (PEM) for package downloads while building; never kept
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "POCKER_CA")]
     pub ca: Option<PathBuf>,
     /// Clamp every file time to at most this, in seconds since the epoch
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]

@@ -16,7 +16,10 @@ const GRACE: Duration = Duration::from_secs(10);
 pub fn boot(settings: &Settings, args: &Boot) -> Result<i32, CliError> {
     let runs = super::runs(settings)?;
     if args.stop {
-        return stop(&runs).map(|()| 0);
+        let marked = |run: &Run| run.live() && run.record.boot;
+        let found = runs.all()?.into_iter().filter(marked);
+        let found: Vec<String> = found.map(|run| run.record.id).collect();
+        return super::stop::stop_all(&runs, &found, GRACE).map(|()| 0);
     }
     let client = open::server(settings)?;
     let mut status = 0;
@@ -44,25 +47,6 @@ pub fn boot(settings: &Settings, args: &Boot) -> Result<i32, CliError> {
         }
     }
     Ok(status)
-}
-
-/// All are told before the first is waited for.
-fn stop(runs: &Runs) -> Result<(), CliError> {
-    let marked = |run: &Run| run.live() && run.record.boot;
-    let found: Vec<Run> = runs.all()?.into_iter().filter(marked).collect();
-    let told = |run: &Run| {
-        run.want_end()?;
-        if let Some(supervisor) = run.state.supervisor.handle() {
-            let _ = supervisor.signal(libc::SIGTERM);
-        }
-        Ok::<_, CliError>(())
-    };
-    found.iter().try_for_each(told)?;
-    let ids: Vec<String> = found.iter().map(|run| run.record.id.clone()).collect();
-    super::each(&ids, |id| match runs.find(id) {
-        Ok(run) if run.live() => super::stop::end(runs, &run, GRACE),
-        _ => Ok(()),
-    })
 }
 
 fn begin(settings: &Settings, runs: &Runs, service: &Service) -> Result<bool, CliError> {

@@ -23,11 +23,33 @@ pub fn stop(settings: &Settings, args: &Stop) -> Result<(), CliError> {
             live.map(|run| run.record.id).collect()
         }
     };
-    let within = Duration::from_secs(args.time);
-    each(&names, |name| {
-        let run = live(&runs, name, "stop")?;
-        end(&runs, &run, within)
+    stop_all(&runs, &names, Duration::from_secs(args.time))
+}
+
+pub fn stop_all(runs: &Runs, names: &[String], within: Duration) -> Result<(), CliError> {
+    // All are told before the first is waited for.
+    let told: Vec<Result<Run, CliError>> = names
+        .iter()
+        .map(|name| live(runs, name, "stop").inspect(tell))
+        .collect();
+    let mut told = told.into_iter();
+    let deadline = Instant::now() + within;
+    each(names, |_| match told.next() {
+        Some(Ok(run)) => {
+            let left = deadline.saturating_duration_since(Instant::now());
+            await_end(runs, &run, left)
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
     })
+}
+
+/// TERM, for its supervisor to pass on.
+fn tell(run: &Run) {
+    if let Some(handle) = run.state.supervisor.handle() {
+        // Gone is as well as told.
+        let _ = handle.signal(Signal::SIGTERM as i32);
+    }
 }
 
 /// Of `pocker` or all, those that wait for their next start: the server knows nothing of them.
@@ -42,14 +64,18 @@ pub fn stop_waiting(settings: &Settings, pocker: Option<&str>) -> Result<(), Cli
     Ok(())
 }
 
-/// TERM, then KILL, until its supervisor is gone: it goes last.
-pub fn end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
+/// TERM, then KILL.
+fn end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
+    tell(run);
+    await_end(runs, run, within)
+}
+
+/// Of a run that was told: KILL after some time. Its supervisor goes last.
+fn await_end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
     let name = &run.record.name;
     let Some(handle) = run.state.supervisor.handle() else {
-        return Ok(());
+        return settled(runs);
     };
-    // Gone is as well as told.
-    let _ = handle.signal(Signal::SIGTERM as i32);
     if handle.ends_within(within) {
         return settled(runs);
     }

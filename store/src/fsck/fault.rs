@@ -111,6 +111,8 @@ pub enum WorkFault {
     Row { node: Node },
     #[error("node {node} needs the blob {blob} of {size} bytes, which is not in the store")]
     Blob { node: Node, blob: Digest, size: u64 },
+    #[error("the content of node {node}, of {says} bytes, is lost: there are {found}")]
+    Content { node: Node, says: u64, found: u64 },
     #[error("the staged file of node {node} is gone")]
     Staged { node: Node },
     #[error("a name in directory {dir} leads to node {node}; one of them is not there")]

@@ -49,6 +49,10 @@ impl WorkCheck<'_> {
                 self.found(Some(node), why, Repair::None);
             }
         }
+        for (node, says, found) in self.delta.lost() {
+            let why = WorkFault::Content { node, says, found };
+            self.found(Some(node), why, Repair::None);
+        }
         self.names();
         self.staged()
     }

@@ -33,6 +33,10 @@ pub(crate) struct Delta {
     pub base: Option<Digest>,
     pub blobs: Vec<BlobUse>,
     pub staged: HashSet<Node>,
+    /// Files whose content is a row, and how long that is to be, where they say so.
+    pub inline: HashMap<Node, u64>,
+    /// Rows of contents, and how long they are.
+    pub contents: HashMap<Node, u64>,
     /// Nodes that the delta has, and those of the base that it has not any more.
     pub nodes: HashSet<Node>,
     pub gone: HashSet<Node>,
@@ -161,6 +165,18 @@ fn number(path: &Path) -> Option<Node> {
 }
 
 impl Delta {
+    /// Files whose content is not as long as they say: node, what it says, what there is.
+    pub fn lost(&self) -> Vec<(Node, u64, u64)> {
+        let found = |node| self.contents.get(node).copied().unwrap_or(0);
+        let all = self
+            .inline
+            .iter()
+            .map(|(node, says)| (*node, *says, found(node)));
+        let mut lost: Vec<_> = all.filter(|(_, says, found)| says != found).collect();
+        lost.sort_unstable();
+        lost
+    }
+
     /// The tree has this node, if `last` is the highest number of its base.
     pub fn has(&self, node: Node, last: Node) -> bool {
         self.nodes.contains(&node)
@@ -188,6 +204,12 @@ fn delta(conn: &Connection, id: u64) -> rusqlite::Result<Option<Delta>> {
     let mut rows = all.query([tree])?;
     while let Some(row) = rows.next()? {
         delta.node(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob().ok());
+    }
+    let mut all = conn.prepare("SELECT node, length(data) FROM content WHERE tree = ?1")?;
+    let mut rows = all.query([tree])?;
+    while let Some(row) = rows.next()? {
+        let (node, len) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)?);
+        delta.contents.insert(node, len as u64);
     }
     let mut all = conn.prepare("SELECT dir, name, node FROM added WHERE tree = ?1")?;
     let mut rows = all.query([tree])?;
@@ -222,6 +244,9 @@ impl Delta {
                     digest: base.digest,
                     size: base.size,
                 }));
+            }
+            Some(Ok((_, Some(ContentRow::Inline { size: Some(size) })))) => {
+                self.inline.insert(node, size);
             }
             Some(Ok(_)) => {}
             Some(Err(_)) | None => self.damaged.push(node),

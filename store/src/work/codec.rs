@@ -5,6 +5,7 @@
 use super::node::{Content, Dir, Few, Node as Inode, What};
 use super::small::Small;
 use super::staged::Base;
+use crate::blob::SMALL;
 use crate::object::Xattrs;
 use crate::types::{Attr, Changed, Digest, Errno, Kind, Rdev, Time, Wcc};
 
@@ -151,7 +152,10 @@ fn encode_content(e: &mut Enc, content: &Content) {
             e.0.extend_from_slice(&blob.digest.0);
             e.u64(blob.size);
         }
-        Content::Inline(_) => e.u8(1),
+        Content::Inline(small) => {
+            e.u8(4);
+            e.u32(small.len() as u32);
+        }
         Content::Staged(staged) => {
             let (limit, size) = {
                 let st = staged.state();
@@ -182,7 +186,10 @@ pub(super) enum ContentRow {
         digest: Digest,
         size: u64,
     },
-    Inline,
+    /// How long its content's row is; unknown in rows of format 4.
+    Inline {
+        size: Option<u64>,
+    },
     /// The base, and how much of it is still seen. A volume's row has the size too: what
     /// the file has beyond it was never stable, or is truncated and only the row knows.
     Staged {
@@ -248,7 +255,11 @@ fn decode_content(d: &mut Dec) -> Result<ContentRow, Errno> {
             digest: Digest(d.array()?),
             size: d.u64()?,
         },
-        1 if !held => ContentRow::Inline,
+        1 if !held => ContentRow::Inline { size: None },
+        4 if !held => match u64::from(d.u32()?) {
+            size if size <= SMALL => ContentRow::Inline { size: Some(size) },
+            _ => return Err(Errno::Io),
+        },
         tag @ (2 | 3) => ContentRow::Staged {
             held,
             size: match tag {

@@ -147,8 +147,13 @@ fn rows(conn: &Connection, tree: u64, area: &Area, st: &mut State) -> Result<Vec
                 Some(ContentRow::Blob { digest, size }) => {
                     node.what = What::File(Content::blob(digest, size))
                 }
-                Some(ContentRow::Inline) => {
-                    let small = content.remove(&n).unwrap_or_default();
+                Some(ContentRow::Inline { size }) => {
+                    let mut small = content.remove(&n).unwrap_or_default();
+                    if let Some(size) = size.filter(|size| *size != small.len()) {
+                        let found = small.len();
+                        tracing::error!(tree, node = n, size, found, "a file's content is lost");
+                        small = Small::lost(&area.smalls, size);
+                    }
                     node.what = What::File(Content::Inline(small));
                 }
                 Some(ContentRow::Staged { base, size, held }) => staged.push(StagedRow {

@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 
 /// Moves with each change of schema or row. Another one of `work.db` is thrown away like
 /// another boot's; for `volumes.db` the way from each older one must be here.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
+/// Of volumes; what is new in the one after it is in rows that are written from then on: how long
+/// a content is that is a row.
+const OLDER: u32 = 4;
 /// As others see it.
 pub(crate) const VOLUMES_FORMAT: i64 = FORMAT as i64;
 /// Pages (of 4 KiB) in the log before a writer copies them back: with synchronous=OFF that
@@ -354,6 +357,8 @@ fn lasting(path: &Path) -> Result<Connection, Bad> {
         // New, or the machine went down before its first transaction.
         0 => create(&mut conn, b"any")?,
         FORMAT => {}
+        // An older program is not to open what it would not understand.
+        OLDER => conn.pragma_update(None, "user_version", FORMAT)?,
         found => return Err(Bad::Newer(found)),
     }
     Ok(conn)

@@ -33,7 +33,12 @@ struct Held {
 
 enum Place {
     Heap(Box<[u8]>),
-    File { file: Arc<File>, at: u64 },
+    File {
+        file: Arc<File>,
+        at: u64,
+    },
+    /// Its row is gone or cut, so that nobody knows the bytes.
+    Lost,
 }
 
 /// All of a store's small contents.
@@ -165,6 +170,12 @@ impl Small {
         Small(Some(Arc::new(Held { len, at, of })))
     }
 
+    /// A content of `len` bytes that can no longer be had.
+    pub fn lost(of: &Arc<Smalls>, len: u64) -> Small {
+        let (len, at, of) = (len as u32, Place::Lost, Arc::clone(of));
+        Small(Some(Arc::new(Held { len, at, of })))
+    }
+
     pub fn len(&self) -> u64 {
         self.0.as_ref().map_or(0, |held| u64::from(held.len))
     }
@@ -180,6 +191,7 @@ impl Small {
                 return Ok(());
             }
             Place::File { file, at } => (file, at + from),
+            Place::Lost => return Err(Errno::Io),
         };
         let want = (to - from) as usize;
         if crate::sys::read_cached(file, out, at, want) {
@@ -207,6 +219,7 @@ impl Drop for Held {
         match self.at {
             Place::Heap(_) => drop(self.of.heap.fetch_sub(len, Ordering::Relaxed)),
             Place::File { at, .. } => self.of.spill.lock().give(len, at),
+            Place::Lost => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 //! below it is refused, and ".." never leaves it.
 
 mod change;
+mod hidden;
 mod once;
 mod read;
 mod sys;
@@ -77,7 +78,17 @@ impl Grafts {
     }
 
     pub fn remove(&self, id: u64) {
-        self.live.write().remove(&id);
+        // Held meanwhile: nobody grafts it again before it is swept.
+        let mut live = self.live.write();
+        let Some(graft) = live.remove(&id).filter(|graft| !graft.read_only) else {
+            return;
+        };
+        let same = |other: &Arc<Graft>| {
+            (other.device, other.root_ino) == (graft.device, graft.root_ino) && !other.read_only
+        };
+        if !live.values().any(same) {
+            hidden::sweep(graft.root.as_fd());
+        }
     }
 
     pub fn root(&self, id: u64) -> Option<Fh> {

@@ -150,6 +150,23 @@ fn a_row_that_does_not_decode() {
 }
 
 #[test]
+fn a_content_that_is_lost_or_cut() {
+    for (sql, found) in [
+        ("DELETE FROM content WHERE node = ?1", 0),
+        ("UPDATE content SET data = x'787878' WHERE node = ?1", 3),
+    ] {
+        let desk = Desk::new();
+        let node = desk.find(b"tiny");
+        desk.sql(sql, node);
+        let report = desk.fsck(true);
+        only(&report);
+        let says = desk.tree.getattr(node).expect("there").size;
+        let why = WorkFault::Content { node, says, found };
+        desk.found(&report, why, Some(b"moved/tiny"));
+    }
+}
+
+#[test]
 fn a_name_that_leads_nowhere() {
     let desk = Desk::new();
     let node = desk.find(b"tiny");

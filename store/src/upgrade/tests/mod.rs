@@ -100,10 +100,13 @@ const OLDER: &[Migration] = &[TO_1];
 #[test]
 fn a_store_of_format_1_opens_as_it_is() {
     let (_dir, store) = fixture();
-    whole(&store);
     let found = plan(&store).expect("a plan");
     assert_eq!((found.found, found.known), (1, FORMAT));
     assert_eq!(found.volumes, Some((4, VOLUMES_FORMAT)));
+    whole(&store);
+    // Volumes of an older format are read as they are, and are of this one then.
+    let found = plan(&store).expect("a plan");
+    assert_eq!(found.volumes, Some((VOLUMES_FORMAT, VOLUMES_FORMAT)));
 }
 
 #[test]

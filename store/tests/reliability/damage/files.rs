@@ -126,6 +126,18 @@ fn a_row_of_a_volume() {
     }));
 }
 
+/// A file of a few bytes, which are a row: that file cannot be read, all others can.
+#[test]
+fn the_content_of_a_file_of_a_volume_gone() {
+    insta::assert_snapshot!(seen(|dir| {
+        let settle = Opened::at(dir).expect("a store");
+        settle.fsck(false).expect("fsck");
+        drop(settle);
+        let text = "DELETE FROM content WHERE tree = (SELECT min(tree) FROM node)";
+        sql(dir, "volumes.db", text, 1);
+    }));
+}
+
 #[test]
 fn a_staged_file_of_a_volume_gone() {
     insta::assert_snapshot!(seen(|dir| {

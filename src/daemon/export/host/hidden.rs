@@ -1,0 +1,91 @@
+//! What mount helpers leave in a host directory: files that were removed while open, in a
+//! directory of their own.
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use pocker_store::work::HIDDEN;
+use std::os::fd::BorrowedFd;
+
+/// Removes it, once nobody has the directory grafted. A helper that was killed left names in
+/// it; anything that no helper has made stays, and the directory with it.
+pub fn sweep(root: BorrowedFd<'_>) {
+    match try_sweep(root) {
+        Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => {}
+        Err(errno) => tracing::warn!(%errno, "the hidden files of a graft could not be removed"),
+    }
+}
+
+fn try_sweep(root: BorrowedFd<'_>) -> nix::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut dir = Dir::openat(root, HIDDEN, flags, Mode::empty())?;
+    let stat = fstat(&dir)?;
+    if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 {
+        return Ok(());
+    }
+    let mut ours = Vec::new();
+    for entry in dir.iter() {
+        let name = entry?.file_name().to_owned();
+        if made_by_helper(name.to_bytes()) {
+            ours.push(name);
+        }
+    }
+    for name in &ours {
+        unlinkat(&dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
+    }
+    unlinkat(root, HIDDEN, UnlinkatFlags::RemoveDir)
+}
+
+/// Two numbers: the file's and a counter.
+fn made_by_helper(name: &[u8]) -> bool {
+    let mut parts = name.split(|b| *b == b'-');
+    let number = |part: Option<&[u8]>| {
+        part.is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+    };
+    number(parts.next()) && number(parts.next()) && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, DirBuilder, File, Permissions};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+
+    #[test]
+    fn only_what_helpers_made_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let hidden = dir.path().join(".pocker-hidden");
+        sweep(root.as_fd());
+        DirBuilder::new().mode(0o700).create(&hidden).unwrap();
+        fs::write(hidden.join("12-3456"), "").unwrap();
+        sweep(root.as_fd());
+        assert!(!hidden.exists());
+
+        DirBuilder::new().mode(0o700).create(&hidden).unwrap();
+        for name in ["12-3456", "notes", "12-", "1-2-3", "-1"] {
+            fs::write(hidden.join(name), "").unwrap();
+        }
+        sweep(root.as_fd());
+        assert!(!hidden.join("12-3456").exists());
+        assert_eq!(fs::read_dir(&hidden).unwrap().count(), 4);
+
+        // A user's own, by its mode.
+        fs::set_permissions(&hidden, Permissions::from_mode(0o755)).unwrap();
+        fs::write(hidden.join("7-8"), "").unwrap();
+        sweep(root.as_fd());
+        assert!(hidden.join("7-8").exists());
+
+        // A link is not followed.
+        let away = dir.path().join("away");
+        DirBuilder::new().mode(0o700).create(&away).unwrap();
+        fs::write(away.join("1-2"), "").unwrap();
+        fs::remove_dir_all(&hidden).unwrap();
+        std::os::unix::fs::symlink(&away, &hidden).unwrap();
+        sweep(root.as_fd());
+        assert!(away.join("1-2").exists());
+    }
+}
