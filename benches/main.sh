@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The figures of the main job, each beside a peer that does the same work in the same run.
 
-peers=(buildah podman runc crun ostree systemd-container btrfs-progs rsync mmdebstrap curl ca-certificates netavark)
+peers=(bubblewrap buildah podman runc crun ostree systemd-container btrfs-progs rsync mmdebstrap curl ca-certificates netavark)
 deb=bookworm
 # ingest first: ext4 is slow to make inodes for a minute after many were freed.
 suite=(ingest cached clone run seal memory variants pkg)
@@ -89,8 +89,13 @@ run() {
   run_podman() { timed podman "${box[@]}" --cgroup-manager cgroupfs --runtime runc run --rm --network host "${oci[@]:2}" base true; }
   # Its own /run, as it looks for a system bus there.
   run_nspawn() { timed unshare -m sh -c 'mount -t tmpfs none /run && exec systemd-nspawn -q --register=no --keep-unit -D "$0" true' "$bench/root"; }
-  race run run_pocker run_buildah run_podman run_nspawn
+  # The isolation alone, over a directory that is there already: a sandbox, and the bare minimum.
+  run_bwrap() { timed bwrap --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --bind "$bench/root" / --proc /proc --dev /dev --tmpfs /tmp true; }
+  run_chroot() { timed unshare -mpfuiC chroot "$bench/root" true; }
+  run_plain() { timed "$pocker" run --unsafe-plain base -- true; }
+  race run run_pocker run_plain run_buildah run_podman run_nspawn run_bwrap run_chroot
   row "run -- true, mounts included" ms "$(ms run_pocker)" "< 50" "buildah" "$(ms run_buildah)" "podman" "$(ms run_podman)" "nspawn" "$(ms run_nspawn)"
+  row "run -- true, and isolation alone" ms "$(ms run_pocker)" "< 60" "bubblewrap" "$(ms run_bwrap)" "unshare + chroot" "$(ms run_chroot)" "run --unsafe-plain" "$(ms run_plain)"
 }
 
 # The same apt command in each: its index is there already and its packages are in its

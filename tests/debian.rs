@@ -26,7 +26,7 @@ fn fetch(path: &str) -> Option<String> {
 fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
     let w = World::new();
     let text = format!(
-        "PROOT\nPKG nginx libcap2-bin iputils-ping\n\
+        "PROOT\nPKG nginx libcap2-bin iputils-ping python3 git\n\
          EXEC sed -i 's/listen 80 default_server/listen 127.0.0.1:{PORT} default_server/; /\\[::\\]:80/d' /etc/nginx/sites-available/default\n\
          RUN nginx -g 'daemon off;'\n"
     );
@@ -78,6 +78,8 @@ fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
         .collect();
     assert!(altered.is_empty(), "{altered:?}");
 
+    real_programs_work(&w);
+
     std::fs::create_dir(w.path("www")).expect("mkdir");
     std::fs::write(w.path("www/index.html"), "hello from the host\n").expect("write");
     let graft = format!("{}:/var/www/html/", w.path("www").display());
@@ -101,6 +103,78 @@ fn from_a_pockerfile_to_a_served_page_with_the_server_killed_meanwhile() {
     assert_eq!(again.err.matches("cached").count(), 4, "{}", again.err);
 
     the_readme_shows_what_a_person_sees(&w);
+}
+
+/// What the filter and the bounds leave is enough for programs that use much of a system.
+fn real_programs_work(w: &World) {
+    let python = "
+import asyncio, concurrent.futures, ctypes, mmap, multiprocessing, os, resource, signal, socket, sqlite3, subprocess, threading, time
+with multiprocessing.Pool(2) as pool:
+    assert pool.map(abs, [-1, -2]) == [1, 2]
+with concurrent.futures.ThreadPoolExecutor(4) as threads:
+    assert sum(threads.map(len, ['a', 'bb', 'ccc'])) == 6
+assert subprocess.run(['true'], preexec_fn=os.setsid, cwd='/tmp').returncode == 0
+db = sqlite3.connect('/var/x.db'); db.execute('pragma journal_mode=wal'); db.execute('create table t(a)'); db.commit()
+async def main():
+    server = await asyncio.start_server(lambda r, w: (w.write(b'x'), w.close()), '127.0.0.1', 0)
+    reader, _ = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    assert await reader.read() == b'x'
+asyncio.run(main())
+signal.setitimer(signal.ITIMER_REAL, 10); os.sched_getaffinity(0); os.nice(1); os.urandom(8); os.memfd_create('x')
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); mmap.mmap(-1, 4096).flush()
+print('python works')
+";
+    let git = "set -e; export HOME=/tmp; cd /tmp; git init -q a; cd a
+        git config user.email a@b; git config user.name a
+        for i in 1 2 3; do echo $i >f; git add f; git commit -qm $i; done
+        git clone -q . ../b; git -C ../b log --oneline | wc -l; git gc -q; git fsck";
+    let jobs = "script -qec \"bash -mc 'sleep 50 & kill -STOP %1; sleep 0.2; jobs; kill -CONT %1; \
+        kill %1; wait %1; echo ended \\$?; sleep 0.1 & fg %1; echo job control works'\" /dev/null";
+    for (flags, argv, said) in [
+        (&[][..], &["python3", "-c", python][..], "python works"),
+        (
+            &["-u", "www-data"],
+            &["python3", "-c", &python.replace("/var/x", "/tmp/x")],
+            "python works",
+        ),
+        (&["-u", "www-data"], &["/bin/sh", "-c", git], "3"),
+        (&[], &["/bin/sh", "-c", jobs], "job control works"),
+        (
+            &["--cap-add", "NET_RAW"],
+            &["ping", "-c", "1", "-W", "5", "127.0.0.1"],
+            "1 received",
+        ),
+        (
+            &["-u", "www-data", "--cap-add", "NET_RAW"],
+            &["ping", "-c", "1", "-W", "5", "127.0.0.1"],
+            "1 received",
+        ),
+        (
+            &[],
+            &[
+                "perl",
+                "-e",
+                "for (1..3) { fork || exit 0 } wait; print qq(perl works)",
+            ],
+            "perl works",
+        ),
+        (
+            &[
+                "--read-only",
+                "--tmpfs",
+                "/var/lib/nginx",
+                "--tmpfs",
+                "/var/log/nginx",
+            ],
+            &["nginx", "-t"],
+            "",
+        ),
+    ] {
+        let done = w
+            .pocker(&[&["run"], flags, &["nginx", "--"], argv].concat())
+            .ok();
+        assert!(done.out.contains(said), "{argv:?}: {done:?}");
+    }
 }
 
 /// The README's screen against this run's: pids, times, sizes, keys and paths aside.

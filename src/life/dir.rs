@@ -390,6 +390,7 @@ impl Run {
 
     /// Asks for another start once the command has ended.
     pub fn want_again(&self) -> Result<(), LifeError> {
+        let _ = std::fs::remove_file(self.dir.join(ENOUGH));
         let path = self.dir.join(AGAIN);
         private(&path, OpenOptions::new().write(true).create(true)).map(drop)
     }

@@ -151,6 +151,15 @@ static void ptrace_host(void)
 	got("a process of the host in hand");
 }
 
+/* The host's own program, which a root inside could change for its next start. */
+static void program_of_pid_1(void)
+{
+	int fd = open("/proc/1/exe", O_RDONLY);
+	if (fd >= 0)
+		got("/proc/1/exe");
+	refused("open /proc/1/exe");
+}
+
 static void ptrace_pid_1(void)
 {
 	if (decoy() == 1)
@@ -264,6 +273,7 @@ static const struct attack attacks[] = {
 	{"inherited-descriptors", inherited_descriptors},
 	{"proc-root", proc_root},
 	{"memory-of-pid-1", memory_of_pid_1},
+	{"program-of-pid-1", program_of_pid_1},
 	{"ptrace", ptrace_host},
 	{"ptrace-pid-1", ptrace_pid_1},
 	{"write-memory", write_memory},
@@ -281,6 +291,7 @@ static const struct attack attacks[] = {
 	{"perf", perf},
 	{"userfaultfd", userfault},
 	{"io-uring", io_uring},
+	{"int80", old_entrance},
 	{"user-namespace", user_namespace},
 	{"mount-namespace", mount_namespace},
 	{"clone", clone_namespace},

@@ -44,6 +44,7 @@ void bpf_map(void);
 void perf(void);
 void userfault(void);
 void io_uring(void);
+void old_entrance(void);
 void user_namespace(void);
 void mount_namespace(void);
 void clone_namespace(void);

@@ -72,6 +72,25 @@ void io_uring(void)
 	got("a ring");
 }
 
+/* The kernel's 32-bit entrance, whose calls have other numbers. */
+void old_entrance(void)
+{
+#ifdef __x86_64__
+	int status;
+	pid_t child = fork();
+	if (child == 0) {
+		long result;
+		__asm__ volatile("int $0x80" : "=a"(result) : "0"(20L /* getpid */) : "memory", "r8", "r9", "r10", "r11");
+		_exit(result == getpid() ? 0 : 1);
+	}
+	waitpid(child, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		got("calls that a filter of 64-bit ones does not see");
+#endif
+	errno = ENOSYS;
+	refused("int 0x80");
+}
+
 void user_namespace(void)
 {
 	if (unshare(CLONE_NEWUSER) < 0)

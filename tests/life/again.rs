@@ -47,6 +47,7 @@ fn stop_and_kill_end_what_would_start_again() {
     w.pocker(&["kill", &name]).ok();
     assert_eq!(inspect(&w, &name)["state"], "ended");
     assert_eq!(inspect(&w, &name)["end"]["status"], 137);
+    assert_eq!(inspect(&w, &name)["starts"], 2);
 }
 
 #[test]

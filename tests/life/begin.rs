@@ -1,6 +1,6 @@
 //! From `run --detach` to `stop`.
 
-use crate::support::{World, until, wait};
+use crate::support::{until, wait};
 use crate::{detach, detach_command, inspect, json, live, lives, log_has, pid, supervisor, world};
 use nix::sys::signal::{Signal, kill};
 
@@ -142,6 +142,14 @@ fn others_words_for_stopping_still_stop_them() {
     };
     w.pocker(&["serve", "--stop"]).ok();
     until("its supervisor ends", || !lives(watcher));
-    let other = World::path(&w, "s/control.sock");
-    assert!(!other.exists(), "no supervisor started a server again");
+    // One that waits for its next start holds no server.
+    for stop in [&["serve", "--stop"][..], &["rm", "--force", "box"]] {
+        let always = ["--name", "waits", "--restart", "always"];
+        detach_command(&w, &always, &["/bin/false"]);
+        until("it waits", || {
+            inspect(&w, "waits")["starts"].as_u64() > Some(4)
+        });
+        w.pocker(stop).ok();
+        assert!(live(&w).is_empty(), "{stop:?}");
+    }
 }

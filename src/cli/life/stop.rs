@@ -52,13 +52,15 @@ fn tell(run: &Run) {
     }
 }
 
-/// Of `pocker` or all, those that wait for their next start: the server knows nothing of them.
+/// None of `pocker`'s runs, or of all, starts again; those that wait for it end: the server
+/// knows nothing of them.
 pub fn stop_waiting(settings: &Settings, pocker: Option<&str>) -> Result<(), CliError> {
     let runs = Runs::of(&settings.socket_dir);
-    for run in runs.all()? {
-        let of = pocker.is_none_or(|name| run.record.pocker == name);
-        if of && run.live() && run.state.phase == Phase::Restarting {
-            end(&runs, &run, CLEAN_UP)?;
+    let of = |run: &Run| pocker.is_none_or(|name| run.record.pocker == name);
+    for run in runs.all()?.iter().filter(|run| of(run) && run.live()) {
+        run.want_end()?;
+        if run.state.phase == Phase::Restarting {
+            end(&runs, run, CLEAN_UP)?;
         }
     }
     Ok(())

@@ -182,11 +182,12 @@ impl Supervisor<'_> {
         let _ = self.run.save_state();
         let until = Instant::now() + wait;
         // A signal ends a sleep of the system's, and not one of the library's.
-        while !self.is_told() && Instant::now() < until {
+        let over = || self.is_told() || self.run.wanted_end();
+        while !over() && Instant::now() < until {
             let left = until.saturating_duration_since(Instant::now());
             std::thread::sleep(left.min(Duration::from_millis(50)));
         }
-        !self.is_told()
+        !over()
     }
 
     /// One start, from a fresh tree to its command's end.

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 count=2048
 case ${WORK_PLACE:-} in kernel-*) count=512 ;; fuse-tree) count=16384 ;; esac
-[ -z "${WORK_LONG:-}" ] || count=65536
+[ -z "${WORK_LONG:-}" ] || { count=65536; case $WORK_PLACE in kernel-*) count=8192 ;; esac; }
 began=$(date +%s.%N)
 for at in "$WORK_DIR" "$WORK_LOCAL"; do "$python" "$here/names.py" make "$at/big" $count; done
 echo "figure big-directory: $count names made here and there, $(since "$began")"

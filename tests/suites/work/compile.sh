@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 parts=6
 case ${WORK_PLACE:-} in fuse-tree) parts=30 ;; esac
-[ -z "${WORK_LONG:-}" ] || parts=60
+[ -z "${WORK_LONG:-}" ] || { parts=60; case $WORK_PLACE in kernel-*) parts=20 ;; esac; }
 
 project() {
   local dir=$1 n

@@ -5,7 +5,7 @@
 count=2000
 case ${WORK_PLACE:-} in kernel-*) count=500 ;; fuse-tree) count=10000 ;; esac
 [ -z "${WORK_LONG:-}" ] || count=100000
-case ${WORK_PLACE:-} in kernel-*) [ -z "${WORK_LONG:-}" ] || count=30000 ;; esac
+case ${WORK_PLACE:-} in kernel-*) [ -z "${WORK_LONG:-}" ] || count=10000 ;; esac
 
 began=$(date +%s.%N)
 "$python" "$here/names.py" make "$WORK_ONE/many" $count

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 count=1000
 case ${WORK_PLACE:-} in kernel-*) count=300 ;; fuse-tree) count=10000 ;; esac
-[ -z "${WORK_LONG:-}" ] || count=100000
+[ -z "${WORK_LONG:-}" ] || { count=100000; case $WORK_PLACE in kernel-*) count=5000 ;; esac; }
 
 "$python" "$here/archive.py" $count 1813 >"$WORK_LOCAL/in.tar"
 mkdir "$WORK_DIR/tree" "$WORK_LOCAL/tree"
