@@ -26,10 +26,10 @@ fn a_command_in_a_run_is_confined_as_the_runs_own() {
         "none",
     ][..];
     for (user, more) in [("root", &[][..]), ("www", &[]), ("root", changed)] {
-        let command = format!("{{ {CONFINED}; }} >/tmp/own; chmod 644 /tmp/own; exec sleep 1000");
+        let command = format!("{{ {CONFINED}; }} >/tmp/new; mv /tmp/new /tmp/own; exec sleep 1000");
         let flags = [&["-u", user, "-w", "/home", "-e", "A=b"], more].concat();
         let name = detach_command(&w, &flags, &["/bin/sh", "-c", &command]);
-        let read = "until [ -s /tmp/own ]; do sleep 0.01; done; sleep 0.1; cat /tmp/own";
+        let read = "until [ -e /tmp/own ]; do sleep 0.01; done; cat /tmp/own";
         let own = w.pocker(&["exec", &name, "sh", "-c", read]).ok().out;
         let seen = w.pocker(&["exec", &name, "sh", "-c", CONFINED]).ok().out;
         assert!(
