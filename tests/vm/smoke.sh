@@ -121,7 +121,7 @@ status=0
 pocker run --memory 16M box -- /bin/sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done' 2>$said || status=$?
 [ $status = 137 ] && grep -q 'box had no memory left' $said || fail "a hog: $status, $(cat $said)"
 # A real bomb: it goes off against its limit, and the server answers others meanwhile.
-pocker run --pids 24 box -- /bin/sh -c 'b() { b | b & }; b; sleep 8' >$said 2>&1 &
+pocker run --pids 24 box -- /bin/sh -c 'b() { b | b & }; b; sleep 5' >$said 2>&1 &
 run=$!
 sleep 3
 pocker run box -- /bin/cat /etc/built >/dev/null || fail "another run beside the bomb"
