@@ -160,6 +160,13 @@ fn groups_of_a_killed_supervisor_go_with_the_next_command() {
     assert!(!of(pid).is_empty());
     w.pocker(&["ls"]).ok();
     assert_eq!(of(pid), Vec::<PathBuf>::new());
+    let mut child = w.start(&["run", "box", "--", "/bin/sleep", "600"]);
+    let pid = child.id();
+    until("it has its group", || !of(pid).is_empty());
+    child.kill().expect("killed");
+    child.wait().expect("waited for");
+    w.pocker(&["serve", "--stop"]).ok();
+    assert_eq!(of(pid), Vec::<PathBuf>::new());
     let done = run(&w, &[], "ps | grep -c '[s]leep 600'");
     assert_eq!(done.out, "0\n");
 }

@@ -66,6 +66,7 @@ fn now() -> i64 {
 /// This host's runs, once what dead supervisors left is seen to.
 fn runs(settings: &Settings) -> Result<Runs, CliError> {
     open::must_be_root()?;
+    crate::cli::bounds::sweep(settings);
     let runs = Runs::of(&settings.socket_dir);
     let Found { runs: dead, .. } = runs.sweep(now())?;
     if !settings.quiet {
