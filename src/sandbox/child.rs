@@ -262,7 +262,19 @@ impl<'a> Child<'a> {
             }
             _ => {}
         }
-        refuse_directories()
+        refuse_directories()?;
+        self.close_others();
+        Ok(())
+    }
+
+    /// What is opened from here on is named by the tree: a path of its that leads through
+    /// /proc/self/fd shall find nothing of the host's there.
+    fn close_others(&self) {
+        let lines = &self.lines;
+        let keep = [&lines.report, &lines.output, &lines.errors, &self.slave];
+        let keep: Vec<RawFd> = keep.into_iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        // What owned the others is never used or dropped again in this process.
+        process::close_except(&keep);
     }
 
     fn become_user(&mut self, user: Option<&str>, privileges: Privileges) -> Result<(), Fault> {
@@ -332,5 +344,10 @@ fn set_limit(limit: &Rlimit) -> Result<(), Fault> {
 /// `/` is the tree by now, so the kernel itself resolves inside it.
 fn enter_workdir(dir: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(dir).attempt("create it")?;
-    chdir(dir).attempt("")
+    chdir(dir).attempt("")?;
+    // A link of /proc leads to where another process is, and not by a path.
+    match std::env::current_dir() {
+        Ok(there) if there.is_absolute() => Ok(()),
+        _ => Err(Fault::new("it leads out of the root")),
+    }
 }
