@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
 };
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -46,6 +47,8 @@ pub struct Child<'a> {
     /// The running sandbox that is entered, where none is made.
     pub target: Option<Target>,
     ground: Ground,
+    /// Where this process's arguments lie: what is inside shall not read its caller's there.
+    arguments: Option<Range<usize>>,
     role: Option<Role>,
     root_mounted: bool,
     slave: Option<OwnedFd>,
@@ -66,6 +69,7 @@ impl<'a> Child<'a> {
             target: None,
             ground: Ground::default(),
             role: None,
+            arguments: None,
             root_mounted: false,
             slave: None,
             home: None,
@@ -81,6 +85,7 @@ impl<'a> Child<'a> {
             }
             // The command, as root, can look at the processes that supervise it.
             process::forget_environment();
+            self.arguments = crate::sys::os::arguments();
             umask(Mode::from_bits_truncate(UMASK as _));
             for action in actions {
                 if let Err(fault) = self.perform(action) {
@@ -203,6 +208,7 @@ impl<'a> Child<'a> {
         match process::fork_tied().attempt("")? {
             Forked::Child { tie } => {
                 self.role = Some(role);
+                process::forget_arguments(&self.arguments);
                 if let Some(socket) = &self.lines.report {
                     report::send_role(socket, role);
                 }
@@ -216,6 +222,11 @@ impl<'a> Child<'a> {
                 let _ = connect(&self.lines.null, [true; 3]);
                 // What owned the others is never used or dropped again in this process.
                 process::close_except(&keep);
+                // It may be another user's process, which the kernel does not end with this one:
+                // that is for this one to do.
+                if self.role.is_none() && role == Role::Command {
+                    let _ = crate::sys::os::told_of_parents_end(signals::END);
+                }
                 if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
                     process::exit_now(FAILED);
                 }
@@ -303,6 +314,8 @@ impl<'a> Child<'a> {
             let bound = if setuid { root.and(others) } else { others };
             self.ground.become_user(Uid::from_raw(uid), others, bound)?;
         }
+        // Whoever becomes another user lives on without his parent, unless he asks anew.
+        crate::sys::os::die_with_parent().attempt("")?;
         self.home = Some(home);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `exec`, `top` and `stats`: what is seen and done in a run from outside.
 
-use crate::support::{Done, World, wait};
+use crate::support::{Done, World, until, wait};
 use crate::{detach, detach_command, inspect, json, pid, world};
 
 /// What confines a process, as /proc tells.
@@ -87,6 +87,43 @@ fn a_working_directory_leads_to_nothing_that_the_caller_holds_open() {
         .ok();
     let done = holding(&w, &["exec", &name, "ls", "../../etc"]);
     done.fails(&["enter the working directory"]);
+}
+
+#[test]
+fn what_exec_started_ends_with_it_whoever_it_runs_as() {
+    let w = world();
+    let name = detach(&w, &[]);
+    for user in ["root", "www"] {
+        let sleep = if user == "root" { "4711" } else { "4712" };
+        let args = ["exec", "-u", user, &name, "sleep", sleep];
+        let mut command = w.start(&args);
+        let seen = || w.pocker(&["top", &name]).ok().out.contains(sleep);
+        until("it runs", seen);
+        command.kill().expect("killed");
+        command.wait().expect("reaped");
+        until("it ends", || !seen());
+    }
+}
+
+#[test]
+fn arguments_of_pocker_are_not_seen_inside() {
+    let w = world();
+    let show = "cat /proc/1/cmdline; ps";
+    let args = [
+        "run",
+        "-e",
+        "A=of the host",
+        "box",
+        "--",
+        "/bin/sh",
+        "-c",
+        show,
+    ];
+    let shown = w.pocker(&args).ok().out;
+    assert!(
+        shown.starts_with("pocker\0") && !shown.contains("of the host"),
+        "{shown}"
+    );
 }
 
 #[test]
