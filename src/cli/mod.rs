@@ -68,6 +68,10 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 }
 
 fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
+    // What stays behind holds nothing open that who started it left open: a lock, a pipe.
+    if cli.command.stays() {
+        crate::sys::process::close_except(&[]);
+    }
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {

@@ -33,6 +33,8 @@ pub enum LifeError {
     Unknown(String),
     #[error("{0} is the beginning of more than one run's id")]
     Ambiguous(String),
+    #[error("the volume {volume} is the tree of run {name}, which had another name")]
+    Kept { volume: String, name: String },
     #[error("{0}")]
     Name(#[from] crate::build::BuildError),
     #[error("another command took run {0} over")]
@@ -61,6 +63,8 @@ pub struct Asked<'a> {
     pub detached: bool,
     pub remove: bool,
     pub boot: bool,
+    /// Its tree is a volume.
+    pub keep: bool,
     pub words: Words,
     pub dir: PathBuf,
     /// Seconds since the epoch.
@@ -117,6 +121,15 @@ impl Runs {
         }
         let there = self.all()?;
         let name = self.free_name(&asked, &there)?;
+        let kept = asked.keep.then(|| Record::kept_of(&name));
+        let others = there.iter().filter(|run| run.record.name != name);
+        let mut same = others.filter(|run| kept.is_some() && run.record.kept == kept);
+        if let (Some(volume), Some(other)) = (&kept, same.next()) {
+            return Err(LifeError::Kept {
+                volume: volume.clone(),
+                name: other.record.name.clone(),
+            });
+        }
         for old in there.iter().filter(|run| run.record.name == name) {
             old.remove()?;
         }
@@ -130,6 +143,7 @@ impl Runs {
             boot: asked.boot,
             words: asked.words,
             dir: asked.dir,
+            kept,
         };
         self.make(record)
     }

@@ -7,6 +7,7 @@ fn asked(pocker: &str) -> Asked<'_> {
         detached: true,
         remove: false,
         boot: false,
+        keep: false,
         words: Words::default(),
         dir: PathBuf::from("/"),
         now: 1,
@@ -32,6 +33,27 @@ fn end(status: i32) -> End {
         at: 2,
         error: None,
     }
+}
+
+#[test]
+fn a_renamed_run_keeps_its_volume_and_no_other_gets_it() {
+    let (_dir, runs) = runs();
+    let keeping = |name| Asked {
+        keep: true,
+        ..named("web", name)
+    };
+    let mut first = runs.begin(keeping("a")).expect("begun");
+    assert_eq!(first.record.kept.as_deref(), Some("a.kept"));
+    let renamed = runs.rename("a", "b").expect("renamed");
+    assert_eq!(renamed.record.kept, first.record.kept);
+    first.finish(end(0)).expect("finished");
+    let refused = runs.begin(keeping("a")).expect_err("another's tree");
+    assert!(matches!(refused, LifeError::Kept { .. }), "{refused}");
+    let mut plain = runs.begin(named("web", "a")).expect("it needs no volume");
+    plain.finish(end(0)).expect("finished");
+    // Who replaces it may have what it had.
+    runs.begin(keeping("b")).expect("begun");
+    runs.begin(keeping("a")).expect("begun");
 }
 
 #[test]

@@ -52,6 +52,16 @@ pub struct Record {
     /// All words of its `pocker run`, and where it was said.
     pub words: Words,
     pub dir: PathBuf,
+    /// The volume that is its tree, of the name that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+}
+
+impl Record {
+    /// The volume that is the tree of a run that began as `name`.
+    pub fn kept_of(name: &str) -> String {
+        format!("{name}.kept")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
 };
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -46,6 +47,8 @@ pub struct Child<'a> {
     /// The running sandbox that is entered, where none is made.
     pub target: Option<Target>,
     ground: Ground,
+    /// Where this process's arguments lie: what is inside shall not read its caller's there.
+    arguments: Option<Range<usize>>,
     role: Option<Role>,
     root_mounted: bool,
     slave: Option<OwnedFd>,
@@ -66,6 +69,7 @@ impl<'a> Child<'a> {
             target: None,
             ground: Ground::default(),
             role: None,
+            arguments: None,
             root_mounted: false,
             slave: None,
             home: None,
@@ -81,6 +85,7 @@ impl<'a> Child<'a> {
             }
             // The command, as root, can look at the processes that supervise it.
             process::forget_environment();
+            self.arguments = crate::sys::os::arguments();
             umask(Mode::from_bits_truncate(UMASK as _));
             for action in actions {
                 if let Err(fault) = self.perform(action) {
@@ -203,6 +208,7 @@ impl<'a> Child<'a> {
         match process::fork_tied().attempt("")? {
             Forked::Child { tie } => {
                 self.role = Some(role);
+                process::forget_arguments(&self.arguments);
                 if let Some(socket) = &self.lines.report {
                     report::send_role(socket, role);
                 }
@@ -216,6 +222,11 @@ impl<'a> Child<'a> {
                 let _ = connect(&self.lines.null, [true; 3]);
                 // What owned the others is never used or dropped again in this process.
                 process::close_except(&keep);
+                // It may be another user's process, which the kernel does not end with this one:
+                // that is for this one to do.
+                if self.role.is_none() && role == Role::Command {
+                    let _ = crate::sys::os::told_of_parents_end(signals::END);
+                }
                 if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
                     process::exit_now(FAILED);
                 }
@@ -262,7 +273,19 @@ impl<'a> Child<'a> {
             }
             _ => {}
         }
-        refuse_directories()
+        refuse_directories()?;
+        self.close_others();
+        Ok(())
+    }
+
+    /// What is opened from here on is named by the tree: a path of its that leads through
+    /// /proc/self/fd shall find nothing of the host's there.
+    fn close_others(&self) {
+        let lines = &self.lines;
+        let keep = [&lines.report, &lines.output, &lines.errors, &self.slave];
+        let keep: Vec<RawFd> = keep.into_iter().flatten().map(AsRawFd::as_raw_fd).collect();
+        // What owned the others is never used or dropped again in this process.
+        process::close_except(&keep);
     }
 
     fn become_user(&mut self, user: Option<&str>, privileges: Privileges) -> Result<(), Fault> {
@@ -291,6 +314,8 @@ impl<'a> Child<'a> {
             let bound = if setuid { root.and(others) } else { others };
             self.ground.become_user(Uid::from_raw(uid), others, bound)?;
         }
+        // Whoever becomes another user lives on without his parent, unless he asks anew.
+        crate::sys::os::die_with_parent().attempt("")?;
         self.home = Some(home);
         Ok(())
     }
@@ -332,5 +357,10 @@ fn set_limit(limit: &Rlimit) -> Result<(), Fault> {
 /// `/` is the tree by now, so the kernel itself resolves inside it.
 fn enter_workdir(dir: &Path) -> Result<(), Fault> {
     std::fs::create_dir_all(dir).attempt("create it")?;
-    chdir(dir).attempt("")
+    chdir(dir).attempt("")?;
+    // A link of /proc leads to where another process is, and not by a path.
+    match std::env::current_dir() {
+        Ok(there) if there.is_absolute() => Ok(()),
+        _ => Err(Fault::new("it leads out of the root")),
+    }
 }

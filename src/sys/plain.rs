@@ -174,6 +174,14 @@ pub fn die_with_parent() -> nix::Result<()> {
     Ok(())
 }
 
+pub fn told_of_parents_end(_by: nix::sys::signal::Signal) -> nix::Result<()> {
+    Ok(())
+}
+
+pub fn arguments() -> Option<std::ops::Range<usize>> {
+    None
+}
+
 /// Not told by any call that all these systems have.
 pub fn threads() -> usize {
     1

@@ -97,6 +97,20 @@ pub fn forget_environment() {
     }
 }
 
+/// Overwrites this process's arguments, which /proc/PID/cmdline shows to everybody: those at
+/// `os::arguments()`. For a process of one thread, which has no use for them any more.
+pub fn forget_arguments(at: &Option<std::ops::Range<usize>>) {
+    const NAME: &[u8] = b"pocker";
+    let Some(at) = at else { return };
+    // SAFETY: the kernel laid argv(7)'s strings there, writable and one after the other, and
+    // no other thread looks at them; bytes that became zero are still strings.
+    unsafe {
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(at.start);
+        start.write_bytes(0, at.len());
+        start.copy_from(NAME.as_ptr(), NAME.len().min(at.len() - 1));
+    }
+}
+
 /// Threads of this process, where the system tells.
 pub fn threads() -> usize {
     os::threads()

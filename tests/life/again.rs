@@ -81,11 +81,13 @@ fn a_kept_tree_is_there_at_the_next_start() {
     let name = detach(&w, &["--keep"]);
     w.pocker(&["exec", &name, "sh", "-c", "echo kept >/mark"])
         .ok();
-    w.pocker(&["restart", &name]).ok();
-    assert_eq!(
-        w.pocker(&["exec", &name, "cat", "/mark"]).ok().out,
-        "kept\n"
-    );
+    // Another name is no other tree.
+    for (before, name) in [(name.as_str(), "moved"), ("moved", name.as_str())] {
+        w.pocker(&["rename", before, name]).ok();
+        w.pocker(&["restart", "-t", "0", name]).ok();
+        let mark = w.pocker(&["exec", name, "cat", "/mark"]);
+        assert_eq!(mark.ok().out, "kept\n");
+    }
     // One run at a time has it.
     let volumes = json(&w, &["volume", "ls", "--json"]);
     assert_eq!(volumes[0]["name"], "box.kept");

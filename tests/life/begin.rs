@@ -3,6 +3,7 @@
 use crate::support::{until, wait};
 use crate::{detach, detach_command, inspect, json, live, lives, log_has, pid, supervisor, world};
 use nix::sys::signal::{Signal, kill};
+use std::process::Stdio;
 
 #[test]
 fn a_run_in_the_background_is_there_until_it_is_stopped() {
@@ -152,4 +153,29 @@ fn others_words_for_stopping_still_stop_them() {
         w.pocker(stop).ok();
         assert!(live(&w).is_empty(), "{stop:?}");
     }
+}
+
+#[test]
+fn nothing_in_the_background_holds_what_its_starter_had_open() {
+    let w = world();
+    w.pocker(&["serve", "--stop"]).ok();
+    std::fs::create_dir(w.path("m")).expect("mkdir");
+    let dir = w.path("m").display().to_string();
+    // The server, a supervisor and two mount helpers; `cat` ends once nobody has the pipe.
+    let commands: [&[&str]; 2] = [&["run", "--detach", "box"], &["mount", "box", &dir]];
+    for args in commands {
+        let pocker = w.command(args);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "\"$0\" \"$@\" 9>&1 >/dev/null 2>&1 </dev/null | cat"]);
+        shell.arg(pocker.get_program()).args(pocker.get_args());
+        for (name, value) in pocker.get_envs() {
+            if let Some(value) = value {
+                shell.env(name, value);
+            }
+        }
+        shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+        wait(shell.spawn().expect("sh starts")).ok();
+    }
+    assert_eq!(live(&w), ["box"]);
+    w.pocker(&["umount", &dir]).ok();
 }

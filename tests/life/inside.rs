@@ -1,6 +1,6 @@
 //! `exec`, `top` and `stats`: what is seen and done in a run from outside.
 
-use crate::support::wait;
+use crate::support::{Done, World, until, wait};
 use crate::{detach, detach_command, inspect, json, pid, world};
 
 /// What confines a process, as /proc tells.
@@ -62,6 +62,81 @@ fn a_command_in_a_run_is_confined_as_the_runs_own() {
         assert_ne!(done.status, 0, "{}", done.out);
         w.pocker(&["stop", "-t", "0", &name]).ok();
     }
+}
+
+/// `pocker` as started by somebody who holds a directory of the host open.
+fn holding(w: &World, args: &[&str]) -> Done {
+    let command = w.command(args);
+    let pocker = command.get_program().to_owned();
+    let mut shell = std::process::Command::new("sh");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+        .args(["-c", "exec \"$0\" \"$@\" 9</"])
+        .arg(pocker)
+        .args(command.get_args())
+        .current_dir(w.dir.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    wait(shell.spawn().expect("sh starts"))
+}
+
+#[test]
+fn a_working_directory_leads_to_nothing_that_the_caller_holds_open() {
+    let w = world();
+    // As a WORKDIR may be a link in a hostile tree, and as a run may replace its own.
+    let dir = "/proc/self/fd/9";
+    let done = holding(&w, &["run", "-w", dir, "box", "--", "/bin/ls", "../../etc"]);
+    done.fails(&["enter the working directory"]);
+    let swap = format!("rmdir /wd; ln -s {dir} /wd; echo >/tmp/done; exec sleep 1000");
+    let name = detach_command(&w, &["-w", "/wd"], &["/bin/sh", "-c", &swap]);
+    let ready = "until [ -s /tmp/done ]; do sleep 0.01; done";
+    w.pocker(&["exec", "-w", "/", &name, "sh", "-c", ready])
+        .ok();
+    let done = holding(&w, &["exec", &name, "ls", "../../etc"]);
+    done.fails(&["enter the working directory"]);
+}
+
+#[test]
+fn what_exec_started_ends_with_it_whoever_it_runs_as() {
+    let w = world();
+    let name = detach(&w, &[]);
+    for user in ["root", "www"] {
+        let sleep = if user == "root" { "4711" } else { "4712" };
+        let args = ["exec", "-u", user, &name, "sleep", sleep];
+        let mut command = w.start(&args);
+        let seen = || w.pocker(&["top", &name]).ok().out.contains(sleep);
+        until("it runs", seen);
+        command.kill().expect("killed");
+        command.wait().expect("reaped");
+        until("it ends", || !seen());
+    }
+}
+
+#[test]
+fn arguments_of_pocker_are_not_seen_inside() {
+    let w = world();
+    let show = "cat /proc/1/cmdline; ps";
+    let args = [
+        "run",
+        "-e",
+        "A=of the host",
+        "box",
+        "--",
+        "/bin/sh",
+        "-c",
+        show,
+    ];
+    let shown = w.pocker(&args).ok().out;
+    assert!(
+        shown.starts_with("pocker\0") && !shown.contains("of the host"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -161,3 +161,14 @@ pub struct Json {
 pub struct Name {
     pub name: String,
 }
+
+impl Command {
+    /// A process of ours in the background, with nothing but standard descriptors.
+    pub fn stays(&self) -> bool {
+        match self {
+            Command::Supervise { .. } | Command::MountHelper { .. } => true,
+            Command::Serve(args) => args.auto,
+            _ => false,
+        }
+    }
+}

@@ -39,6 +39,12 @@ impl From<LifeError> for CliError {
                 )),
                 false,
             ),
+            LifeError::Kept { name, .. } => (
+                Some(format!(
+                    "choose another with --name, or `pocker prune {name}` once it has ended"
+                )),
+                false,
+            ),
             LifeError::Unknown(_) => (Some("`pocker ps -a` lists them".to_owned()), false),
             LifeError::Ambiguous(_) => (Some("write more of it".to_owned()), false),
             LifeError::Taken(_) => (Some("`pocker ps -a` says what it is now".to_owned()), false),

@@ -13,7 +13,7 @@ use crate::control::Client;
 use crate::control::api::NewVolume;
 use crate::life::log::Writer;
 use crate::life::time::Stamp;
-use crate::life::{End, Phase, Policy, Restarts, Run, Runs, State};
+use crate::life::{End, Phase, Policy, Record, Restarts, Run, Runs, State};
 use crate::sandbox::{Sandbox, Source, Stdio, Watch};
 use crate::sys::os::cgroups_of;
 use crate::sys::process::Started;
@@ -310,7 +310,8 @@ impl Supervisor<'_> {
             return Ok(None);
         }
         let record = self.runs.find(&self.run.record.id)?.record;
-        let name = format!("{}.kept", record.name);
+        let name = record.kept.clone();
+        let name = name.unwrap_or_else(|| Record::kept_of(&record.name));
         if client.volumes()?.iter().any(|v| v.name == name) {
             return Ok(Some(name));
         }

@@ -31,6 +31,9 @@ impl Target {
 
     /// This process and its later children; of the pid namespace the children alone.
     pub fn join(&self) -> Result<(), Fault> {
+        // Processes are there already, and may not look into what is not confined yet. It is
+        // undone by exec.
+        nix::sys::prctl::set_dumpable(false).attempt("hide this process's memory")?;
         for dir in &self.cgroups {
             let list = dir.join("cgroup.procs");
             std::fs::write(&list, b"0").attempt(format!("write {}", list.display()))?;

@@ -311,6 +311,23 @@ pub fn die_with_parent() -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
 }
 
+/// In place of [`die_with_parent`].
+pub fn told_of_parents_end(by: Signal) -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(by)
+}
+
+/// Where this process's arguments lie, by proc_pid_stat(5).
+pub fn arguments() -> Option<std::ops::Range<usize>> {
+    let stat = std::fs::read("/proc/self/stat").ok()?;
+    // The command in parentheses may hold spaces and parentheses.
+    let after = stat.iter().rposition(|b| *b == b')')? + 2;
+    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
+    let mut fields = text.trim_end().split(' ').skip(45);
+    let mut address = || fields.next()?.parse().ok().filter(|at| *at > 0);
+    let (start, end): (usize, usize) = (address()?, address()?);
+    (start < end).then_some(start..end)
+}
+
 /// Each message on this socket says which process sent it.
 pub fn name_senders(socket: &OwnedFd) -> nix::Result<()> {
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::PassCred, &true)
