@@ -72,17 +72,6 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
     if cli.command.stays() {
         crate::sys::process::close_except(&[]);
     }
-    if cli.command.enters() {
-        // Only root gets further, and is told so there.
-        let protected = nix::unistd::geteuid()
-            .is_root()
-            .then(|| crate::sys::os::protect(words));
-        protected.transpose().map_err(|fault| {
-            CliError::new(format!(
-                "cannot keep this program out of a sandbox's reach: {fault}"
-            ))
-        })?;
-    }
     let settings = Settings::load(&cli.global)?;
     let done = |result: Result<(), CliError>| result.map(|()| 0);
     match cli.command {

@@ -48,20 +48,6 @@ pub enum Forked {
     Child { tie: OwnedFd },
 }
 
-/// Where this program's file is, to be started again. Of one that executes itself from a mount
-/// of its own (see `protect`) only its first argument tells that.
-pub fn program() -> std::path::PathBuf {
-    let named = || {
-        std::env::args_os()
-            .next()
-            .unwrap_or_else(|| "pocker".into())
-    };
-    match std::env::current_exe() {
-        Ok(path) if path.is_file() => path,
-        _ => named().into(),
-    }
-}
-
 /// fork(2), for a process of one thread (see [`threads`]).
 pub fn fork_tied() -> nix::Result<Forked> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;

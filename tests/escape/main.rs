@@ -6,7 +6,6 @@ mod docs;
 mod flags;
 mod host;
 mod nfs;
-mod program;
 mod race;
 mod secrets;
 #[path = "../support/mod.rs"]

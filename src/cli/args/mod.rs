@@ -163,18 +163,6 @@ pub struct Name {
 }
 
 impl Command {
-    /// Starts something in a sandbox, from this very process.
-    pub fn enters(&self) -> bool {
-        matches!(
-            self,
-            Command::Run(_)
-                | Command::Exec(_)
-                | Command::Supervise { .. }
-                | Command::Create(_)
-                | Command::Debug(_)
-        )
-    }
-
     /// A process of ours in the background, with nothing but standard descriptors.
     pub fn stays(&self) -> bool {
         match self {
