@@ -43,8 +43,9 @@ pub fn quota(limits: &Limits) -> Quota {
     }
 }
 
-/// Removes the groups of runs whose supervisor was killed.
+/// Removes what bounded runs whose supervisor was killed.
 pub fn sweep(settings: &Settings) {
+    net::sweep(&settings.socket_dir);
     Records::of(&settings.socket_dir).sweep();
 }
 

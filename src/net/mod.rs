@@ -4,6 +4,7 @@
 mod engine;
 mod error;
 mod guard;
+mod leftovers;
 mod ports;
 mod publish;
 mod resolver;
@@ -11,6 +12,7 @@ mod slirp;
 
 pub use engine::{Engine, found as engine};
 pub use error::NetError;
+pub use leftovers::sweep;
 pub use publish::{Protocol, Publish};
 pub use resolver::Resolver;
 
