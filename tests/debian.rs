@@ -165,6 +165,8 @@ print('python works')
                 "/var/lib/nginx",
                 "--tmpfs",
                 "/var/log/nginx",
+                "--tmpfs",
+                "/run",
             ],
             &["nginx", "-t"],
             "",

@@ -43,10 +43,10 @@ pub fn quota(limits: &Limits) -> Quota {
     }
 }
 
-/// Removes what bounded runs whose supervisor was killed.
+/// Removes what runs left whose supervisor was killed.
 pub fn sweep(settings: &Settings) {
-    net::sweep(&settings.socket_dir);
     Records::of(&settings.socket_dir).sweep();
+    net::sweep(&settings.socket_dir);
 }
 
 impl Bounded {
@@ -93,6 +93,11 @@ impl Bounded {
             (None, _) => host,
             (Some(_), resolver) => resolver.as_ref().map(|r| r.path().to_owned()),
         }
+    }
+
+    /// It runs: what was needed to start it goes.
+    pub fn started(&mut self) {
+        self.resolver = None;
     }
 
     /// What became of it that its exit status does not say, a line each.

@@ -3,7 +3,7 @@
 use super::args::{LogFormat, Serve};
 use super::config::Settings;
 use super::error::CliError;
-use super::{args, defaults, open};
+use super::{args, bounds, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::sys::process_start;
 use crate::daemon::{Portmap, ServeOptions, serve};
@@ -18,7 +18,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
     if args.stop {
-        return stop(settings).map(|()| 0);
+        let stopped = stop(settings);
+        // A run that had to be killed, supervisor and all, leaves this.
+        bounds::sweep(settings);
+        return stopped.map(|()| 0);
     }
     if args.stats {
         return super::stats::run(settings, args.json).map(|()| 0);

@@ -3,7 +3,7 @@
 //! confinement unmounts what the host would miss.
 
 use super::engine::{Engine, Kind, Start};
-use super::{NetError, Wanted, slirp};
+use super::{FILES, NetError, Wanted, slirp};
 use crate::sys::os::netns;
 use crate::sys::process::{self, Forked};
 use crate::sys::signals;
@@ -48,7 +48,7 @@ struct Files {
 
 impl Files {
     fn of(dir: &Path) -> Files {
-        let file = |what: &str| dir.join(format!("net-{}.{what}", std::process::id()));
+        let file = |what: &str| dir.join(format!("{FILES}{}.{what}", std::process::id()));
         Files {
             log: file("log"),
             ready: file("pid"),

@@ -4,7 +4,6 @@
 mod engine;
 mod error;
 mod guard;
-mod leftovers;
 mod ports;
 mod publish;
 mod resolver;
@@ -12,7 +11,6 @@ mod slirp;
 
 pub use engine::{Engine, found as engine};
 pub use error::NetError;
-pub use leftovers::sweep;
 pub use publish::{Protocol, Publish};
 pub use resolver::Resolver;
 
@@ -24,6 +22,10 @@ use std::str::FromStr;
 
 /// Where a run's private network answers queries for names, with either engine.
 pub const DNS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 2, 3);
+
+/// What files of a start are called, before the pid.
+const FILES: &str = "net-";
+const RESOLVER: &str = "resolv-";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -94,6 +96,41 @@ impl Network {
     }
 }
 
+/// Removes files of starts whose process was killed: all are named after their process.
+pub fn sweep(dir: &Path) {
+    for file in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let rest = name.strip_prefix(FILES).or(name.strip_prefix(RESOLVER));
+        let pid = rest.and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| crate::control::sys::process_start(pid).is_none()) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
 fn namespace() -> Result<OwnedFd, NetError> {
     netns::create().map_err(|fault| NetError::Namespace(fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_processes_that_are_gone_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let (gone, here) = (child.id(), std::process::id());
+        child.wait().unwrap();
+        let names = |pid| [format!("net-{pid}.sock"), format!("resolv-{pid}")];
+        let others = ["control.sock", "net-x.sock", "resolv-", "netns"].map(str::to_owned);
+        for name in names(gone).iter().chain(&names(here)).chain(&others) {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        sweep(dir.path());
+        let there = |name: &String| dir.path().join(name).exists();
+        assert!(names(gone).iter().all(|name| !there(name)));
+        assert!(names(here).iter().chain(&others).all(there));
+    }
 }

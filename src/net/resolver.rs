@@ -1,7 +1,7 @@
 //! resolv.conf(5) of a run with a network of its own: the engine's resolver, and the rest as
 //! the host has it.
 
-use super::DNS;
+use super::{DNS, RESOLVER};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +15,7 @@ pub struct Resolver(PathBuf);
 impl Resolver {
     pub fn make(dir: &Path) -> std::io::Result<Resolver> {
         let host = std::fs::read_to_string(HOST).unwrap_or_default();
-        let path = dir.join(format!("resolv-{}", std::process::id()));
+        let path = dir.join(format!("{RESOLVER}{}", std::process::id()));
         // Of an earlier process of this pid that was killed.
         let _ = std::fs::remove_file(&path);
         let resolver = Resolver(path);

@@ -275,9 +275,6 @@ impl Target {
 }
 
 /// Not told by any call that all these systems have.
-pub fn usage(
-    _init: super::process::Started,
-    _command: super::process::Started,
-) -> Option<super::usage::Usage> {
+pub fn usage(_init: super::process::Started, _cgroups: &[PathBuf]) -> Option<super::usage::Usage> {
     None
 }

@@ -141,6 +141,30 @@ fn what_cannot_be_is_refused_before_anything_starts() {
     w.create("box", "RUN true\n").ok();
     let high = ["--ulimit", "nofile=99999999:99999999"];
     run(&w, &high, "true").fails(&["limit nofile", "99999999"]);
+    // A host without control groups.
+    let bare = |options: &str| {
+        let pocker = env!("CARGO_BIN_EXE_pocker");
+        let line = format!(
+            "umount -R /sys/fs/cgroup && exec {pocker} run {options} box -- /bin/echo started"
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "/bin/sh", "-c", &line]);
+        for (name, value) in w.command(&["run"]).get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let pipe = std::process::Stdio::piped;
+        let child = command
+            .env_remove("SOURCE_DATE_EPOCH")
+            .stdout(pipe())
+            .stderr(pipe());
+        wait(child.spawn().expect("unshare starts"))
+    };
+    for option in ["--memory 64M", "--pids 100", "--cpus 1"] {
+        let name = option.split(' ').next().expect("a name");
+        bare(option).fails(&[name, "no cgroup controller", "hint: "]);
+    }
+    // What nobody asked for is left out.
+    assert_eq!(bare("").ok().out, "started\n");
     // The least memory is enough to start in.
     run(&w, &["--memory", "8M"], "echo started >/dev/null").ok();
 }
@@ -159,6 +183,13 @@ fn groups_of_a_killed_supervisor_go_with_the_next_command() {
     child.wait().expect("waited for");
     assert!(!of(pid).is_empty());
     w.pocker(&["ls"]).ok();
+    assert_eq!(of(pid), Vec::<PathBuf>::new());
+    let mut child = w.start(&["run", "box", "--", "/bin/sleep", "600"]);
+    let pid = child.id();
+    until("it has its group", || !of(pid).is_empty());
+    child.kill().expect("killed");
+    child.wait().expect("waited for");
+    w.pocker(&["serve", "--stop"]).ok();
     assert_eq!(of(pid), Vec::<PathBuf>::new());
     let done = run(&w, &[], "ps | grep -c '[s]leep 600'");
     assert_eq!(done.out, "0\n");

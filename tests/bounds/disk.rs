@@ -42,7 +42,7 @@ fn a_filler_is_contained_and_finds_room_again() {
     assert_eq!(&lines[lines.len() - 3..], ["again", "4096 0 4096", "room"]);
 
     let filler = "
-        i=0; while touch /var/$i 2>/tmp/err; do i=$((i+1)); done
+        i=0; while [ $i -lt 200 ] && touch /var/$i 2>/tmp/err; do i=$((i+1)); done
         echo $i; cat /tmp/err; df -i / | awk 'NR == 2 { print $2, $4 }'
         ln /etc/passwd /var/link 2>&1; mkdir /var/dir 2>&1
         rm /var/0 /var/1; ln /etc/passwd /var/link && mkdir /var/dir && echo room

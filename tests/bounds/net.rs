@@ -159,6 +159,14 @@ fn both_ways(engine: &str) {
         host.fetch("127.0.0.1:8080").out == "inside\n"
     });
     assert_eq!(engines(&w).len(), 1);
+    // What it was started with is gone already.
+    let files = std::fs::read_dir(w.path("s")).expect("the socket directory");
+    let names = files.map(|file| file.expect("a file").file_name());
+    let ours = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("net-") || name.starts_with("resolv-")
+    };
+    assert_eq!(names.filter(ours).count(), 0);
     // Only where it was asked for, and not to who is elsewhere.
     assert_ne!(host.fetch(&format!("{ADDRESS}:8080")).status, 0);
     // A port that is in use: one line, and what to do.

@@ -184,4 +184,24 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
         assert!(!done.err.contains("secret-value"), "{}", done.err);
         assert_eq!(done.err.matches("error: ").count(), 1, "{}", done.err);
     }
+    let said = |flags: &[&str]| {
+        let done = sh(&w, flags, "true");
+        format!("{}status {}", done.err, done.status)
+    };
+    insta::assert_snapshot!(said(&["--cap-add", "NET_RAWW"]), @r#"
+    error: "NET_RAWW" is no capability
+    hint: did you mean NET_RAW?
+    status 125
+    "#);
+    insta::assert_snapshot!(said(&["-u", "eve"]), @r#"
+    error: cannot start it
+      because: become user eve: the tree's /etc/passwd has no user "eve"
+    hint: the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000
+    status 125
+    "#);
+    insta::assert_snapshot!(said(&["-d", "/tmp:/x:suid"]), @"
+    error: -d /tmp:/x:suid: this run gives setuid programs nothing
+    hint: say --allow-setuid too, if that is what you want
+    status 125
+    ");
 }

@@ -6,17 +6,30 @@ use crate::{detach, detach_command, inspect, json, pid, world};
 /// What confines a process, as /proc tells.
 const CONFINED: &str = "grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status; \
     for n in mnt pid ipc uts net cgroup user; do ls -l /proc/self/ns/$n | sed 's/.*-> //'; done; \
-    cut -d: -f2- /proc/self/cgroup; pwd; echo $A $HOME; hostname; ls -A / | tr '\\n' ' '";
+    cut -d: -f2- /proc/self/cgroup; ulimit -n; pwd; echo $A $HOME; hostname; ls -A / | tr '\\n' ' '";
 
 #[test]
 fn a_command_in_a_run_is_confined_as_the_runs_own() {
     let w = world();
-    let changed = &["--cap-add", "SYS_NICE", "--cap-drop", "CHOWN"][..];
+    let changed = &[
+        "--cap-add",
+        "SYS_NICE",
+        "--cap-drop",
+        "CHOWN",
+        "--memory",
+        "64M",
+        "--pids",
+        "50",
+        "--ulimit",
+        "nofile=99",
+        "--net",
+        "none",
+    ][..];
     for (user, more) in [("root", &[][..]), ("www", &[]), ("root", changed)] {
-        let command = format!("{{ {CONFINED}; }} >/tmp/own; chmod 644 /tmp/own; exec sleep 1000");
+        let command = format!("{{ {CONFINED}; }} >/tmp/new; mv /tmp/new /tmp/own; exec sleep 1000");
         let flags = [&["-u", user, "-w", "/home", "-e", "A=b"], more].concat();
         let name = detach_command(&w, &flags, &["/bin/sh", "-c", &command]);
-        let read = "until [ -s /tmp/own ]; do sleep 0.01; done; sleep 0.1; cat /tmp/own";
+        let read = "until [ -e /tmp/own ]; do sleep 0.01; done; cat /tmp/own";
         let own = w.pocker(&["exec", &name, "sh", "-c", read]).ok().out;
         let seen = w.pocker(&["exec", &name, "sh", "-c", CONFINED]).ok().out;
         assert!(
@@ -253,4 +266,9 @@ fn what_a_run_takes_is_told() {
         stats[0]["cpu_percent"].as_f64().expect("a share") > 1.0
     });
     assert!(w.pocker(&["stats", &name]).ok().out.contains("PROCESSES"));
+    let limited = ["--memory", "64M", "--name", "limited"];
+    let name = detach_command(&w, &limited, &["/bin/sleep", "1000"]);
+    let stats = json(&w, &["stats", &name, "--json"]);
+    assert_eq!(stats[0]["cgroup"], true, "{stats}");
+    assert_eq!(stats[0]["memory_max"], 64 << 20, "{stats}");
 }

@@ -11,9 +11,14 @@ fn a_killed_supervisor_takes_its_run_along_and_the_next_command_says_so() {
     let w = world();
     std::fs::create_dir(w.path("g")).expect("mkdir");
     let graft = format!("{}:/mnt", w.path("g").display());
-    let name = detach(&w, &["-d", &graft, "--restart", "always"]);
+    let flags = ["-d", &graft, "--restart", "always", "--memory", "64M"];
+    let name = detach(&w, &flags);
     let bystander = detach(&w, &["--name", "bystander"]);
     let before = inspect(&w, &name);
+    let groups = before["details"]["cgroups"].as_array().expect("a list");
+    let group = |at: usize| groups[at].as_str().expect("a path");
+    assert!((0..groups.len()).all(|at| std::path::Path::new(group(at)).exists()));
+    assert!(!groups.is_empty());
     let waiting = w.start(&["wait", &name]);
     kill_dead(supervisor(&w, &name));
     let command = pid(&before["pid"]);
@@ -27,6 +32,9 @@ fn a_killed_supervisor_takes_its_run_along_and_the_next_command_says_so() {
     assert_eq!(now["state"], "ended");
     assert!(now["end"]["error"].to_string().contains("killed"), "{now}");
     assert_eq!(live(&w), [bystander.as_str()]);
+    for at in 0..groups.len() {
+        assert!(!std::path::Path::new(group(at)).exists(), "{}", group(at));
+    }
     // Its name, its tree and its grafts are free.
     until("the server has let go", || {
         let listed = json(&w, &["ls", "box", "--json"]);
@@ -56,6 +64,7 @@ fn a_command_that_is_killed_while_it_starts_a_run_leaves_nothing_for_long() {
         let name = detach(&w, &["--name", "half"]);
         w.pocker(&["kill", &name]).ok();
         w.pocker(&["prune"]).ok();
+        crate::no_groups(&w);
     }
 }
 
@@ -83,6 +92,7 @@ fn a_supervisor_that_is_killed_while_it_starts_is_reported() {
         until("all is settled", || live(&w).is_empty());
         w.pocker(&["prune"]).ok();
         assert_eq!(json(&w, &["ps", "-a", "--json"]), serde_json::json!([]));
+        crate::no_groups(&w);
     }
 }
 

@@ -118,3 +118,12 @@ fn ended(w: &World, name: &str) -> i64 {
         .as_i64()
         .expect("a status")
 }
+
+/// No control group is noted that a dead supervisor had made.
+#[track_caller]
+fn no_groups(w: &World) {
+    let noted = std::fs::read_dir(w.path("s/cgroups")).into_iter().flatten();
+    let noted: Vec<_> = noted.flatten().map(|entry| entry.path()).collect();
+    let texts: Vec<_> = noted.iter().map(std::fs::read_to_string).collect();
+    assert!(noted.is_empty(), "{noted:?}: {texts:?}");
+}

@@ -229,6 +229,10 @@ fn fresh(w: &World) {
     let lock = w.path("store/lock");
     let closed = || holder(w).is_none_or(|pid| kill(Pid::from_raw(pid), None).is_err());
     until("the store is closed", || !lock.exists() || closed());
+    // Where no server was there to be stopped, nobody unmounted what the next store knows nothing of.
+    for view in ["chroot", "s/view", "s/view.large"] {
+        let _ = nix::mount::umount2(&w.path(view), nix::mount::MntFlags::MNT_DETACH);
+    }
     std::fs::remove_dir_all(w.path("store")).expect("removed");
     copy(&w.path("template"), &w.path("store"));
     let _ = std::fs::remove_dir_all(w.path("backups"));

@@ -194,6 +194,11 @@ impl Drop for World {
             .lines()
             .filter(|l| l.contains(&ours) && !l.contains("/s/netns"))
             .collect();
+        // Whoever removes the folder would wait for ever inside one whose server is gone.
+        for line in &left {
+            let target = line.split(' ').nth(4).unwrap_or_default();
+            let _ = nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH);
+        }
         if !left.is_empty() && !std::thread::panicking() {
             panic!("left mounted: {left:?}");
         }

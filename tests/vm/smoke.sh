@@ -121,12 +121,12 @@ status=0
 pocker run --memory 16M box -- /bin/sh -c 'x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done' 2>$said || status=$?
 [ $status = 137 ] && grep -q 'box had no memory left' $said || fail "a hog: $status, $(cat $said)"
 # A real bomb: it goes off against its limit, and the server answers others meanwhile.
-pocker run --pids 24 box -- /bin/sh -c 'b() { b | b & }; b; sleep 8' >$said 2>&1 &
+pocker run --pids 24 box -- /bin/sh -c 'b() { b | b & }; b; exec sleep 100' >$said 2>&1 &
 run=$!
-sleep 3
+i=0; while ! dmesg | grep -q "fork rejected by pids controller in /pocker/pocker-$run"; do i=$((i+1)); [ $i -lt 60 ] || fail "the bomb met no limit"; sleep 1; done
 pocker run box -- /bin/cat /etc/built >/dev/null || fail "another run beside the bomb"
 [ "$(cat /sys/fs/cgroup/pocker/pocker-$run/pids.max)" = 25 ] || fail "the bomb has no limit"
-wait "$run" || true
+kill $run; wait "$run" || true
 pocker run --cpus 0.5 box -- /bin/sh -c 'cat /etc/built' || fail "a run with half a processor"
 [ -z "$(find /sys/fs/cgroup/pocker -mindepth 1 -type d)" ] || fail "groups are left: $(find /sys/fs/cgroup/pocker)"
 

@@ -25,7 +25,7 @@ pub use wait::wait;
 
 use super::config::Settings;
 use super::error::CliError;
-use super::open;
+use super::{bounds, open};
 use crate::life::{Found, LifeError, Run, Runs};
 
 use super::error::OWN_FAILURE;
@@ -72,8 +72,11 @@ fn now() -> i64 {
 /// This host's runs, once what dead supervisors left is seen to.
 fn runs(settings: &Settings) -> Result<Runs, CliError> {
     open::must_be_root()?;
+    crate::cli::bounds::sweep(settings);
     let runs = Runs::of(&settings.socket_dir);
     let Found { runs: dead, .. } = runs.sweep(now())?;
+    // Those that a supervisor made and had no time to write into its run's state, too.
+    bounds::sweep(settings);
     if !settings.quiet {
         for name in dead {
             eprintln!("run {name} had lost its supervisor: it has ended");

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const BETWEEN: Duration = Duration::from_millis(200);
 
 fn usage(run: &Run) -> Option<Usage> {
-    os::usage(run.state.init?, run.state.command?)
+    os::usage(run.state.init?, &run.state.cgroups)
 }
 
 fn untold(run: &Run) -> CliError {

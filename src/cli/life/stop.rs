@@ -56,6 +56,7 @@ fn tell(run: &Run) {
 /// knows nothing of them.
 pub fn stop_waiting(settings: &Settings, pocker: Option<&str>) -> Result<(), CliError> {
     let runs = Runs::of(&settings.socket_dir);
+    crate::cli::bounds::sweep(settings);
     let of = |run: &Run| pocker.is_none_or(|name| run.record.pocker == name);
     for run in runs.all()?.iter().filter(|run| of(run) && run.live()) {
         run.want_end()?;

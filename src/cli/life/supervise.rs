@@ -222,6 +222,7 @@ impl Supervisor<'_> {
             true => Err(CliError::new("it was asked to end before the command ran")),
             false => run::spawn(self.settings, &client, &spec),
         };
+        bounded.started();
         let outcome = match outcome {
             Ok((mut sandbox, keeper)) => {
                 let ended = self.attend(&client, &mut sandbox);

@@ -1,14 +1,13 @@
 //! The processes of a pid namespace and what they take: from their control group where they
 //! have one of their own (cgroups(7)), else added up from /proc.
 
-use super::cgroups_of;
 use crate::sys::process::Started;
 use crate::sys::usage::{Process, Usage};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Of the namespace whose first process is `init`; `command` has its control group. None where
-/// they have ended.
-pub fn usage(init: Started, command: Started) -> Option<Usage> {
+/// Of the namespace whose first process is `init`, in control groups that it has to itself. None
+/// where it has ended.
+pub fn usage(init: Started, cgroups: &[PathBuf]) -> Option<Usage> {
     let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", init.pid)).ok()?;
     let mut processes = Vec::new();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
@@ -32,8 +31,8 @@ pub fn usage(init: Started, command: Started) -> Option<Usage> {
         cgroup: false,
         processes,
     };
-    for dir in cgroups_of(command.pid).unwrap_or_default() {
-        count(&dir, &mut usage);
+    for dir in cgroups {
+        count(dir, &mut usage);
     }
     Some(usage)
 }

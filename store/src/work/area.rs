@@ -270,6 +270,12 @@ impl Area {
         failpoint::pass("staged.unlink.after");
     }
 
+    /// An error where the blob is not there, or where reads are checked and it has rotted.
+    pub fn check_blob(&self, digest: &Digest) -> Result<(), Errno> {
+        let opened = self.store.blobs().shared(digest);
+        opened.map(drop).map_err(StoreError::log)
+    }
+
     /// Makes `to` share the blob's blocks; false where that cannot be done.
     pub fn reflink(&self, digest: &Digest, to: &File) -> Result<bool, Errno> {
         if self.no_reflink.load(Ordering::Relaxed) {

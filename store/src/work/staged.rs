@@ -126,6 +126,8 @@ impl Staged {
         ctime: Time,
         share: bool,
     ) -> Result<Staged, Errno> {
+        // Where reads are checked, nothing is put on top of what rotted.
+        area.check_blob(&base.digest)?;
         let file = area.create(key)?;
         let base_left = if share && area.reflink(&base.digest, &file)? {
             None
