@@ -6,6 +6,7 @@ mod docs;
 mod flags;
 mod host;
 mod nfs;
+mod own;
 mod race;
 mod secrets;
 #[path = "../support/mod.rs"]
