@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// What `pocker run` takes of it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Life")]
 pub struct LifeFlags {
     /// Start in the background, and print the run's name once its command runs
     #[arg(long)]
