@@ -16,8 +16,8 @@ pub struct Run {
     /// Mount a volume in the tree
     #[arg(short = 'v', long = "volume", value_name = "NAME:PATH[:ro]")]
     pub volumes: Vec<String>,
-    /// Set an environment variable
-    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    /// Set an environment variable; a name alone takes it from here
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// Run as this user of the tree
     #[arg(short, long, value_name = "USER[:GROUP]")]
