@@ -7,6 +7,7 @@ mod flags;
 mod host;
 mod nfs;
 mod own;
+mod program;
 mod race;
 mod secrets;
 #[path = "../support/mod.rs"]

@@ -40,6 +40,7 @@ pub struct Cli {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The store's directory [default: /var/pocker/store]
     #[arg(long, global = true, env = "POCKER_STORE", value_name = "DIR")]
