@@ -272,8 +272,8 @@ impl Runs {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        for mut run in self.all()? {
-            if run.state.phase != Phase::Ended && !run.live() {
+        for run in self.all()? {
+            if let Some(mut run) = run.lost() {
                 found.cgroups.extend(run.clean());
                 found.runs.push(run.record.name.clone());
                 run.settle(now)?;
@@ -338,6 +338,13 @@ impl Run {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// As it is now, where its supervisor is gone and did not say how it ended. One that was
+    /// there when the files were read may have written its last since, so they are read again.
+    fn lost(&self) -> Option<Run> {
+        let open = |run: &Run| run.state.phase != Phase::Ended && !run.live();
+        open(self).then(|| self.again()).flatten().filter(open)
     }
 
     fn save_record(&self) -> Result<(), LifeError> {

@@ -36,6 +36,20 @@ fn end(status: i32) -> End {
 }
 
 #[test]
+fn a_run_that_ended_while_it_was_looked_at_is_not_lost() {
+    let (_dir, runs) = runs();
+    let mut run = runs.begin(asked("web")).expect("begun");
+    run.state.supervisor.start = Some(1);
+    run.save_state().expect("saved");
+    let mut seen = run.clone();
+    assert!(seen.lost().is_some());
+    run.finish(end(0)).expect("finished");
+    seen.state.phase = Phase::Running;
+    assert!(seen.lost().is_none());
+    assert_eq!(runs.sweep(3).expect("swept").runs, Vec::<String>::new());
+}
+
+#[test]
 fn a_renamed_run_keeps_its_volume_and_no_other_gets_it() {
     let (_dir, runs) = runs();
     let keeping = |name| Asked {
