@@ -89,10 +89,24 @@ impl BuildError {
         }
     }
 
+    /// The Pockerfile's line, where it begins with that and does not name the file.
+    pub fn line(&self) -> Option<u32> {
+        match self {
+            BuildError::NoSecret { line, .. }
+            | BuildError::NoBase { line, .. }
+            | BuildError::Copy { line, .. }
+            | BuildError::StepFailed { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+
     /// What to do about it, for the command line to show.
     pub fn hint(&self) -> Option<String> {
         match self {
-            BuildError::Name { hint, .. } => hint.clone(),
+            BuildError::Name { hint, .. } => {
+                let form = || "a name looks like web, or web-2.test".to_owned();
+                Some(hint.clone().unwrap_or_else(form))
+            }
             BuildError::Parse { error, .. } => error.hint(),
             BuildError::UndeclaredArg(name) => Some(format!("add `ARG {name}` before the line that uses it")),
             BuildError::NoSecret { id, .. } => Some(format!("pass --secret id={id},src=FILE")),

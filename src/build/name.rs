@@ -73,17 +73,17 @@ mod tests {
         })
         .collect();
         insta::assert_snapshot!(all, @r#"
-        `` cannot be a name: it is empty ()
+        `` cannot be a name: it is empty (a name looks like web, or web-2.test)
         `a/b` cannot be a name: it has a `/` (the context comes after the name: pocker create NAME CONTEXT)
-        `..` cannot be a name: it must start with a letter or digit ()
-        `a..b` cannot be a name: it has `..` ()
-        `-d` cannot be a name: it must start with a letter or digit ()
-        `.x` cannot be a name: it must start with a letter or digit ()
+        `..` cannot be a name: it must start with a letter or digit (a name looks like web, or web-2.test)
+        `a..b` cannot be a name: it has `..` (a name looks like web, or web-2.test)
+        `-d` cannot be a name: it must start with a letter or digit (a name looks like web, or web-2.test)
+        `.x` cannot be a name: it must start with a letter or digit (a name looks like web, or web-2.test)
         `Web` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only (write web)
-        `é` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only ()
-        `a b` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only ()
+        `é` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only (a name looks like web, or web-2.test)
+        `a b` cannot be a name: it may hold a-z, 0-9, `.`, `_` and `-` only (a name looks like web, or web-2.test)
         `run` cannot be a name: it is a command of pocker (call it my-run)
-        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot be a name: it is longer than 64 bytes ()
+        `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` cannot be a name: it is longer than 64 bytes (a name looks like web, or web-2.test)
         "#);
     }
 }

@@ -32,6 +32,7 @@ impl From<BuildError> for CliError {
 pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     open::must_be_root()?;
     build::validate_name(&args.name, &args::command_names())?;
+    check_context(&args.context)?;
     let (path, bytes) = pockerfile(args)?;
     let build_args = args
         .build_args
@@ -90,7 +91,7 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     let mut printer = Printer::new(settings.quiet);
     let built = build::build(&request, &tools, &mut printer);
     drop(printer);
-    let built = built?;
+    let built = built.map_err(|e| in_file(&path, e))?;
     if !args.no_browse {
         let dir = args.browse_dir.as_deref().unwrap_or(&settings.browse);
         mounting::browse(settings, &client, &absolute(dir)?)?;
@@ -114,6 +115,39 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A line is one of the file.
+fn in_file(path: &Path, error: BuildError) -> CliError {
+    let line = error.line();
+    let error = CliError::from(error);
+    match line {
+        Some(_) => CliError {
+            message: format!("{}: {}", path.display(), error.message),
+            ..error
+        },
+        None => error,
+    }
+}
+
+/// Where COPY takes files from has to be a directory, whether or not there is a COPY.
+fn check_context(context: &Path) -> Result<(), CliError> {
+    let shown = context.display();
+    match std::fs::metadata(context) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(
+            CliError::usage(format!("the context {shown} is not a directory"))
+                .hint(format!("a Pockerfile is named with -f {shown}")),
+        ),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(CliError::usage(format!(
+            "the context {shown} does not exist"
+        ))
+        .hint("it is the directory that the Pockerfile and what COPY takes are in")),
+        Err(e) => Err(CliError::from_error(
+            format!("cannot look at the context {shown}"),
+            &e,
+        )),
+    }
+}
+
 /// `-f FILE`, else the context's own, else ./Pockerfile.
 fn pockerfile(args: &Create) -> Result<(PathBuf, Vec<u8>), CliError> {
     use std::io::Read;
@@ -121,16 +155,17 @@ fn pockerfile(args: &Create) -> Result<(PathBuf, Vec<u8>), CliError> {
         Some(path) => path.clone(),
         None => {
             let own = args.context.join("Pockerfile");
-            if own.is_file() {
-                own
+            let here = PathBuf::from("Pockerfile");
+            if !own.is_file() && here.is_file() {
+                here
             } else {
-                PathBuf::from("Pockerfile")
+                own
             }
         }
     };
     let fail = |e: &dyn std::error::Error| {
         CliError::from_error(format!("cannot read the Pockerfile {}", path.display()), e)
-            .hint("name it with -f, or run this where a file named Pockerfile is")
+            .hint("name it with -f, or give the directory that it is in as CONTEXT")
     };
     let file = std::fs::File::open(&path).map_err(|e| fail(&e))?;
     let mut bytes = Vec::new();
@@ -180,4 +215,45 @@ fn secret(text: &str) -> Result<(String, PathBuf), CliError> {
         )));
     }
     Ok((id, src))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "").unwrap();
+        assert!(check_context(dir.path()).is_ok());
+        let said = |path: &Path| check_context(path).unwrap_err().render();
+        assert!(said(&file).contains("is not a directory") && said(&file).contains("hint: "));
+        assert!(said(&dir.path().join("n")).contains("n does not exist"));
+        // Where there is no file, it is the context's own that is named.
+        use clap::Parser;
+        let words = ["pocker", "create", "x", &dir.path().display().to_string()];
+        let cli = super::args::Cli::try_parse_from(words).unwrap();
+        let args::Command::Create(args) = cli.command else {
+            panic!("create")
+        };
+        let said = pockerfile(&args).unwrap_err().render();
+        assert!(
+            said.contains(&dir.path().join("Pockerfile").display().to_string()),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_step_that_failed_is_one_of_a_file() {
+        let id = "a".to_owned();
+        let error = in_file(Path::new("/c/P"), BuildError::NoSecret { line: 3, id });
+        assert!(
+            error.message.starts_with("/c/P: line 3: "),
+            "{}",
+            error.message
+        );
+        let error = in_file(Path::new("/c/P"), BuildError::Cancelled);
+        assert!(error.message.starts_with("interrupted"));
+    }
 }

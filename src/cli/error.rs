@@ -63,7 +63,9 @@ impl CliError {
         let mut next = Some(error);
         while let Some(cause) = next {
             let text = cause.to_string();
-            if out.causes.last() != Some(&text) {
+            // Many an error's own text ends with its cause's.
+            let before = out.causes.last().unwrap_or(&out.message);
+            if !before.ends_with(&text) {
                 out.causes.push(text);
             }
             next = cause.source();
@@ -132,5 +134,15 @@ mod tests {
           because: disk on fire
         hint: put it out
         ");
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("read /s: {0}")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("disk on fire"));
+        let error = CliError::from_error("cannot open the store /s", &error);
+        assert_eq!(error.causes, ["read /s: disk on fire"]);
     }
 }

@@ -19,6 +19,7 @@ mod mounting;
 mod open;
 mod pin;
 mod progress;
+mod refused;
 mod run;
 mod serve;
 mod shell;
@@ -40,22 +41,32 @@ use std::ffi::OsString;
 
 /// Runs one command; returns the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
-    let words = args::expand_short_form(argv);
+    let words = args::expand_short_form(argv.clone());
     // These end as the command that they start does: their own failures have a status apart.
     let apart = args::command_of(&words)
         .and_then(|word| word.to_str())
         .is_some_and(|word| ["run", "exec", "wait", "supervise"].contains(&word));
     let cli = match Cli::try_parse_from(&words) {
         Ok(cli) => cli,
-        Err(e) => {
+        Err(e) if !e.use_stderr() => {
             let _ = e.print();
-            return match e.exit_code() {
-                error::USAGE if apart => error::OWN_FAILURE,
-                status => status,
+            return e.exit_code();
+        }
+        // All of the help, as nothing at all was said.
+        Err(e) if e.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = e.print();
+            return error::USAGE;
+        }
+        Err(e) => {
+            let error = refused::refused(&e, &argv, &words);
+            eprint!("{}", error.render());
+            return match apart {
+                true => error.own_status(),
+                false => error.status,
             };
         }
     };
-    match dispatch(cli, &words) {
+    match dispatch(cli, &words).map_err(|e| refused::unknown(e, &argv, &words)) {
         Ok(status) => status,
         Err(error) => {
             eprint!("{}", error.render());
@@ -68,6 +79,14 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 }
 
 fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
+    if cli.command.enters_trees()
+        && nix::unistd::geteuid().is_root()
+        && let Err(fault) = crate::sys::os::shield()
+    {
+        eprintln!(
+            "warning: what runs could change the mode and owner of pocker's own file: {fault}"
+        );
+    }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {
         crate::sys::process::close_except(&[]);

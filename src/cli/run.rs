@@ -42,7 +42,7 @@ pub fn check(args: &Run) -> Result<Asked, CliError> {
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
     let mut env = confine::env_files(&args.confine)?;
     for text in &args.env {
-        env.push(variable(text)?);
+        env.extend(variable(text)?);
     }
     Ok(Asked {
         options: options(args, env, &grafts, &volumes)?,
@@ -179,12 +179,37 @@ fn hosts() -> Vec<(&'static str, PathBuf)> {
         .collect()
 }
 
-pub fn variable(text: &str) -> Result<(String, String), CliError> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
-        _ => Err(
-            CliError::usage(format!("--env {text}: not of the form NAME=VALUE"))
-                .hint("for example -e LANG=C.UTF-8"),
-        ),
+/// NAME=VALUE; a name alone takes the caller's value, and is left out where there is none.
+pub fn variable(text: &str) -> Result<Option<(String, String)>, CliError> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    // What the system's own lookup takes for no name.
+    if name.is_empty() || name.contains('\0') {
+        return Err(CliError::usage(format!(
+            "--env {text:?}: not of the form NAME=VALUE or NAME"
+        ))
+        .hint("for example -e LANG=C.UTF-8"));
+    }
+    let value = value.or_else(|| std::env::var(name).ok());
+    Ok(value.map(|value| (name.to_owned(), value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_takes_the_callers_value() {
+        let said = |text: &str| variable(text).map_err(|e| e.message);
+        let pair = |n: &str, v: &str| Ok(Some((n.to_owned(), v.to_owned())));
+        assert_eq!(said("A=b=c"), pair("A", "b=c"));
+        assert_eq!(said("A="), pair("A", ""));
+        // What cargo sets for each test.
+        let own = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        assert_eq!(said("CARGO_MANIFEST_DIR"), pair("CARGO_MANIFEST_DIR", &own));
+        assert_eq!(said("POCKER_NOT_SET_ANYWHERE"), Ok(None));
+        assert!(said("=x").is_err() && said("").is_err());
     }
 }

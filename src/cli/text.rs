@@ -84,7 +84,7 @@ pub fn version(args: &Json) -> Result<(), CliError> {
 
 pub fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "pocker", &mut script);
+    clap_complete::generate(shell, &mut super::refused::visible(), "pocker", &mut script);
     out(&String::from_utf8_lossy(&script))
 }
 

@@ -87,10 +87,21 @@ fn to_file(
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&e))?;
+    if path.is_dir() {
+        let why = format!("cannot write {}: it is a directory", path.display());
+        return Err(CliError::new(why).hint("name the archive's file"));
+    }
+    if !dir.exists() {
+        let (path, dir) = (path.display(), dir.display());
+        let why = format!("cannot write {path}: there is no directory {dir}");
+        return Err(CliError::new(why).hint(format!("make it first: mkdir -p {dir}")));
+    }
+    // Its own text names a file that nobody asked for.
+    let mut file =
+        tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&std::io::Error::from(e.kind())))?;
     let written = write(&mut file)?;
     file.as_file().sync_all().map_err(|e| fail(&e))?;
-    file.persist(path).map_err(|e| fail(&e))?;
+    file.persist(path).map_err(|e| fail(&e.error))?;
     Ok(written)
 }
 
@@ -166,4 +177,25 @@ pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_cannot_be_written_is_named_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |path: &Path| {
+            let error = to_file(path, |_| panic!("written")).unwrap_err().render();
+            assert!(
+                error.contains(&format!("cannot write {}: ", path.display())),
+                "{error}"
+            );
+            assert!(error.contains("\nhint: "), "{error}");
+            error
+        };
+        assert!(said(dir.path()).contains("it is a directory"));
+        assert!(said(&dir.path().join("no/x.tar")).contains("mkdir -p"));
+    }
 }

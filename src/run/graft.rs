@@ -145,7 +145,7 @@ pub fn parse(text: &str) -> Result<Graft, GraftError> {
     })
 }
 
-/// `ro`, `suid`, `dev`, with commas between them.
+/// `ro` (or `rw`), `suid`, `dev`, with commas between them.
 fn flags(text: &str, options: &[String]) -> Result<[bool; 3], GraftError> {
     let mut flags = [false; 3];
     let unknown = |option: &str| GraftError::Option {
@@ -158,6 +158,10 @@ fn flags(text: &str, options: &[String]) -> Result<[bool; 3], GraftError> {
         more => return Err(unknown(&more.join(":"))),
     };
     for option in list.split(',') {
+        // As it is anyway.
+        if option == "rw" && !list.split(',').any(|other| other == "ro") {
+            continue;
+        }
         let at = ["ro", "suid", "dev"]
             .iter()
             .position(|known| *known == option);
@@ -265,6 +269,7 @@ mod tests {
             let graft = parse(text).unwrap();
             [graft.read_only, graft.suid, graft.dev]
         };
+        assert_eq!(flags("/a:/b:rw,suid"), [false, true, false]);
         assert_eq!(flags("/a:/b:dev"), [false, false, true]);
         assert_eq!(flags("/a:/b:suid,ro"), [true, true, false]);
         assert_eq!(ok(r"/a\:b:/c\:ro"), want("/a:b", "/c:ro", false));
@@ -288,7 +293,7 @@ mod tests {
             ("/a:b", "place in the tree \"b\" is not", "slash: /b"),
             (":/b", "the host directory is empty", "looks like"),
             ("/a:", "the place in the tree is empty", "looks like"),
-            ("/a:/b:rw", "\"rw\" is no option", "`ro`, `suid`"),
+            ("/a:/b:ro,rw", "\"rw\" is no option", "`ro`, `suid`"),
             ("/a:/b:ro:x", "\"ro:x\" is no option", "`ro`, `suid`"),
             ("/a:/b:ro,x", "\"x\" is no option", "`ro`, `suid`"),
             ("/a:/b:", "\"\" is no option", "`ro`, `suid`"),

@@ -76,6 +76,7 @@ fn parse(text: &str) -> Result<VolumeMount, VolumeError> {
     let read_only = match options {
         [] => false,
         [option] if option == "ro" => true,
+        [option] if option == "rw" => false,
         options => {
             let why = format!("{:?} is no option of a volume", options.join(":"));
             return Err(wrong(
@@ -126,12 +127,19 @@ mod tests {
 
     #[test]
     fn a_volume_has_a_name_a_place_and_perhaps_ro() {
-        let found = all(&["data:/var//lib/", "logs:/log:ro"]).unwrap();
+        let found = all(&["data:/var//lib/", "logs:/log:ro", "w:/w:rw"]).unwrap();
         let said: Vec<_> = found
             .iter()
             .map(|v| (v.name.as_str(), v.target.as_str(), v.read_only))
             .collect();
-        assert_eq!(said, [("data", "/var/lib", false), ("logs", "/log", true)]);
+        assert_eq!(
+            said,
+            [
+                ("data", "/var/lib", false),
+                ("logs", "/log", true),
+                ("w", "/w", false)
+            ]
+        );
     }
 
     #[test]
@@ -145,7 +153,7 @@ mod tests {
             (&["data:"], "place in the tree is empty", "looks like"),
             (&["data:b"], "\"b\" is not absolute", "slash: /b"),
             (&["data:/a/.."], "has a `..`", "leads to"),
-            (&["data:/b:rw"], "\"rw\" is no option", "only `ro`"),
+            (&["data:/b:rx"], "\"rx\" is no option", "only `ro`"),
             (&["data:/"], "whole root", "below /"),
             (&["data:/proc/x"], "/proc is the sandbox's", "another place"),
             (&["a:/x", "b:/x/"], "at /x already", "of its own"),

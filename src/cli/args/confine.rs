@@ -4,6 +4,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Confinement")]
 pub struct Confine {
     /// Give a capability, also to another user than root (ALL: each)
     #[arg(long, value_name = "CAP")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// What `pocker run` takes of it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Life")]
 pub struct LifeFlags {
     /// Start in the background, and print the run's name once its command runs
     #[arg(long)]
@@ -35,8 +36,8 @@ pub struct LifeFlags {
     /// How many failures in a row make it unhealthy
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..), requires = "health_cmd")]
     pub health_retries: u64,
-    /// Keep between one and two times so many bytes of its log
-    #[arg(long, value_name = "BYTES", default_value_t = crate::life::log::DEFAULT_MAX, value_parser = clap::value_parser!(u64).range(4096..1 << 32), requires = "detach")]
+    /// Keep between one and two times so many bytes of its log: 64K, 16M
+    #[arg(long, value_name = "SIZE", default_value_t = crate::life::log::DEFAULT_MAX, value_parser = log_size, requires = "detach")]
     pub log_size: u64,
 }
 
@@ -51,6 +52,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     match span.is_zero() || span > Duration::from_secs(1 << 17) {
         true => Err("between 1ms and 36h".to_owned()),
         false => Ok(span),
+    }
+}
+
+fn log_size(text: &str) -> Result<u64, String> {
+    let size = crate::limits::size(text)?;
+    match (4096..1 << 32).contains(&size) {
+        true => Ok(size),
+        false => Err("between 4K and 4G".to_owned()),
     }
 }
 
@@ -97,8 +106,8 @@ pub struct Exec {
     /// Give the command a terminal (and this standard input)
     #[arg(short, long)]
     pub tty: bool,
-    /// Set an environment variable
-    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    /// Set an environment variable; a name alone takes it from here
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// As this user of the tree [default: the run's]
     #[arg(short, long, value_name = "USER[:GROUP]")]
@@ -207,4 +216,18 @@ pub struct Boot {
     /// Stop those runs, as before the machine's end
     #[arg(long, conflicts_with = "dry_run")]
     pub stop: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logs_size_is_said_as_other_sizes_are() {
+        assert_eq!(log_size("64K"), Ok(65_536));
+        assert_eq!(log_size("4096"), Ok(4096));
+        for wrong in ["1K", "4095", "4G", "64Q", ""] {
+            assert!(log_size(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub struct Limits {
     #[arg(long, value_name = "N")]
     pub inodes: Option<Count>,
     /// Memory of all its processes, and of the files that they use: 64M, 2G
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(short, long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
     /// Its processes and threads [default: 4096, where the host can]
     #[arg(long, value_name = "N")]

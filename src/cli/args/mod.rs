@@ -40,6 +40,7 @@ pub struct Cli {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The store's directory [default: /var/pocker/store]
     #[arg(long, global = true, env = "POCKER_STORE", value_name = "DIR")]
@@ -163,6 +164,18 @@ pub struct Name {
 }
 
 impl Command {
+    /// It starts what a tree says.
+    pub fn enters_trees(&self) -> bool {
+        matches!(
+            self,
+            Command::Create(_)
+                | Command::Run(_)
+                | Command::Supervise { .. }
+                | Command::Exec(_)
+                | Command::Debug(_)
+        )
+    }
+
     /// A process of ours in the background, with nothing but standard descriptors.
     pub fn stays(&self) -> bool {
         match self {

@@ -24,7 +24,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     let asked = super::start::recorded(&found.record.words)?;
     let mut env = found.state.env.clone();
     for text in &args.env {
-        env.push(run::variable(text)?);
+        env.extend(run::variable(text)?);
     }
     let own = run::options(&asked, env, &[], &[])?;
     if own.confine.isolation == Isolation::Plain {
