@@ -130,9 +130,6 @@ impl Runs {
                 name: other.record.name.clone(),
             });
         }
-        for old in there.iter().filter(|run| run.record.name == name) {
-            old.remove()?;
-        }
         let record = Record {
             id: new_id()?,
             name,
@@ -146,6 +143,20 @@ impl Runs {
             kept,
         };
         self.make(record)
+    }
+
+    /// It runs: ended runs that had its name are forgotten, and not before.
+    pub fn replace_by(&self, run: &Run) -> Result<(), LifeError> {
+        let _one = self.lock()?;
+        let Some(run) = run.again() else {
+            return Ok(());
+        };
+        let named =
+            |old: &Run| old.record.name == run.record.name && old.record.id != run.record.id;
+        for old in self.all()?.iter().filter(|old| named(old) && !old.live()) {
+            old.remove()?;
+        }
+        Ok(())
     }
 
     /// The same run again, as it was recorded.
