@@ -101,7 +101,7 @@ fn what_is_no_archive_is_said_to_be_none() {
     let w = World::new();
     let passwd = w.write("passwd", &"root:x:0:0:root:/root:/bin/bash\n".repeat(40));
     let done = w.pocker(&["import", &passwd.display().to_string(), "a"]);
-    done.fails(&["it is not a tar archive", "hint:"]);
+    let done = done.fails(&["it is not a tar archive", "hint:"]);
     assert!(!done.err.contains("/bin/bash"), "{}", done.err);
     w.pocker(&["images"])
         .fails(&["no command and no pocker named images", "`pocker ls`"]);
