@@ -97,10 +97,21 @@ fn a_package_that_does_not_exist_shows_what_the_package_manager_said() {
 }
 
 #[test]
+fn what_is_no_archive_is_said_to_be_none() {
+    let w = World::new();
+    let passwd = w.write("passwd", &"root:x:0:0:root:/root:/bin/bash\n".repeat(40));
+    let done = w.pocker(&["import", &passwd.display().to_string(), "a"]);
+    let done = done.fails(&["it is not a tar archive", "hint:"]);
+    assert!(!done.err.contains("/bin/bash"), "{}", done.err);
+    w.pocker(&["images"])
+        .fails(&["no command and no pocker named images", "`pocker ls`"]);
+}
+
+#[test]
 fn a_failed_step_keeps_its_tree_for_debug_until_the_next_build() {
     let w = World::new();
     w.create("a", "EXEC echo half >/work; exit 4\nRUN true\n")
-        .fails(&["EXEC", "4", "pocker debug a"]);
+        .fails(&["a.pockerfile: line 2: ", "EXEC", "4", "pocker debug a"]);
     let seen = w.pocker(&["debug", "a", "--", "/bin/cat", "/work"]).ok();
     assert_eq!(seen.out, "half\n");
     w.pocker(&["reset", "a"]).ok();

@@ -105,7 +105,12 @@ pub fn refused(error: &clap::Error, argv: &[OsString], words: &[OsString]) -> Cl
     let usage = command
         .map(|mut command| command.render_usage().to_string())
         .unwrap_or_default();
+    let other = match first(argv, words) {
+        Some(_) => "; `pocker help` lists the commands",
+        None => "",
+    };
     let hint = known(error, words)
+        .map(|hint| hint + other)
         .or(tip)
         .unwrap_or_else(|| format!("`{line} --help` says what it takes"));
     CliError::usage(format!("{message}\n\n{usage}\n")).hint(hint)
@@ -240,7 +245,10 @@ mod tests {
                 "pocker run nginx ls /",
                 "put `--` before the command: pocker run nginx -- ls /",
             ),
-            ("pocker nginx sh -c a;b", "pocker run nginx -- sh -c 'a;b'"),
+            (
+                "pocker nginx sh -c a;b",
+                "pocker run nginx -- sh -c 'a;b'; `pocker help` lists",
+            ),
             ("pocker run --detch nginx", "'--detach'"),
             ("pocker stop", "`pocker stop --help`"),
         ] {

@@ -37,6 +37,12 @@ pub struct Asked {
 }
 
 pub fn check(args: &Run) -> Result<Asked, CliError> {
+    if let Some(dir) = args.workdir.as_deref().filter(|dir| !dir.starts_with('/')) {
+        return Err(
+            CliError::usage(format!("--workdir {dir:?}: a path in the tree is absolute"))
+                .hint(format!("start with a slash: /{dir}")),
+        );
+    }
     let grafts = run::parse_all(&args.grafts)?;
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;

@@ -75,8 +75,13 @@ fn damaged(out: &mut String, blobs: &[String], how: &str) {
 fn restore(settings: &Settings, args: &StoreRestore) -> Result<i32, CliError> {
     open::must_be_root()?;
     let to = &settings.store;
-    let done = pocker_store::restore(Path::new(&absolute(&args.dir)?), to)
-        .map_err(|e| failed(format!("cannot restore {}", args.dir.display()), &e))?;
+    let done = pocker_store::restore(Path::new(&absolute(&args.dir)?), to).map_err(|e| {
+        let failed = failed(format!("cannot restore {}", args.dir.display()), &e);
+        match args.dir.is_dir() {
+            true => failed,
+            false => failed.hint("give the folder that `pocker store backup` was given"),
+        }
+    })?;
     text::out(&restored(&done, to))?;
     Ok(if done.rotted.is_empty() { 0 } else { ROTTED })
 }

@@ -46,6 +46,9 @@ impl SandboxError {
     /// What to do, where that is not in the text.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            SandboxError::Phase { fault, .. } if fault.errno == Some(Errno::EMFILE as i32) => Some(
+                "to start a command takes a few open files: --ulimit nofile=64, or leave it out",
+            ),
             // Not a system call's failure: the tree has no such name.
             SandboxError::Phase { phase, fault } if phase.starts_with("become user") => fault
                 .errno

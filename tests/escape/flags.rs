@@ -170,6 +170,14 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
         ),
         (&["--tmpfs", "run"], ["--tmpfs run", "/run"]),
         (
+            &["-w", "rel"],
+            ["--workdir \"rel\"", "hint: start with a slash: /rel"],
+        ),
+        (
+            &["--ulimit", "nofile=1"],
+            ["Too many open files", "nofile=64"],
+        ),
+        (
             &["--tmpfs", "/proc/x"],
             ["/proc is the sandbox's own", "another place"],
         ),

@@ -12,6 +12,8 @@ use std::io::Read;
 
 /// Most entries an archive may hold: a large distribution has a tenth.
 pub const ENTRIES_MAX: u64 = 10_000_000;
+/// Each entry begins with a block.
+const HEADER: usize = 512;
 /// Longest path in an archive (PATH_MAX).
 pub const PATH_MAX: usize = 4096;
 
@@ -20,6 +22,8 @@ pub const PATH_MAX: usize = 4096;
 pub enum ArchiveError {
     #[error("the archive cannot be read")]
     Read(#[source] std::io::Error),
+    #[error("it is not a tar archive")]
+    NotTar,
     #[error("entry {path}: {why}")]
     Entry { path: String, why: String },
     #[error("the archive holds more than {ENTRIES_MAX} entries")]
@@ -74,7 +78,13 @@ pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveEr
 }
 
 fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
-    let (lifting, lifted) = pax::Lifting::new(stream);
+    let mut head = [0; HEADER];
+    let got = fill(stream, &mut head).map_err(ArchiveError::Read)?;
+    if got > 0 && !is_header(&head[..got]) {
+        return Err(ArchiveError::NotTar);
+    }
+    let mut stream = std::io::Read::chain(&head[..got], stream);
+    let (lifting, lifted) = pax::Lifting::new(&mut stream);
     let mut archive = tar::Archive::new(lifting);
     let mut count = 0;
     for entry in archive.entries().map_err(ArchiveError::Read)? {
@@ -102,6 +112,21 @@ fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveErr
     Ok(count)
 }
 
+/// Whether an archive may begin so: its end, or a block with the sum of its own bytes
+/// (POSIX pax, "ustar Interchange Format"). The parser would quote what it cannot read.
+fn is_header(block: &[u8]) -> bool {
+    let Ok(block) = <&[u8; HEADER]>::try_from(block) else {
+        return false;
+    };
+    let (before, rest) = block.split_at(148);
+    let (field, after) = rest.split_at(8);
+    let sum = |bytes: &[u8]| bytes.iter().map(|b| u32::from(*b)).sum::<u32>();
+    let sum = sum(before) + 8 * u32::from(b' ') + sum(after);
+    let said = String::from_utf8_lossy(field);
+    let said = said.trim_matches(['\0', ' ']);
+    u32::from_str_radix(said, 8).is_ok_and(|said| said == sum) || block.iter().all(|b| *b == 0)
+}
+
 fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
@@ -111,4 +136,40 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(got)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_archive_is_not_quoted() {
+        let store = |bytes: &[u8]| {
+            let dir = tempfile::tempdir().unwrap();
+            let options = pocker_store::OpenOptions {
+                create: true,
+                ..Default::default()
+            };
+            let store = pocker_store::Store::open(dir.path(), options).unwrap();
+            let mut sink = crate::daemon::ingest::IngestSink::new(&store);
+            read(&mut &bytes[..], &mut sink)
+        };
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\n".repeat(40);
+        for wrong in [&passwd[..], b"short", &[0xff; 2048]] {
+            assert!(matches!(store(wrong), Err(ArchiveError::NotTar)));
+        }
+        assert_eq!(store(&[0; 1024]).unwrap(), 0);
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_path("d").unwrap();
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        header.set_mtime(0);
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).unwrap();
+        assert_eq!(store(&tar.into_inner().unwrap()).unwrap(), 1);
+    }
 }

@@ -89,10 +89,24 @@ fn reader(body: Body) -> BodyReader {
 fn refused(e: ArchiveError) -> Fail {
     match &e {
         ArchiveError::Store { .. } => Fail::internal("cannot take the archive", &e),
-        ArchiveError::Read(io) => Fail::bad(format!("the archive cannot be read: {io}"))
+        ArchiveError::Read(io) => Fail::bad(format!("the archive cannot be read: {}", bounded(io)))
+            .hint("it has to be a tar archive, plain or gzip, and complete"),
+        ArchiveError::NotTar => Fail::bad(format!("cannot take the archive: {e}"))
             .hint("it has to be a tar archive, plain or gzip, and complete"),
         other => Fail::bad(format!("cannot take the archive: {other}")),
     }
+}
+
+/// A parser's words may quote the archive.
+fn bounded(error: &std::io::Error) -> String {
+    const MOST: usize = 200;
+    let text = error.to_string();
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text.chars().map(plain).take(MOST).collect();
+    if text.chars().count() > MOST {
+        shown.push('…');
+    }
+    shown
 }
 
 async fn on_blocking<T: Send + 'static>(
