@@ -232,6 +232,14 @@ fn export_and_import_keep_the_tree() {
         std::fs::read(w.path("b.tar")).expect("b"),
     );
     assert!(a == b, "an imported export exports the same bytes");
+    // What is there already goes only where that was asked for.
+    let other = ["import", "a.tar", "b", "--run", "echo new"];
+    w.pocker(&other).fails(&[
+        "there is a pocker named b",
+        "hint: `pocker rm b` first, or replace it with --force",
+    ]);
+    w.pocker(&[&other[..], &["--force"]].concat()).ok();
+    assert_eq!(w.pocker(&["run", "b"]).ok().out, "new\n");
     let seen = lines(
         &w,
         "stat -c '%a %h %Y' /d/f; readlink /d/soft; test -p /d/pipe && echo fifo",

@@ -283,3 +283,36 @@ fn a_stopped_server_leaves_no_mount_inside_another() {
     assert!(!mounts.contains(&ours), "{mounts}");
     assert_eq!(w.path("m").read_dir().expect("m").count(), 0);
 }
+
+#[test]
+fn localhost_and_the_runs_own_name_are_known_and_leave_nothing_in_the_tree() {
+    let w = world();
+    // A static busybox resolves nothing itself.
+    let script = "
+        grep -o '^127.0.0.1[[:space:]]*localhost' /etc/hosts | tr '\\t' ' '
+        tail -n 1 /etc/hosts; cat /etc/hostname; hostname";
+    for more in [&["--net", "host"][..], &["--net", "none", "--read-only"]] {
+        let line = [
+            &["run", "--hostname", "web-1.example"],
+            more,
+            &["box", "--"],
+        ]
+        .concat();
+        let done = w.pocker(&[&line[..], &["/bin/sh", "-c", script]].concat());
+        let expected =
+            "127.0.0.1 localhost\n127.0.1.1 web-1.example web-1\nweb-1.example\nweb-1.example\n";
+        assert_eq!(done.out, expected, "{more:?}: {}", done.err);
+        let own = ["debug", "box", "--", "/bin/sh", "-c", "ls /etc"];
+        let kept = w.pocker(&own).ok().out;
+        assert!(!kept.contains("hostname"), "{kept}");
+    }
+    let left = std::fs::read_dir(w.path("s")).expect("the socket directory");
+    let names = left.map(|file| {
+        file.expect("a file")
+            .file_name()
+            .into_string()
+            .expect("UTF-8")
+    });
+    let left: Vec<String> = names.filter(|name| name.starts_with("host")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

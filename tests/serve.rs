@@ -274,6 +274,47 @@ fn stop_returns_when_the_store_is_closed() {
 }
 
 #[test]
+fn another_store_than_the_servers_is_refused_before_anything_is_done() {
+    let world = World::new();
+    world.create("box", "RUN true").ok();
+    let other = world.path("other").display().to_string();
+    let refused = [
+        "control.sock serves ",
+        ", not /",
+        "/other",
+        "hint: --socket-dir says which server; leave --store out",
+    ];
+    for line in [
+        &["ls"][..],
+        &["rm", "box"],
+        &["run", "box"],
+        &["run", "--detach", "box"],
+        &["serve", "--stop"],
+        &["serve", "--stats"],
+    ] {
+        world
+            .pocker(&[&["--store", &other], line].concat())
+            .fails(&refused);
+    }
+    let of_file = world.write("conf", &format!("store = {other:?}\n"));
+    let mut command = world.command(&["--config", &of_file.display().to_string(), "ls"]);
+    command.env_remove("POCKER_STORE");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(command.spawn().expect("pocker starts")).fails(&refused);
+    assert!(!world.path("other").exists());
+    // The same one by another name; and who names none takes what is served.
+    std::os::unix::fs::symlink(world.path("store"), world.path("link")).expect("a link");
+    let link = world.path("link").display().to_string();
+    world
+        .pocker(&["--store", &link, "run", "--detach", "--name", "a", "box"])
+        .ok();
+    let mut command = world.command(&["run", "--detach", "--name", "b", "box"]);
+    command.env_remove("POCKER_STORE");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(command.spawn().expect("pocker starts")).ok();
+}
+
+#[test]
 fn a_read_only_server_changes_nothing() {
     let (world, network) = (World::new(), Network::new());
     world.create("box", "RUN true").ok();

@@ -93,7 +93,7 @@ fn one_run_writes_at_a_time_and_any_number_reads() {
     let mut first = holder(&w, "data:/data", script);
     let pid = format!("process {}", first.id());
     let words = [
-        "volume data is in use by run",
+        "volume data is in use by run box of box",
         "of box",
         &pid,
         "hint: ",
@@ -103,8 +103,13 @@ fn one_run_writes_at_a_time_and_any_number_reads() {
     std::fs::create_dir(w.path("mnt")).expect("mkdir");
     let mnt = w.path("mnt").display().to_string();
     w.pocker(&["mount", "--volume", "data", &mnt]).fails(&words);
-    w.pocker(&["volume", "rm", "data"])
-        .fails(&["in use by run", &pid, "hint: stop it first"]);
+    w.pocker(&["volume", "rm", "data"]).fails(&[
+        "in use by run",
+        &pid,
+        "hint: stop it first: `pocker stop box`",
+    ]);
+    let table = w.pocker(&["volume", "ls"]).ok().out;
+    assert!(table.contains("run box of box"), "{table}");
     let seen = sh(&w, "data:/data:ro", "cat /data/f").ok().out;
     assert_eq!(seen, "1\n");
     w.pocker(&["mount", "--volume", "data:ro", &mnt]).ok();

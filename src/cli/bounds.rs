@@ -7,7 +7,7 @@ use crate::control::api::Quota;
 use crate::control::connect::make_socket_dir;
 use crate::limits::cgroup::{CgroupError, Groups, Records, Wanted};
 use crate::limits::{names, rlimits};
-use crate::net::{self, Mode, NetError, Network, Resolver};
+use crate::net::{self, EtcFile, Mode, NetError, Network};
 use crate::sandbox::{Bounds, Spec};
 use std::path::PathBuf;
 
@@ -33,7 +33,9 @@ impl From<NetError> for CliError {
 pub struct Bounded {
     groups: Groups,
     network: Option<Network>,
-    resolver: Option<Resolver>,
+    resolver: Option<EtcFile>,
+    /// Names in /etc, and what is there.
+    etc: Vec<(&'static str, EtcFile)>,
 }
 
 pub fn quota(limits: &Limits) -> Quota {
@@ -64,15 +66,24 @@ impl Bounded {
         let network = Network::make(&wanted, dir)?;
         let resolver = match wanted.mode {
             Mode::Private => {
-                let made = Resolver::make(dir);
+                let made = net::resolver(dir);
                 Some(made.map_err(|e| CliError::from_error("cannot make a resolv.conf", &e))?)
             }
             Mode::Host | Mode::None => None,
         };
+        let name = run.confine.hostname.as_ref().unwrap_or(&run.name);
+        let made = net::hosts(dir, wanted.mode, name).and_then(|hosts| {
+            Ok(vec![
+                ("hosts", hosts),
+                ("hostname", net::hostname(dir, name)?),
+            ])
+        });
+        let etc = made.map_err(|e| CliError::from_error("cannot make a hosts file", &e))?;
         Ok(Bounded {
             groups,
             network,
             resolver,
+            etc,
         })
     }
 
@@ -95,9 +106,18 @@ impl Bounded {
         }
     }
 
+    /// What the run sees below /etc besides.
+    pub fn etc(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = self.etc.iter();
+        files
+            .map(|(name, file)| (*name, file.path().to_owned()))
+            .collect()
+    }
+
     /// It runs: what was needed to start it goes.
     pub fn started(&mut self) {
         self.resolver = None;
+        self.etc.clear();
     }
 
     /// What became of it that its exit status does not say, a line each.

@@ -31,6 +31,10 @@ pub struct File {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub store: PathBuf,
+    /// Somebody said which store: another one will not do.
+    pub store_given: bool,
+    /// The settings file that was named.
+    pub config: Option<PathBuf>,
     pub socket_dir: PathBuf,
     pub browse: PathBuf,
     pub mount_helper: Option<String>,
@@ -53,14 +57,11 @@ impl Settings {
             None => read(Path::new(defaults::CONFIG))?.unwrap_or_default(),
         };
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let store = global.store.clone().or(file.store);
         Ok(Settings {
-            store: absolute(
-                global
-                    .store
-                    .clone()
-                    .or(file.store)
-                    .unwrap_or(defaults::STORE.into()),
-            ),
+            store_given: store.is_some(),
+            store: absolute(store.unwrap_or(defaults::STORE.into())),
+            config: global.config.clone().map(absolute),
             socket_dir: absolute(
                 global
                     .socket_dir
@@ -86,14 +87,18 @@ impl Settings {
     /// The same for another command of ours.
     pub fn as_flags(&self) -> Vec<OsString> {
         let mut flags: Vec<OsString> = vec![
-            "--store".into(),
-            self.store.clone().into(),
             "--socket-dir".into(),
             self.socket_dir.clone().into(),
             "--server-timeout".into(),
             self.server_timeout.as_secs().to_string().into(),
             "--quiet".into(),
         ];
+        if self.store_given {
+            flags.extend(["--store".into(), self.store.clone().into()]);
+        }
+        if let Some(config) = &self.config {
+            flags.extend(["--config".into(), config.into()]);
+        }
         if let Some(helper) = &self.mount_helper {
             flags.extend(["--mount-helper".into(), helper.into()]);
         }

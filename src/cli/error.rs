@@ -14,6 +14,8 @@ pub struct CliError {
     pub status: i32,
     /// What was asked for is not there: asking again is no use.
     pub gone: bool,
+    /// The server that answers has another store than the one that was asked for.
+    pub wrong_server: bool,
 }
 
 /// An operation failed.
@@ -31,6 +33,7 @@ impl CliError {
             hint: None,
             status: FAILED,
             gone: false,
+            wrong_server: false,
         }
     }
 

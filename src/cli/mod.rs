@@ -79,6 +79,14 @@ pub fn main(argv: Vec<OsString>) -> i32 {
 }
 
 fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
+    if cli.command.enters_trees()
+        && nix::unistd::geteuid().is_root()
+        && let Err(fault) = crate::sys::os::shield()
+    {
+        eprintln!(
+            "warning: what runs could change the mode and owner of pocker's own file: {fault}"
+        );
+    }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {
         crate::sys::process::close_except(&[]);

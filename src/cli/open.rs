@@ -5,6 +5,7 @@ use super::config::Settings;
 use super::error::CliError;
 use crate::control::connect::StartError;
 use crate::control::{Client, ClientError};
+use std::path::{Path, PathBuf};
 
 /// Connects; starts a server in the background where none runs, and says so.
 pub fn server(settings: &Settings) -> Result<Client, CliError> {
@@ -19,13 +20,43 @@ pub fn server(settings: &Settings) -> Result<Client, CliError> {
             settings.store.display()
         );
     }
+    right_store(settings, &client)?;
     Ok(client)
 }
 
 /// Connects to a server that runs; starts none.
 pub fn running_server(settings: &Settings) -> Result<Client, CliError> {
     must_be_root()?;
-    Ok(Client::open(settings.endpoint(false))?)
+    let client = Client::open(settings.endpoint(false))?;
+    right_store(settings, &client)?;
+    Ok(client)
+}
+
+/// Who names a store means that one, whichever the server has.
+fn right_store(settings: &Settings, client: &Client) -> Result<(), CliError> {
+    if !settings.store_given || client.started().is_some() {
+        return Ok(());
+    }
+    let served = PathBuf::from(client.status()?.store);
+    if real(&served) == real(&settings.store) {
+        return Ok(());
+    }
+    let socket = client.endpoint().control_socket();
+    Err(CliError {
+        wrong_server: true,
+        ..CliError::new(format!(
+            "the server at {} serves {}, not {}",
+            socket.display(),
+            served.display(),
+            settings.store.display()
+        ))
+        .hint("--socket-dir says which server; leave --store out to use this one")
+    })
+}
+
+/// Without links, where it is there.
+fn real(dir: &Path) -> PathBuf {
+    std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf())
 }
 
 pub fn must_be_root() -> Result<(), CliError> {

@@ -72,6 +72,7 @@ pub fn options(
         terminal: terminal(),
         confine: confine::confinement(&args.confine, grafts, volumes)?,
         resolv_conf: resolv_conf(),
+        etc: Vec::new(),
     })
 }
 
@@ -102,6 +103,7 @@ pub fn prepare(
     };
     let options = Options {
         resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
+        etc: bounded.etc(),
         ..asked.options.clone()
     };
     let spec = run::run(&info, &asked.grafts, &asked.volumes, &options).map_err(CliError::from);
@@ -131,6 +133,7 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
         terminal: terminal(),
         confine: run::Confinement::default(),
         resolv_conf: resolv_conf(),
+        etc: hosts(),
     };
     start(
         settings,
@@ -171,6 +174,15 @@ pub fn terminal() -> Option<OsString> {
 fn resolv_conf() -> Option<PathBuf> {
     let path = PathBuf::from("/etc/resolv.conf");
     path.is_file().then_some(path)
+}
+
+/// A shell in a kept tree has the host's network and the host's names, as a build has.
+fn hosts() -> Vec<(&'static str, PathBuf)> {
+    let path = PathBuf::from("/etc/hosts");
+    path.is_file()
+        .then_some(("hosts", path))
+        .into_iter()
+        .collect()
 }
 
 /// NAME=VALUE; a name alone takes the caller's value, and is left out where there is none.

@@ -125,6 +125,12 @@ fn address(text: &str) -> Result<SocketAddr, CliError> {
 }
 
 fn stop(settings: &Settings) -> Result<(), CliError> {
+    let client = open::running_server(settings);
+    if let Err(error) = client
+        && error.wrong_server
+    {
+        return Err(error);
+    }
     super::life::stop_waiting(settings, None)?;
     let Ok(client) = open::running_server(settings) else {
         if !settings.quiet {
@@ -135,8 +141,8 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
     };
     let stopped = client.stop()?;
     if !settings.quiet {
-        for name in &stopped.runs {
-            eprintln!("stopped a run of {name}");
+        for run in &stopped.runs {
+            eprintln!("stopped {run}");
         }
         for target in &stopped.mounts {
             eprintln!("unmounted {target}");
@@ -159,6 +165,15 @@ fn wait_until_closed(settings: &Settings, store: &Path, pid: Option<u32>) -> Res
     let mut told = settings.quiet || pid.is_some();
     loop {
         let used = match pocker_store::closed(store) {
+            // The stopped one is gone as far as the store goes.
+            Err(StoreError::InUse {
+                pid: Some(next), ..
+            }) if pid.is_some_and(|pid| pid != next && process_start(pid).is_none()) => {
+                return Err(CliError::new(format!(
+                    "the server is stopped, and a command under way, such as a build, has started another (process {next})"
+                ))
+                .hint("end that command first, then stop the server again; do not copy the store yet"));
+            }
             Err(e @ StoreError::InUse { .. }) => e.to_string(),
             // What cannot be looked at is no store that a server had.
             _ => match pid {
@@ -185,6 +200,31 @@ fn wait_until_closed(settings: &Settings, store: &Path, pid: Option<u32>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use nix::fcntl::{Flock, FlockArg};
+
+    #[test]
+    fn a_successor_is_not_waited_for_and_the_store_is_not_said_to_be_closed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = dir.path().join("lock");
+        std::fs::write(&lock, std::process::id().to_string()).expect("write");
+        let file = std::fs::File::open(&lock).expect("open");
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).expect("nobody has it");
+        let mut child = std::process::Command::new("true").spawn().expect("true");
+        let stopped = child.id();
+        child.wait().expect("ended");
+        let config = dir.path().join("conf");
+        std::fs::write(&config, "server_timeout = 600\n").expect("write");
+        let words = ["pocker".as_ref(), "--config".as_ref(), config.as_os_str()];
+        let words = words.into_iter().chain(["version".as_ref()]);
+        let cli = super::args::Cli::try_parse_from(words).expect("parsed");
+        let settings = Settings::load(&cli.global).expect("loaded");
+        let wait = || wait_until_closed(&settings, dir.path(), Some(stopped));
+        let error = wait().expect_err("another has it");
+        assert!(error.message.contains("has started another"), "{error:?}");
+        drop(held);
+        wait().expect("closed");
+    }
 
     #[test]
     fn an_address_may_leave_out_its_port() {

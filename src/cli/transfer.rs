@@ -4,6 +4,7 @@ use super::args::{Export, Import};
 use super::config::Settings;
 use super::error::CliError;
 use super::{ls, open, text};
+use crate::control::Client;
 use crate::control::api::{PockerInfo, PutPocker, PutStep, RunConfig, SealRequest, StepInfo};
 use sha2::{Digest, Sha256};
 use std::io::{IsTerminal, Write};
@@ -104,6 +105,18 @@ fn to_file(
     Ok(written)
 }
 
+fn free_name(client: &Client, args: &Import) -> Result<(), CliError> {
+    let name = &args.name;
+    match args.force || client.pocker(name)?.is_none() {
+        true => Ok(()),
+        false => Err(
+            CliError::new(format!("there is a pocker named {name}")).hint(format!(
+                "`pocker rm {name}` first, or replace it with --force"
+            )),
+        ),
+    }
+}
+
 pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
     crate::build::validate_name(&args.name, &super::args::command_names())?;
     let fail = |e: &dyn std::error::Error| {
@@ -115,6 +128,7 @@ pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
         Box::new(std::fs::File::open(&args.archive).map_err(|e| fail(&e))?)
     };
     let client = open::server(settings)?;
+    free_name(&client, args)?;
     let done = client.ingest(&mut *input, None)?;
     let snapshot = done.snapshot.clone().unwrap_or_default();
     // The base's key is the tree itself: the same archive makes the same step.
@@ -139,6 +153,8 @@ pub fn import(settings: &Settings, args: &Import) -> Result<(), CliError> {
             },
         )
     };
+    // Reading the archive may have taken long.
+    free_name(&client, args)?;
     put(&base_key, None, &base_text)?;
     put(&run_key, Some(&base_key), &run_text)?;
     let config = RunConfig {

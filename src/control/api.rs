@@ -583,6 +583,7 @@ pub struct Stopped {
     pub pid: u32,
     /// The server's store, which is closed when the server is gone.
     pub store: String,
+    /// As people say it: "run web of nginx", "a run of nginx".
     pub runs: Vec<String>,
     pub mounts: Vec<String>,
     /// Mounts that would not go, with the reason.

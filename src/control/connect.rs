@@ -46,7 +46,7 @@ impl Endpoint {
     /// The command that starts this store's server in the background; mount
     /// helpers keep it to restart a server that died.
     pub fn restart_command(&self) -> Vec<std::ffi::OsString> {
-        let exe = std::env::current_exe().unwrap_or_else(|_| "pocker".into());
+        let exe = crate::sys::os::program().unwrap_or_else(|_| "pocker".into());
         vec![
             exe.into(),
             "--store".into(),

@@ -6,6 +6,7 @@ use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use super::sys;
 use crate::control::api::*;
+use crate::life::{Run, Runs};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,12 @@ impl Daemon {
             .into_iter()
             .filter(wanted)
             .collect();
+        // Before they end: some are forgotten then.
+        let names = live.iter().map(|run| match self.run_called(run.owner.pid) {
+            Some(called) => format!("run {called} of {}", run.name),
+            None => format!("a run of {}", run.name),
+        });
+        let names: Vec<String> = names.collect();
         for run in &live {
             sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGTERM);
         }
@@ -113,7 +120,16 @@ impl Daemon {
             }
             let _ = self.end_run(run.id);
         }
-        live.into_iter().map(|run| run.name).collect()
+        names
+    }
+
+    /// What people call the run that this process supervises.
+    pub fn run_called(&self, supervisor: u32) -> Option<String> {
+        let all = Runs::of(&self.options.socket_dir).all().ok()?;
+        let mut of = all
+            .into_iter()
+            .filter(|run| run.state.supervisor.pid == supervisor);
+        of.find(Run::live).map(|run| run.record.name)
     }
 
     /// `pocker serve --stop`: runs first, then mounts, then the server itself.

@@ -33,10 +33,19 @@ impl Daemon {
         let mut users = Vec::new();
         for run in self.runs()?.into_iter().filter(docs::RunDoc::live) {
             let uses = run.volumes.iter().filter(|used| used.name == name);
+            let called = self.run_called(run.owner.pid);
             users.extend(uses.map(|used| User {
-                who: format!("run {} of {} (process {})", run.id, run.name, run.owner.pid),
+                who: format!(
+                    "run {} of {} (process {})",
+                    called.clone().unwrap_or_else(|| run.id.to_string()),
+                    run.name,
+                    run.owner.pid
+                ),
                 read_only: used.read_only,
-                end: format!("stop it first: kill {}", run.owner.pid),
+                end: match &called {
+                    Some(called) => format!("stop it first: `pocker stop {called}`"),
+                    None => format!("stop it first: kill {}", run.owner.pid),
+                },
             }));
         }
         let mounts: Vec<MountRecord> =

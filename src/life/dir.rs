@@ -130,9 +130,6 @@ impl Runs {
                 name: other.record.name.clone(),
             });
         }
-        for old in there.iter().filter(|run| run.record.name == name) {
-            old.remove()?;
-        }
         let record = Record {
             id: new_id()?,
             name,
@@ -146,6 +143,20 @@ impl Runs {
             kept,
         };
         self.make(record)
+    }
+
+    /// It runs: ended runs that had its name are forgotten, and not before.
+    pub fn replace_by(&self, run: &Run) -> Result<(), LifeError> {
+        let _one = self.lock()?;
+        let Some(run) = run.again() else {
+            return Ok(());
+        };
+        let named =
+            |old: &Run| old.record.name == run.record.name && old.record.id != run.record.id;
+        for old in self.all()?.iter().filter(|old| named(old) && !old.live()) {
+            old.remove()?;
+        }
+        Ok(())
     }
 
     /// The same run again, as it was recorded.
@@ -272,8 +283,8 @@ impl Runs {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        for mut run in self.all()? {
-            if run.state.phase != Phase::Ended && !run.live() {
+        for run in self.all()? {
+            if let Some(mut run) = run.lost() {
                 found.cgroups.extend(run.clean());
                 found.runs.push(run.record.name.clone());
                 run.settle(now)?;
@@ -338,6 +349,13 @@ impl Run {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// As it is now, where its supervisor is gone and did not say how it ended. One that was
+    /// there when the files were read may have written its last since, so they are read again.
+    fn lost(&self) -> Option<Run> {
+        let open = |run: &Run| run.state.phase != Phase::Ended && !run.live();
+        open(self).then(|| self.again()).flatten().filter(open)
     }
 
     fn save_record(&self) -> Result<(), LifeError> {

@@ -36,6 +36,20 @@ fn end(status: i32) -> End {
 }
 
 #[test]
+fn a_run_that_ended_while_it_was_looked_at_is_not_lost() {
+    let (_dir, runs) = runs();
+    let mut run = runs.begin(asked("web")).expect("begun");
+    run.state.supervisor.start = Some(1);
+    run.save_state().expect("saved");
+    let mut seen = run.clone();
+    assert!(seen.lost().is_some());
+    run.finish(end(0)).expect("finished");
+    seen.state.phase = Phase::Running;
+    assert!(seen.lost().is_none());
+    assert_eq!(runs.sweep(3).expect("swept").runs, Vec::<String>::new());
+}
+
+#[test]
 fn a_renamed_run_keeps_its_volume_and_no_other_gets_it() {
     let (_dir, runs) = runs();
     let keeping = |name| Asked {
@@ -52,7 +66,8 @@ fn a_renamed_run_keeps_its_volume_and_no_other_gets_it() {
     let mut plain = runs.begin(named("web", "a")).expect("it needs no volume");
     plain.finish(end(0)).expect("finished");
     // Who replaces it may have what it had.
-    runs.begin(keeping("b")).expect("begun");
+    let other = runs.begin(keeping("b")).expect("begun");
+    runs.replace_by(&other).expect("replaced");
     runs.begin(keeping("a")).expect("begun");
 }
 
@@ -76,8 +91,30 @@ fn names_are_one_live_runs_each_and_an_ended_ones_are_free() {
     let again = runs.begin(asked("web")).expect("begun");
     assert_eq!(again.record.name, "web");
     assert_ne!(again.record.id, first.record.id);
-    assert!(first.again().is_none());
     assert!(runs.begin(named("web", "No")).is_err());
+}
+
+#[test]
+fn an_ended_run_is_replaced_by_one_that_runs_and_by_none_that_failed_to() {
+    let (_dir, runs) = runs();
+    let mut old = runs.begin(asked("web")).expect("begun");
+    old.state.starts = 1;
+    old.finish(end(3)).expect("finished");
+    let mut failed = runs.begin(asked("web")).expect("begun");
+    assert_eq!(
+        runs.find("web").expect("the live one").record.id,
+        failed.record.id
+    );
+    failed.give_up(end(125)).expect("given up");
+    let there = runs.find("web").expect("the old one");
+    assert_eq!(
+        (there.record.id, there.state.end),
+        (old.record.id.clone(), Some(end(3)))
+    );
+    let bystander = runs.begin(named("web", "other")).expect("begun");
+    let new = runs.begin(asked("web")).expect("begun");
+    runs.replace_by(&new).expect("replaced");
+    assert!(old.again().is_none() && bystander.again().is_some() && new.again().is_some());
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 mod engine;
 mod error;
+mod file;
 mod guard;
+mod hosts;
 mod ports;
 mod publish;
 mod resolver;
@@ -11,8 +13,10 @@ mod slirp;
 
 pub use engine::{Engine, found as engine};
 pub use error::NetError;
+pub use file::EtcFile;
+pub use hosts::{hostname, hosts};
 pub use publish::{Protocol, Publish};
-pub use resolver::Resolver;
+pub use resolver::resolver;
 
 use crate::sys::os::netns;
 use guard::Guard;
@@ -26,6 +30,8 @@ pub const DNS: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 2, 3);
 /// What files of a start are called, before the pid.
 const FILES: &str = "net-";
 const RESOLVER: &str = "resolv-";
+const HOSTS: &str = "hosts-";
+const HOSTNAME: &str = "hostname-";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -101,7 +107,8 @@ pub fn sweep(dir: &Path) {
     for file in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = file.file_name();
         let name = name.to_str().unwrap_or_default();
-        let rest = name.strip_prefix(FILES).or(name.strip_prefix(RESOLVER));
+        let kinds = [FILES, RESOLVER, HOSTS, HOSTNAME];
+        let rest = kinds.iter().find_map(|kind| name.strip_prefix(kind));
         let pid = rest.and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
         if pid.is_some_and(|pid| crate::control::sys::process_start(pid).is_none()) {
             let _ = std::fs::remove_file(file.path());
@@ -123,8 +130,13 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let (gone, here) = (child.id(), std::process::id());
         child.wait().unwrap();
-        let names = |pid| [format!("net-{pid}.sock"), format!("resolv-{pid}")];
-        let others = ["control.sock", "net-x.sock", "resolv-", "netns"].map(str::to_owned);
+        let names = |pid| {
+            let kinds = ["resolv", "hosts", "hostname"];
+            let mut names = kinds.map(|kind| format!("{kind}-{pid}")).to_vec();
+            names.push(format!("net-{pid}.sock"));
+            names
+        };
+        let others = ["control.sock", "net-x.sock", "resolv-", "hosts", "netns"].map(str::to_owned);
         for name in names(gone).iter().chain(&names(here)).chain(&others) {
             std::fs::write(dir.path().join(name), "").unwrap();
         }

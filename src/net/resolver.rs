@@ -1,41 +1,15 @@
 //! resolv.conf(5) of a run with a network of its own: the engine's resolver, and the rest as
 //! the host has it.
 
+use super::file::EtcFile;
 use super::{DNS, RESOLVER};
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const HOST: &str = "/etc/resolv.conf";
 
-/// A file that is there until it is mounted.
-pub struct Resolver(PathBuf);
-
-impl Resolver {
-    pub fn make(dir: &Path) -> std::io::Result<Resolver> {
-        let host = std::fs::read_to_string(HOST).unwrap_or_default();
-        let path = dir.join(format!("{RESOLVER}{}", std::process::id()));
-        // Of an earlier process of this pid that was killed.
-        let _ = std::fs::remove_file(&path);
-        let resolver = Resolver(path);
-        // The run's users read it.
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o644);
-        let mut file = options.open(&resolver.0)?;
-        file.write_all(text(&host).as_bytes())?;
-        Ok(resolver)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+pub fn resolver(dir: &Path) -> std::io::Result<EtcFile> {
+    let host = std::fs::read_to_string(HOST).unwrap_or_default();
+    EtcFile::make(dir, RESOLVER, text(&host).as_bytes())
 }
 
 fn text(host: &str) -> String {

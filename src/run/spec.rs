@@ -5,7 +5,7 @@ use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
 use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// New and empty in each run.
 const TMP: &str = "/tmp";
@@ -27,6 +27,8 @@ pub struct Options {
     pub confine: Confinement,
     /// The host's resolv.conf, which goes with the host's network; none leaves the tree's.
     pub resolv_conf: Option<PathBuf>,
+    /// Other names in /etc, and the host's files that are seen there.
+    pub etc: Vec<(&'static str, PathBuf)>,
 }
 
 /// What the command may do, and what is around it.
@@ -94,7 +96,7 @@ pub fn run(
             size: None,
         }));
     }
-    mounts.extend(resolver(options));
+    mounts.extend(etc(options));
     let mut places = places(info, grafts, volumes);
     places.extend(confine.tmpfs.iter().map(tmpfs));
     // Outer places first, so that none hides another.
@@ -121,7 +123,7 @@ pub fn debug(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options)
     };
     Spec {
         argv,
-        mounts: resolver(options).into_iter().collect(),
+        mounts: etc(options).collect(),
         profile: Profile::Build,
         privileges: Privileges::BUILD,
         isolation: Isolation::Full,
@@ -188,13 +190,14 @@ fn place(target: &str, read_only: bool, export: &Export, what: String) -> Place 
     }
 }
 
-fn resolver(options: &Options) -> Option<Place> {
-    Some(Place {
-        target: "/etc/resolv.conf".into(),
-        what: What::BindFile {
-            host: options.resolv_conf.clone()?,
-        },
-        label: "/etc/resolv.conf".to_owned(),
+fn etc(options: &Options) -> impl Iterator<Item = Place> {
+    let resolver = options.resolv_conf.clone();
+    let resolver = resolver.map(|host| ("resolv.conf", host));
+    let files = resolver.into_iter().chain(options.etc.iter().cloned());
+    files.map(|(name, host)| Place {
+        target: Path::new("/etc").join(name),
+        what: What::BindFile { host },
+        label: format!("/etc/{name}"),
     })
 }
 
@@ -263,6 +266,7 @@ mod tests {
         ];
         let options = Options {
             resolv_conf: Some("/etc/resolv.conf".into()),
+            etc: vec![("hosts", "/run/pocker/hosts-7".into())],
             ..Options::default()
         };
         insta::assert_debug_snapshot!(run(&info(2), &grafts, &[], &options).unwrap());
@@ -278,6 +282,7 @@ mod tests {
             terminal: Some("xterm".into()),
             confine: Confinement::default(),
             resolv_conf: None,
+            etc: Vec::new(),
         };
         let spec = run(&info(0), &[], &[], &options).unwrap();
         assert_eq!(spec.argv, ["id", "-u"]);

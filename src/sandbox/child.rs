@@ -12,12 +12,13 @@ use crate::sys::os::{Ground, Target};
 use crate::sys::process::{self, Forked};
 use crate::sys::tty::{self, Terminal};
 use crate::sys::{Attempt, Fault, signals};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
 };
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// Status of a process of ours that failed and said so.
@@ -274,8 +275,33 @@ impl<'a> Child<'a> {
             _ => {}
         }
         refuse_directories()?;
+        self.own_null()?;
         self.close_others();
         Ok(())
+    }
+
+    /// In place of the host's: whoever has that open can change its mode and owner.
+    fn own_null(&self) -> Result<(), Fault> {
+        let hosts = fstat(&self.lines.null)
+            .attempt("look at /dev/null")?
+            .st_rdev;
+        let is_null = |fd: BorrowedFd<'_>| {
+            fstat(fd).is_ok_and(|stat| {
+                let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+                kind == SFlag::S_IFCHR && stat.st_rdev == hosts
+            })
+        };
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        let on = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].map(is_null);
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let opened = open("/dev/null", flags, Mode::empty());
+        match opened {
+            _ if on == [false; 3] => Ok(()),
+            Ok(null) if is_null(null.as_fd()) => connect(&null, on).attempt(""),
+            // Systems that mount nothing have what the tree has.
+            _ if !crate::sys::os::NAMESPACES => Ok(()),
+            _ => Err(Fault::new("/dev/null is not that of the sandbox")),
+        }
     }
 
     /// What is opened from here on is named by the tree: a path of its that leads through

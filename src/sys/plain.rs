@@ -178,6 +178,14 @@ pub fn told_of_parents_end(_by: nix::sys::signal::Signal) -> nix::Result<()> {
     Ok(())
 }
 
+pub fn shield() -> Result<(), Fault> {
+    Ok(())
+}
+
+pub fn program() -> std::io::Result<std::path::PathBuf> {
+    std::env::current_exe()
+}
+
 pub fn arguments() -> Option<std::ops::Range<usize>> {
     None
 }

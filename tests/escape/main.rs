@@ -6,6 +6,8 @@ mod docs;
 mod flags;
 mod host;
 mod nfs;
+mod own;
+mod program;
 mod race;
 mod secrets;
 #[path = "../support/mod.rs"]

@@ -1,7 +1,9 @@
 //! From `run --detach` to `stop`.
 
 use crate::support::{until, wait};
-use crate::{detach, detach_command, inspect, json, live, lives, log_has, pid, supervisor, world};
+use crate::{
+    detach, detach_command, inspect, json, live, lives, log_has, pid, started, supervisor, world,
+};
 use nix::sys::signal::{Signal, kill};
 use std::process::Stdio;
 
@@ -50,6 +52,25 @@ fn a_run_in_the_background_is_there_until_it_is_stopped() {
         1,
         "the lock"
     );
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_ended_run_of_that_name_and_its_log() {
+    let w = world();
+    let named = ["--name", "web"];
+    detach_command(&w, &named, &["/bin/sh", "-c", "echo first; exit 3"]);
+    assert_eq!(w.pocker(&["wait", "web"]).out, "3\n");
+    let failed = started(&w, &named, &["/no/such"]);
+    assert_eq!(failed.status, 127, "{}", failed.err);
+    log_has(&w, "web", "first\n");
+    assert_eq!(inspect(&w, "web")["end"]["status"], 3);
+    detach_command(&w, &named, &["/bin/sh", "-c", "echo second"]);
+    log_has(&w, "web", "second\n");
+    let all = json(&w, &["ps", "-a", "--json"]);
+    assert_eq!(all.as_array().expect("a list").len(), 1);
+    detach(&w, &["--name", "live"]);
+    let stopped = w.pocker(&["serve", "--stop"]).ok().err;
+    assert!(stopped.contains("stopped run live of box"), "{stopped}");
 }
 
 #[test]

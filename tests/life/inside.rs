@@ -140,6 +140,28 @@ fn arguments_of_pocker_are_not_seen_inside() {
 }
 
 #[test]
+fn the_null_device_that_a_command_has_is_the_runs_own() {
+    let w = world();
+    let show = "stat -L -c %d /proc/self/fd/0; stat -c %d /dev/null";
+    let name = detach_command(&w, &[], &["/bin/sh", "-c", &format!("{show}; sleep 1000")]);
+    let same = |out: &str| {
+        let lines: Vec<&str> = out.lines().collect();
+        assert!(lines.len() == 2 && lines[0] == lines[1], "{out}");
+    };
+    same(&w.pocker(&["exec", &name, "sh", "-c", show]).ok().out);
+    same(&w.pocker(&["exec", "-i", &name, "sh", "-c", show]).ok().out);
+    same(
+        &w.pocker(&["run", "box", "--", "/bin/sh", "-c", show])
+            .ok()
+            .out,
+    );
+    until("it said so", || {
+        w.pocker(&["logs", &name]).ok().out.lines().count() == 2
+    });
+    same(&w.pocker(&["logs", &name]).ok().out);
+}
+
+#[test]
 fn exec_passes_on_input_status_and_signals() {
     let w = world();
     let name = detach(&w, &[]);

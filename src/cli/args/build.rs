@@ -59,6 +59,9 @@ pub struct Export {
 pub struct Import {
     /// The archive, plain or gzip; - for standard input
     pub archive: PathBuf,
+    /// Replace a pocker that has the name
+    #[arg(long)]
+    pub force: bool,
     /// The new pocker's name
     pub name: String,
     /// What starts it

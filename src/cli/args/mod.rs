@@ -164,6 +164,18 @@ pub struct Name {
 }
 
 impl Command {
+    /// It starts what a tree says.
+    pub fn enters_trees(&self) -> bool {
+        matches!(
+            self,
+            Command::Create(_)
+                | Command::Run(_)
+                | Command::Supervise { .. }
+                | Command::Exec(_)
+                | Command::Debug(_)
+        )
+    }
+
     /// A process of ours in the background, with nothing but standard descriptors.
     pub fn stays(&self) -> bool {
         match self {

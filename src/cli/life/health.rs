@@ -24,7 +24,7 @@ pub struct Check {
 impl Check {
     pub fn new(flags: &LifeFlags, settings: &Settings, id: &str) -> Option<Check> {
         let command = flags.health_cmd.as_ref()?;
-        let exe = std::env::current_exe().unwrap_or_else(|_| "pocker".into());
+        let exe = crate::sys::os::program().unwrap_or_else(|_| "pocker".into());
         let mut argv = vec![exe.into()];
         argv.extend(settings.as_flags());
         for word in ["exec", id, "--", "/bin/sh", "-c", command] {

@@ -104,7 +104,7 @@ fn end(error: &CliError) -> End {
 }
 
 fn supervisor(settings: &Settings, begun: &Run) -> std::io::Result<std::process::Child> {
-    let exe = std::env::current_exe()?;
+    let exe = crate::sys::os::program()?;
     let mut command = Command::new(exe);
     command
         .args(settings.as_flags())

@@ -283,7 +283,10 @@ impl Supervisor<'_> {
         let recorded = eyes.run.save_state();
         let recorded = recorded.map_err(CliError::from);
         let recorded = recorded.and_then(|()| match self.announced {
-            false => announce(client, eyes.run, self.how),
+            false => {
+                self.runs.replace_by(eyes.run)?;
+                announce(client, eyes.run, self.how)
+            }
             true => Ok(()),
         });
         if let Err(error) = recorded {

@@ -13,11 +13,13 @@ mod handle;
 mod join;
 pub mod netns;
 mod proc;
+mod program;
 mod resolve;
 mod usage;
 
 pub use handle::Handle;
 pub use join::{Target, cgroups_of};
+pub use program::{program, shield};
 pub use usage::usage;
 
 use super::capability::Capabilities;
