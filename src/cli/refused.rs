@@ -102,8 +102,10 @@ pub fn refused(error: &clap::Error, argv: &[OsString], words: &[OsString]) -> Cl
     if error.kind() == ErrorKind::MissingSubcommand {
         message = format!("`{line}` takes a command");
     }
+    // The parser's own lists what comes from the environment as if it had to be said.
     let usage = command
-        .map(|mut command| command.render_usage().to_string())
+        .filter(|_| text.contains("\nUsage: "))
+        .map(|mut command| format!("\n\n{}\n", command.render_usage()))
         .unwrap_or_default();
     let other = match first(argv, words) {
         Some(_) => "; `pocker help` lists the commands",
@@ -113,7 +115,7 @@ pub fn refused(error: &clap::Error, argv: &[OsString], words: &[OsString]) -> Cl
         .map(|hint| hint + other)
         .or(tip)
         .unwrap_or_else(|| format!("`{line} --help` says what it takes"));
-    CliError::usage(format!("{message}\n\n{usage}\n")).hint(hint)
+    CliError::usage(message + &usage).hint(hint)
 }
 
 /// What the words are said to, as far as they name commands.
@@ -290,5 +292,46 @@ mod tests {
         for line in ["pocker -q", "pocker volume"] {
             assert!(!say(line).contains("mount-helper"), "{}", say(line));
         }
+    }
+
+    #[test]
+    fn shells_complete_what_is_shown_and_modes() {
+        let mut script = Vec::new();
+        clap_complete::generate(
+            clap_complete::Shell::Bash,
+            &mut visible(),
+            "pocker",
+            &mut script,
+        );
+        let script = String::from_utf8(script).unwrap();
+        for hidden in ["supervise", "pocker__mount__helper", "pocker,mount-helper"] {
+            assert!(!script.contains(hidden), "{hidden}");
+        }
+        assert!(script.contains("\"host none private\"") && script.contains("--socket-dir"));
+    }
+
+    #[test]
+    fn each_family_of_a_runs_options_has_its_heading() {
+        let mut all = Cli::command();
+        all.build();
+        let run = all.find_subcommand("run").unwrap();
+        let heading = |long: &str| {
+            let arg = run.get_arguments().find(|a| a.get_long() == Some(long));
+            arg.unwrap().get_help_heading()
+        };
+        for (long, want) in [
+            ("graft", None),
+            ("cap-add", Some("Confinement")),
+            ("memory", Some("Limits")),
+            ("net", Some("Network")),
+            ("detach", Some("Life")),
+            ("store", Some("Global options")),
+        ] {
+            assert_eq!(heading(long), want, "{long}");
+        }
+        assert!(
+            run.get_positionals()
+                .all(|a| a.get_help_heading().is_none())
+        );
     }
 }
