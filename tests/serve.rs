@@ -315,6 +315,25 @@ fn another_store_than_the_servers_is_refused_before_anything_is_done() {
 }
 
 #[test]
+fn who_stops_the_server_under_a_build_is_told_of_the_next_one() {
+    let world = World::new();
+    world.pockerfile("slow", "EXEC sleep 60\nRUN true\n");
+    let mut build = world.start(&["create", "-f", "slow.pockerfile", "slow"]);
+    until("it builds", || {
+        let stats = world.pocker(&["serve", "--stats", "--json"]).out;
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap_or_default();
+        stats["leases"]["claims"] == 1 && stats["leases"]["build_trees"] == 1
+    });
+    let words = ["a build", "started another", "starts another"];
+    let said = world.pocker(&["serve", "--stop"]).err;
+    assert!(said.contains(words[0]), "{said}");
+    assert!(words[1..].iter().any(|word| said.contains(word)), "{said}");
+    let pid = nix::unistd::Pid::from_raw(build.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
+    build.wait().expect("ended");
+}
+
+#[test]
 fn a_read_only_server_changes_nothing() {
     let (world, network) = (World::new(), Network::new());
     world.create("box", "RUN true").ok();

@@ -139,6 +139,7 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
         // One that is about to leave answers no more, and has the store yet.
         return wait_until_closed(settings, &settings.store, None);
     };
+    let building = client.stats().is_ok_and(|stats| stats.leases.claims > 0);
     let stopped = client.stop()?;
     if !settings.quiet {
         for run in &stopped.runs {
@@ -149,6 +150,9 @@ fn stop(settings: &Settings) -> Result<(), CliError> {
         }
     }
     wait_until_closed(settings, Path::new(&stopped.store), Some(stopped.pid))?;
+    if building {
+        eprintln!("a build is running: it starts another server, which has the store open again");
+    }
     if !stopped.left.is_empty() {
         return Err(CliError::new(format!(
             "still mounted: {}",
