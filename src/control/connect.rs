@@ -59,6 +59,9 @@ impl Endpoint {
     }
 }
 
+/// How long a server that somebody else starts just now may take to answer, on a busy machine.
+const OTHERS_START: Duration = Duration::from_secs(3);
+
 /// Why no server could be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -104,7 +107,7 @@ pub fn ensure_server(endpoint: &Endpoint) -> Result<Option<u32>, StartError> {
         if let Some(text) = said.strip_prefix("error: ") {
             let _ = child.wait();
             // Another command may have started one at the same moment: then that one serves.
-            if wait_for_server(endpoint, Duration::from_millis(500)) {
+            if wait_for_server(endpoint, OTHERS_START) {
                 return Ok(None);
             }
             let (message, hint) = match text.trim_end().split_once("\nhint: ") {

@@ -112,7 +112,10 @@ def count():
 
 
 def server(*words):
-    return subprocess.run([os.environ["POCKER"], *words], capture_output=True, text=True, timeout=120).stdout
+    done = subprocess.run([os.environ["POCKER"], *words], capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        print(f"pocker {' '.join(words)} ended with {done.returncode}: {done.stderr}")
+    return done.stdout
 
 
 def served():
