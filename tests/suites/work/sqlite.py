@@ -159,4 +159,7 @@ def commit():
         print(n, flush=True)
 
 
-globals()[case]()
+try:
+    globals()[case]()
+except sqlite3.Error as error:
+    sys.exit(f"{case}, {journal}: {error} ({getattr(error, 'sqlite_errorname', 'no name')})")
