@@ -171,7 +171,7 @@ pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
     };
     let mut done = Vec::new();
     for name in &names {
-        crate::build::check_name(name).map_err(|e| CliError::usage(e.to_string()))?;
+        crate::build::validate_name(name, &[])?;
         let sent = one(&from, &to, name)?;
         if !args.json {
             text::out(&told(name, &sent))?;
@@ -211,8 +211,9 @@ fn unknown(source: &mut Side, said: &str, name: &str) -> CliError {
 
 fn told(name: &str, sent: &Sent) -> String {
     let steps = |n: u64| if n == 1 { "step" } else { "steps" };
-    if sent.steps == 0 {
-        return format!("{name}: its {} {} were there\n", sent.had, steps(sent.had));
+    if sent.objects + sent.blobs == 0 {
+        let count = sent.steps + sent.had;
+        return format!("{name}: {count} {}, all of it was there\n", steps(count));
     }
     let had = match sent.had {
         0 => String::new(),
@@ -280,15 +281,15 @@ mod tests {
             blobs: 345,
             bytes: 6_789_000,
         };
-        let all = [
-            told("web", &sent(3, 0)),
-            told("web", &sent(1, 2)),
-            told("web", &sent(0, 3)),
-        ];
+        let none = Sent {
+            had: 3,
+            ..Sent::default()
+        };
+        let all = [sent(3, 0), sent(1, 2), none].map(|sent| told("web", &sent));
         insta::assert_snapshot!(all.concat(), @r"
         web: 3 steps; sent 12 directories and 345 files, 6.8 MB
         web: 1 step, 2 were there; sent 12 directories and 345 files, 6.8 MB
-        web: its 3 steps were there
+        web: 3 steps, all of it was there
         ");
     }
 }

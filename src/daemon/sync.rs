@@ -22,8 +22,11 @@ const SESSIONS_MAX: usize = 64;
 
 #[derive(Default)]
 pub struct Sessions {
-    open: Mutex<HashMap<u64, (Arc<Mutex<Session>>, Instant)>>,
+    open: Mutex<HashMap<u64, Heard>>,
 }
+
+/// A session, and when it was last heard of.
+type Heard = (Arc<Mutex<Session>>, Instant);
 
 enum Session {
     /// Held open, so that no collection takes them.

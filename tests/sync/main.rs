@@ -51,9 +51,8 @@ fn sent(done: &Done) -> (u64, u64, u64) {
 #[track_caller]
 fn works_in(w: &World, name: &str) {
     assert_eq!(other(w, name, &["run", "box"]).ok().out, SAYS);
-    let here = w.pocker(&["history", "--no-trunc", "box"]).ok().out;
-    let there = other(w, name, &["history", "--no-trunc", "box"]).ok().out;
-    assert_eq!(steps(&here), steps(&there));
+    let ls = ["ls", "--json", "box"];
+    assert_eq!(steps(&w.pocker(&ls)), steps(&other(w, name, &ls)));
     w.write("on.pockerfile", "FROM box\nRUN cat /data/many/8\n");
     other(
         w,
@@ -66,12 +65,13 @@ fn works_in(w: &World, name: &str) {
     assert!(fsck.ends_with(": sound\n"), "{fsck}");
 }
 
-/// History without ages.
-fn steps(history: &str) -> Vec<String> {
-    let keys = history.split_whitespace().filter(|word| word.len() == 64);
-    let keys: Vec<String> = keys.map(str::to_owned).collect();
-    assert!(!keys.is_empty(), "{history}");
-    keys
+/// Keys, trees and instructions.
+fn steps(ls: &Done) -> Vec<(String, String, String)> {
+    let all = json(ls);
+    let steps = all[0]["steps"].as_array().expect("steps");
+    let of = |step: &serde_json::Value, what| step[what].as_str().expect("text").to_owned();
+    let one = |s| (of(s, "key"), of(s, "snapshot"), of(s, "instruction"));
+    steps.iter().map(one).collect()
 }
 
 fn url(dir: &Path) -> String {

@@ -71,7 +71,10 @@ impl ObjectStore for Fails {
     ) -> Result<PutResult> {
         let (done, said) = self.go();
         if !done {
-            said?;
+            return said.and(Err(object_store::Error::NotImplemented {
+                operation: "put".into(),
+                implementer: "fails".into(),
+            }));
         }
         let put = self.memory.put_opts(at, bytes, options).await;
         said.and(put)

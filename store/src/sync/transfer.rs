@@ -110,9 +110,9 @@ impl Transfer<'_> {
         if !wants.is_empty() {
             self.source.fetch(wants, &mut |want, bytes| {
                 let mut all = Vec::new();
-                checked(want, bytes)
-                    .read_to_end(&mut all)
-                    .map_err(|e| unreadable(want, e))?;
+                let mut bytes = Checked::of(want, bytes);
+                let read = bytes.read_to_end(&mut all);
+                read.map_err(|e| bytes.blamed().unwrap_or_else(|| unreadable(want, e)))?;
                 got.push((want.digest, all));
                 Ok(())
             })?;
@@ -168,7 +168,10 @@ impl Transfer<'_> {
         let (sink, sent) = (&mut *self.sink, &mut self.sent);
         let before = sent.blobs;
         self.source.fetch(wants, &mut |want, bytes| {
-            sink.put(want, &mut checked(want, bytes))?;
+            let mut bytes = Checked::of(want, bytes);
+            let put = sink.put(want, &mut bytes);
+            // Where the source failed the sink only says that it could not read.
+            put.map_err(|e| bytes.blamed().unwrap_or(e))?;
             sent.blobs += 1;
             sent.bytes += want.limit();
             Ok(())
@@ -232,54 +235,79 @@ pub fn below(bytes: &[u8], blobs: &mut Vec<Want>) -> Result<Vec<Digest>, Malform
 
 fn unreadable(want: &Want, e: io::Error) -> SyncError {
     SyncError::because(format!("cannot take {} from the source", want.digest), e)
+        .hint("run the command again: it goes on after what was sent")
 }
 
 /// Fails at its end where the bytes are not those of the digest, or not as many.
-fn checked<'a>(want: &Want, bytes: &'a mut dyn Read) -> Checked<'a> {
-    Checked {
-        want: *want,
-        bytes,
-        hash: Some(Sha256::new()),
-        size: 0,
-    }
-}
-
 struct Checked<'a> {
     want: Want,
     bytes: &'a mut dyn Read,
     hash: Option<Sha256>,
     size: u64,
+    failed: Option<SyncError>,
+}
+
+impl<'a> Checked<'a> {
+    fn of(want: &Want, bytes: &'a mut dyn Read) -> Checked<'a> {
+        Checked {
+            want: *want,
+            bytes,
+            hash: Some(Sha256::new()),
+            size: 0,
+            failed: None,
+        }
+    }
+
+    /// What was wrong with the source, if something was.
+    fn blamed(&mut self) -> Option<SyncError> {
+        self.failed.take()
+    }
+
+    fn damaged(&mut self, why: String) -> io::Result<usize> {
+        let error = io::Error::new(io::ErrorKind::InvalidData, why.clone());
+        let tried = format!("the source's {} is damaged", self.want.digest);
+        self.failed = Some(SyncError::because(tried, why).hint(
+            "of a store `pocker fsck` says what else is; an object store gets it anew under another prefix",
+        ));
+        Err(error)
+    }
 }
 
 impl Read for Checked<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Some(hash) = &mut self.hash else {
-            return Ok(0);
-        };
-        if out.is_empty() {
+        if self.hash.is_none() || out.is_empty() {
             return Ok(0);
         }
-        let got = self.bytes.read(out)?;
+        let got = match self.bytes.read(out) {
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
+            Err(e) => {
+                let kind = e.kind();
+                self.failed = Some(unreadable(&self.want, e));
+                return Err(kind.into());
+            }
+        };
         self.size += got as u64;
-        let bad = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        if self.size > self.want.limit() {
-            return bad(format!("it has more than {} bytes", self.want.limit()));
+        let limit = self.want.limit();
+        if self.size > limit {
+            return self.damaged(format!("it has more than {limit} bytes"));
         }
         if got > 0 {
-            hash.update(&out[..got]);
+            if let Some(hash) = &mut self.hash {
+                hash.update(&out[..got]);
+            }
             return Ok(got);
         }
         if self.want.blob.is_some_and(|size| size != self.size) {
-            return bad(format!(
-                "it has {} bytes where its directory says {}",
-                self.size,
-                self.want.limit()
+            let has = self.size;
+            return self.damaged(format!(
+                "it has {has} bytes where its directory says {limit}"
             ));
         }
-        let found = self.hash.take().map(|h| Digest(h.finalize().into()));
+        let found = self.hash.take().map(|hash| Digest(hash.finalize().into()));
         match found {
             Some(found) if found != self.want.digest => {
-                bad(format!("its bytes are those of {found}: they are damaged"))
+                self.damaged(format!("its bytes are those of {found}"))
             }
             _ => Ok(0),
         }
