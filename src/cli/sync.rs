@@ -220,11 +220,17 @@ fn told(name: &str, sent: &Sent) -> String {
         n => format!(", {n} were there"),
     };
     format!(
-        "{name}: {} {}{had}; sent {} directories and {} files, {}\n",
+        "{name}: {} {}{had}; sent {} {} and {} {}, {}\n",
         sent.steps,
         steps(sent.steps),
         sent.objects,
+        if sent.objects == 1 {
+            "directory"
+        } else {
+            "directories"
+        },
         sent.blobs,
+        if sent.blobs == 1 { "file" } else { "files" },
         text::bytes(sent.bytes)
     )
 }
