@@ -8,6 +8,7 @@ mod keeper;
 pub mod looking;
 mod services;
 pub mod sys;
+pub mod upstream;
 
 pub use client::{Client, ClientError};
 pub use connect::Endpoint;
