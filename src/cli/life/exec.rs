@@ -1,6 +1,6 @@
 //! `pocker exec`: one more command where a run's is, confined as that is.
 
-use super::live;
+use super::known;
 use crate::cli::args::Exec;
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
@@ -18,7 +18,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
             .hint("leave it out where no terminal is"));
     }
     let runs = super::runs(settings)?;
-    let found = live(&runs, &args.of.run, "enter")?;
+    let found = known(&runs, &args.of.run, "enter")?;
     let name = &found.record.name;
     // What it was started with, and so what confines it.
     let asked = super::start::recorded(&found.record.words)?;
@@ -28,10 +28,16 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     }
     let own = run::options(&asked, env, &[], &[])?;
     if own.confine.isolation == Isolation::Plain {
-        return Err(CliError::new(format!(
-            "run {name} is a bare chroot: there is nothing to enter"
-        ))
-        .hint("start it without --unsafe-plain"));
+        let error = CliError::new(format!(
+            "run {name} is a bare chroot: it has no namespaces that could be entered"
+        ));
+        let pid = found.state.command.map(|command| command.pid);
+        return Err(error.hint(match pid {
+            Some(pid) => format!(
+                "start it without --unsafe-plain; or, as little confined as it is, `chroot /proc/{pid}/root`"
+            ),
+            None => "start it without --unsafe-plain".to_owned(),
+        }));
     }
     let (init, command, config) = match &found.state {
         state if state.phase != Phase::Running => {
