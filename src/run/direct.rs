@@ -36,11 +36,9 @@ fn is_program(text: &str) -> bool {
             (Some('\''), '\'') | (Some('"'), '"') => quote = None,
             (Some('\''), _) => {}
             (None, '\'' | '"') => quote = Some(c),
-            (_, '\\') => {
-                if rest.next().is_none() {
-                    return false;
-                }
-            }
+            // What it quotes is taken with it.
+            (_, '\\') if rest.next().is_none() => return false,
+            (_, '\\') => {}
             // A command in a command may hold anything.
             (_, '`') => return false,
             (_, '$') if !is_variable(rest.as_str()) => return false,

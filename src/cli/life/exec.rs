@@ -13,7 +13,7 @@ use crate::sandbox::{self, Isolation, Stdio, Target};
 use std::io::IsTerminal;
 
 pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
-    if args.tty && !std::io::stdin().is_terminal() {
+    if args.inside.tty && !std::io::stdin().is_terminal() {
         return Err(CliError::usage("--tty: standard input is no terminal")
             .hint("leave it out where no terminal is"));
     }
@@ -23,7 +23,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     // What it was started with, and so what confines it.
     let asked = super::start::recorded(&found.record.words)?;
     let mut env = found.state.env.clone();
-    for text in &args.env {
+    for text in &args.inside.env {
         env.extend(run::variable(text)?);
     }
     let own = run::options(&asked, env, &[], &[])?;
@@ -60,9 +60,9 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
         .map_err(|fault| CliError::new(format!("cannot enter run {name}: {fault}")))?;
     let options = Options {
         command: args.command.clone(),
-        user: args.user.clone().or(own.user.clone()),
-        workdir: args.workdir.clone().or(own.workdir.clone()),
-        terminal: args.tty.then(run::terminal).flatten(),
+        user: args.inside.user.clone().or(own.user.clone()),
+        workdir: args.inside.workdir.clone().or(own.workdir.clone()),
+        terminal: args.inside.tty.then(run::terminal).flatten(),
         resolv_conf: None,
         ..own
     };
@@ -84,11 +84,11 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     };
     let mut spec = crate::run::run(&info, &[], &[], &options)?;
     spec.bounds.rlimits = rlimits(&asked.limits.ulimits);
-    spec.stdio = match args.tty || args.interactive {
+    spec.stdio = match args.inside.tty || args.inside.interactive {
         true => Stdio::Inherit,
         false => Stdio::NoInput,
     };
-    let mut sandbox = sandbox::enter(&spec, target, args.tty)?;
+    let mut sandbox = sandbox::enter(&spec, target, args.inside.tty)?;
     let _ = text::out("");
     Ok(sandbox.wait().status())
 }
