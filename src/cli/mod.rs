@@ -84,9 +84,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         && nix::unistd::geteuid().is_root()
         && let Err(fault) = crate::sys::os::shield()
     {
-        eprintln!(
-            "warning: what runs could change the mode and owner of pocker's own file: {fault}"
-        );
+        return Err(CliError::new(format!(
+            "what runs could change the mode and owner of pocker's own file: {fault}"
+        ))
+        .hint("Linux 5.12 protects it by a mount, and older ones by a copy in memory, for which there has to be room"));
     }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {

@@ -137,6 +137,12 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { what, path },
             Some(ErrorCode::DiskFull) => StoreError::Full { what, path },
+            // What it has where it cannot make or enlarge a log, or the log's index.
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)
+                if crate::sys::is_full(path.parent().unwrap_or(&path)) =>
+            {
+                StoreError::Full { what, path }
+            }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::Locked { what, path }
             }
