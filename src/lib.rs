@@ -4,6 +4,7 @@ pub mod build;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod image;
 pub mod life;
 pub mod limits;
 pub mod net;

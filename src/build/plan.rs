@@ -124,6 +124,7 @@ pub fn plan(
     let state = planner.state;
     let config = RunConfig {
         command,
+        argv: Vec::new(),
         env: state.env,
         user: state.user,
         workdir: state.workdir,

@@ -9,9 +9,11 @@ pub mod defaults;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod fsck;
 mod gc;
 mod history;
+mod import;
 mod life;
 mod ls;
 mod manage;
@@ -28,6 +30,7 @@ mod store;
 mod sys;
 mod text;
 mod transfer;
+mod unpack;
 mod volume;
 mod workshop;
 
@@ -127,8 +130,8 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Store(command) => store::run(&settings, &command),
-        Command::Export(args) => done(transfer::export(&settings, &args)),
-        Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Export(args) => done(export::export(&settings, &args)),
+        Command::Import(args) => done(import::import(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

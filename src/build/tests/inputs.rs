@@ -119,6 +119,7 @@ fn a_base_pocker_hands_down_its_config() {
     insta::assert_debug_snapshot!(built.config, @r#"
     RunConfig {
         command: "web",
+        argv: [],
         env: [
             (
                 "A",

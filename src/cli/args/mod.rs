@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod images;
 mod life;
 mod limits;
 mod looking;
@@ -14,6 +15,7 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use images::*;
 pub use life::*;
 pub use limits::*;
 pub use looking::*;
@@ -118,9 +120,9 @@ pub enum Command {
     Umount(Umount),
     /// Enter the tree of a failed build, or the one the last run left
     Debug(Debug),
-    /// Write a pocker's tree as a tar archive
+    /// Write a pocker's tree as a tar archive, an OCI image or a directory
     Export(Export),
-    /// Make a pocker of a tar archive
+    /// Make a pocker of an archive or image
     Import(Import),
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
