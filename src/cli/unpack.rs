@@ -52,9 +52,9 @@ pub fn to_dir(client: &Client, snapshot: &str, dir: &Path) -> Result<u64, CliErr
     let unpacked = unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     match (written, unpacked) {
         // The reader went first, and says why.
-        (Err(ClientError::Archive(_)), Err(e)) => return Err(fail(&e)),
-        (Err(e), _) => return Err(e.into()),
-        (Ok(_), Err(e)) => return Err(fail(&e)),
+        (Err(ClientError::Archive(_)), Err(e)) => Err(fail(&e)),
+        (Err(e), _) => Err(e.into()),
+        (Ok(_), Err(e)) => Err(fail(&e)),
         (Ok(written), Ok(())) => {
             std::fs::rename(made.path(), dir).map_err(|e| fail(&e))?;
             // It has another name now.

@@ -87,7 +87,7 @@ fn reader(body: Body) -> BodyReader {
 }
 
 fn refused(e: ArchiveError) -> Fail {
-    let whole = "it has to be a whole tar archive, plain or compressed with gzip, zstd or xz";
+    let whole = "it has to be a complete tar archive, plain or compressed with gzip, zstd or xz";
     match &e {
         ArchiveError::Store { .. } => Fail::internal("cannot take the archive", &e),
         ArchiveError::Read(io) => {

@@ -29,7 +29,7 @@ pub trait Blobs {
 pub enum Opened {
     /// One tree, as a plain tar.
     Tree(Box<dyn Read>),
-    Image(Image),
+    Image(Box<Image>),
 }
 
 /// An image whose configuration was read and verified; its layers are when they are read.
@@ -145,7 +145,7 @@ pub fn open(path: &Path, tag: Option<&str>) -> io::Result<Opened> {
     }
     let meta = std::fs::metadata(path)?;
     if meta.is_dir() {
-        return dir::open(path, tag).map(Opened::Image);
+        return dir::open(path, tag).map(|image| Opened::Image(Box::new(image)));
     }
     let mut file = File::open(path)?;
     if !meta.is_file() {
@@ -167,7 +167,7 @@ fn seekable(mut file: File, tag: Option<&str>) -> io::Result<Opened> {
     let found = tar::index(&file)?;
     file.rewind()?;
     match found {
-        Some(blobs) => tar::image(blobs.with(file), tag).map(Opened::Image),
+        Some(blobs) => Ok(Opened::Image(Box::new(tar::image(blobs.with(file), tag)?))),
         None => Ok(Opened::Tree(Box::new(file))),
     }
 }

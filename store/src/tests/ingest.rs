@@ -104,6 +104,7 @@ fn limits_hold() {
         entries: 3,
         bytes: 10,
         depth: 2,
+        ..IngestLimits::default()
     };
     let mut ingest = store.ingest_within(limits);
     assert!(matches!(
