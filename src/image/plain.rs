@@ -201,7 +201,9 @@ mod tests {
 
     #[test]
     fn each_kind_is_told_by_its_first_bytes() {
-        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(n) >> 9) as u8).collect();
+        let bytes: Vec<u8> = (0..200_000u32)
+            .map(|n| (n.wrapping_mul(n) >> 9) as u8)
+            .collect();
         assert_eq!(unpacked(&bytes).expect("plain"), bytes);
         for kind in ALL {
             let mut twice = packed(kind, &bytes);
@@ -220,7 +222,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_changed_is_an_error_with_a_hint() {
-        let bytes: Vec<u8> = (0..50_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..50_000u32)
+            .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+            .collect();
         for kind in ALL {
             let whole = packed(kind, &bytes);
             for cut in [10, whole.len() / 2, whole.len() - 1] {

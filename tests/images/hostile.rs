@@ -7,7 +7,9 @@ use tar::EntryType as T;
 
 fn good() -> Vec<u8> {
     // Enough that a cut is inside of it.
-    let data: Vec<u8> = (0..60_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let data: Vec<u8> = (0..60_000u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
     Tar::new()
         .dir("etc/")
         .file("etc/data", &data)
