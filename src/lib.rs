@@ -9,6 +9,7 @@ pub mod life;
 pub mod limits;
 pub mod net;
 pub mod pockerfile;
+pub mod registry;
 pub mod run;
 pub mod sandbox;
 pub mod sys;

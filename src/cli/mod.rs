@@ -22,6 +22,7 @@ mod open;
 mod pin;
 mod progress;
 mod refused;
+mod registry;
 mod run;
 mod serve;
 mod shell;
@@ -132,6 +133,8 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Store(command) => store::run(&settings, &command),
         Command::Export(args) => done(export::export(&settings, &args)),
         Command::Import(args) => done(import::import(&settings, &args)),
+        Command::Push(args) => done(registry::push(&settings, &args)),
+        Command::Pull(args) => done(registry::pull(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

@@ -2,7 +2,6 @@
 
 use super::api::ArchiveDone;
 use super::client::{Client, ClientError};
-use super::layers::Framing;
 use std::io::Read;
 
 impl Client {
@@ -15,10 +14,10 @@ impl Client {
         self.upload(&format!("/v1/archive?outside={}", !trusted), archive)
     }
 
-    /// Streams the layers of an image into a new sealed tree.
+    /// Streams the layers of an image ([`Framing`](super::layers::Framing)) into a new sealed tree.
     pub fn ingest_layers(
         &self,
-        layers: &mut Framing<'_>,
+        layers: &mut dyn Read,
         clamp: Option<i64>,
         trusted: bool,
     ) -> Result<ArchiveDone, ClientError> {

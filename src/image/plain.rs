@@ -145,11 +145,9 @@ impl Read for Bounded<'_> {
                 "its {kind} data is damaged or cut short: {}",
                 quoted(&e.to_string())
             );
-            ImageError::new(
-                message,
-                format!("fetch it again; `{kind} -t FILE` checks it"),
-            )
-            .into()
+            let hint =
+                "it was damaged on its way or where it lies: fetch it again, or make it again";
+            ImageError::new(message, hint).into()
         })?;
         self.given += n as u64;
         let taken = self.taken.get();

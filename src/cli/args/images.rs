@@ -49,6 +49,49 @@ pub struct Import {
     pub trusted: bool,
 }
 
+/// How a registry is reached.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// Speak to it without TLS; one on this host's loopback is anyway
+    #[arg(long)]
+    pub plain_http: bool,
+    /// Seconds that it may say nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::registry::TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// A certificate (PEM) to trust beside the host's
+    #[arg(long = "ca", value_name = "FILE", env = "POCKER_CA")]
+    pub registry_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Push {
+    /// A pocker, or one of its steps
+    #[arg(value_name = "NAME[@STEP]")]
+    pub what: String,
+    /// Where to: REGISTRY/NAME:TAG
+    #[arg(value_name = "IMAGE")]
+    pub reference: String,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Replace a pocker that has the name
+    #[arg(long)]
+    pub force: bool,
+    /// Whoever made it means well: take devices of any kind, and paths that come twice
+    #[arg(long)]
+    pub trusted: bool,
+    /// REGISTRY/NAME, with :TAG or @sha256:DIGEST
+    #[arg(value_name = "IMAGE")]
+    pub reference: String,
+    /// The new pocker's name [default: the image's]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
 /// As registries take them.
 fn tag(text: &str) -> Result<String, String> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);

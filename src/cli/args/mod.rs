@@ -124,6 +124,10 @@ pub enum Command {
     Export(Export),
     /// Make a pocker of an archive or image
     Import(Import),
+    /// Put a pocker into a registry, as an image
+    Push(Push),
+    /// Make a pocker of an image in a registry
+    Pull(Pull),
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),
