@@ -86,7 +86,7 @@ fn walk(
     } else if kind.is_char_device() {
         format!("device {:#x}", meta.rdev())
     } else {
-        format!("{}", if kind.is_fifo() { "fifo" } else { "directory" })
+        if kind.is_fifo() { "fifo" } else { "directory" }.to_owned()
     };
     let mut attributes: Vec<String> = xattr::list(path)
         .expect("listxattr")

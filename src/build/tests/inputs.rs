@@ -283,10 +283,8 @@ fn an_image_is_known_by_its_digest_and_brings_its_settings() {
     world.images.log.borrow_mut().clear();
     let again = world.build("web", file).expect("builds");
     assert_eq!(outcomes(&again), [Outcome::Cached, Outcome::Cached]);
-    assert_eq!(
-        (again.config, world.images.log.take()),
-        (built.config, vec!["resolve"])
-    );
+    assert_eq!(again.config, built.config);
+    assert_eq!(world.images.log.take(), ["resolve"]);
     // It means another image now.
     *world.images.layer.borrow_mut() = b"two".to_vec();
     let moved = world.build("web", file).expect("builds");
