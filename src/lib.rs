@@ -12,4 +12,5 @@ pub mod pockerfile;
 pub mod registry;
 pub mod run;
 pub mod sandbox;
+pub mod sync;
 pub mod sys;

@@ -28,6 +28,7 @@ mod serve;
 mod shell;
 mod stats;
 mod store;
+mod sync;
 mod sys;
 mod text;
 mod transfer;
@@ -87,9 +88,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         && nix::unistd::geteuid().is_root()
         && let Err(fault) = crate::sys::os::shield()
     {
-        eprintln!(
-            "warning: what runs could change the mode and owner of pocker's own file: {fault}"
-        );
+        return Err(CliError::new(format!(
+            "what runs could change the mode and owner of pocker's own file: {fault}"
+        ))
+        .hint("Linux 5.12 protects it by a mount, and older ones by a copy in memory, for which there has to be room"));
     }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {
@@ -135,6 +137,7 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Import(args) => done(import::import(&settings, &args)),
         Command::Push(args) => done(registry::push(&settings, &args)),
         Command::Pull(args) => done(registry::pull(&settings, &args)),
+        Command::Sync(args) => done(sync::run(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

@@ -1,5 +1,6 @@
 //! What `pocker run` and `pocker debug` start, as a sandbox's description.
 
+use super::direct::direct;
 use super::env::environment;
 use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
@@ -86,7 +87,7 @@ pub fn run(
                 name: info.name.clone(),
             });
         }
-        ([], _) => shell(&info.config.command),
+        ([], _) => shell(&direct(&info.config.command)),
         (command, _) => command.to_vec(),
     };
     let confine = &options.confine;

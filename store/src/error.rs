@@ -77,6 +77,10 @@ pub enum StoreError {
         found: u64,
     },
     #[error(
+        "what came as {digest} has the bytes of {found}: it was damaged on the way, or where it came from"
+    )]
+    Differs { digest: Digest, found: Digest },
+    #[error(
         "the bytes of blob {digest} have rotted: they are those of {found}; `pocker fsck --repair` sets it aside, and the next build of the trees that have it brings it back"
     )]
     Rotted { digest: Digest, found: Digest },
@@ -119,6 +123,12 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { what, path },
             Some(ErrorCode::DiskFull) => StoreError::Full { what, path },
+            // What it has where it cannot make or enlarge a log, or the log's index.
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)
+                if crate::sys::is_full(path.parent().unwrap_or(&path)) =>
+            {
+                StoreError::Full { what, path }
+            }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::Locked { what, path }
             }

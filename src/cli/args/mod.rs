@@ -11,6 +11,7 @@ mod run;
 mod serve;
 mod short;
 mod store;
+mod sync;
 mod trees;
 
 pub use build::*;
@@ -24,6 +25,7 @@ pub use run::*;
 pub use serve::*;
 pub use short::{command_names, command_of, expand_short_form};
 pub use store::*;
+pub use sync::Sync;
 pub use trees::*;
 
 use clap::{Args, Parser, Subcommand};
@@ -128,6 +130,8 @@ pub enum Command {
     Push(Push),
     /// Make a pocker of an image in a registry
     Pull(Pull),
+    /// Copy pockers from store to store: what the other lacks
+    Sync(Sync),
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),
