@@ -9,9 +9,11 @@ pub mod defaults;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod fsck;
 mod gc;
 mod history;
+mod import;
 mod life;
 mod ls;
 mod manage;
@@ -20,6 +22,7 @@ mod open;
 mod pin;
 mod progress;
 mod refused;
+mod registry;
 mod run;
 mod serve;
 mod shell;
@@ -29,6 +32,7 @@ mod sync;
 mod sys;
 mod text;
 mod transfer;
+mod unpack;
 mod volume;
 mod workshop;
 
@@ -129,8 +133,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Store(command) => store::run(&settings, &command),
-        Command::Export(args) => done(transfer::export(&settings, &args)),
-        Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Export(args) => done(export::export(&settings, &args)),
+        Command::Import(args) => done(import::import(&settings, &args)),
+        Command::Push(args) => done(registry::push(&settings, &args)),
+        Command::Pull(args) => done(registry::pull(&settings, &args)),
         Command::Sync(args) => done(sync::run(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),

@@ -456,7 +456,11 @@ impl Client {
         self.upload(&format!("/v1/trees/{tree}/archive?dest={dest}"), archive)
     }
 
-    fn upload(&self, path: &str, archive: &mut dyn Read) -> Result<ArchiveDone, ClientError> {
+    pub(super) fn upload(
+        &self,
+        path: &str,
+        archive: &mut dyn Read,
+    ) -> Result<ArchiveDone, ClientError> {
         // A broken idle connection is found out before the stream is touched.
         let _: Status = self.status()?;
         let (send, receive) = mpsc::channel(4);

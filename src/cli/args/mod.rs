@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod images;
 mod life;
 mod limits;
 mod looking;
@@ -15,6 +16,7 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use images::*;
 pub use life::*;
 pub use limits::*;
 pub use looking::*;
@@ -120,10 +122,14 @@ pub enum Command {
     Umount(Umount),
     /// Enter the tree of a failed build, or the one the last run left
     Debug(Debug),
-    /// Write a pocker's tree as a tar archive
+    /// Write a pocker's tree as a tar archive, an OCI image or a directory
     Export(Export),
-    /// Make a pocker of a tar archive
+    /// Make a pocker of an archive or image
     Import(Import),
+    /// Put a pocker into a registry, as an image
+    Push(Push),
+    /// Make a pocker of an image in a registry
+    Pull(Pull),
     /// Copy pockers from store to store: what the other lacks
     Sync(Sync),
     /// Make, list and remove volumes: trees that are kept

@@ -25,6 +25,7 @@ const CLAIM_WAIT: Duration = Duration::from_secs(1);
 pub fn router(daemon: Arc<Daemon>) -> Router {
     let archives = Router::new()
         .route("/v1/archive", put(archives::ingest))
+        .route("/v1/layers", put(archives::layers))
         .route("/v1/trees/{id}/archive", put(archives::apply))
         .layer(DefaultBodyLimit::disable());
     Router::new()
