@@ -39,6 +39,41 @@ pub enum Change {
     Changed,
 }
 
+/// `GET /v1/du`: what is on disk for sealed trees.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// By name.
+    pub pockers: Vec<PockerUse>,
+    /// What pinned steps hold, whichever pocker's they are.
+    pub pinned: u64,
+    /// All of these, each content once.
+    pub stored: u64,
+    /// What live runs, and ended ones whose tree is kept, hold of their own.
+    pub runs: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PockerUse {
+    pub name: String,
+    /// Bytes of the files of its last step, by name: what they would take unshared and unpacked.
+    pub apparent: u64,
+    /// What all its steps take on disk, each content once.
+    pub stored: u64,
+    /// Of this, what no other pocker and no pin has: `pocker rm` and `gc` give it back.
+    pub own: u64,
+    pub shared: u64,
+    pub steps: Vec<StepUse>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StepUse {
+    pub key: String,
+    pub instruction: String,
+    pub apparent: u64,
+    /// What it has on disk that no step before it has.
+    pub added: u64,
+}
+
 /// A tree that can be looked into, as a path of this API has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeRef {
@@ -132,6 +167,10 @@ impl Client {
             &format!("/v1/look/{tree}/list?path={path}&depth={depth}"),
             each,
         )
+    }
+
+    pub fn disk_use(&self) -> Result<DiskUse, ClientError> {
+        self.get("/v1/du")
     }
 
     /// A file's bytes; how many.

@@ -159,3 +159,76 @@ fn a_files_bytes_come_out_as_they_are() {
     assert_eq!((done.status, done.err.as_str()), (0, ""));
     stop(&w);
 }
+
+#[test]
+fn what_is_on_disk_is_told_by_pocker_and_by_step() {
+    let w = world();
+    w.create(
+        "more",
+        "EXEC head -c 2000000 /dev/urandom >/noise\nEXEC rm /noise\nRUN true\n",
+    )
+    .ok();
+    let json = w.pocker(&["du", "--json"]).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+    let more = &json["pockers"][0];
+    assert_eq!(more["name"], "more");
+    let own = number(&more["own"]);
+    // What a step removed is still the earlier step's.
+    assert!((2_000_000..2_040_000).contains(&own), "{own}");
+    let added: Vec<u64> = more["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|s| number(&s["added"]))
+        .collect();
+    assert_eq!(added.len(), 4);
+    assert!(
+        (2_000_000..2_040_000).contains(&added[1]) && added[2] < 20_000 && added[3] == 0,
+        "{added:?}"
+    );
+    assert_eq!(number(&more["stored"]), added.iter().sum::<u64>());
+    assert_eq!(number(&more["shared"]), number(&more["stored"]) - own);
+    let web = &json["pockers"][1];
+    assert_eq!(number(&json["stored"]), own + number(&web["stored"]));
+    // A pinned step stays when its pocker goes.
+    w.pocker(&["pin", "more@2"]).ok();
+    let table = w.pocker(&["du", "more"]).ok().out;
+    let rows: Vec<&str> = table
+        .lines()
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert_eq!(rows, ["NAME", "more", "step1", "step2", "step3", "run"]);
+    let json = w.pocker(&["du", "more", "--json"]).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(number(&json["pockers"][0]["own"]) < 40_000);
+    let total = w.pocker(&["du"]).ok().out;
+    assert!(
+        total.contains("\ntotal ") && total.contains("\npins "),
+        "{total}"
+    );
+    w.pocker(&["du", "nobody"])
+        .fails(&["there is no pocker named nobody", "hint:"]);
+}
+
+#[test]
+fn a_step_is_inspected_as_a_pocker_is() {
+    let w = world();
+    let of = |args: &[&str]| {
+        let json = w.pocker(&[&["inspect"], args].concat()).ok().out;
+        serde_json::from_str::<serde_json::Value>(&json).expect("JSON")
+    };
+    let (web, step, last) = (of(&["web"]), of(&["web@2", "-s"]), of(&["web@run"]));
+    assert_eq!(web["steps"][1]["key"], step["key"]);
+    assert_eq!(
+        (&step["number"], &step["pocker"]),
+        (&2.into(), &"web".into())
+    );
+    assert!(step["disk"]["added"].as_u64().expect("bytes") > 0 && step.get("config").is_none());
+    assert_eq!(last["config"]["command"], "sleep 1000");
+    assert!(web.get("disk").is_none() && of(&["web", "--size"])["disk"]["own"].is_u64());
+    w.pocker(&["inspect", "web@7"])
+        .fails(&["web has no step 7", "hint:"]);
+    w.pocker(&["inspect", "nobody@1"])
+        .fails(&["no run and no pocker named nobody", "hint:"]);
+}

@@ -30,6 +30,16 @@ pub struct Diff {
 }
 
 #[derive(Debug, Args)]
+pub struct Du {
+    /// Only these pockers, by step
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print JSON: bytes, and every pocker by step
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Tree {
     /// A run, a pocker, or one of its steps, and a path in it
     #[arg(value_name = "NAME[@STEP][:/PATH]")]

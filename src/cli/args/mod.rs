@@ -108,6 +108,8 @@ pub enum Command {
     History(History),
     /// Show how one tree differs from another, or a run's from what it began with
     Diff(Diff),
+    /// Show what pockers take on disk: all, their own, shared, and by step
+    Du(Du),
     /// List what is in a tree
     Tree(Tree),
     /// Write files of a tree to standard output

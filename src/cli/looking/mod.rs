@@ -2,11 +2,13 @@
 
 mod cat;
 mod cp;
+mod du;
 mod mounts;
 mod tree;
 
 pub use cat::cat;
 pub use cp::cp;
+pub use du::du;
 pub use mounts::mounts;
 pub use tree::tree;
 

@@ -1,7 +1,7 @@
 //! Looking into trees: `/v1/look/{tree}/…`. What may be long comes as a stream.
 
 use super::{Counted, blocking};
-use crate::control::looking::NodeInfo;
+use crate::control::looking::{DiskUse, NodeInfo};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::look::Looked;
 use crate::daemon::state::Daemon;
@@ -29,6 +29,7 @@ pub fn router() -> Router<Arc<Daemon>> {
         .route("/v1/look/{tree}/file", get(file))
         .route("/v1/look/{tree}/tar", get(tar))
         .route("/v1/look/{tree}/diff", get(diff))
+        .route("/v1/du", get(disk_use))
 }
 
 #[derive(Deserialize)]
@@ -107,6 +108,10 @@ async fn diff(State(d): Shared, Path(tree): Path<String>) -> Outcome<Body> {
         |looked: Looked, out| looked.changes(out),
     )
     .await
+}
+
+async fn disk_use(State(d): Shared) -> Outcome<Json<DiskUse>> {
+    blocking(d, |d| d.disk_use()).await
 }
 
 /// What `find` finds, written by `write` while it is sent. A failure of the first is a reply, one

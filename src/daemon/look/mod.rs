@@ -2,6 +2,7 @@
 
 mod list;
 mod one;
+mod sizes;
 
 pub use one::Looked;
 
