@@ -12,10 +12,6 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("attach", "`pocker logs -f`"),
     ("build", "`pocker create`"),
     ("container", "`pocker ps`"),
-    (
-        "cp",
-        "`pocker run -d HOSTDIR:PATH`, which grafts a directory",
-    ),
     ("image", "`pocker ls`"),
     ("images", "`pocker ls`"),
     ("info", "`pocker doctor`"),
