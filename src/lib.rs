@@ -3,11 +3,14 @@
 pub mod build;
 pub mod cli;
 pub mod control;
+pub mod copy;
 pub mod daemon;
+pub mod image;
 pub mod life;
 pub mod limits;
 pub mod net;
 pub mod pockerfile;
+pub mod registry;
 pub mod run;
 pub mod sandbox;
 pub mod sync;

@@ -9,10 +9,13 @@ pub mod defaults;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod fsck;
 mod gc;
 mod history;
+mod import;
 mod life;
+mod looking;
 mod ls;
 mod manage;
 mod mounting;
@@ -20,6 +23,7 @@ mod open;
 mod pin;
 mod progress;
 mod refused;
+mod registry;
 mod run;
 mod serve;
 mod shell;
@@ -29,6 +33,7 @@ mod sync;
 mod sys;
 mod text;
 mod transfer;
+mod unpack;
 mod volume;
 mod workshop;
 
@@ -121,6 +126,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::History(args) => done(history::run(&settings, &args)),
         Command::Diff(args) => done(diff::run(&settings, &args)),
+        Command::Du(args) => done(looking::du(&settings, &args)),
+        Command::Tree(args) => done(looking::tree(&settings, &args)),
+        Command::Cat(args) => done(looking::cat(&settings, &args)),
+        Command::Cp(args) => done(looking::cp(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Volume(command) => done(volume::run(&settings, &command)),
@@ -129,8 +138,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Store(command) => store::run(&settings, &command),
-        Command::Export(args) => done(transfer::export(&settings, &args)),
-        Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Export(args) => done(export::export(&settings, &args)),
+        Command::Import(args) => done(import::import(&settings, &args)),
+        Command::Push(args) => done(registry::push(&settings, &args)),
+        Command::Pull(args) => done(registry::pull(&settings, &args)),
         Command::Sync(args) => done(sync::run(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),

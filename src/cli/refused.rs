@@ -8,20 +8,15 @@ use clap::{Command, CommandFactory};
 use std::ffi::OsString;
 
 /// What other programs call it, and people with them: the word, and what to say here.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("attach", "`pocker logs -f`"),
     ("build", "`pocker create`"),
     ("container", "`pocker ps`"),
-    (
-        "cp",
-        "`pocker run -d HOSTDIR:PATH`, which grafts a directory",
-    ),
     ("image", "`pocker ls`"),
     ("images", "`pocker ls`"),
     ("info", "`pocker doctor`"),
     ("list", "`pocker ls`"),
     ("log", "`pocker logs`"),
-    ("pull", "`pocker create`, which builds from a Pockerfile"),
     ("remove", "`pocker rm`"),
     ("rmi", "`pocker rm`"),
     ("shell", "`pocker run NAME -- sh`"),

@@ -303,6 +303,9 @@ pub struct ArchiveDone {
 pub struct RunConfig {
     /// RUN's text, given to `/bin/sh -c`.
     pub command: String,
+    /// What is executed in its place, without a shell: the words of an image's Entrypoint and Cmd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
     /// In order; later entries win.
     #[serde(default)]
     pub env: Vec<(String, String)>,

@@ -79,7 +79,9 @@ pub fn run(
             return Err(RunError::Exports { asked, got });
         }
     }
+    let own = &info.config.argv;
     let argv = match (&options.command[..], info.config.command.trim()) {
+        ([], _) if !own.is_empty() => own.iter().map(OsString::from).collect(),
         ([], "") => {
             return Err(RunError::NoCommand {
                 name: info.name.clone(),
@@ -254,7 +256,7 @@ mod tests {
                 env: vec![("A".to_owned(), "pockerfile".to_owned())],
                 user: Some("www-data".to_owned()),
                 workdir: Some("/srv".to_owned()),
-                volumes: Vec::new(),
+                ..RunConfig::default()
             },
         }
     }

@@ -22,6 +22,7 @@ mod pins;
 mod places;
 mod quarantine;
 mod sealed;
+mod sizes;
 mod store;
 pub mod sync;
 mod sys;
@@ -44,6 +45,7 @@ pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use lock::closed;
 pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;
+pub use sizes::{HeldSizes, Sizes};
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
 pub use usage::Usage;
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod images;
 mod life;
 mod limits;
 mod looking;
@@ -15,6 +16,7 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use images::*;
 pub use life::*;
 pub use limits::*;
 pub use looking::*;
@@ -108,8 +110,16 @@ pub enum Command {
     Ls(Ls),
     /// List a pocker's steps, the newest first, with what each added
     History(History),
-    /// Show how one tree differs from another
+    /// Show how one tree differs from another, or a run's from what it began with
     Diff(Diff),
+    /// Show what pockers take on disk: all, their own, shared, and by step
+    Du(Du),
+    /// List what is in a tree
+    Tree(Tree),
+    /// Write files of a tree to standard output
+    Cat(Cat),
+    /// Copy files out of a tree, or into a run
+    Cp(Cp),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left
@@ -120,10 +130,14 @@ pub enum Command {
     Umount(Umount),
     /// Enter the tree of a failed build, or the one the last run left
     Debug(Debug),
-    /// Write a pocker's tree as a tar archive
+    /// Write a pocker's tree as a tar archive, an OCI image or a directory
     Export(Export),
-    /// Make a pocker of a tar archive
+    /// Make a pocker of an archive or image
     Import(Import),
+    /// Put a pocker into a registry, as an image
+    Push(Push),
+    /// Make a pocker of an image in a registry
+    Pull(Pull),
     /// Copy pockers from store to store: what the other lacks
     Sync(Sync),
     /// Make, list and remove volumes: trees that are kept

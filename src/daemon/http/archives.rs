@@ -2,7 +2,7 @@
 
 use super::Counted;
 use crate::control::api::ArchiveDone;
-use crate::daemon::archive::{self, ArchiveError, Sink, out, work::WorkSink};
+use crate::daemon::archive::{self, ArchiveError, out, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::ingest::IngestSink;
 use crate::daemon::state::{Daemon, digest};
@@ -87,13 +87,19 @@ pub(super) fn reader(body: Body) -> BodyReader {
 }
 
 fn refused(e: ArchiveError) -> Fail {
+    let whole = "it has to be a complete tar archive, plain or compressed with gzip, zstd or xz";
     match &e {
         ArchiveError::Store { .. } => Fail::internal("cannot take the archive", &e),
-        ArchiveError::Read(io) => Fail::bad(format!("the archive cannot be read: {}", bounded(io)))
-            .hint("it has to be a tar archive, plain or gzip, and complete"),
-        ArchiveError::NotTar => Fail::bad(format!("cannot take the archive: {e}"))
-            .hint("it has to be a tar archive, plain or gzip, and complete"),
-        other => Fail::bad(format!("cannot take the archive: {other}")),
+        ArchiveError::Read(io) => {
+            Fail::bad(format!("the archive cannot be read: {}", bounded(io))).hint(whole)
+        }
+        ArchiveError::NotTar | ArchiveError::Unended => {
+            Fail::bad(format!("cannot take the archive: {e}")).hint(whole)
+        }
+        ArchiveError::Device { .. } => Fail::bad(format!("cannot take the archive: {e}"))
+            .hint("where it is meant to be there: `pocker import --trusted`"),
+        other => Fail::bad(format!("cannot take the archive: {other}"))
+            .hint("nothing of it was kept; `tar -C ROOT -c .` makes one that can be taken"),
     }
 }
 
@@ -122,23 +128,45 @@ pub(super) async fn on_blocking<T: Send + 'static>(
         .map_err(|e| Fail::internal("the call ended in the middle", &e))?
 }
 
+/// How an archive is taken.
 #[derive(Deserialize)]
-pub struct Clamp {
+pub struct Taking {
     clamp: Option<i64>,
+    /// By the strict rules for what others made.
+    #[serde(default)]
+    outside: bool,
 }
 
 /// `PUT /v1/archive`: a new sealed tree.
 pub async fn ingest(
     State(d): State<Arc<Daemon>>,
-    Query(q): Query<Clamp>,
+    Query(q): Query<Taking>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
+    sealed(d, q, body, |stream, sink| archive::read(stream, sink)).await
+}
+
+/// `PUT /v1/layers`: a new sealed tree of an image's layers, framed (`control::layers`).
+pub async fn layers(
+    State(d): State<Arc<Daemon>>,
+    Query(q): Query<Taking>,
+    body: Body,
+) -> Outcome<Json<ArchiveDone>> {
+    sealed(d, q, body, archive::layers::read).await
+}
+
+async fn sealed(
+    daemon: Arc<Daemon>,
+    how: Taking,
+    body: Body,
+    read: impl FnOnce(&mut dyn Read, &mut IngestSink) -> Result<u64, ArchiveError> + Send + 'static,
+) -> Outcome<Json<ArchiveDone>> {
     let mut stream = reader(body);
-    let done = on_blocking(d, move |d| {
-        let mut sink = IngestSink::new(&d.store);
-        let entries = archive::read(&mut stream, &mut sink).map_err(refused)?;
+    let done = on_blocking(daemon, move |d| {
+        let mut sink = IngestSink::new(&d.store, how.outside);
+        let entries = read(&mut stream, &mut sink).map_err(refused)?;
         let whole = stream.whole()?;
-        let done = sink.finish(q.clamp).map_err(refused)?;
+        let done = sink.finish(how.clamp).map_err(refused)?;
         let snapshot = done.snapshot;
         // Nothing refers to the tree yet: its builder is about to.
         d.hold(done.tree);
@@ -171,8 +199,8 @@ pub async fn apply(
         let tree = d.works.get(id);
         let tree = tree.map_err(|_| Fail::not_found(format!("there is no work tree {id}")))?;
         let mut sink = WorkSink::new(tree, &dest).map_err(refused)?;
-        let sink: &mut dyn Sink = &mut sink;
-        let entries = archive::read(&mut stream, sink).map_err(refused)?;
+        let entries = archive::read(&mut stream, &mut sink).map_err(refused)?;
+        sink.finish().map_err(refused)?;
         let whole = stream.whole()?;
         Ok(ArchiveDone {
             snapshot: None,

@@ -10,6 +10,7 @@ mod opening;
 mod paging;
 mod pinned;
 mod roundtrip;
+mod sizes;
 mod upstream;
 mod verify;
 
