@@ -10,4 +10,5 @@ pub mod net;
 pub mod pockerfile;
 pub mod run;
 pub mod sandbox;
+pub mod sync;
 pub mod sys;

@@ -25,6 +25,7 @@ mod serve;
 mod shell;
 mod stats;
 mod store;
+mod sync;
 mod sys;
 mod text;
 mod transfer;
@@ -130,6 +131,7 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Store(command) => store::run(&settings, &command),
         Command::Export(args) => done(transfer::export(&settings, &args)),
         Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Sync(args) => done(sync::run(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

@@ -23,6 +23,7 @@ mod serve;
 mod services;
 mod state;
 mod stats;
+mod sync;
 mod sys;
 mod upkeep;
 mod volumes;

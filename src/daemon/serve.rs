@@ -168,6 +168,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         nfs: Service::new(vfs),
         started: clock::now().secs,
         claims: Default::default(),
+        syncs: Default::default(),
         change: Mutex::new(()),
         held: Mutex::new(Vec::new()),
         kernel: std::sync::OnceLock::new(),

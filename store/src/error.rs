@@ -77,6 +77,10 @@ pub enum StoreError {
         found: u64,
     },
     #[error(
+        "what came as {digest} has the bytes of {found}: it was damaged on the way, or where it came from"
+    )]
+    Differs { digest: Digest, found: Digest },
+    #[error(
         "the bytes of blob {digest} have rotted: they are those of {found}; `pocker fsck --repair` sets it aside, and the next build of the trees that have it brings it back"
     )]
     Rotted { digest: Digest, found: Digest },

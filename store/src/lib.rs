@@ -23,6 +23,7 @@ mod places;
 mod quarantine;
 mod sealed;
 mod store;
+pub mod sync;
 mod sys;
 pub mod tree;
 mod trees;

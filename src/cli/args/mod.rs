@@ -10,6 +10,7 @@ mod run;
 mod serve;
 mod short;
 mod store;
+mod sync;
 mod trees;
 
 pub use build::*;
@@ -22,6 +23,7 @@ pub use run::*;
 pub use serve::*;
 pub use short::{command_names, command_of, expand_short_form};
 pub use store::*;
+pub use sync::Sync;
 pub use trees::*;
 
 use clap::{Args, Parser, Subcommand};
@@ -122,6 +124,8 @@ pub enum Command {
     Export(Export),
     /// Make a pocker of a tar archive
     Import(Import),
+    /// Copy pockers from store to store: what the other lacks
+    Sync(Sync),
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks in flight between the socket and the blocking side.
-const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 8;
 
 type Chunks = mpsc::Receiver<std::io::Result<Bytes>>;
 
 /// A request body, read from a blocking thread.
-struct BodyReader {
+pub(super) struct BodyReader {
     chunks: Chunks,
     current: Bytes,
     whole: oneshot::Receiver<Whole>,
@@ -59,7 +59,7 @@ impl Read for BodyReader {
 
 /// The digest is taken here, beside the thread that takes the archive apart and hashes
 /// its files.
-fn reader(body: Body) -> BodyReader {
+pub(super) fn reader(body: Body) -> BodyReader {
     let (send, chunks) = mpsc::channel(QUEUE);
     let (tell, whole) = oneshot::channel();
     tokio::spawn(async move {
@@ -109,7 +109,7 @@ fn bounded(error: &std::io::Error) -> String {
     shown
 }
 
-async fn on_blocking<T: Send + 'static>(
+pub(super) async fn on_blocking<T: Send + 'static>(
     daemon: Arc<Daemon>,
     call: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
 ) -> Outcome<T> {
@@ -185,15 +185,22 @@ pub async fn apply(
 }
 
 /// What a blocking writer puts into a response body.
-struct BodyWriter {
+pub(super) struct BodyWriter {
     chunks: mpsc::Sender<std::io::Result<Bytes>>,
     buffer: Vec<u8>,
 }
 
 /// Bytes gathered before they go out.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 impl BodyWriter {
+    pub(super) fn new(chunks: mpsc::Sender<std::io::Result<Bytes>>) -> BodyWriter {
+        BodyWriter {
+            chunks,
+            buffer: Vec::with_capacity(CHUNK),
+        }
+    }
+
     fn send(&mut self) -> std::io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -231,10 +238,7 @@ pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> 
     let counted = Counted::new(d);
     tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        let mut writer = BodyWriter {
-            chunks: send.clone(),
-            buffer: Vec::with_capacity(CHUNK),
-        };
+        let mut writer = BodyWriter::new(send.clone());
         let written = out::write(&*tree, &mut writer)
             .and_then(|()| writer.flush().map_err(ArchiveError::Read));
         if let Err(e) = written {

@@ -70,6 +70,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/stop", post(stop))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
+        .merge(super::sync::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .layer(from_fn(request::number))
         .with_state(daemon)
