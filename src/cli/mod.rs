@@ -34,6 +34,7 @@ mod text;
 mod transfer;
 mod unpack;
 mod volume;
+mod watched;
 mod workshop;
 
 pub use mounting::listeners;
