@@ -137,6 +137,8 @@ fn to_file(
         return Err(CliError::new(why).hint("name the archive's file"));
     }
     let dir = made_dir(path)?;
+    // Before there is anything that it could leave.
+    super::sys::interrupts();
     // Its own text names a file that nobody asked for.
     let mut file =
         tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&std::io::Error::from(e.kind())))?;

@@ -35,6 +35,8 @@ pub fn to_dir(client: &Client, snapshot: &str, dir: &Path) -> Result<u64, CliErr
     }
     let fail = |e: &dyn std::error::Error| CliError::from_error(format!("cannot write {shown}"), e);
     let beside = made_dir(dir)?;
+    // Before there is anything that it could leave.
+    super::sys::interrupts();
     let made = tempfile::Builder::new()
         .prefix(".pocker")
         .tempdir_in(beside);
