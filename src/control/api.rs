@@ -474,6 +474,9 @@ pub struct GcRequest {
     /// Only steps that were unused for more than so many seconds go.
     #[serde(default)]
     pub older: Option<u64>,
+    /// Then large contents that were unused for more than so many seconds are packed.
+    #[serde(default)]
+    pub pack: Option<u64>,
 }
 
 /// What went, or would.
@@ -486,6 +489,8 @@ pub struct GcDone {
     pub bytes: u64,
     #[serde(default)]
     pub removed: Vec<GcStep>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<super::looking::Packed>,
 }
 
 /// A step that went, or would.

@@ -34,7 +34,7 @@ pub mod work;
 
 pub use backup::{Backup, BackupOptions, Restored, restore};
 pub use batch::{Batch, Committed};
-pub use blob::{BlobStore, Verified};
+pub use blob::{BlobStore, PackReport, Verified};
 pub use cache::CacheUse;
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};

@@ -1,9 +1,12 @@
 //! The bytes of regular files, by their SHA-256: rows up to [`SMALL`], files beyond.
 
 mod files;
+mod packed;
 mod stage;
 mod verify;
 
+pub use packed::PackReport;
+use parking_lot::Mutex;
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
 pub use verify::Verified;
@@ -14,6 +17,7 @@ use crate::index::Index;
 use crate::patience::about_to_wait;
 use crate::types::Digest;
 pub(crate) use files::Area;
+pub(crate) use packed::Packs;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -37,11 +41,16 @@ pub struct BlobStore {
     open: Cache<Digest, Arc<File>>,
     used: Cache<Digest, u64>,
     verify: Verify,
+    packs: Mutex<Packs>,
+    /// Held by whoever packs or unpacks.
+    packing: Mutex<()>,
 }
 
 impl BlobStore {
-    pub(crate) fn new(index: Arc<Index>, area: Area) -> BlobStore {
+    pub(crate) fn new(index: Arc<Index>, area: Area, packs: Packs) -> BlobStore {
         BlobStore {
+            packs: Mutex::new(packs),
+            packing: Mutex::default(),
             index,
             area,
             hot: Cache::new(HOT_BYTES),
@@ -90,13 +99,20 @@ impl BlobStore {
     pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
         about_to_wait()?;
         let path = self.area.path(digest);
-        let file = File::open(&path).map_err(|e| match e.kind() {
+        let missing = |e: io::Error| match e.kind() {
             io::ErrorKind::NotFound => StoreError::Missing {
                 kind: "blob",
                 digest: *digest,
             },
             _ => StoreError::io("open blob", &path, e),
-        })?;
+        };
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.unpack(digest)? => {
+                File::open(&path)
+            }
+            file => file,
+        };
+        let file = file.map_err(missing)?;
         self.verify.large(digest, &file, &path)?;
         Ok(file)
     }
@@ -171,6 +187,24 @@ impl BlobStore {
 
     pub(crate) fn verified(&self) -> Option<Verified> {
         self.verify.is_on().then(|| self.verify.report())
+    }
+
+    /// Its file is about to go, though not the blob.
+    fn forget_open(&self, digest: &Digest) {
+        self.open.remove(digest);
+        self.verify.forget(digest);
+    }
+
+    /// Bytes that go when a large blob goes, its file or its packed one.
+    pub(crate) fn takes(&self, digest: &Digest) -> Result<u64, StoreError> {
+        let packed = self.packed_size(digest).unwrap_or(0);
+        Ok(self.area.takes(digest)? + packed)
+    }
+
+    /// Removes what there is of a large blob.
+    pub(crate) fn unlink(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.forget_packed(digest)?;
+        self.area.unlink(digest)
     }
 
     /// The blob is going: nothing in memory may outlive it.
