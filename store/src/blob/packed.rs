@@ -7,7 +7,6 @@
 
 use super::{BlobStore, stage};
 use crate::error::StoreError;
-use crate::failpoint;
 use crate::types::Digest;
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -143,7 +142,6 @@ impl BlobStore {
             Err(e) => return Err(e),
         };
         self.area.adopt(&[(staged.path.clone(), *digest)])?;
-        failpoint::pass("packed.unpacked");
         self.forget_packed(digest)?;
         Ok(true)
     }
@@ -200,7 +198,6 @@ impl BlobStore {
             return Ok(());
         }
         self.adopt_packed(&new, digest, after)?;
-        failpoint::pass("packed.adopted");
         // Whoever has it open reads on.
         if still() {
             self.forget_open(digest);

@@ -139,8 +139,8 @@ impl Store {
             Ok(())
         };
         self.blobs.area.each(&mut one)?;
-        let packed = self.blobs.packed().into_iter();
-        packed.map(|(digest, _)| one(digest)).collect()
+        let mut packed = self.blobs.packed().into_iter();
+        packed.try_for_each(|(digest, _)| one(digest))
     }
 }
 
