@@ -273,6 +273,40 @@ fn stop_returns_when_the_store_is_closed() {
     assert!(world.pocker(&["ls"]).ok().out.contains("box"));
 }
 
+/// As one that is killed right now, it has a socket that takes one connection and no second.
+#[test]
+fn a_server_that_is_there_and_does_not_answer_is_waited_for() {
+    use nix::sys::socket::{Backlog, listen};
+    let dir = tempfile::tempdir().expect("a directory");
+    let endpoint = pocker::control::connect::Endpoint {
+        socket_dir: dir.path().to_path_buf(),
+        store: dir.path().join("store"),
+        start: false,
+        timeout: support::PATIENCE,
+    };
+    let listener = std::os::unix::net::UnixListener::bind(endpoint.control_socket());
+    let listener = listener.expect("bound");
+    listen(&listener, Backlog::new(0).expect("a length")).expect("shortened");
+    let first = std::os::unix::net::UnixStream::connect(endpoint.control_socket());
+    let opened = std::thread::spawn(move || pocker::control::Client::open(endpoint).map(drop));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    drop((
+        first.expect("connected"),
+        listener.accept().expect("the first"),
+    ));
+    // Looked at by a connection first; the next finds no room until somebody takes that one.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    listen(&listener, Backlog::new(64).expect("a length")).expect("as long as it was");
+    listener.set_nonblocking(true).expect("set");
+    let mut taken = Vec::new();
+    until("the client is there", || {
+        taken.extend(listener.accept().ok());
+        opened.is_finished()
+    });
+    let opened = opened.join().expect("no panic");
+    opened.expect("opened after a while");
+}
+
 #[test]
 fn another_store_than_the_servers_is_refused_before_anything_is_done() {
     let world = World::new();

@@ -39,7 +39,18 @@ pub enum BuildError {
         pinned: String,
     },
     #[error("{}: {why}", path.display())]
-    Archive { path: PathBuf, why: String },
+    Archive {
+        path: PathBuf,
+        why: String,
+        hint: String,
+    },
+    #[error("line {line}: FROM {name}: {why}")]
+    Image {
+        line: u32,
+        name: String,
+        why: String,
+        hint: String,
+    },
     /// This host cannot model a root on itself.
     #[error("PROOT: {why}")]
     Proot { why: String, hint: String },
@@ -95,6 +106,7 @@ impl BuildError {
             BuildError::NoSecret { line, .. }
             | BuildError::NoBase { line, .. }
             | BuildError::Copy { line, .. }
+            | BuildError::Image { line, .. }
             | BuildError::StepFailed { line, .. } => Some(*line),
             _ => None,
         }
@@ -114,7 +126,7 @@ impl BuildError {
             BuildError::Io { .. } | BuildError::Cancelled => None,
             BuildError::Copy { hint, .. } => hint.map(str::to_owned),
             BuildError::Pin { .. } => Some("the archive changed: verify it, then pin its new digest; nothing was kept".to_owned()),
-            BuildError::Archive { .. } => Some("FROM takes tar archives, plain or gzip".to_owned()),
+            BuildError::Image { hint, .. } | BuildError::Archive { hint, .. } => Some(hint.clone()),
             BuildError::Proot { hint, .. } => Some(hint.clone()),
             BuildError::Program { .. } => Some("is the mirror reachable from this host? proxies are taken from http_proxy and https_proxy, a CA from --ca FILE".to_owned()),
             BuildError::StepFailed { tree, name, .. } => tree.map(|_| format!("its tree is kept: `pocker debug {name}` enters it")),

@@ -9,6 +9,7 @@ mod archive;
 mod copy;
 mod error;
 mod exec;
+mod images;
 pub mod key;
 mod name;
 mod pkg;
@@ -22,9 +23,10 @@ mod tools;
 
 pub use error::BuildError;
 pub use exec::proxies;
+pub use images::{ImageStep, image_step};
 pub use name::{MAX_NAME, check as check_name, validate as validate_name};
 pub use proot::ThisHost;
-pub use tools::{Claim, Event, Host, Outcome, Phase, Progress, Shell, Sink, Workshop};
+pub use tools::{Claim, Event, Host, Images, Outcome, Phase, Progress, Shell, Sink, Workshop};
 
 use crate::control::api::{RunConfig, StepInfo};
 use std::ffi::OsString;
@@ -67,6 +69,7 @@ pub struct Tools<'a> {
     pub workshop: &'a dyn Workshop,
     pub shell: &'a dyn Shell,
     pub host: &'a dyn Host,
+    pub images: &'a dyn Images,
 }
 
 #[derive(Debug)]

@@ -16,6 +16,8 @@ pub enum Base {
     Host,
     Scratch,
     Pocker(String),
+    /// An image of a registry, by its whole name.
+    Image(String),
     /// `sha256` is 64 lower-case digits.
     Archive {
         path: String,
@@ -124,6 +126,7 @@ pub fn plan(
     let state = planner.state;
     let config = RunConfig {
         command,
+        argv: Vec::new(),
         env: state.env,
         user: state.user,
         workdir: state.workdir,
@@ -271,7 +274,11 @@ impl<'a> Planner<'a> {
             From::Scratch => ("FROM scratch".to_owned(), Base::Scratch),
             From::Pocker(word) => {
                 let name = self.expand(word)?;
-                (format!("FROM {name}"), Base::Pocker(name))
+                let base = match crate::registry::is_image(&name) {
+                    true => Base::Image(name.clone()),
+                    false => Base::Pocker(name.clone()),
+                };
+                (format!("FROM {name}"), base)
             }
             From::Archive { path, sha256 } => {
                 let path = self.expand(path)?;

@@ -4,6 +4,8 @@ use super::BuildError;
 use super::plan::Planned;
 use super::proot::{Bootstrap, Release};
 use crate::control::api::{ArchiveDone, PockerInfo, RunConfig, SealRequest, StepInfo, TreeInfo};
+use crate::image::ImageError;
+use crate::image::source::Image;
 use crate::sandbox;
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +27,12 @@ pub trait Workshop {
     fn release(&self, claim: u64);
     /// A tar stream becomes a sealed tree. When `tar` fails, nothing is kept and its error is given back.
     fn ingest(&self, tar: &mut dyn Read, clamp: Option<i64>) -> Result<ArchiveDone, BuildError>;
+    /// The layers of an image, framed, become a sealed tree; as `ingest`.
+    fn ingest_layers(
+        &self,
+        layers: &mut dyn Read,
+        clamp: Option<i64>,
+    ) -> Result<ArchiveDone, BuildError>;
     fn put_step(
         &self,
         key: &str,
@@ -87,6 +95,14 @@ pub trait Host {
         cancelled: &AtomicBool,
         sink: Sink<'_>,
     ) -> Result<ArchiveDone, BuildError>;
+}
+
+/// Registries of images.
+pub trait Images {
+    /// The digest that the image of that name has now; a name with a digest is not asked for.
+    fn resolve(&self, name: &str) -> Result<String, ImageError>;
+    /// The image of that digest. It has threads as long as it lives: nothing may fork meanwhile.
+    fn open(&self, name: &str, digest: &str) -> Result<Image, ImageError>;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,12 @@ use super::args::{self, Create};
 use super::config::Settings;
 use super::error::CliError;
 use super::progress::Printer;
+use super::registry::Registries;
 use super::shell::LocalShell;
 use super::workshop::Remote;
 use super::{defaults, mounting, open, sys, text};
 use crate::build::{self, BuildError, BuildRequest, ThisHost, Tools};
+use crate::registry::Options;
 use std::path::{Path, PathBuf};
 
 /// A Pockerfile larger than this is none.
@@ -87,6 +89,10 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
             cancelled,
         },
         host: &ThisHost,
+        images: &Registries(Options {
+            ca: ca.clone(),
+            ..Options::default()
+        }),
     };
     let mut printer = Printer::new(settings.quiet);
     let built = build::build(&request, &tools, &mut printer);

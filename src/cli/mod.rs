@@ -9,9 +9,11 @@ pub mod defaults;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod fsck;
 mod gc;
 mod history;
+mod import;
 mod life;
 mod looking;
 mod ls;
@@ -21,14 +23,17 @@ mod open;
 mod pin;
 mod progress;
 mod refused;
+mod registry;
 mod run;
 mod serve;
 mod shell;
 mod stats;
 mod store;
+mod sync;
 mod sys;
 mod text;
 mod transfer;
+mod unpack;
 mod volume;
 mod workshop;
 
@@ -84,9 +89,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         && nix::unistd::geteuid().is_root()
         && let Err(fault) = crate::sys::os::shield()
     {
-        eprintln!(
-            "warning: what runs could change the mode and owner of pocker's own file: {fault}"
-        );
+        return Err(CliError::new(format!(
+            "what runs could change the mode and owner of pocker's own file: {fault}"
+        ))
+        .hint("Linux 5.12 protects it by a mount, and older ones by a copy in memory, for which there has to be room"));
     }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {
@@ -132,8 +138,11 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Gc(args) => done(gc::run(&settings, &args)),
         Command::Fsck(args) => fsck::run(&settings, &args),
         Command::Store(command) => store::run(&settings, &command),
-        Command::Export(args) => done(transfer::export(&settings, &args)),
-        Command::Import(args) => done(transfer::import(&settings, &args)),
+        Command::Export(args) => done(export::export(&settings, &args)),
+        Command::Import(args) => done(import::import(&settings, &args)),
+        Command::Push(args) => done(registry::push(&settings, &args)),
+        Command::Pull(args) => done(registry::pull(&settings, &args)),
+        Command::Sync(args) => done(sync::run(&settings, &args)),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory};
 use std::ffi::OsString;
 
 /// What other programs call it, and people with them: the word, and what to say here.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("attach", "`pocker logs -f`"),
     ("build", "`pocker create`"),
     ("container", "`pocker ps`"),
@@ -17,7 +17,6 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("info", "`pocker doctor`"),
     ("list", "`pocker ls`"),
     ("log", "`pocker logs`"),
-    ("pull", "`pocker create`, which builds from a Pockerfile"),
     ("remove", "`pocker rm`"),
     ("rmi", "`pocker rm`"),
     ("shell", "`pocker run NAME -- sh`"),

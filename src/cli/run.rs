@@ -37,7 +37,12 @@ pub struct Asked {
 }
 
 pub fn check(args: &Run) -> Result<Asked, CliError> {
-    if let Some(dir) = args.workdir.as_deref().filter(|dir| !dir.starts_with('/')) {
+    if let Some(dir) = args
+        .inside
+        .workdir
+        .as_deref()
+        .filter(|dir| !dir.starts_with('/'))
+    {
         return Err(
             CliError::usage(format!("--workdir {dir:?}: a path in the tree is absolute"))
                 .hint(format!("start with a slash: /{dir}")),
@@ -47,7 +52,7 @@ pub fn check(args: &Run) -> Result<Asked, CliError> {
     graft::check_hosts(&grafts)?;
     let volumes = run::parse_volumes(&args.volumes, &grafts)?;
     let mut env = confine::env_files(&args.confine)?;
-    for text in &args.env {
+    for text in &args.inside.env {
         env.extend(variable(text)?);
     }
     Ok(Asked {
@@ -67,8 +72,8 @@ pub fn options(
     Ok(Options {
         command: args.command.clone(),
         env,
-        user: args.user.clone(),
-        workdir: args.workdir.clone(),
+        user: args.inside.user.clone(),
+        workdir: args.inside.workdir.clone(),
         terminal: terminal(),
         confine: confine::confinement(&args.confine, grafts, volumes)?,
         resolv_conf: resolv_conf(),

@@ -105,7 +105,7 @@ impl From<sandbox::SandboxError> for CliError {
         CliError {
             status: error.status(),
             hint: error.hint().map(str::to_owned),
-            ..CliError::from_error("cannot start it", &error)
+            ..CliError::new(format!("cannot start it: {error}"))
         }
     }
 }

@@ -58,6 +58,16 @@ impl Workshop for Remote<'_> {
         self.client.ingest(tar, clamp).map_err(server)
     }
 
+    fn ingest_layers(
+        &self,
+        layers: &mut dyn Read,
+        clamp: Option<i64>,
+    ) -> Result<ArchiveDone, BuildError> {
+        self.client
+            .ingest_layers(layers, clamp, false)
+            .map_err(server)
+    }
+
     fn put_step(
         &self,
         key: &str,

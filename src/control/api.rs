@@ -65,6 +65,8 @@ pub struct Stats {
     /// What checking reads found; none where they are not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifyStats>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<super::upstream::UpstreamStats>,
     /// The procedures that were called.
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.
@@ -301,6 +303,9 @@ pub struct ArchiveDone {
 pub struct RunConfig {
     /// RUN's text, given to `/bin/sh -c`.
     pub command: String,
+    /// What is executed in its place, without a shell: the words of an image's Entrypoint and Cmd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
     /// In order; later entries win.
     #[serde(default)]
     pub env: Vec<(String, String)>,

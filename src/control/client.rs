@@ -86,8 +86,29 @@ impl Client {
             sender: RefCell::new(None),
             started: std::cell::Cell::new(None),
         };
-        client.connect()?;
+        // A server that is killed right now still has its socket for a moment.
+        client.patiently(|| client.connect())?;
         Ok(client)
+    }
+
+    /// Tries again after each broken connection until the server timeout is over.
+    fn patiently<R>(
+        &self,
+        mut attempt: impl FnMut() -> Result<R, ClientError>,
+    ) -> Result<R, ClientError> {
+        let deadline = Instant::now() + self.endpoint.timeout;
+        loop {
+            match attempt() {
+                Err(ClientError::Gone { socket, source }) => {
+                    self.sender.borrow_mut().take();
+                    if Instant::now() >= deadline {
+                        return Err(ClientError::Gone { socket, source });
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                other => return other,
+            }
+        }
     }
 
     /// The pid of the server this client had to start, if any.
@@ -196,22 +217,12 @@ impl Client {
                 .into(),
             None => Bytes::new(),
         };
-        let deadline = Instant::now() + self.endpoint.timeout;
-        loop {
+        let (status, reply) = self.patiently(|| {
             let request = self.request(&method, path, Either::Left(Full::new(bytes.clone())));
             *sent += 1;
-            match self.attempt(request) {
-                Ok((status, reply)) => return self.decode(status, &reply),
-                Err(ClientError::Gone { socket, source }) => {
-                    self.sender.borrow_mut().take();
-                    if Instant::now() >= deadline {
-                        return Err(ClientError::Gone { socket, source });
-                    }
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(other) => return Err(other),
-            }
-        }
+            self.attempt(request)
+        })?;
+        self.decode(status, &reply)
     }
 
     pub(super) fn garbled(&self, detail: String) -> ClientError {
@@ -445,7 +456,11 @@ impl Client {
         self.upload(&format!("/v1/trees/{tree}/archive?dest={dest}"), archive)
     }
 
-    fn upload(&self, path: &str, archive: &mut dyn Read) -> Result<ArchiveDone, ClientError> {
+    pub(super) fn upload(
+        &self,
+        path: &str,
+        archive: &mut dyn Read,
+    ) -> Result<ArchiveDone, ClientError> {
         // A broken idle connection is found out before the stream is touched.
         let _: Status = self.status()?;
         let (send, receive) = mpsc::channel(4);

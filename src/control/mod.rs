@@ -4,10 +4,13 @@ pub mod api;
 mod care;
 mod client;
 pub mod connect;
+mod images;
 mod keeper;
+pub mod layers;
 pub mod looking;
 mod services;
 pub mod sys;
+pub mod upstream;
 
 pub use client::{Client, ClientError};
 pub use connect::Endpoint;

@@ -5,8 +5,9 @@
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use parking_lot::Mutex;
-use std::io;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 static FILE: OnceLock<PathBuf> = OnceLock::new();
@@ -41,15 +42,18 @@ fn hit(name: &str) -> io::Result<()> {
     let times: u32 = words.next().and_then(|n| n.parse().ok()).unwrap_or(1);
     let action = words.next().unwrap_or("kill");
     if times > 1 {
-        let _ = std::fs::write(file, format!("{name} {} {action}\n{rest}", times - 1));
+        let _ = rewrite(file, &format!("{name} {} {action}\n{rest}", times - 1));
         return Ok(());
     }
-    // Gone is how the test knows.
-    let _ = match rest {
+    // Gone is how the test knows. One that took the line back meanwhile counts on it.
+    let acted_on = match rest {
         "" => std::fs::remove_file(file),
-        rest => std::fs::write(file, rest),
+        rest => rewrite(file, rest),
     };
     drop(one);
+    if acted_on.is_err() {
+        return Ok(());
+    }
     let errno = match action {
         "EIO" => Errno::EIO,
         "ENOSPC" => Errno::ENOSPC,
@@ -59,4 +63,10 @@ fn hit(name: &str) -> io::Result<()> {
         }
     };
     Err(errno.into())
+}
+
+/// Only where the file is still there.
+fn rewrite(file: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().write(true).truncate(true).open(file)?;
+    file.write_all(text.as_bytes())
 }

@@ -52,6 +52,7 @@ impl Daemon {
     /// Drops trees whose holder is gone and forgets mounts that somebody unmounted.
     pub fn reap(&self) {
         self.note_uses();
+        self.syncs.live();
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
             let held =
@@ -73,6 +74,7 @@ impl Daemon {
     /// build, no call under way.
     pub fn idle_since(&self) -> Option<i64> {
         let busy = self.calls.load(Ordering::Relaxed) > 0
+            || self.syncs.live() > 0
             || self
                 .claims
                 .live(|pid, start| super::docs::Owner { pid, start }.lives())

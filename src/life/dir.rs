@@ -1,18 +1,19 @@
 //! The folder of runs: one folder each, made and removed in one step, written by one
 //! process at a time.
 
-use super::record::{End, Phase, Record, State, Words};
+use super::error::{LifeError, io_error};
+use super::file::{private, read_json, write_json};
+use super::record::{End, Owner, Phase, Record, State, Words};
 use crate::sys::process::Started;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Longest file that is taken for one of ours.
-const FILE_MAX: u64 = 4 << 20;
 const RECORD: &str = "run.json";
 const STATE: &str = "state.json";
+const OWNER: &str = "supervisor.json";
 /// Empty until the run has ended: who holds it open reads there how, also once it is removed.
 const EXIT: &str = "exit";
 /// There while somebody wants the run to start again when its command ends.
@@ -22,39 +23,9 @@ const ENOUGH: &str = "enough";
 /// Folders that are not there yet, and no longer.
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
+const ID_BYTES: usize = 6;
 /// Names that are tried for a run of no name.
 const NAMES_MAX: u32 = 10_000;
-
-#[derive(Debug, thiserror::Error)]
-pub enum LifeError {
-    #[error("a run named {name} is there already ({id})")]
-    InUse { name: String, id: String },
-    #[error("there is no run named {0}")]
-    Unknown(String),
-    #[error("{0} is the beginning of more than one run's id")]
-    Ambiguous(String),
-    #[error("the volume {volume} is the tree of run {name}, which had another name")]
-    Kept { volume: String, name: String },
-    #[error("{0}")]
-    Name(#[from] crate::build::BuildError),
-    #[error("another command took run {0} over")]
-    Taken(String),
-    #[error("cannot {what} {path}")]
-    Io {
-        what: &'static str,
-        path: String,
-        #[source]
-        cause: io::Error,
-    },
-}
-
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LifeError + 'a {
-    move |cause| LifeError::Io {
-        what,
-        path: path.display().to_string(),
-        cause,
-    }
-}
 
 /// What a run is begun with.
 pub struct Asked<'a> {
@@ -83,6 +54,8 @@ pub struct Run {
     dir: PathBuf,
     pub record: Record,
     pub state: State,
+    /// Which of its files cannot be read.
+    pub damaged: Option<&'static str>,
 }
 
 /// What dead supervisors had left.
@@ -159,18 +132,23 @@ impl Runs {
         Ok(())
     }
 
-    /// The same run again, as it was recorded.
+    /// The same run again, as it was recorded. What an earlier start left is there until it runs.
     pub fn begin_recorded(&self, record: Record) -> Result<Run, LifeError> {
         let _one = self.lock()?;
-        for old in self.all()? {
-            if old.record.name == record.name || old.record.id == record.id {
-                if old.live() {
-                    return Err(in_use(&old));
-                }
-                old.remove()?;
-            }
+        let mut there = self.all()?;
+        there.retain(|old| old.record.name == record.name || old.record.id == record.id);
+        if let Some(live) = there.iter().find(|old| old.live()) {
+            return Err(in_use(live));
         }
-        self.make(record)
+        match there.into_iter().find(|old| old.record.id == record.id) {
+            Some(mut own) => {
+                own.record = record;
+                own.save_record()?;
+                own.renew()?;
+                Ok(own)
+            }
+            None => self.make(record),
+        }
     }
 
     fn make(&self, record: Record) -> Result<Run, LifeError> {
@@ -184,8 +162,9 @@ impl Runs {
             dir: new.clone(),
             state: State::new(Started::me()),
             record,
+            damaged: None,
         };
-        let made = run.save_record().and_then(|()| run.save_state());
+        let made = run.save_record().and_then(|()| run.save_owner());
         let made = made
             .and_then(|()| run.new_exit())
             .and_then(|()| std::fs::rename(&new, &dir).map_err(io_error("make", &dir)));
@@ -219,7 +198,7 @@ impl Runs {
             })
     }
 
-    /// Every run, the newest first. What cannot be read is left out.
+    /// Every run, the newest first.
     pub fn all(&self) -> Result<Vec<Run>, LifeError> {
         let entries = match std::fs::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -257,6 +236,10 @@ impl Runs {
         let _one = self.lock()?;
         crate::build::check_name(name)?;
         let mut run = self.find(text)?;
+        if let Some(file) = run.damaged {
+            let id = run.record.id;
+            return Err(LifeError::Damaged { id, file });
+        }
         let mut same = self.all()?.into_iter().filter(|r| r.record.name == name);
         if let Some(other) = same.find(|r| r.record.id != run.record.id) {
             return Err(in_use(&other));
@@ -307,35 +290,47 @@ fn shown(text: &str) -> String {
     clean.take(80).collect()
 }
 
+/// As [`new_id`] makes them: another folder is none of ours.
+fn is_id(name: &str) -> bool {
+    name.len() == 2 * ID_BYTES && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 fn new_id() -> Result<String, LifeError> {
-    let mut bytes = [0; 6];
+    let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes)
         .map_err(|e| io_error("read", Path::new("random numbers"))(io::Error::other(e)))?;
     Ok(hex::encode(bytes))
 }
 
-fn private(path: &Path, options: &mut OpenOptions) -> Result<File, LifeError> {
-    let flags = libc::O_CLOEXEC | libc::O_NOFOLLOW;
-    options
-        .mode(0o600)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(io_error("write", path))
-}
-
 impl Run {
     fn read(dir: &Path) -> Option<Run> {
-        let id = dir.file_name()?.to_str()?;
-        if id.starts_with('.') {
-            return None;
-        }
-        let record: Record = read_json(&dir.join(RECORD))?;
-        let state = read_json(&dir.join(STATE))?;
-        (record.id == id).then(|| Run {
+        let id = dir.file_name()?.to_str().filter(|name| is_id(name))?;
+        // Who removes or replaces a folder renames it, so what cannot be read twice is damaged.
+        let whole = |run: &Run| run.damaged.is_none();
+        let first = Run::parts(dir, id);
+        let run = match whole(&first) {
+            true => first,
+            false => Run::parts(dir, id),
+        };
+        (whole(&run) || dir.is_dir()).then_some(run)
+    }
+
+    /// What can be read of it, and in place of the rest what can be said all the same.
+    fn parts(dir: &Path, id: &str) -> Run {
+        let record: Option<Record> = read_json(&dir.join(RECORD));
+        let record = record.filter(|record| record.id == id);
+        let state: Option<State> = read_json(&dir.join(STATE));
+        let damaged = match (&record, &state) {
+            (Some(_), Some(_)) => None,
+            (None, _) => Some(RECORD),
+            (_, None) => Some(STATE),
+        };
+        Run {
+            record: record.unwrap_or_else(|| Record::lost(id, super::log::exists(dir))),
+            state: state.unwrap_or_else(|| State::damaged(read_json::<Owner>(&dir.join(OWNER)))),
             dir: dir.to_owned(),
-            record,
-            state,
-        })
+            damaged,
+        }
     }
 
     /// As its files say it now; none once it is removed.
@@ -354,28 +349,25 @@ impl Run {
     /// As it is now, where its supervisor is gone and did not say how it ended. One that was
     /// there when the files were read may have written its last since, so they are read again.
     fn lost(&self) -> Option<Run> {
-        let open = |run: &Run| run.state.phase != Phase::Ended && !run.live();
+        let open = |run: &Run| {
+            let State { phase, .. } = run.state;
+            phase != Phase::Ended && !run.live() && !run.state.unknown()
+        };
         open(self).then(|| self.again()).flatten().filter(open)
     }
 
     fn save_record(&self) -> Result<(), LifeError> {
-        self.write_json(RECORD, &self.record)
+        write_json(&self.dir, RECORD, &self.record)
     }
 
     pub fn save_state(&self) -> Result<(), LifeError> {
-        self.write_json(STATE, &self.state)
+        write_json(&self.dir, STATE, &self.state)
     }
 
-    fn write_json<T: serde::Serialize>(&self, name: &str, value: &T) -> Result<(), LifeError> {
-        let path = self.dir.join(name);
-        let new = self.dir.join(format!(".{name}"));
-        let bytes = serde_json::to_vec(value).unwrap_or_default();
-        let mut file = private(
-            &new,
-            OpenOptions::new().write(true).create(true).truncate(true),
-        )?;
-        file.write_all(&bytes).map_err(io_error("write", &new))?;
-        std::fs::rename(&new, &path).map_err(io_error("write", &path))
+    /// Also that this process answers for it.
+    fn save_owner(&self) -> Result<(), LifeError> {
+        write_json(&self.dir, OWNER, &self.state.owner())?;
+        self.save_state()
     }
 
     fn new_exit(&self) -> Result<(), LifeError> {
@@ -401,7 +393,7 @@ impl Run {
             starts: now.state.starts,
             ..State::new(Started::me())
         };
-        self.save_state()
+        self.save_owner()
     }
 
     /// Of an ended run: it begins again, and this process answers for it.
@@ -409,15 +401,20 @@ impl Run {
         let _one = runs.lock()?;
         let now = self.again().filter(|now| !now.live());
         let now = now.ok_or_else(|| LifeError::Taken(self.record.id.clone()))?;
+        self.state = now.state;
+        self.renew()
+    }
+
+    fn renew(&mut self) -> Result<(), LifeError> {
         self.state = State {
-            starts: now.state.starts,
+            starts: self.state.starts,
             ..State::new(Started::me())
         };
         for wish in [AGAIN, ENOUGH] {
             let _ = std::fs::remove_file(self.dir.join(wish));
         }
         self.new_exit()?;
-        self.save_state()
+        self.save_owner()
     }
 
     /// Asks for another start once the command has ended.
@@ -469,7 +466,7 @@ impl Run {
         };
         self.save_state()?;
         let path = self.dir.join(EXIT);
-        let mut exit = private(&path, OpenOptions::new().write(true))?;
+        let mut exit = private(&path, OpenOptions::new().write(true).create(true))?;
         exit.write_all(format!("{status}\n").as_bytes())
             .map_err(io_error("write", &path))?;
         match self.record.remove {
@@ -495,9 +492,10 @@ impl Run {
     }
 
     fn settle(&mut self, now: i64) -> Result<(), LifeError> {
-        let why = match self.state.boot == super::record::this_boot() {
-            true => "the process that supervised it was killed",
-            false => "the machine went down",
+        let why = match (self.damaged, self.state.boot == super::record::this_boot()) {
+            (Some(STATE), _) => "its state.json could not be read, and its supervisor is gone",
+            (_, true) => "the process that supervised it was killed",
+            (_, false) => "the machine went down",
         };
         let _ = self.take_wanted();
         self.finish(End {
@@ -530,23 +528,6 @@ impl Exit {
             .parse()
             .ok()
     }
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    let file = private_read(path).ok()?;
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).ok()?;
-    match bytes.len() as u64 > FILE_MAX {
-        true => None,
-        false => serde_json::from_slice(&bytes).ok(),
-    }
-}
-
-fn private_read(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
 }
 
 #[cfg(test)]

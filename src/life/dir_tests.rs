@@ -1,4 +1,5 @@
 use super::*;
+use crate::life::file::FILE_MAX;
 
 fn asked(pocker: &str) -> Asked<'_> {
     Asked {
@@ -226,7 +227,7 @@ fn files_that_are_none_of_ours_are_left_out() {
     let (dir, runs) = runs();
     let run = runs.begin(asked("web")).expect("begun");
     let at = dir.path().join("runs");
-    for (name, text) in [("bad", "{"), ("other", "null")] {
+    for (name, text) in [("bad", "{"), ("other", "null"), ("0123456789ax", "{")] {
         std::fs::create_dir(at.join(name)).expect("made");
         std::fs::write(at.join(name).join(RECORD), text).expect("written");
     }
@@ -237,6 +238,19 @@ fn files_that_are_none_of_ours_are_left_out() {
     text.resize(FILE_MAX as usize + 1, b' ');
     std::fs::write(large.join(RECORD), text).expect("written");
     assert_eq!(runs.all().expect("listed").len(), 1);
+    // One that has a run's name is a run, whatever is in it.
+    let odd = at.join("0123456789ab");
+    std::fs::rename(&large, &odd).expect("renamed");
+    let odd = runs.find("0123").expect("found");
+    assert_eq!(
+        (odd.record.name.as_str(), odd.damaged),
+        ("0123456789ab", Some(RECORD))
+    );
+    assert!(odd.live(), "its state is another's, and whole");
+    assert!(matches!(
+        runs.rename("0123", "new"),
+        Err(LifeError::Damaged { .. })
+    ));
     use std::os::unix::fs::PermissionsExt;
     for name in [RECORD, STATE, EXIT] {
         let mode = run
@@ -248,4 +262,74 @@ fn files_that_are_none_of_ours_are_left_out() {
             .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_what_its_supervisor_makes_of_it() {
+    let (_dir, runs) = runs();
+    let mut run = runs.begin(asked("web")).expect("begun");
+    let path = run.dir().join(STATE);
+    for damage in ["", "{", "[1]"] {
+        std::fs::write(&path, damage).expect("written");
+        let seen = runs.find("web").expect("found");
+        assert_eq!(
+            (seen.damaged, seen.state.phase),
+            (Some(STATE), Phase::Damaged)
+        );
+        assert!(seen.live() && !seen.state.unknown());
+        assert_eq!(runs.sweep(3).expect("swept"), Found::default());
+        assert!(
+            runs.begin(named("web", "web")).is_err(),
+            "its name is in use"
+        );
+    }
+    std::fs::remove_file(&path).expect("removed");
+    assert!(runs.find("web").expect("found").live());
+    // Whoever answers for it is gone.
+    run.state.supervisor.start = Some(1);
+    run.save_owner().expect("saved");
+    std::fs::write(&path, "{").expect("written");
+    assert_eq!(runs.sweep(4).expect("swept").runs, ["web"]);
+    let ended = runs.find("web").expect("found");
+    assert_eq!((ended.damaged, ended.state.phase), (None, Phase::Ended));
+    assert!(
+        ended
+            .state
+            .end
+            .and_then(|end| end.error)
+            .expect("why")
+            .contains("state.json")
+    );
+    // Nobody knows who that is: it is not said to have ended.
+    std::fs::write(&path, "{").expect("written");
+    std::fs::write(run.dir().join(OWNER), "{").expect("written");
+    assert_eq!(runs.sweep(5).expect("swept"), Found::default());
+    let seen = runs.find("web").expect("found");
+    assert!(seen.state.unknown() && !seen.live());
+    seen.remove().expect("forgotten");
+    assert!(runs.all().expect("listed").is_empty());
+}
+
+#[test]
+fn a_run_begins_again_as_it_was_recorded_and_is_kept_where_it_does_not() {
+    let (_dir, runs) = runs();
+    let mut run = runs.begin(asked("web")).expect("begun");
+    assert!(matches!(
+        runs.begin_recorded(run.record.clone()),
+        Err(LifeError::InUse { .. })
+    ));
+    run.state.starts = 1;
+    run.finish(end(3)).expect("finished");
+    let mut again = runs.begin_recorded(run.record.clone()).expect("begun");
+    assert!(again.live() && again.dir() == run.dir());
+    again.give_up(end(125)).expect("given up");
+    assert_eq!(runs.find("web").expect("there").state.end, Some(end(125)));
+    // Another run of its name is left until this one runs, too.
+    run.remove().expect("removed");
+    let mut other = runs.begin(asked("web")).expect("begun");
+    other.state.starts = 1;
+    other.finish(end(4)).expect("finished");
+    let mut new = runs.begin_recorded(run.record.clone()).expect("begun");
+    new.give_up(end(125)).expect("given up");
+    assert_eq!(runs.find("web").expect("there").record.id, other.record.id);
 }

@@ -17,6 +17,11 @@ pub const DEFAULT_MAX: u64 = 4 << 20;
 const LOG: &str = "log";
 const OLD: &str = "log.1";
 
+/// Whether one was kept there.
+pub fn exists(dir: &Path) -> bool {
+    dir.join(LOG).exists()
+}
+
 /// Writes a run's log. What cannot be written is lost: a run never waits for its log.
 pub struct Writer {
     dir: PathBuf,

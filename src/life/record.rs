@@ -62,6 +62,22 @@ impl Record {
     pub fn kept_of(name: &str) -> String {
         format!("{name}.kept")
     }
+
+    /// Of a run whose file cannot be read: it goes by its id.
+    pub fn lost(id: &str, detached: bool) -> Record {
+        Record {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            pocker: "?".to_owned(),
+            created: 0,
+            detached,
+            remove: false,
+            boot: false,
+            words: Words::default(),
+            dir: PathBuf::from("/"),
+            kept: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +88,8 @@ pub enum Phase {
     /// Waits before it starts again.
     Restarting,
     Ended,
+    /// What was written cannot be read.
+    Damaged,
 }
 
 /// How it ended.
@@ -103,6 +121,13 @@ pub struct Health {
     /// When the last one ended, in seconds since the epoch, and how.
     pub checked: Option<i64>,
     pub status: Option<i32>,
+}
+
+/// `supervisor.json`: who answers for a run, should its state be damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub boot: String,
+    pub supervisor: Started,
 }
 
 /// `state.json`: what its supervisor last wrote.
@@ -158,6 +183,37 @@ impl State {
             env: Vec::new(),
             cgroups: Vec::new(),
         }
+    }
+
+    /// Of a run whose file cannot be read, until somebody writes it anew.
+    pub fn damaged(owner: Option<Owner>) -> State {
+        let unknown = || Owner {
+            boot: this_boot(),
+            supervisor: Started {
+                pid: 0,
+                start: None,
+            },
+        };
+        let Owner { boot, supervisor } = owner.unwrap_or_else(unknown);
+        State {
+            phase: Phase::Damaged,
+            boot,
+            // It may have run, so it is never forgotten as one that did not come to run.
+            starts: 1,
+            ..State::new(supervisor)
+        }
+    }
+
+    pub fn owner(&self) -> Owner {
+        Owner {
+            boot: self.boot.clone(),
+            supervisor: self.supervisor,
+        }
+    }
+
+    /// Neither how it is can be read, nor who answers for it.
+    pub fn unknown(&self) -> bool {
+        self.phase == Phase::Damaged && self.supervisor.start.is_none()
     }
 
     /// Somebody sees to it.

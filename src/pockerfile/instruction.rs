@@ -298,7 +298,9 @@ fn from(words: Vec<Word>) -> Result<From, Problem> {
     }
     match base.literal() {
         Some("scratch") => Ok(From::Scratch),
-        Some(text) if check::looks_like_archive(text) => Err(Problem::NoPin(text.to_owned())),
+        Some(text) if check::looks_like_archive(text) && !crate::registry::is_image(text) => {
+            Err(Problem::NoPin(text.to_owned()))
+        }
         _ => Ok(From::Pocker(base)),
     }
 }

@@ -77,7 +77,7 @@ impl Kind {
 pub enum From {
     /// The literal word `scratch`: an empty tree.
     Scratch,
-    /// Another pocker's last tree.
+    /// Another pocker's last tree, or an image of a registry: its name says which.
     Pocker(Word),
     /// A root archive and the SHA-256 it must have (checked after expansion).
     Archive { path: Word, sha256: Word },

@@ -1,7 +1,8 @@
 //! From a run that the server prepared to the sandbox that it is. Pure, but for the look at
 //! the host's directories in [`graft::check_hosts`].
 
-pub mod env;
+pub mod direct;
+mod env;
 pub mod env_file;
 pub mod graft;
 mod spec;

@@ -1,5 +1,6 @@
 //! What `pocker run` and `pocker debug` start, as a sandbox's description.
 
+use super::direct::direct;
 use super::env::environment;
 use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
@@ -78,13 +79,15 @@ pub fn run(
             return Err(RunError::Exports { asked, got });
         }
     }
+    let own = &info.config.argv;
     let argv = match (&options.command[..], info.config.command.trim()) {
+        ([], _) if !own.is_empty() => own.iter().map(OsString::from).collect(),
         ([], "") => {
             return Err(RunError::NoCommand {
                 name: info.name.clone(),
             });
         }
-        ([], _) => shell(&info.config.command),
+        ([], _) => shell(&direct(&info.config.command)),
         (command, _) => command.to_vec(),
     };
     let confine = &options.confine;
@@ -253,7 +256,7 @@ mod tests {
                 env: vec![("A".to_owned(), "pockerfile".to_owned())],
                 user: Some("www-data".to_owned()),
                 workdir: Some("/srv".to_owned()),
-                volumes: Vec::new(),
+                ..RunConfig::default()
             },
         }
     }

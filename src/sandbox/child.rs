@@ -7,7 +7,7 @@ use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
 use super::privileges::Privileges;
 use super::spec::{NfsMount, Stdio};
-use super::{exec, report, supervise};
+use super::{exec, report, supervise, workdir};
 use crate::sys::os::{Ground, Target};
 use crate::sys::process::{self, Forked};
 use crate::sys::tty::{self, Terminal};
@@ -15,7 +15,7 @@ use crate::sys::{Attempt, Fault, signals};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat, umask};
 use nix::unistd::{
-    Gid, Uid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
+    Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgid, setgroups, setsid,
 };
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -139,7 +139,7 @@ impl<'a> Child<'a> {
             Action::Limit(limit) => set_limit(limit),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
-            Action::Workdir(dir) => enter_workdir(dir),
+            Action::Workdir { dir, make } => workdir::enter(dir, *make),
             Action::Confine(p) => self.ground.confine(p.root.and(p.others), p.setuid),
             Action::Identity { user, privileges } => self.become_user(user.as_deref(), *privileges),
             Action::Exec { argv, env } => {
@@ -378,15 +378,4 @@ fn refuse_directories() -> Result<(), Fault> {
 fn set_limit(limit: &Rlimit) -> Result<(), Fault> {
     let set = nix::sys::resource::setrlimit(limit.resource, limit.soft, limit.hard);
     set.attempt(format!("set it to {}:{}", limit.soft, limit.hard))
-}
-
-/// `/` is the tree by now, so the kernel itself resolves inside it.
-fn enter_workdir(dir: &Path) -> Result<(), Fault> {
-    std::fs::create_dir_all(dir).attempt("create it")?;
-    chdir(dir).attempt("")?;
-    // A link of /proc leads to where another process is, and not by a path.
-    match std::env::current_dir() {
-        Ok(there) if there.is_absolute() => Ok(()),
-        _ => Err(Fault::new("it leads out of the root")),
-    }
 }

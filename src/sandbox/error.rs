@@ -49,11 +49,33 @@ impl SandboxError {
             SandboxError::Phase { fault, .. } if fault.errno == Some(Errno::EMFILE as i32) => Some(
                 "to start a command takes a few open files: --ulimit nofile=64, or leave it out",
             ),
-            // Not a system call's failure: the tree has no such name.
-            SandboxError::Phase { phase, fault } if phase.starts_with("become user") => fault
-                .errno
-                .is_none()
-                .then_some("the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000"),
+            SandboxError::Phase { phase, fault }
+                if phase.starts_with("enter the working directory") =>
+            {
+                let missing = fault.errno == Some(Errno::ENOENT as i32);
+                (missing || fault.detail == super::workdir::OUTSIDE)
+                    .then_some("make it first, or name one that is there: -w /")
+            }
+            SandboxError::Phase { phase, fault }
+                if phase.starts_with("start the ") && fault.errno == Some(Errno::EAGAIN as i32) =>
+            {
+                Some(
+                    "the run has as many processes as it may (--pids): `pocker top` shows them, `pocker exec` needs one more",
+                )
+            }
+            // Not a system call's failure: the tree has no such name, or no such file.
+            SandboxError::Phase { phase, fault }
+                if phase.starts_with("become user") && fault.errno.is_none() =>
+            {
+                Some(match fault.detail.ends_with(super::identity::NO_FILE) {
+                    true => {
+                        "put one there: with EXEC in the Pockerfile, or from inside; a run that starts anew has its tree's"
+                    }
+                    false => {
+                        "the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000"
+                    }
+                })
+            }
             SandboxError::Exec { .. } if self.status() == NOT_FOUND => {
                 Some("it has to be in the tree: `pocker run NAME -- ls /bin` shows what is")
             }

@@ -2,8 +2,10 @@
 //! Read as plain files, without the name services of host or tree.
 
 use crate::sys::{Attempt, Fault};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -12,6 +14,8 @@ use std::path::Path;
 
 /// A system with a hundred thousand users has about this much; more is no passwd file.
 const MAX_FILE: u64 = 8 << 20;
+/// How an error ends that is about the file and not about who is looked for.
+pub const NO_FILE: &str = "is not a plain file of at most 8 MiB";
 /// Linux's NGROUPS_MAX; other systems take fewer and say so.
 const MAX_GROUPS: usize = 65_536;
 
@@ -34,27 +38,30 @@ pub fn look_up(user: Option<&str>) -> Result<Identity, Fault> {
 
 /// A missing file is an empty one.
 fn read(path: &str) -> Result<Vec<u8>, Fault> {
-    // Not to wait for a writer should it be a fifo.
+    // Whatever a hostile tree has there: a fifo is not waited for, a terminal does not become ours.
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let doing = format!("read the tree's {path}");
+    let odd = || Fault::new(format!("the tree's {path} {NO_FILE}"));
     let file = match open(Path::new(path), flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
-        Err(nix::errno::Errno::ENOENT) => return Ok(Vec::new()),
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        // A device on a mount that opens none, a socket, a link to itself.
+        Err(Errno::EACCES | Errno::ENXIO | Errno::ELOOP) => return Err(odd()),
         Err(errno) => return Err(errno).attempt(doing),
     };
-    if !file.metadata().attempt(&doing)?.is_file() {
-        return Err(Fault::new(format!("the tree's {path} is not a file")));
+    let found = file.metadata().attempt(&doing)?;
+    if !found.is_file() || found.len() > MAX_FILE {
+        return Err(odd());
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
         .attempt(&doing)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Fault::new(format!(
-            "the tree's {path} has more than {MAX_FILE} bytes"
-        )));
+    // It may grow meanwhile.
+    match bytes.len() as u64 > MAX_FILE {
+        true => Err(odd()),
+        false => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Pure part of [`look_up`]. A name is looked for first, then a number, as chown(1) does;
@@ -129,13 +136,14 @@ fn find_group(wanted: &str, group: &[u8]) -> Result<u32, Fault> {
 
 /// group(5): name, password, gid, members.
 fn add_memberships(user: &[u8], group: &[u8], groups: &mut Vec<u32>) {
+    let mut known: HashSet<u32> = groups.iter().copied().collect();
     for fields in records(group) {
         let (Some(gid), Some(members)) = (fields.get(2).and_then(|gid| number(gid)), fields.get(3))
         else {
             continue;
         };
         let member = members.split(|&b| b == b',').any(|name| name == user);
-        if member && !groups.contains(&gid) && groups.len() < MAX_GROUPS {
+        if member && groups.len() < MAX_GROUPS && known.insert(gid) {
             groups.push(gid);
         }
     }
@@ -196,6 +204,16 @@ mod tests {
         assert_eq!(ids("4711"), (4711, 4711, vec![4711], "/".to_owned()));
         assert_eq!(ids("1000"), (7, 8, vec![8], "/odd".to_owned()));
         assert_eq!(ids("nohome").3, "/");
+    }
+
+    #[test]
+    fn a_user_is_in_a_group_once_and_in_no_more_than_there_may_be() {
+        let lines = (0..70_000).map(|gid| format!("g:x:{}:www\n", gid % 69_000));
+        let group: String = lines.collect();
+        let found = identify("www", PASSWD, group.as_bytes()).unwrap();
+        assert_eq!(found.groups.len(), MAX_GROUPS);
+        let distinct: HashSet<u32> = found.groups.iter().copied().collect();
+        assert_eq!(distinct.len(), MAX_GROUPS);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod report;
 mod running;
 mod spec;
 mod supervise;
+mod workdir;
 
 pub use crate::sys::os::Target;
 pub use crate::sys::{Capabilities, Capability, Fault};

@@ -102,7 +102,11 @@ pub enum Action {
     /// Own session; the sandbox's terminal, if it has one, controls it.
     Session,
     Stdio(Stdio),
-    Workdir(PathBuf),
+    Workdir {
+        dir: PathBuf,
+        /// What the tree lacks of it is made.
+        make: bool,
+    },
     Limit(Rlimit),
     /// Gives up for good what only a host's root needs.
     Confine(Privileges),
@@ -137,7 +141,9 @@ impl fmt::Display for Action {
             Action::Limit(limit) => write!(f, "limit {}", limit.name),
             Action::Session => f.write_str("start a session"),
             Action::Stdio(_) => f.write_str("connect standard input and output"),
-            Action::Workdir(dir) => write!(f, "enter the working directory {}", dir.display()),
+            Action::Workdir { dir, .. } => {
+                write!(f, "enter the working directory {}", dir.display())
+            }
             Action::Confine(_) => f.write_str("confine the command"),
             Action::Identity { user, .. } => {
                 write!(f, "become user {}", user.as_deref().unwrap_or("root"))
@@ -177,7 +183,7 @@ pub fn plan(spec: &Spec, platform: Platform, terminal: bool) -> Result<Vec<Actio
         Platform::Namespaces => namespaces(spec, terminal),
         Platform::Chroot => plain(spec)?,
     };
-    actions.extend(command(spec, platform));
+    actions.extend(command(spec, platform, true));
     Ok(actions)
 }
 
@@ -192,16 +198,19 @@ pub fn plan_enter(
     let mut actions = vec![Action::Join];
     actions.extend(terminal.then_some(Action::Terminal));
     actions.push(Action::Fork(Role::Command));
-    actions.extend(command(spec, platform));
+    actions.extend(command(spec, platform, false));
     Ok(actions)
 }
 
 /// What the process does that becomes the command.
-fn command(spec: &Spec, platform: Platform) -> Vec<Action> {
+fn command(spec: &Spec, platform: Platform, make: bool) -> Vec<Action> {
     let mut actions = vec![
         Action::Session,
         Action::Stdio(spec.stdio),
-        Action::Workdir(spec.workdir.clone().unwrap_or_else(|| "/".into())),
+        Action::Workdir {
+            dir: spec.workdir.clone().unwrap_or_else(|| "/".into()),
+            make,
+        },
     ];
     actions.extend(spec.bounds.rlimits.iter().copied().map(Action::Limit));
     if platform == Platform::Namespaces && spec.isolation == Isolation::Full {

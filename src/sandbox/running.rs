@@ -106,8 +106,8 @@ impl Sandbox {
     }
 
     /// The first process of the sandbox's namespaces, and the command's own, where the system tells.
-    pub fn inside(&self) -> Option<(Started, Started)> {
-        Some((self.init?, self.command?))
+    pub fn inside(&self) -> (Option<Started>, Option<Started>) {
+        (self.init, self.command)
     }
 
     /// The sandbox's first process, on the host. Signals to it are passed on as by

@@ -186,6 +186,11 @@ pub fn program() -> std::io::Result<std::path::PathBuf> {
     std::env::current_exe()
 }
 
+/// Nothing is mounted in a sandbox here.
+pub fn in_memory(_dir: &std::os::fd::OwnedFd) -> bool {
+    false
+}
+
 pub fn arguments() -> Option<std::ops::Range<usize>> {
     None
 }

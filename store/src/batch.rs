@@ -53,7 +53,8 @@ pub struct Committed {
 /// Dropped without a commit, it leaves nothing that anything refers to.
 pub struct Batch {
     store: Arc<Store>,
-    pinned: HashSet<Digest>,
+    /// With whether it is an object: a file may hold a directory's bytes.
+    pinned: HashSet<(Digest, bool)>,
     roots: Vec<Digest>,
     blobs: Vec<(Digest, Packed)>,
     objects: Vec<(Digest, Vec<u8>)>,
@@ -87,12 +88,17 @@ impl Batch {
     }
 
     /// False where this batch has pinned, and so handled, the digest before.
-    fn pin(&mut self, digest: Digest) -> bool {
-        let new = self.pinned.insert(digest);
+    fn pin(&mut self, digest: Digest, object: bool) -> bool {
+        let new = self.pinned.insert((digest, object));
         if new {
             self.store.pins.pin(digest);
         }
         new
+    }
+
+    fn has_large(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.store.blobs().own(digest)?;
+        Ok(self.store.index.large(digest)?.is_some())
     }
 
     /// A blob of at most [`SMALL`] bytes.
@@ -102,7 +108,8 @@ impl Batch {
             let staged = self.store.blobs().stage(&mut bytes.as_slice(), u64::MAX)?;
             return self.put_staged(staged);
         }
-        if self.pin(digest) {
+        if self.pin(digest, false) {
+            self.store.blobs().own(&digest)?;
             let packed = Packed::new(bytes);
             self.pending += packed.bytes.len();
             self.blobs.push((digest, packed));
@@ -134,7 +141,7 @@ impl Batch {
                 std::fs::read(&staged.path).map_err(|e| StoreError::io("read", &staged.path, e))?;
             return self.put_small_blob(bytes);
         }
-        if self.pin(digest) && self.store.index.large(&digest)?.is_none() {
+        if self.pin(digest, false) && !self.has_large(&digest)? {
             let large = Large {
                 size: staged.size,
                 used: staged.used,
@@ -173,7 +180,7 @@ impl Batch {
             let bytes = std::fs::read(&path).map_err(|e| StoreError::io("read", &path, e))?;
             self.put_small_blob(bytes)?;
             self.surplus.push(path);
-        } else if self.pin(digest) && self.store.index.large(&digest)?.is_none() {
+        } else if self.pin(digest, false) && !self.has_large(&digest)? {
             let large = Large {
                 size,
                 used: size.min(meta.blocks() * STAT_BLOCK),
@@ -227,7 +234,7 @@ impl Batch {
     }
 
     fn add_step(&mut self, step: Step, replace: bool) -> Result<(), StoreError> {
-        self.pin(step.key);
+        self.pin(step.key, true);
         self.roots.push(step.snapshot);
         self.store.pins.pin_root(step.snapshot);
         let own = self
@@ -322,7 +329,7 @@ fn out_of_ordinals(e: StoreError) -> StoreError {
 impl ObjectSink for Batch {
     fn put_object(&mut self, bytes: Vec<u8>) -> Result<Digest, StoreError> {
         let digest = digest_of(&bytes);
-        if self.pin(digest) {
+        if self.pin(digest, true) {
             self.pending += bytes.len();
             self.objects.push((digest, bytes));
             self.spill()?;
@@ -340,8 +347,9 @@ impl ObjectSink for Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.store
-            .pins
-            .release(self.pinned.drain(), self.roots.drain(..));
+        self.store.pins.release(
+            self.pinned.drain().map(|(digest, _)| digest),
+            self.roots.drain(..),
+        );
     }
 }

@@ -77,6 +77,24 @@ pub enum StoreError {
         found: u64,
     },
     #[error(
+        "what came as {digest} has the bytes of {found}: it was damaged on the way, or where it came from"
+    )]
+    Differs { digest: Digest, found: Digest },
+    #[error(
+        "blob {digest} is at the upstream, which this server was started without, or which does not know it: `pocker serve --upstream URL`"
+    )]
+    Away { digest: Digest },
+    #[error(
+        "blob {digest} has {size} bytes, and the cache of what upstream has may hold {bound}: give --upstream-cache more"
+    )]
+    NoCache {
+        digest: Digest,
+        size: u64,
+        bound: u64,
+    },
+    #[error("fetch blob {digest} from upstream: {why}")]
+    Upstream { digest: Digest, why: String },
+    #[error(
         "the bytes of blob {digest} have rotted: they are those of {found}; `pocker fsck --repair` sets it aside, and the next build of the trees that have it brings it back"
     )]
     Rotted { digest: Digest, found: Digest },
@@ -119,6 +137,12 @@ impl StoreError {
         match source.sqlite_error_code() {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { what, path },
             Some(ErrorCode::DiskFull) => StoreError::Full { what, path },
+            // What it has where it cannot make or enlarge a log, or the log's index.
+            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)
+                if crate::sys::is_full(path.parent().unwrap_or(&path)) =>
+            {
+                StoreError::Full { what, path }
+            }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::Locked { what, path }
             }

@@ -92,6 +92,35 @@ pub(crate) fn space(path: &Path) -> io::Result<crate::FsSpace> {
     })
 }
 
+/// Whether a file in `dir` can be given no room. Asked by writing one, as statvfs(3) knows no quotas.
+pub(crate) fn is_full(dir: &Path) -> bool {
+    use io::Write;
+    let tried = unnamed(dir).and_then(|mut file| file.write_all(&[0; 4096]));
+    tried.is_err_and(|e| {
+        matches!(
+            e.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    })
+}
+
+/// A file that is gone once it is closed, whatever becomes of this process.
+#[cfg(target_os = "linux")]
+fn unnamed(dir: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.write(true).mode(0o600);
+    options.custom_flags(nix::libc::O_TMPFILE).open(dir)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unnamed(dir: &Path) -> io::Result<File> {
+    let path = dir.join(format!("room.{}", std::process::id()));
+    let file = File::create_new(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// The fields' types differ between systems.
 fn wide(n: impl TryInto<u64>) -> u64 {
     n.try_into().unwrap_or(u64::MAX)
@@ -221,7 +250,49 @@ fn seek(file: &File, at: u64, whence: nix::unistd::Whence) -> nix::Result<u64> {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::error::StoreError;
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
     use nix::sys::statfs::{EXT4_SUPER_MAGIC, FsType, TMPFS_MAGIC};
+
+    /// As SQLite says it of a database whose log cannot be made.
+    fn cannot_open(path: &Path) -> StoreError {
+        let open = rusqlite::Connection::open(path.join("no/such"));
+        StoreError::db("open", path, open.expect_err("there is no such folder"))
+    }
+
+    #[test]
+    fn a_full_disk_is_said_to_be_full_and_another_failure_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let size = Some("size=64k");
+        mount(
+            Some("none"),
+            dir.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            size,
+        )
+        .expect("mount");
+        let database = dir.path().join("index.db");
+        let roomy = (is_full(dir.path()), cannot_open(&database));
+        let fill = std::fs::write(dir.path().join("fill"), vec![0; 1 << 20]);
+        let full = (is_full(dir.path()), cannot_open(&database));
+        umount2(dir.path(), MntFlags::MNT_DETACH).expect("unmounted");
+        assert_eq!(
+            fill.expect_err("too large").kind(),
+            io::ErrorKind::StorageFull
+        );
+        assert!(
+            !roomy.0 && matches!(roomy.1, StoreError::Db { .. }),
+            "{}",
+            roomy.1
+        );
+        assert!(
+            full.0 && matches!(full.1, StoreError::Full { .. }),
+            "{}",
+            full.1
+        );
+        assert!(!is_full(Path::new("/no/such/folder")));
+    }
 
     #[test]
     fn nfs_is_told_from_local_disks() {

@@ -122,6 +122,16 @@ fn path_with(world: &World, engine: Option<&str>) -> PathBuf {
     dir
 }
 
+/// A run with a network of its own, made by what is in PATH.
+fn private_with(world: &World, path: &Path) -> Done {
+    let mut command = world.command(&["run", "--net", "private", "box"]);
+    command
+        .env("PATH", path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    wait(command.spawn().expect("starts"))
+}
+
 /// Processes of an engine that were started for this world.
 fn engines(world: &World) -> Vec<u32> {
     let named = |pid: &u32| {
@@ -235,13 +245,7 @@ fn none_is_a_loopback_and_what_cannot_be_is_refused() {
     }
     let elsewhere = ["--net", "private", "-p", "198.51.100.7:8080:80"];
     refused(&elsewhere).fails(&["cannot listen on 198.51.100.7:8080", "hint:"]);
-    let mut command = w.command(&["run", "--net", "private", "box"]);
-    command
-        .env("PATH", path_with(&w, None))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let done = wait(command.spawn().expect("starts"));
-    done.fails(&[
+    private_with(&w, &path_with(&w, None)).fails(&[
         "slirp4netns",
         "pasta",
         "hint: apt-get install slirp4netns",
@@ -253,21 +257,9 @@ fn none_is_a_loopback_and_what_cannot_be_is_refused() {
     let engine = dir.join("slirp4netns");
     std::fs::write(&engine, "#!/bin/sh\necho it is broken >&2\nexit 3\n").expect("write");
     sh(&format!("chmod +x {}", engine.display()));
-    let mut command = w.command(&["run", "--net", "private", "box"]);
-    command
-        .env("PATH", &dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let done = wait(command.spawn().expect("starts"));
-    done.fails(&["slirp4netns did not start: it is broken", "hint:"]);
+    private_with(&w, &dir).fails(&["slirp4netns did not start: it is broken", "hint:"]);
     assert!(engines(&w).is_empty());
     std::fs::write(&engine, "#!/bin/sh\nexec sleep 600\n").expect("write");
-    let mut command = w.command(&["run", "--net", "private", "box"]);
-    command
-        .env("PATH", &dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let done = wait(command.spawn().expect("starts"));
-    done.fails(&["slirp4netns was not ready within 10 s", "hint:"]);
+    private_with(&w, &dir).fails(&["slirp4netns was not ready within 10 s", "hint:"]);
     until("it is gone", || engines(&w).is_empty());
 }

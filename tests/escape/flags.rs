@@ -202,8 +202,7 @@ fn what_makes_no_sense_is_refused_with_a_hint() {
     status 125
     "#);
     insta::assert_snapshot!(said(&["-u", "eve"]), @r#"
-    error: cannot start it
-      because: become user eve: the tree's /etc/passwd has no user "eve"
+    error: cannot start it: become user eve: the tree's /etc/passwd has no user "eve"
     hint: the tree's own /etc/passwd and /etc/group have the names; a number needs no entry: 1000:1000
     status 125
     "#);

@@ -153,6 +153,32 @@ fn boot_starts_the_others_though_one_cannot() {
     assert_eq!(live(&w), ["box"]);
 }
 
+#[test]
+fn what_boot_cannot_start_keeps_its_log_and_its_place() {
+    let w = world();
+    let name = detach(&w, &["--restart", "always", "--name", "web"]);
+    crate::log_has(&w, &name, "up");
+    w.pocker(&["stop", "web"]).ok();
+    let before = inspect(&w, "web");
+    w.pocker(&["rm", "box"]).ok();
+    w.pocker(&["boot"]).fails(&["web did not start", "hint:"]);
+    let now = inspect(&w, "web");
+    assert_eq!(
+        (&now["id"], &now["state"]),
+        (&before["id"], &"ended".into())
+    );
+    assert!(
+        now["end"]["error"].to_string().contains("no pocker"),
+        "{now}"
+    );
+    assert!(w.pocker(&["logs", "web"]).ok().out.contains("bye"));
+    w.create("box", crate::UP).ok();
+    assert_eq!(w.pocker(&["boot"]).ok().out, "web\n");
+    let after = inspect(&w, "web");
+    assert_eq!((&after["id"], &after["starts"]), (&before["id"], &2.into()));
+    assert!(w.pocker(&["logs", "web"]).ok().out.contains("bye"));
+}
+
 /// Everything is killed, and what is in the folder of sockets is gone as /run is.
 fn machine_goes_down(w: &World) {
     let all = json(w, &["ps", "--json"]);

@@ -1,6 +1,6 @@
 //! From `run --detach` to `stop`.
 
-use crate::support::{until, wait};
+use crate::support::{World, until, wait};
 use crate::{
     detach, detach_command, inspect, json, live, lives, log_has, pid, started, supervisor, world,
 };
@@ -199,4 +199,20 @@ fn nothing_in_the_background_holds_what_its_starter_had_open() {
     }
     assert_eq!(live(&w), ["box"]);
     w.pocker(&["umount", &dir]).ok();
+}
+
+#[test]
+fn a_program_that_is_all_of_run_gets_the_signals_itself() {
+    let w = World::new();
+    // A shell that waits for its last command too, as dash does; busybox's takes its place.
+    let shell = r#"printf '#!/bin/busybox sh\neval "$2"\n' >/waits && chmod 755 /waits"#;
+    let up = r#"printf '#!/bin/busybox sh\ntrap "echo bye; exit 5" TERM; echo up; while :; do sleep 0.05; done\n' >/up && chmod 755 /up"#;
+    let built = format!("EXEC {shell}\nEXEC {up}\nEXEC mv /waits /bin/sh\n");
+    for (run, status) in [("/up 'a;b'", 5), ("A=b; exec /up", 5), ("A=b; /up", 143)] {
+        w.create("box", &format!("{built}RUN {run}\n")).ok();
+        let name = detach(&w, &[]);
+        crate::log_has(&w, &name, "up");
+        w.pocker(&["stop", &name]).ok();
+        assert_eq!(crate::ended(&w, &name), status, "{run}");
+    }
 }

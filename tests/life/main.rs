@@ -4,12 +4,14 @@
 mod again;
 mod bad_input;
 mod begin;
+mod damage;
 mod health;
 mod inside;
 mod leftovers;
 mod logs;
 #[path = "../support/mod.rs"]
 mod support;
+mod tree;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

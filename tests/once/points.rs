@@ -91,9 +91,16 @@ impl Place {
     /// Makes one call with the server dying at `point`, if it comes there; true if it did.
     /// `wait`: it comes there, if after the call.
     async fn call(&mut self, op: Op, point: &str, wait: bool) -> bool {
-        let ready = self.ready(op).await;
+        let (server, what) = (
+            self.server.clone(),
+            format!("{op:?} with a kill at {point}"),
+        );
+        let (ready, died) = survive(&server, "what is done before", self.ready(op)).await;
+        assert_eq!(
+            died, 0,
+            "before {what}: a server was killed that was not to be"
+        );
         self.server.arm(&lines(point));
-        let what = format!("{op:?} with a kill at {point}");
         let (made, died) = survive(&self.server, &what, ready.make()).await;
         made.unwrap_or_else(|e| panic!("{op:?}, killed {died} times at {point}: {e}"));
         ready.done();

@@ -162,13 +162,7 @@ const MUTATIONS: &[Mutation] = &[
             }
             std::fs::remove_dir_all(w.path("restored")).is_ok()
         },
-        // The last is SQLite's where it cannot make its journal.
-        words: &[
-            "no space left",
-            "No space left",
-            "disk is full",
-            "unable to open database file",
-        ],
+        words: FULL,
     },
 ];
 

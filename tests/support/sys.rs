@@ -2,6 +2,26 @@
 #![allow(unsafe_code)]
 
 use pocker_store::types::Creds;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The command, and all that it starts, finds a kernel that has no such call yet.
+pub fn on_a_kernel_without(call: libc::c_long, command: &mut Command) {
+    let filter = SeccompFilter::new(
+        [(call, Vec::new())].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        std::env::consts::ARCH.try_into().expect("an architecture"),
+    );
+    let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
+    // SAFETY: two system calls between fork and exec; the program was made before.
+    unsafe {
+        command.pre_exec(move || {
+            seccompiler::apply_filter(&program).map_err(|_| std::io::Error::last_os_error())
+        });
+    }
+}
 
 /// Makes this thread act as somebody from now on, with a umask of 0 of its own.
 pub fn become_user(who: &Creds) {

@@ -63,6 +63,41 @@ wait "$run" || fail "the run failed"
 kept
 more" ] || fail "the run said: $(cat /srv/g/said)"
 
+step "a run in the background, over the kernel's client"
+rm -f /srv/g/*
+mounts() { grep -c ' nfs ' /proc/mounts; }
+mounted=$(mounts)
+[ "$(pocker run --detach --name bg -d /srv/g:/mnt/g box -- /bin/sh -c '
+  trap "echo bye; exit 7" TERM
+  echo up; n=0
+  while :; do n=$((n+1)); echo $n >/var/beat; cat /var/beat >/mnt/g/beat; sleep 1; done')" = bg ] || fail "run --detach"
+[ "$(pocker exec bg grep -c ' nfs ' /proc/mounts)" = 2 ] || fail "exec: not both the tree and the graft"
+pocker exec bg /bin/sh -c 'echo mine >/var/mine; echo out >/mnt/g/out' || fail "exec"
+[ "$(cat /srv/g/out)" = out ] || fail "exec: nothing came to the graft"
+[ "$(pocker logs bg)" = up ] || fail "logs: $(pocker logs bg)"
+pid_of_server() { pocker doctor --json | grep -o 'pid [0-9]*' | cut -d' ' -f2; }
+server=$(pid_of_server)
+kill -9 "$server"
+# The run's supervisor brings it back.
+i=0; while new=$(pid_of_server); [ -z "$new" ] || [ "$new" = "$server" ]; do i=$((i+1)); [ $i -lt 60 ] || fail "no server came"; sleep 1; done
+beat=$(cat /srv/g/beat)
+i=0; while [ "$(cat /srv/g/beat)" = "$beat" ]; do i=$((i+1)); [ $i -lt 60 ] || fail "the run does not go on"; sleep 1; done
+[ "$(pocker exec bg cat /var/mine)" = mine ] || fail "its tree is another"
+pocker exec bg /bin/sh -c 'cat /var/mine >/mnt/g/after' && [ "$(cat /srv/g/after)" = mine ] || fail "its graft"
+pocker restart -t 20 bg || fail "restart"
+[ "$(pocker exec bg /bin/sh -c '[ -e /var/mine ] || echo clean')" = clean ] || fail "restart kept the tree"
+pocker stop -t 20 bg || fail "stop"
+[ "$(pocker wait bg || true)" = 7 ] || fail "it did not end by its own handler"
+[ "$(pocker logs bg)" = "up
+bye
+up
+bye" ] || fail "logs: $(pocker logs bg)"
+# Nothing of it is mounted anywhere, and the server has let go of it.
+[ "$(mounts)" = "$mounted" ] || fail "left mounted: $(cat /proc/mounts)"
+if grep -l ' /mnt/g nfs ' /proc/[0-9]*/mounts 2>/dev/null; then fail "the graft is left mounted"; fi
+pocker ls box --json | tr -d ' \n' | grep -q '"running":\[\]' || fail "the server still has it: $(pocker ls box --json)"
+pocker prune bg
+
 step "what the kernel mounts by can be connected to from nowhere else"
 # In the server's own network it is there…
 busybox nsenter --net=/run/pocker/netns busybox nc -w 2 127.0.0.1 2049 </dev/null || fail "no listener in the private network"

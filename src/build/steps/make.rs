@@ -4,6 +4,7 @@ use super::{Builder, Input, Work};
 use crate::build::BuildError;
 use crate::build::archive::Archive;
 use crate::build::copy::{self, Owner, Placement, TarStream};
+use crate::build::images;
 use crate::build::plan::{Action, Base, CopyPlan, Planned};
 use crate::build::proot::Bootstrap;
 use crate::build::tools::{Event, Phase};
@@ -40,6 +41,12 @@ impl<'a> Builder<'a> {
             }
             Action::Base(Base::Archive { path, sha256 }) => {
                 let snapshot = self.archive(path, sha256)?;
+                self.sealing();
+                workshop.put_step(&key, &snapshot, seal)?
+            }
+            Action::Base(Base::Image(name)) => {
+                let (snapshot, upstream) = self.image(at, step.line, name)?;
+                seal.upstream = Some(upstream);
                 self.sealing();
                 workshop.put_step(&key, &snapshot, seal)?
             }
@@ -114,6 +121,16 @@ impl<'a> Builder<'a> {
             &mut |tar| workshop.ingest(tar, request.source_date_epoch),
         )?;
         Ok((done.snapshot.ok_or_else(no_snapshot)?, upstream))
+    }
+
+    fn image(&mut self, at: usize, line: u32, name: &str) -> Result<(String, String), BuildError> {
+        let Input::Image { digest, upstream } = &self.inputs[at] else {
+            return Err(no_snapshot());
+        };
+        let (workshop, images) = (self.tools.workshop, self.tools.images);
+        let step = (line, name, digest.as_str());
+        let snapshot = images::fetch(self.request, workshop, images, &mut *self.progress, step)?;
+        Ok((snapshot.ok_or_else(no_snapshot)?, upstream.clone()))
     }
 
     pub(super) fn archive(&mut self, path: &str, sha256: &str) -> Result<String, BuildError> {

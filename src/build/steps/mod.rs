@@ -8,7 +8,7 @@ use super::copy::{self, Context, Manifest};
 use super::plan::{self, Action, Base, Plan, Planned};
 use super::proot::Release;
 use super::tools::{Claim, Event, Outcome, Progress, Workshop};
-use super::{BuildError, BuildRequest, Built, Tools, key, name};
+use super::{BuildError, BuildRequest, Built, Tools, images, key, name};
 use crate::control::api::{PockerInfo, RunConfig, StepInfo};
 use crate::pockerfile;
 use judge::{Verdict, stands_on};
@@ -32,6 +32,11 @@ enum Input {
     Release(Release),
     /// FROM another pocker: its last tree.
     Snapshot(String),
+    /// FROM an image: its digest, and what is kept with the step.
+    Image {
+        digest: String,
+        upstream: String,
+    },
     Copy(Manifest),
 }
 
@@ -41,6 +46,7 @@ impl Input {
             Input::None => None,
             Input::Release(release) => Some(release.digest()),
             Input::Snapshot(snapshot) => Some(snapshot.clone()),
+            Input::Image { digest, .. } => Some(digest.clone()),
             Input::Copy(manifest) => Some(manifest.digest()),
         }
     }
@@ -84,7 +90,18 @@ impl<'a> Builder<'a> {
             Base::Pocker(name) => Some(find_base(tools.workshop, line, name)?),
             _ => None,
         };
+        let image = match &base {
+            Base::Image(name) => Some(images::find(
+                request,
+                tools.workshop,
+                tools.images,
+                line,
+                name,
+            )?),
+            _ => None,
+        };
         let inherited = parent.as_ref().map(|p| &p.config);
+        let inherited = inherited.or(image.as_ref().map(|image| &image.config));
         let plan = plan::plan(&all, request.args, inherited).map_err(parse_error)?;
         let mut builder = Builder {
             request,
@@ -96,12 +113,16 @@ impl<'a> Builder<'a> {
             context: None,
             previous: tools.workshop.pocker(request.name)?,
         };
-        builder.gather(parent.as_ref())?;
+        builder.gather(parent.as_ref(), image)?;
         Ok(builder)
     }
 
     /// Inputs, and with them every key.
-    fn gather(&mut self, parent: Option<&PockerInfo>) -> Result<(), BuildError> {
+    fn gather(
+        &mut self,
+        parent: Option<&PockerInfo>,
+        mut image: Option<images::Found>,
+    ) -> Result<(), BuildError> {
         let mut inputs = Vec::new();
         for step in &self.plan.steps {
             let input = match &step.action {
@@ -110,6 +131,13 @@ impl<'a> Builder<'a> {
                     let last = parent.and_then(|parent| parent.steps.last());
                     Input::Snapshot(last.map(|s| s.snapshot.clone()).unwrap_or_default())
                 }
+                Action::Base(Base::Image(_)) => match image.take() {
+                    Some(found) => Input::Image {
+                        digest: found.digest,
+                        upstream: found.upstream,
+                    },
+                    None => Input::None,
+                },
                 Action::Copy(copy) => {
                     if self.context.is_none() {
                         let opened = Context::open(self.request.context);

@@ -3,6 +3,9 @@
 use crate::build::proot::{Bootstrap, Release};
 use crate::build::*;
 use crate::control::api::*;
+use crate::image::source::{Blobs, Image};
+use crate::image::types::Config;
+use crate::image::{ImageError, check};
 use crate::pockerfile;
 use crate::sandbox::{Exit, Spec, What};
 use std::cell::{Cell, RefCell};
@@ -141,6 +144,26 @@ impl Workshop for FakeWorkshop {
         self.say(format!("ingest {entries} entries"));
         let snapshot = format!("snapshot{}", self.number());
         Ok(self.archive_done(Some(snapshot), entries))
+    }
+
+    fn ingest_layers(
+        &self,
+        layers: &mut dyn Read,
+        _clamp: Option<i64>,
+    ) -> Result<ArchiveDone, BuildError> {
+        let mut frames = crate::control::layers::Frames::new(layers);
+        let mut count = 0;
+        let broken = |e: std::io::Error| BuildError::Server {
+            message: format!("a layer broke: {e}"),
+            hint: None,
+        };
+        while frames.next_layer().map_err(broken)? {
+            std::io::copy(&mut frames, &mut std::io::sink()).map_err(broken)?;
+            count += 1;
+        }
+        self.say(format!("ingest {count} layers"));
+        let snapshot = format!("snapshot{}", self.number());
+        Ok(self.archive_done(Some(snapshot), count))
     }
 
     fn put_step(
@@ -357,6 +380,7 @@ pub struct World {
     pub workshop: FakeWorkshop,
     pub shell: FakeShell,
     pub host: FakeHost,
+    pub images: FakeImages,
     pub dir: tempfile::TempDir,
     pub args: Vec<(String, String)>,
     pub secrets: Vec<(String, std::path::PathBuf)>,
@@ -380,6 +404,7 @@ impl World {
             workshop: FakeWorkshop::default(),
             shell: FakeShell::default(),
             host: FakeHost::default(),
+            images: FakeImages::default(),
             dir,
             args: Vec::new(),
             secrets: Vec::new(),
@@ -432,6 +457,7 @@ impl World {
             workshop: &self.workshop,
             shell: &self.shell,
             host: &self.host,
+            images: &self.images,
         };
         let mut events = Events::default();
         let result = build(&request, &tools, &mut events);
@@ -455,6 +481,41 @@ impl World {
             .filter(|e| e.file_name().to_string_lossy().starts_with("pkg-"))
             .collect();
         assert!(left.is_empty(), "scratch is left: {left:?}");
+    }
+}
+
+/// A registry whose only tag means an image of one layer, whose bytes are these.
+#[derive(Default)]
+pub struct FakeImages {
+    pub layer: RefCell<Vec<u8>>,
+    pub log: RefCell<Vec<&'static str>>,
+}
+
+struct Held(Vec<u8>);
+
+impl Blobs for Held {
+    fn open(&self, _name: &str) -> std::io::Result<Option<(Box<dyn Read + '_>, u64)>> {
+        Ok(Some((Box::new(&self.0[..]), self.0.len() as u64)))
+    }
+}
+
+impl Images for FakeImages {
+    fn resolve(&self, name: &str) -> Result<String, ImageError> {
+        if let Some((_, digest)) = name.split_once('@') {
+            return Ok(digest.to_owned());
+        }
+        self.log.borrow_mut().push("resolve");
+        Ok(check::of(&self.layer.borrow()))
+    }
+
+    fn open(&self, _name: &str, digest: &str) -> Result<Image, ImageError> {
+        self.log.borrow_mut().push("open");
+        let mut config = Config::default();
+        config.rootfs.diff_ids = vec![digest.to_owned()];
+        config.config.env = vec!["FROM=image".to_owned()];
+        config.config.user = "web".to_owned();
+        let layer = self.layer.borrow().clone();
+        Image::new(Box::new(Held(layer)), config, vec!["layer".to_owned()])
     }
 }
 

@@ -119,6 +119,7 @@ fn a_base_pocker_hands_down_its_config() {
     insta::assert_debug_snapshot!(built.config, @r#"
     RunConfig {
         command: "web",
+        argv: [],
         env: [
             (
                 "A",
@@ -259,5 +260,61 @@ fn copy_looks_into_the_tree_for_owners_and_directories() {
         error.to_string(),
         "line 2: COPY --chown=nobody: no user `nobody` in the tree's /etc/passwd"
     );
+    world.assert_nothing_left();
+}
+
+#[test]
+fn an_image_is_known_by_its_digest_and_brings_its_settings() {
+    let mut world = World::new();
+    *world.images.layer.borrow_mut() = b"one".to_vec();
+    let file = "FROM registry.example:5000/team/base:1\nENV MORE=$FROM\nRUN x\n";
+    let built = world.build("web", file).expect("builds");
+    assert_eq!(outcomes(&built), [Outcome::Built, Outcome::Built]);
+    let env = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        built.config.env,
+        [env("FROM", "image"), env("MORE", "image")]
+    );
+    assert_eq!(
+        (built.config.user.as_deref(), built.config.command.as_str()),
+        (Some("web"), "x")
+    );
+    // The tag is asked for, and no more than that.
+    world.images.log.borrow_mut().clear();
+    let again = world.build("web", file).expect("builds");
+    assert_eq!(outcomes(&again), [Outcome::Cached, Outcome::Cached]);
+    assert_eq!(again.config, built.config);
+    assert_eq!(world.images.log.take(), ["resolve"]);
+    // It means another image now.
+    *world.images.layer.borrow_mut() = b"two".to_vec();
+    let moved = world.build("web", file).expect("builds");
+    assert_eq!(outcomes(&moved), [Outcome::Built, Outcome::Built]);
+    let keys = |b: &Built| {
+        b.steps
+            .iter()
+            .map(|(s, _)| s.key.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_ne!(keys(&again), keys(&moved));
+    // A digest is one image for ever, and needs no registry when its step is there.
+    let pinned = format!(
+        "FROM registry.example:5000/team/base@{}\nRUN x\n",
+        crate::image::check::of(b"two")
+    );
+    world.build("pinned", &pinned).expect("builds");
+    world.images.log.borrow_mut().clear();
+    world.build("pinned", &pinned).expect("builds");
+    assert!(world.images.log.borrow().is_empty());
+    // Other bytes than the digest's.
+    let wrong = pinned.replace(
+        &crate::image::check::of(b"two"),
+        &crate::image::check::of(b"three"),
+    );
+    let error = world.build("wrong", &wrong).expect_err("other bytes");
+    assert!(
+        matches!(error, BuildError::Image { line: 1, .. }),
+        "{error}"
+    );
+    assert!(error.hint().is_some());
     world.assert_nothing_left();
 }

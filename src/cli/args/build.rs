@@ -1,4 +1,4 @@
-//! How a pocker is made, and moved as an archive.
+//! How a pocker is made.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -43,28 +43,4 @@ pub struct Create {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Export {
-    /// A pocker, or one of its steps
-    #[arg(value_name = "NAME[@STEP]")]
-    pub what: String,
-    /// The archive to write [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct Import {
-    /// The archive, plain or gzip; - for standard input
-    pub archive: PathBuf,
-    /// Replace a pocker that has the name
-    #[arg(long)]
-    pub force: bool,
-    /// The new pocker's name
-    pub name: String,
-    /// What starts it
-    #[arg(long, value_name = "COMMAND", default_value = "/bin/sh")]
-    pub run: String,
 }

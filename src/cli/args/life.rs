@@ -100,21 +100,8 @@ pub struct Logs {
 
 #[derive(Debug, Args)]
 pub struct Exec {
-    /// Give the command this standard input
-    #[arg(short, long)]
-    pub interactive: bool,
-    /// Give the command a terminal (and this standard input)
-    #[arg(short, long)]
-    pub tty: bool,
-    /// Set an environment variable; a name alone takes it from here
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
-    /// As this user of the tree [default: the run's]
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub user: Option<String>,
-    /// In this directory of the tree [default: the run's]
-    #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<String>,
+    #[command(flatten)]
+    pub inside: super::Inside,
     #[command(flatten)]
     pub of: RunName,
     /// The command

@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod images;
 mod life;
 mod limits;
 mod looking;
@@ -10,10 +11,12 @@ mod run;
 mod serve;
 mod short;
 mod store;
+mod sync;
 mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use images::*;
 pub use life::*;
 pub use limits::*;
 pub use looking::*;
@@ -22,6 +25,7 @@ pub use run::*;
 pub use serve::*;
 pub use short::{command_names, command_of, expand_short_form};
 pub use store::*;
+pub use sync::Sync;
 pub use trees::*;
 
 use clap::{Args, Parser, Subcommand};
@@ -126,10 +130,16 @@ pub enum Command {
     Umount(Umount),
     /// Enter the tree of a failed build, or the one the last run left
     Debug(Debug),
-    /// Write a pocker's tree as a tar archive
+    /// Write a pocker's tree as a tar archive, an OCI image or a directory
     Export(Export),
-    /// Make a pocker of a tar archive
+    /// Make a pocker of an archive or image
     Import(Import),
+    /// Put a pocker into a registry, as an image
+    Push(Push),
+    /// Make a pocker of an image in a registry
+    Pull(Pull),
+    /// Copy pockers from store to store: what the other lacks
+    Sync(Sync),
     /// Make, list and remove volumes: trees that are kept
     #[command(subcommand)]
     Volume(Volume),

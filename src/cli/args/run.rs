@@ -16,21 +16,8 @@ pub struct Run {
     /// Mount a volume in the tree
     #[arg(short = 'v', long = "volume", value_name = "NAME:PATH[:ro]")]
     pub volumes: Vec<String>,
-    /// Set an environment variable; a name alone takes it from here
-    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
-    /// Run as this user of the tree
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub user: Option<String>,
-    /// Start in this directory of the tree
-    #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<String>,
-    /// Give it this standard input, which it has anyway
-    #[arg(short, long)]
-    pub interactive: bool,
-    /// Give it a terminal, which it has anyway where this is one
-    #[arg(short, long)]
-    pub tty: bool,
+    #[command(flatten)]
+    pub inside: Inside,
     #[command(flatten)]
     pub confine: Confine,
     #[command(flatten)]
@@ -39,6 +26,26 @@ pub struct Run {
     pub net: Net,
     #[command(flatten)]
     pub life: LifeFlags,
+}
+
+/// What a command has in a tree, whether it is the run's own or comes to it.
+#[derive(Debug, Args)]
+pub struct Inside {
+    /// Set an environment variable; a name alone takes it from here
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// As this user of the tree [default: the pocker's; with exec, the run's]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// In this directory of the tree [default: the pocker's; with exec, the run's]
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Give it this standard input (`run` does so anyway)
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give it a terminal, and this standard input (`run` does so anyway where this is one)
+    #[arg(short, long)]
+    pub tty: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! `pocker exec`: one more command where a run's is, confined as that is.
 
-use super::live;
+use super::known;
 use crate::cli::args::Exec;
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
@@ -13,25 +13,31 @@ use crate::sandbox::{self, Isolation, Stdio, Target};
 use std::io::IsTerminal;
 
 pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
-    if args.tty && !std::io::stdin().is_terminal() {
+    if args.inside.tty && !std::io::stdin().is_terminal() {
         return Err(CliError::usage("--tty: standard input is no terminal")
             .hint("leave it out where no terminal is"));
     }
     let runs = super::runs(settings)?;
-    let found = live(&runs, &args.of.run, "enter")?;
+    let found = known(&runs, &args.of.run, "enter")?;
     let name = &found.record.name;
     // What it was started with, and so what confines it.
     let asked = super::start::recorded(&found.record.words)?;
     let mut env = found.state.env.clone();
-    for text in &args.env {
+    for text in &args.inside.env {
         env.extend(run::variable(text)?);
     }
     let own = run::options(&asked, env, &[], &[])?;
     if own.confine.isolation == Isolation::Plain {
-        return Err(CliError::new(format!(
-            "run {name} is a bare chroot: there is nothing to enter"
-        ))
-        .hint("start it without --unsafe-plain"));
+        let error = CliError::new(format!(
+            "run {name} is a bare chroot: it has no namespaces that could be entered"
+        ));
+        let pid = found.state.command.map(|command| command.pid);
+        return Err(error.hint(match pid {
+            Some(pid) => format!(
+                "start it without --unsafe-plain; or, as little confined as it is, `chroot /proc/{pid}/root`"
+            ),
+            None => "start it without --unsafe-plain".to_owned(),
+        }));
     }
     let (init, command, config) = match &found.state {
         state if state.phase != Phase::Running => {
@@ -54,9 +60,9 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
         .map_err(|fault| CliError::new(format!("cannot enter run {name}: {fault}")))?;
     let options = Options {
         command: args.command.clone(),
-        user: args.user.clone().or(own.user.clone()),
-        workdir: args.workdir.clone().or(own.workdir.clone()),
-        terminal: args.tty.then(run::terminal).flatten(),
+        user: args.inside.user.clone().or(own.user.clone()),
+        workdir: args.inside.workdir.clone().or(own.workdir.clone()),
+        terminal: args.inside.tty.then(run::terminal).flatten(),
         resolv_conf: None,
         ..own
     };
@@ -78,11 +84,11 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
     };
     let mut spec = crate::run::run(&info, &[], &[], &options)?;
     spec.bounds.rlimits = rlimits(&asked.limits.ulimits);
-    spec.stdio = match args.tty || args.interactive {
+    spec.stdio = match args.inside.tty || args.inside.interactive {
         true => Stdio::Inherit,
         false => Stdio::NoInput,
     };
-    let mut sandbox = sandbox::enter(&spec, target, args.tty)?;
+    let mut sandbox = sandbox::enter(&spec, target, args.inside.tty)?;
     let _ = text::out("");
     Ok(sandbox.wait().status())
 }

@@ -26,7 +26,7 @@ pub use wait::wait;
 use super::config::Settings;
 use super::error::CliError;
 use super::{bounds, open};
-use crate::life::{Found, LifeError, Run, Runs};
+use crate::life::{Found, LifeError, Phase, Run, Runs};
 
 use super::error::OWN_FAILURE;
 
@@ -47,6 +47,12 @@ impl From<LifeError> for CliError {
             ),
             LifeError::Unknown(_) => (Some("`pocker ps -a` lists them".to_owned()), false),
             LifeError::Ambiguous(_) => (Some("write more of it".to_owned()), false),
+            LifeError::Damaged { id, .. } => (
+                Some(format!(
+                    "`pocker stop {id}` ends it, `pocker prune {id}` forgets it"
+                )),
+                false,
+            ),
             LifeError::Taken(_) => (Some("`pocker ps -a` says what it is now".to_owned()), false),
             LifeError::Name(_) => (
                 Some("a name looks like web, or web-2.test".to_owned()),
@@ -94,8 +100,31 @@ fn live(runs: &Runs, text: &str, to: &str) -> Result<Run, CliError> {
     }
 }
 
+/// The same, where its processes have to be known.
+fn known(runs: &Runs, text: &str, to: &str) -> Result<Run, CliError> {
+    let run = live(runs, text, to)?;
+    if run.state.phase == Phase::Damaged {
+        let name = &run.record.name;
+        return Err(CliError::new(format!(
+            "run {name} is damaged: its state.json cannot be read, so nobody knows its processes"
+        ))
+        .hint(format!(
+            "`pocker restart {name}` makes it anew, `pocker stop {name}` ends it"
+        )));
+    }
+    Ok(run)
+}
+
 fn ended(run: &Run, to: &str) -> CliError {
     let name = &run.record.name;
+    if run.state.unknown() {
+        return CliError::new(format!(
+            "run {name} is damaged: neither how it is nor who supervises it can be read"
+        ))
+        .hint(format!(
+            "`pocker prune {name}` forgets it; what still runs of it is in `ps` of the host"
+        ));
+    }
     CliError::new(format!("run {name} has ended: there is nothing to {to}"))
         .hint(format!("`pocker restart {name}` starts it again"))
 }

@@ -13,7 +13,7 @@ pub fn ps(settings: &Settings, args: &Ps) -> Result<(), CliError> {
     let runs = super::runs(settings)?.all()?;
     let shown: Vec<Run> = runs
         .into_iter()
-        .filter(|run| args.all || run.live())
+        .filter(|run| args.all || run.live() || run.state.unknown())
         .collect();
     let shown = match args.json {
         true => text::json(&shown.iter().map(Listed::of).collect::<Vec<_>>())?,
@@ -50,7 +50,7 @@ impl Listed<'_> {
             name: &record.name,
             pocker: &record.pocker,
             state: state.phase,
-            status: status(state, now()),
+            status: status(run, now()),
             health: state.health.as_ref().map(|h| h.verdict).filter(|_| live),
             detached: record.detached,
             created: record.created,
@@ -64,7 +64,22 @@ impl Listed<'_> {
 }
 
 /// As a person would say it.
-pub fn status(state: &State, now: i64) -> String {
+pub fn status(run: &Run, now: i64) -> String {
+    let said = match (run.damaged, run.live()) {
+        (None, _) => return sound(&run.state, now),
+        (Some(file), true) => format!(
+            "damaged: its {file} cannot be read; process {} supervises it",
+            run.state.supervisor.pid
+        ),
+        (Some(file), false) => format!("damaged: its {file} cannot be read"),
+    };
+    match run.state.phase {
+        Phase::Damaged => said,
+        _ => format!("{}, {said}", sound(&run.state, now)),
+    }
+}
+
+fn sound(state: &State, now: i64) -> String {
     let since = |at: Option<i64>| text::age(now - at.unwrap_or(now));
     match (state.phase, &state.end) {
         (Phase::Starting, _) => "starting".to_owned(),
@@ -85,6 +100,7 @@ pub fn status(state: &State, now: i64) -> String {
             format!("ended with {} {} ago", end.status, since(Some(end.at)))
         }
         (Phase::Ended, None) => "ended".to_owned(),
+        (Phase::Damaged, _) => "damaged".to_owned(),
     }
 }
 
@@ -99,7 +115,7 @@ fn table(runs: &[Run], now: i64) -> String {
                 run.record.name.clone(),
                 run.record.pocker.clone(),
                 run.record.id.clone(),
-                status(&run.state, now),
+                status(run, now),
             ]
         })
         .collect();

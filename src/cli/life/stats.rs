@@ -1,11 +1,11 @@
 //! `pocker top` and `stats`: what runs take.
 
-use super::live;
+use super::known;
 use crate::cli::args::{RunStats, Top};
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
 use crate::cli::text;
-use crate::life::Run;
+use crate::life::{Phase, Run};
 use crate::sys::os;
 use crate::sys::usage::Usage;
 use serde::Serialize;
@@ -21,13 +21,24 @@ fn usage(run: &Run) -> Option<Usage> {
 
 fn untold(run: &Run) -> CliError {
     let name = &run.record.name;
+    if let (Phase::Running, None, Some(command)) =
+        (run.state.phase, run.state.init, run.state.command)
+    {
+        return CliError::new(format!(
+            "run {name} is a bare chroot: its processes are among the host's"
+        ))
+        .hint(format!(
+            "`ps` of the host shows them; its command is process {}",
+            command.pid
+        ));
+    }
     CliError::new(format!("run {name} has no processes just now"))
         .hint("`pocker ps` says how it is")
 }
 
 pub fn top(settings: &Settings, args: &Top) -> Result<(), CliError> {
     let runs = super::runs(settings)?;
-    let run = live(&runs, &args.of.run, "look at")?;
+    let run = known(&runs, &args.of.run, "look at")?;
     let usage = usage(&run).ok_or_else(|| untold(&run))?;
     if args.json {
         return text::out(&text::json(&usage.processes)?);
@@ -64,7 +75,7 @@ pub fn stats(settings: &Settings, args: &RunStats) -> Result<(), CliError> {
     let chosen: Vec<Run> = match args.runs.is_empty() {
         true => runs.all()?.into_iter().filter(Run::live).collect(),
         false => {
-            let found = args.runs.iter().map(|name| live(&runs, name, "look at"));
+            let found = args.runs.iter().map(|name| known(&runs, name, "look at"));
             found.collect::<Result<_, _>>()?
         }
     };

@@ -1,6 +1,6 @@
 //! `pocker stop`, `kill` and `restart`.
 
-use super::{each, live, start};
+use super::{each, ended, known, live, start};
 use crate::cli::args::{Kill, Restart, Stop};
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
@@ -82,7 +82,11 @@ fn await_end(runs: &Runs, run: &Run, within: Duration) -> Result<(), CliError> {
     if handle.ends_within(within) {
         return settled(runs);
     }
-    let deadline = Instant::now() + CLEAN_UP;
+    // Of one that is damaged nobody knows what to kill; it all goes with its supervisor.
+    let deadline = match run.state.phase {
+        Phase::Damaged => Instant::now(),
+        _ => Instant::now() + CLEAN_UP,
+    };
     while Instant::now() < deadline {
         kill_all(run);
         if handle.ends_within(Duration::from_millis(200)) {
@@ -118,7 +122,11 @@ pub fn kill(settings: &Settings, args: &Kill) -> Result<(), CliError> {
     let number = number(&args.signal)?;
     let runs = super::runs(settings)?;
     each(&args.runs, |name| {
-        let run = live(&runs, name, "send a signal to")?;
+        let to = "send a signal to";
+        let run = match number {
+            libc::SIGKILL => live(&runs, name, to)?,
+            _ => known(&runs, name, to)?,
+        };
         if number == libc::SIGKILL {
             run.want_end()?;
             if !kill_all(&run) {
@@ -171,6 +179,9 @@ pub fn restart(settings: &Settings, args: &Restart) -> Result<(), CliError> {
     let within = Duration::from_secs(args.time);
     each(&args.runs, |name| {
         let run = runs.find(name)?;
+        if run.state.unknown() {
+            return Err(ended(&run, "start again"));
+        }
         match run.live() && again(&runs, &run, within)? {
             true => Ok(()),
             false => anew(settings, &runs, run),

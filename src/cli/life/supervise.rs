@@ -259,7 +259,7 @@ impl Supervisor<'_> {
 
     /// While the command runs.
     fn attend(&mut self, client: &Client, sandbox: &mut Sandbox) -> Outcome {
-        let (init, command) = sandbox.inside().unzip();
+        let (init, command) = sandbox.inside();
         self.run.state = State {
             phase: Phase::Running,
             stage: Some(Started::of(sandbox.pid())),

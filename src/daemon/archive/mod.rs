@@ -2,6 +2,7 @@
 //! paths, so nothing in an archive can reach the host.
 
 pub mod entry;
+pub mod layers;
 pub mod out;
 mod pax;
 pub mod work;
@@ -24,10 +25,21 @@ pub enum ArchiveError {
     Read(#[source] std::io::Error),
     #[error("it is not a tar archive")]
     NotTar,
+    /// An archive without an end marker was cut between two entries.
+    #[error("the archive is cut short: its end marker is missing")]
+    Unended,
     #[error("entry {path}: {why}")]
     Entry { path: String, why: String },
     #[error("the archive holds more than {ENTRIES_MAX} entries")]
     TooMany,
+    #[error("{0}")]
+    Refused(String),
+    #[error("entry {path}: device {major}:{minor}, which no root needs")]
+    Device {
+        path: String,
+        major: u32,
+        minor: u32,
+    },
     #[error("the archive cannot be stored: {path}")]
     Store {
         path: String,
@@ -51,33 +63,24 @@ pub trait Sink {
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError>;
 }
 
-/// Reads a whole tar stream into `sink`, to the stream's very end; gzip is told by its first
-/// bytes. How many entries there were.
-pub fn read(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
-    let mut head = [0; 2];
-    let got = fill(stream, &mut head).map_err(ArchiveError::Read)?;
-    if got == 0 {
+/// Reads a whole tar stream into `sink`, to the stream's very end. How many entries there were.
+pub fn read(mut stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
+    let mut first = [0];
+    if fill(stream, &mut first).map_err(ArchiveError::Read)? == 0 {
         // What comes out of a pipe whose writer failed; an empty archive has an end marker.
         return Err(ArchiveError::Read(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    let joined = std::io::Read::chain(&head[..got], &mut *stream);
-    let entries = if head == [0x1f, 0x8b] {
-        let mut plain = flate2::read::MultiGzDecoder::new(joined);
-        let entries = entries(&mut plain, sink)?;
-        std::io::copy(&mut plain, &mut std::io::sink()).map_err(ArchiveError::Read)?;
-        entries
-    } else {
-        let mut plain = joined;
-        let entries = entries(&mut plain, sink)?;
-        std::io::copy(&mut plain, &mut std::io::sink()).map_err(ArchiveError::Read)?;
-        entries
-    };
+    let (entries, ended) = entries(&mut std::io::Read::chain(&first[..], &mut stream), sink)?;
+    if !ended {
+        return Err(ArchiveError::Unended);
+    }
     // What follows the end marker belongs to the archive as well.
     std::io::copy(stream, &mut std::io::sink()).map_err(ArchiveError::Read)?;
     Ok(entries)
 }
 
-fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveError> {
+/// How many entries there were, and whether the archive said that it ends.
+fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<(u64, bool), ArchiveError> {
     let mut head = [0; HEADER];
     let got = fill(stream, &mut head).map_err(ArchiveError::Read)?;
     if got > 0 && !is_header(&head[..got]) {
@@ -85,6 +88,7 @@ fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveErr
     }
     let mut stream = std::io::Read::chain(&head[..got], stream);
     let (lifting, lifted) = pax::Lifting::new(&mut stream);
+    let ended = lifting.ended();
     let mut archive = tar::Archive::new(lifting);
     let mut count = 0;
     for entry in archive.entries().map_err(ArchiveError::Read)? {
@@ -109,7 +113,7 @@ fn entries(stream: &mut dyn Read, sink: &mut dyn Sink) -> Result<u64, ArchiveErr
             special => sink.special(&path, meta, special)?,
         }
     }
-    Ok(count)
+    Ok((count, ended.get()))
 }
 
 /// Whether an archive may begin so: its end, or a block with the sum of its own bytes
@@ -151,7 +155,7 @@ mod tests {
                 ..Default::default()
             };
             let store = pocker_store::Store::open(dir.path(), options).unwrap();
-            let mut sink = crate::daemon::ingest::IngestSink::new(&store);
+            let mut sink = crate::daemon::ingest::IngestSink::new(&store, true);
             read(&mut &bytes[..], &mut sink)
         };
         let passwd = b"root:x:0:0:root:/root:/bin/bash\n".repeat(40);

@@ -3,12 +3,12 @@
 //! Header"). They are lifted out of the stream before the library sees it, and a record of
 //! the same length that means nothing takes their place.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::rc::Rc;
 
 const BLOCK: usize = 512;
-/// Longest extended header that is looked into; the library's own bound is of this order.
+/// Longest extended header that is taken.
 const HEADER_MAX: u64 = 1 << 20;
 
 /// Key and value of each record that was lifted out since they were last taken.
@@ -24,7 +24,11 @@ pub struct Lifting<R> {
     state: State,
     /// The size that an extended header gives the next entry.
     size: Option<u64>,
+    ended: Ended,
 }
+
+/// Whether the archive's own end was seen: a block of zeros where a header may stand.
+pub type Ended = Rc<Cell<bool>>;
 
 enum State {
     /// A header comes next.
@@ -47,8 +51,13 @@ impl<R: Read> Lifting<R> {
             given: 0,
             state: State::Header,
             size: None,
+            ended: Ended::default(),
         };
         (lifting, lifted)
+    }
+
+    pub fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 
     /// Appends up to `count` bytes to what is ready; how many there were.
@@ -59,7 +68,9 @@ impl<R: Read> Lifting<R> {
 
     /// A header, and the whole of an extended one.
     fn header(&mut self) -> io::Result<()> {
-        if self.load(BLOCK as u64)? < BLOCK as u64 || self.ready.iter().all(|b| *b == 0) {
+        let whole = self.load(BLOCK as u64)? == BLOCK as u64;
+        if !whole || self.ready.iter().all(|b| *b == 0) {
+            self.ended.set(whole);
             self.state = State::End;
             return Ok(());
         }
@@ -69,6 +80,11 @@ impl<R: Read> Lifting<R> {
             return Ok(());
         };
         let extended = matches!(kind, b'x' | b'g' | b'L' | b'K');
+        if extended && own > HEADER_MAX {
+            // The library would read all of it into memory.
+            let why = format!("an extended header of {own} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         // A size of its own is for the entry that follows, not for its other headers.
         let size = if extended {
             own
@@ -77,7 +93,7 @@ impl<R: Read> Lifting<R> {
         };
         let padded = size.saturating_add(BLOCK as u64 - 1) / BLOCK as u64 * BLOCK as u64;
         self.state = match kind {
-            b'x' if size <= HEADER_MAX => {
+            b'x' => {
                 self.load(padded)?;
                 let end = (BLOCK + size as usize).min(self.ready.len());
                 self.records(end);

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks in flight between the socket and the blocking side.
-const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 8;
 
 type Chunks = mpsc::Receiver<std::io::Result<Bytes>>;
 
 /// A request body, read from a blocking thread.
-struct BodyReader {
+pub(super) struct BodyReader {
     chunks: Chunks,
     current: Bytes,
     whole: oneshot::Receiver<Whole>,
@@ -59,7 +59,7 @@ impl Read for BodyReader {
 
 /// The digest is taken here, beside the thread that takes the archive apart and hashes
 /// its files.
-fn reader(body: Body) -> BodyReader {
+pub(super) fn reader(body: Body) -> BodyReader {
     let (send, chunks) = mpsc::channel(QUEUE);
     let (tell, whole) = oneshot::channel();
     tokio::spawn(async move {
@@ -87,13 +87,19 @@ fn reader(body: Body) -> BodyReader {
 }
 
 fn refused(e: ArchiveError) -> Fail {
+    let whole = "it has to be a complete tar archive, plain or compressed with gzip, zstd or xz";
     match &e {
         ArchiveError::Store { .. } => Fail::internal("cannot take the archive", &e),
-        ArchiveError::Read(io) => Fail::bad(format!("the archive cannot be read: {}", bounded(io)))
-            .hint("it has to be a tar archive, plain or gzip, and complete"),
-        ArchiveError::NotTar => Fail::bad(format!("cannot take the archive: {e}"))
-            .hint("it has to be a tar archive, plain or gzip, and complete"),
-        other => Fail::bad(format!("cannot take the archive: {other}")),
+        ArchiveError::Read(io) => {
+            Fail::bad(format!("the archive cannot be read: {}", bounded(io))).hint(whole)
+        }
+        ArchiveError::NotTar | ArchiveError::Unended => {
+            Fail::bad(format!("cannot take the archive: {e}")).hint(whole)
+        }
+        ArchiveError::Device { .. } => Fail::bad(format!("cannot take the archive: {e}"))
+            .hint("where it is meant to be there: `pocker import --trusted`"),
+        other => Fail::bad(format!("cannot take the archive: {other}"))
+            .hint("nothing of it was kept; `tar -C ROOT -c .` makes one that can be taken"),
     }
 }
 
@@ -109,7 +115,7 @@ fn bounded(error: &std::io::Error) -> String {
     shown
 }
 
-async fn on_blocking<T: Send + 'static>(
+pub(super) async fn on_blocking<T: Send + 'static>(
     daemon: Arc<Daemon>,
     call: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
 ) -> Outcome<T> {
@@ -122,23 +128,45 @@ async fn on_blocking<T: Send + 'static>(
         .map_err(|e| Fail::internal("the call ended in the middle", &e))?
 }
 
+/// How an archive is taken.
 #[derive(Deserialize)]
-pub struct Clamp {
+pub struct Taking {
     clamp: Option<i64>,
+    /// By the strict rules for what others made.
+    #[serde(default)]
+    outside: bool,
 }
 
 /// `PUT /v1/archive`: a new sealed tree.
 pub async fn ingest(
     State(d): State<Arc<Daemon>>,
-    Query(q): Query<Clamp>,
+    Query(q): Query<Taking>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
+    sealed(d, q, body, |stream, sink| archive::read(stream, sink)).await
+}
+
+/// `PUT /v1/layers`: a new sealed tree of an image's layers, framed (`control::layers`).
+pub async fn layers(
+    State(d): State<Arc<Daemon>>,
+    Query(q): Query<Taking>,
+    body: Body,
+) -> Outcome<Json<ArchiveDone>> {
+    sealed(d, q, body, archive::layers::read).await
+}
+
+async fn sealed(
+    daemon: Arc<Daemon>,
+    how: Taking,
+    body: Body,
+    read: impl FnOnce(&mut dyn Read, &mut IngestSink) -> Result<u64, ArchiveError> + Send + 'static,
+) -> Outcome<Json<ArchiveDone>> {
     let mut stream = reader(body);
-    let done = on_blocking(d, move |d| {
-        let mut sink = IngestSink::new(&d.store);
-        let entries = archive::read(&mut stream, &mut sink).map_err(refused)?;
+    let done = on_blocking(daemon, move |d| {
+        let mut sink = IngestSink::new(&d.store, how.outside);
+        let entries = read(&mut stream, &mut sink).map_err(refused)?;
         let whole = stream.whole()?;
-        let done = sink.finish(q.clamp).map_err(refused)?;
+        let done = sink.finish(how.clamp).map_err(refused)?;
         let snapshot = done.snapshot;
         // Nothing refers to the tree yet: its builder is about to.
         d.hold(done.tree);
@@ -185,15 +213,22 @@ pub async fn apply(
 }
 
 /// What a blocking writer puts into a response body.
-struct BodyWriter {
+pub(super) struct BodyWriter {
     chunks: mpsc::Sender<std::io::Result<Bytes>>,
     buffer: Vec<u8>,
 }
 
 /// Bytes gathered before they go out.
-const CHUNK: usize = 256 << 10;
+pub(super) const CHUNK: usize = 256 << 10;
 
 impl BodyWriter {
+    pub(super) fn new(chunks: mpsc::Sender<std::io::Result<Bytes>>) -> BodyWriter {
+        BodyWriter {
+            chunks,
+            buffer: Vec::with_capacity(CHUNK),
+        }
+    }
+
     fn send(&mut self) -> std::io::Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -231,10 +266,7 @@ pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> 
     let counted = Counted::new(d);
     tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        let mut writer = BodyWriter {
-            chunks: send.clone(),
-            buffer: Vec::with_capacity(CHUNK),
-        };
+        let mut writer = BodyWriter::new(send.clone());
         let written = out::write(&*tree, &mut writer)
             .and_then(|()| writer.flush().map_err(ArchiveError::Read));
         if let Err(e) = written {

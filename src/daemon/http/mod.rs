@@ -7,6 +7,7 @@ mod peer;
 mod read_only;
 mod request;
 mod routes;
+mod sync;
 
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;

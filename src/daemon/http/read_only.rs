@@ -22,8 +22,13 @@ fn harmless(method: &Method, uri: &Uri) -> bool {
         "/v1/fsck" => !asks("repair=true"),
         // Refused there where it is for writing.
         _ if path.starts_with("/v1/volumes/") => method == Method::POST && path.ends_with("/mount"),
-        _ => path.starts_with("/v1/snapshots/"),
+        _ => path.starts_with("/v1/snapshots/") || sends(path),
     }
+}
+
+/// Of `pocker sync` what only reads; a session that receives cannot begin.
+fn sends(path: &str) -> bool {
+    path.starts_with("/v1/sync/") && path != "/v1/sync/receive"
 }
 
 /// What of it can be had, if something can.

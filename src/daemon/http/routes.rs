@@ -25,6 +25,7 @@ const CLAIM_WAIT: Duration = Duration::from_secs(1);
 pub fn router(daemon: Arc<Daemon>) -> Router {
     let archives = Router::new()
         .route("/v1/archive", put(archives::ingest))
+        .route("/v1/layers", put(archives::layers))
         .route("/v1/trees/{id}/archive", put(archives::apply))
         .layer(DefaultBodyLimit::disable());
     Router::new()
@@ -71,6 +72,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
         .merge(look::router())
+        .merge(super::sync::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .layer(from_fn(request::number))
         .with_state(daemon)

@@ -330,6 +330,12 @@ pub fn arguments() -> Option<std::ops::Range<usize>> {
     (start < end).then_some(start..end)
 }
 
+/// This directory is in memory, and lives no longer than its mount.
+pub fn in_memory(dir: &OwnedFd) -> bool {
+    nix::sys::statfs::fstatfs(dir)
+        .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+}
+
 /// Each message on this socket says which process sent it.
 pub fn name_senders(socket: &OwnedFd) -> nix::Result<()> {
     nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::PassCred, &true)

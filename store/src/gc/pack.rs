@@ -3,7 +3,7 @@
 use super::mark::Marks;
 use crate::blob::PackReport;
 use crate::error::StoreError;
-use crate::index::{Sync, Table};
+use crate::index::{Doomed, Sync, Table};
 use crate::store::Store;
 use crate::types::Digest;
 
@@ -36,7 +36,12 @@ impl Store {
                 return Ok(report);
             };
             after = Some(last.digest);
-            for row in rows.iter().filter(|row| !marks.has_blob(&row.digest)) {
+            let cold = |row: &&Doomed| !marks.has_blob(&row.digest);
+            for row in rows.iter().filter(cold) {
+                // It has a bound of its own.
+                if self.blobs.is_fetched(&row.digest) {
+                    continue;
+                }
                 if !noted {
                     // A program that does not know of `packed/` would miss them.
                     self.note_packing()?;

@@ -10,8 +10,15 @@ use std::collections::BTreeMap;
 pub(super) type Id = usize;
 pub(super) const ROOT_ID: Id = 0;
 
+/// What a name of a directory stands for, and the layer that said so last.
+#[derive(Clone, Copy)]
+pub(super) struct Named {
+    pub id: Id,
+    layer: u32,
+}
+
 pub(super) enum What {
-    Dir(BTreeMap<Vec<u8>, Id>),
+    Dir(BTreeMap<Vec<u8>, Named>),
     /// Anything but [`Body::Dir`].
     Leaf(Body),
 }
@@ -25,6 +32,8 @@ pub(super) struct Inode {
 
 pub(super) struct Arena {
     pub nodes: Vec<Inode>,
+    /// Of an image whose layers come one on another; all of an archive is one.
+    layer: u32,
 }
 
 /// A name in a directory.
@@ -40,7 +49,10 @@ impl Arena {
             what: What::Dir(BTreeMap::new()),
             linked: false,
         };
-        Arena { nodes: vec![root] }
+        Arena {
+            nodes: vec![root],
+            layer: 0,
+        }
     }
 
     fn add(&mut self, meta: Meta, what: What) -> Id {
@@ -54,15 +66,113 @@ impl Arena {
 
     fn entry(&self, dir: Id, name: &[u8]) -> Option<Id> {
         match &self.nodes[dir].what {
-            What::Dir(names) => names.get(name).copied(),
+            What::Dir(names) => names.get(name).map(|named| named.id),
             What::Leaf(_) => None,
         }
     }
 
     fn insert(&mut self, spot: Spot, id: Id) {
+        let layer = self.layer;
         if let What::Dir(names) = &mut self.nodes[spot.dir].what {
-            names.insert(spot.name, id);
+            names.insert(spot.name, Named { id, layer });
         }
+    }
+
+    /// What comes now lies on what was there before.
+    pub fn next_layer(&mut self) {
+        self.layer += 1;
+    }
+
+    /// A lower layer gave the name, and it is no directory: this layer's paths do not lead through it.
+    fn lies_below(&self, dir: Id, name: &[u8]) -> bool {
+        match &self.nodes[dir].what {
+            What::Dir(names) => names.get(name).is_some_and(|named| {
+                named.layer < self.layer && !matches!(self.nodes[named.id].what, What::Dir(_))
+            }),
+            What::Leaf(_) => false,
+        }
+    }
+
+    /// The present layer has the name too.
+    fn touch(&mut self, dir: Id, name: &[u8]) {
+        let layer = self.layer;
+        if let What::Dir(names) = &mut self.nodes[dir].what
+            && let Some(named) = names.get_mut(name)
+        {
+            named.layer = layer;
+        }
+    }
+
+    /// The directory at `path`, if all of it is there.
+    fn existing(&self, parts: &[&[u8]]) -> Option<Id> {
+        parts.iter().try_fold(ROOT_ID, |dir, name| {
+            let id = self.entry(dir, name)?;
+            matches!(self.nodes[id].what, What::Dir(_)).then_some(id)
+        })
+    }
+
+    /// Takes away what lower layers have at `path`; nothing there is no error.
+    pub fn hide(
+        &mut self,
+        path: &[u8],
+        entries: &mut u64,
+        limits: &IngestLimits,
+    ) -> Result<(), IngestError> {
+        let parts = split(path, limits)?;
+        count(path, entries, limits)?;
+        let Some((last, parents)) = parts.split_last() else {
+            return Err(bad(path, "a whiteout of the root"));
+        };
+        let Some(dir) = self.existing(parents) else {
+            return Ok(());
+        };
+        let What::Dir(names) = &mut self.nodes[dir].what else {
+            return Ok(());
+        };
+        match names.get(*last).copied() {
+            Some(named) if named.layer < self.layer => {
+                names.remove(*last);
+                Ok(())
+            }
+            Some(named) => self.clear(path, named.id, entries, limits),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes away what lower layers have below the directory at `path`.
+    pub fn hide_below(
+        &mut self,
+        path: &[u8],
+        entries: &mut u64,
+        limits: &IngestLimits,
+    ) -> Result<(), IngestError> {
+        count(path, entries, limits)?;
+        match self.existing(&split(path, limits)?) {
+            Some(dir) => self.clear(path, dir, entries, limits),
+            None => Ok(()),
+        }
+    }
+
+    /// What is looked at counts as entries, so that whiteouts of a large directory again and
+    /// again end too.
+    fn clear(
+        &mut self,
+        path: &[u8],
+        dir: Id,
+        entries: &mut u64,
+        limits: &IngestLimits,
+    ) -> Result<(), IngestError> {
+        let layer = self.layer;
+        let mut todo = vec![dir];
+        while let Some(dir) = todo.pop() {
+            if let What::Dir(names) = &mut self.nodes[dir].what {
+                *entries = entries.saturating_add(names.len() as u64);
+                names.retain(|_, named| named.layer >= layer);
+                todo.extend(names.values().map(|named| named.id));
+            }
+            count(path, entries, limits)?;
+        }
+        Ok(())
     }
 
     /// The directory `name` in `dir`; `None` where there is no such name.
@@ -97,8 +207,15 @@ impl Arena {
         let mut dir = ROOT_ID;
         count(path, entries, limits)?;
         for name in parents {
-            dir = match self.enter(path, dir, name)? {
-                Some(id) => id,
+            let entered = match self.lies_below(dir, name) {
+                true => None,
+                false => self.enter(path, dir, name)?,
+            };
+            dir = match entered {
+                Some(id) => {
+                    self.touch(dir, name);
+                    id
+                }
                 None => {
                     count(path, entries, limits)?;
                     let id = self.add(implied(), What::Dir(BTreeMap::new()));
@@ -126,8 +243,27 @@ impl Arena {
         entries: &mut u64,
         limits: &IngestLimits,
     ) -> Result<Spot, IngestError> {
-        self.spot(path, entries, limits)?
-            .ok_or_else(|| bad(path, "the root is a directory"))
+        let spot = self
+            .spot(path, entries, limits)?
+            .ok_or_else(|| bad(path, "the root is a directory"))?;
+        self.only_once(path, &spot, limits)?;
+        Ok(spot)
+    }
+
+    fn only_once(
+        &self,
+        path: &[u8],
+        spot: &Spot,
+        limits: &IngestLimits,
+    ) -> Result<(), IngestError> {
+        match &self.nodes[spot.dir].what {
+            What::Dir(names)
+                if limits.once && names.get(&spot.name).is_some_and(|n| n.layer == self.layer) =>
+            {
+                Err(bad(path, "it is there twice"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Puts a new node at `spot`; what was there, a whole directory perhaps, goes.
@@ -148,8 +284,14 @@ impl Arena {
             return Ok(());
         };
         match self.entry(spot.dir, &spot.name) {
-            Some(id) if matches!(self.nodes[id].what, What::Dir(_)) => self.nodes[id].meta = meta,
-            _ => self.set(spot, meta, What::Dir(BTreeMap::new())),
+            Some(id) if matches!(self.nodes[id].what, What::Dir(_)) => {
+                self.nodes[id].meta = meta;
+                self.touch(spot.dir, &spot.name);
+            }
+            _ => {
+                self.only_once(path, &spot, limits)?;
+                self.set(spot, meta, What::Dir(BTreeMap::new()));
+            }
         }
         Ok(())
     }
@@ -184,8 +326,8 @@ impl Arena {
         let spot = self.place(path, entries, limits)?;
         if self.entry(spot.dir, &spot.name) != Some(id) {
             self.nodes[id].linked = true;
-            self.insert(spot, id);
         }
+        self.insert(spot, id);
         Ok(())
     }
 

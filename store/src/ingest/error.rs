@@ -13,6 +13,9 @@ pub struct IngestLimits {
     pub bytes: u64,
     /// Components of a path.
     pub depth: usize,
+    /// No path but a directory's comes twice in a layer: what such an archive holds depends on
+    /// who reads it.
+    pub once: bool,
 }
 
 impl Default for IngestLimits {
@@ -23,6 +26,7 @@ impl Default for IngestLimits {
             bytes: 1 << 40,
             // PATH_MAX allows 2048 of one byte.
             depth: 1024,
+            once: false,
         }
     }
 }

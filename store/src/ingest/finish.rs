@@ -1,7 +1,7 @@
 //! The tree in memory becomes objects: one walk in pre-order numbers the
 //! nodes, and writes each directory when all below it is written.
 
-use super::arena::{Arena, Id, ROOT_ID, What};
+use super::arena::{Arena, Id, Named, ROOT_ID, What};
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::object::{Body, Entry, Groups, Meta, SnapshotData};
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, btree_map};
 struct Frame {
     name: Vec<u8>,
     meta: Meta,
-    names: btree_map::IntoIter<Vec<u8>, Id>,
+    names: btree_map::IntoIter<Vec<u8>, Named>,
     entries: Vec<Entry>,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn write(
             let why = crate::object::Malformed::new("directory", 0, "no root");
             return Err(why.into());
         };
-        let Some((name, id)) = top.names.next() else {
+        let Some((name, Named { id, .. })) = top.names.next() else {
             let (digest, counts) = batch.put_dir(std::mem::take(&mut top.entries))?;
             let (name, meta) = (std::mem::take(&mut top.name), top.meta.clone());
             stack.pop();

@@ -181,6 +181,21 @@ impl Ingest {
         self.arena.set_meta(path, meta, &self.limits)
     }
 
+    /// What comes now is a layer that lies on all that came before.
+    pub fn next_layer(&mut self) {
+        self.arena.next_layer();
+    }
+
+    /// Takes away what lower layers have at `path`, if they have anything there.
+    pub fn hide(&mut self, path: &[u8]) -> Result<(), IngestError> {
+        self.arena.hide(path, &mut self.entries, &self.limits)
+    }
+
+    /// Takes away what lower layers have below the directory at `path`.
+    pub fn hide_below(&mut self, path: &[u8]) -> Result<(), IngestError> {
+        self.arena.hide_below(path, &mut self.entries, &self.limits)
+    }
+
     /// Checks the attributes, and sorts the xattrs.
     fn admit(&self, path: &[u8], mut meta: Meta) -> Result<Meta, IngestError> {
         if meta.mode > 0o7777 || meta.mtime.nanos >= 1_000_000_000 {

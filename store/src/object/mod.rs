@@ -35,6 +35,11 @@ pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
+/// Bytes that say that they are a snapshot's.
+pub(crate) fn is_snapshot(bytes: &[u8]) -> bool {
+    wire::kind_of(bytes) == Ok(wire::SNAPSHOT)
+}
+
 /// Says what is wrong with bytes that are no object of any kind.
 pub(crate) fn validate(bytes: &[u8]) -> Result<(), Malformed> {
     match wire::kind_of(bytes)? {

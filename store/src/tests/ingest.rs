@@ -104,6 +104,7 @@ fn limits_hold() {
         entries: 3,
         bytes: 10,
         depth: 2,
+        ..IngestLimits::default()
     };
     let mut ingest = store.ingest_within(limits);
     assert!(matches!(
@@ -270,4 +271,68 @@ fn a_full_index_is_a_typed_error_and_harms_nothing() {
     limit(1 << 30);
     assert_eq!(super::two_files(&store, 1).snapshot, before.snapshot);
     super::two_files(&store, 2);
+}
+
+/// Image layers: what a whiteout hides is what lies below, wherever in its layer it stands.
+#[test]
+fn whiteouts_hide_lower_layers_only() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut ingest = open(dir.path()).ingest();
+    for path in [
+        &b"etc/a"[..],
+        b"etc/b",
+        b"opt/x/deep",
+        b"opt/y",
+        b"was/dir/f",
+    ] {
+        file(&mut ingest, path, b"old").expect("file");
+    }
+    ingest.hardlink(b"etc/also", b"etc/b").expect("link");
+    ingest
+        .symlink(b"lib", meta(0o777), b"usr/lib")
+        .expect("link");
+    ingest.next_layer();
+    file(&mut ingest, b"opt/new", b"new").expect("file");
+    file(&mut ingest, b"opt/x/kept", b"new").expect("file");
+    ingest.hardlink(b"opt/linked", b"etc/b").expect("link");
+    ingest.hide_below(b"opt").expect("opaque");
+    ingest.hide(b"etc/a").expect("whiteout");
+    ingest.hide(b"opt/new").expect("of its own layer");
+    ingest.hide(b"no/such").expect("nothing there");
+    // A file where a directory was, and a directory where a link was.
+    file(&mut ingest, b"was", b"new").expect("file");
+    file(&mut ingest, b"lib/own", b"new").expect("file");
+    assert!(ingest.hide(b"").is_err());
+    let done = ingest.finish(None).expect("finish");
+    let tree = done.tree;
+    for (path, found) in [
+        ("etc/a", Err(Errno::NoEnt)),
+        ("etc/b", Ok(Kind::File)),
+        ("opt/x/deep", Err(Errno::NoEnt)),
+        ("opt/x/kept", Ok(Kind::File)),
+        ("opt/y", Err(Errno::NoEnt)),
+        ("opt/new", Ok(Kind::File)),
+        ("opt/linked", Ok(Kind::File)),
+        ("was", Ok(Kind::File)),
+        ("lib", Ok(Kind::Dir)),
+        ("lib/own", Ok(Kind::File)),
+    ] {
+        assert_eq!(kind(&tree, path), found, "{path}");
+    }
+}
+
+/// A directory that is looked through again and again.
+#[test]
+fn whiteouts_are_bounded_by_what_they_look_at() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let limits = IngestLimits {
+        entries: 10_000,
+        ..IngestLimits::default()
+    };
+    let mut ingest = open(dir.path()).ingest_within(limits);
+    for n in 0..1000 {
+        file(&mut ingest, format!("d/{n}").as_bytes(), b"").expect("file");
+    }
+    let refused = (0..100).find_map(|_| ingest.hide_below(b"d").err());
+    assert!(matches!(refused, Some(IngestError::Limit { .. })));
 }

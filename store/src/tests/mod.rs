@@ -12,6 +12,7 @@ mod paging;
 mod pinned;
 mod roundtrip;
 mod sizes;
+mod upstream;
 mod verify;
 
 use crate::object::Meta;

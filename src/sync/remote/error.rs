@@ -1,0 +1,94 @@
+//! What object stores' errors mean to a person.
+
+use object_store::Error;
+use pocker_store::sync::SyncError;
+use std::path::PathBuf;
+
+/// Why an object store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOpened {
+    #[error("it is no place for pockers: {0}")]
+    Url(String),
+    #[error("it has a user or a password, which everybody can read on a command line")]
+    Secret,
+    #[error("cannot use the folder {dir}", dir = .dir.display())]
+    Folder {
+        dir: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot be set up: {0}")]
+    Store(#[from] Error),
+}
+
+const ENVIRONMENT: &str = "who asks is said in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY";
+const REACH: &str = "see that it can be reached: for S3, AWS_ENDPOINT, AWS_REGION, and AWS_ALLOW_HTTP=true where it has no TLS; what was sent is kept, so running the command again goes on";
+/// Of what a server said.
+const SAID_MAX: usize = 300;
+
+impl NotOpened {
+    pub fn sync(self, place: &str) -> SyncError {
+        let hint = match &self {
+            NotOpened::Url(_) => {
+                "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR"
+            }
+            NotOpened::Secret | NotOpened::Store(_) => ENVIRONMENT,
+            NotOpened::Folder { .. } => "see that it is there, and that it can be written to",
+        };
+        let tried = match self {
+            // It is not said again.
+            NotOpened::Secret => "cannot open that object store".to_owned(),
+            _ => format!("cannot open {place}"),
+        };
+        SyncError::because(tried, self).hint(hint)
+    }
+}
+
+/// What was tried, the last cause, and what to do.
+pub fn failed(place: &str, tried: &str, error: Error) -> SyncError {
+    let hint = match &error {
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ENVIRONMENT,
+        Error::NotFound { .. } => {
+            "see that the bucket is there; if it is, an object of it is gone: `pocker sync` from a store that has the pocker to another prefix"
+        }
+        Error::Generic { source, .. } if local(&**source) => {
+            "see that the folder can be written to and that its file system has room; running the command again goes on"
+        }
+        _ => REACH,
+    };
+    SyncError::because(format!("{place}: cannot {tried}"), Said(said(&error))).hint(hint)
+}
+
+fn local(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        if e.is::<std::io::Error>() && !e.to_string().contains("onnect") {
+            return true;
+        }
+        next = e.source();
+    }
+    false
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// On one line, and bounded: a server's page may be long.
+fn said(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let mut shown: String = text.chars().map(plain).take(SAID_MAX).collect();
+    if text.chars().count() > SAID_MAX {
+        shown.push('…');
+    }
+    shown
+}

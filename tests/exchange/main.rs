@@ -1,0 +1,8 @@
+//! Images that go to other tools and come back: umoci, skopeo, buildah and docker's registry, as
+//! Debian has them. Trees are compared by all that a file has.
+
+mod registry;
+#[path = "../support/mod.rs"]
+mod support;
+mod tools;
+mod tree;

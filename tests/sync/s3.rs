@@ -1,0 +1,191 @@
+//! Against an S3 server that is none of ours (tests/suites/s3 installs it and runs these).
+
+use super::support::{PATIENCE, World, until};
+use super::{other, sent, stop, works_in, world};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+const KEY: &str = "pockerkey";
+const SECRET: &str = "hush-hush-hush";
+
+struct S3 {
+    child: Child,
+    port: u16,
+}
+
+impl S3 {
+    fn program() -> PathBuf {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/suites/bin/s3s-fs");
+        assert!(dir.exists(), "tests/suites/s3 installs {}", dir.display());
+        dir
+    }
+
+    fn start(w: &World) -> S3 {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        S3::at(w, port)
+    }
+
+    fn at(w: &World, port: u16) -> S3 {
+        let root = w.path("objects");
+        std::fs::create_dir_all(root.join("bucket")).expect("mkdir");
+        let child = Command::new(S3::program())
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--access-key", KEY, "--secret-key", SECRET])
+            .arg(&root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("s3s-fs starts");
+        until("it answers", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        S3 { child, port }
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// A command of a store that asks here, as somebody.
+    fn asked(&self, w: &World, name: &str, secret: &str, args: &[&str]) -> super::support::Done {
+        let store = w.path(name).display().to_string();
+        let sockets = match name {
+            "store" => w.path("s"),
+            _ => w.path(&format!("s-{name}")),
+        };
+        let sockets = sockets.display().to_string();
+        let mut command =
+            w.command(&[&["--store", &store, "--socket-dir", &sockets], args].concat());
+        command
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ALLOW_HTTP", "true")
+            .env("AWS_REGION", "us-east-1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        super::support::wait(command.spawn().expect("pocker starts"))
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+#[ignore = "wants s3s-fs: tests/suites/s3"]
+fn to_s3_and_back() {
+    let w = world();
+    let s3 = S3::start(&w);
+    let there = "s3://bucket/some/prefix";
+    let all = s3
+        .asked(
+            &w,
+            "store",
+            SECRET,
+            &["sync", "--json", "local", there, "box"],
+        )
+        .ok();
+    assert!(sent(&all).2 > 3_000_000, "{}", all.out);
+    let again = s3
+        .asked(
+            &w,
+            "store",
+            SECRET,
+            &["sync", "--json", "local", there, "box"],
+        )
+        .ok();
+    assert_eq!(sent(&again), (0, 0, 0));
+    let got = s3
+        .asked(
+            &w,
+            "second",
+            SECRET,
+            &["sync", "--json", there, "local", "box"],
+        )
+        .ok();
+    assert_eq!(sent(&got), sent(&all));
+    works_in(&w, "second");
+    stop(&w, "second");
+    // And into other places of it, without a store of ours between.
+    s3.asked(
+        &w,
+        "store",
+        SECRET,
+        &["sync", there, "s3://bucket/copy", "--all"],
+    )
+    .ok();
+    s3.asked(
+        &w,
+        "third",
+        SECRET,
+        &["sync", "s3://bucket/copy", "local", "box"],
+    )
+    .ok();
+    works_in(&w, "third");
+    stop(&w, "third");
+}
+
+#[test]
+#[ignore = "wants s3s-fs: tests/suites/s3"]
+fn s3_that_refuses_or_is_away() {
+    let w = world();
+    let mut s3 = S3::start(&w);
+    let there = "s3://bucket/x";
+    let wrong = s3
+        .asked(&w, "store", "wrong-wrong", &["sync", "local", there, "box"])
+        .fails(&["hint: ", "AWS_SECRET_ACCESS_KEY"]);
+    assert!(
+        !wrong.err.contains("wrong-wrong") && !wrong.err.contains(SECRET),
+        "{}",
+        wrong.err
+    );
+    s3.asked(&w, "store", SECRET, &["sync", there, "local", "box"])
+        .fails(&["has no pockers", "hint: "]);
+    s3.end();
+    let began = Instant::now();
+    s3.asked(&w, "store", SECRET, &["sync", "local", there, "box"])
+        .fails(&["hint: ", "AWS_ENDPOINT"]);
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+    let s3 = S3::at(&w, s3.port);
+    s3.asked(&w, "store", SECRET, &["sync", "local", there, "box"])
+        .ok();
+    s3.asked(&w, "store", SECRET, &["sync", there, "local", "none"])
+        .fails(&["no pocker named none", "hint: it has box"]);
+    // Killed in the middle.
+    let mut s3 = s3;
+    s3.asked(
+        &w,
+        "store",
+        SECRET,
+        &["sync", "local", "s3://bucket/y", "box"],
+    )
+    .ok();
+    s3.end();
+    other(&w, "second", &["ls"]).ok();
+    s3.asked(
+        &w,
+        "second",
+        SECRET,
+        &["sync", "s3://bucket/y", "local", "box"],
+    )
+    .fails(&["hint: "]);
+    let s3 = S3::at(&w, s3.port);
+    s3.asked(
+        &w,
+        "second",
+        SECRET,
+        &["sync", "s3://bucket/y", "local", "box"],
+    )
+    .ok();
+    works_in(&w, "second");
+    stop(&w, "second");
+}
