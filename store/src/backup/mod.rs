@@ -154,7 +154,12 @@ impl Store {
                 return Ok(());
             }
         }
-        match copy::copy_checked(&ours, &place, digest) {
+        // What is packed here is not there: a backup is read by itself.
+        let copied = match (ours.exists(), self.blobs.unpacked(digest)?) {
+            (false, Some(mut bytes)) => copy::write_checked(&mut bytes, &place, digest),
+            _ => copy::copy_checked(&ours, &place, digest),
+        };
+        match copied {
             Ok((bytes, good)) => {
                 done.copied += 1;
                 done.copied_bytes += bytes;

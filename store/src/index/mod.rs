@@ -17,7 +17,7 @@ mod sweep;
 pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
-pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, found, readable};
+pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, PACKED, found, readable};
 pub(crate) use pack::Packed;
 pub use pinned::Pinned;
 pub(crate) use promised::Fetched;
