@@ -118,7 +118,8 @@ impl Store {
     fn copy_index(&self, to: &Path, leave: &[&str]) -> Result<Vec<Digest>, StoreError> {
         new_database(to)?;
         self.index
-            .read("copy the index", |conn| copy_database(conn, to))?;
+            .read("copy the index", |conn| Ok(copy_database(conn, to)))?
+            .map_err(|e| StoreError::db_copy(&self.index.path, to, e))?;
         let fail = |e| StoreError::db("prepare the copy", to, e);
         let copy = Connection::open(to).map_err(fail)?;
         for kind in leave {

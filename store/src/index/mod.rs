@@ -43,7 +43,7 @@ const CHECKPOINT_BYTES: u64 = 16 << 20;
 const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
