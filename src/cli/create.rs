@@ -91,6 +91,7 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
         host: &ThisHost,
         images: &Registries(Options {
             ca: ca.clone(),
+            plain_http: args.plain_http,
             ..Options::default()
         }),
     };

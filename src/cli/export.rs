@@ -5,6 +5,7 @@ use super::config::Settings;
 use super::error::CliError;
 use super::import::unreadable;
 use super::transfer::{find_step, split_step};
+use super::watched::{Watched, reason};
 use super::{ls, open, text, unpack};
 use crate::control::api::{PockerInfo, StepInfo};
 use crate::control::{Client, ClientError};
@@ -81,12 +82,11 @@ pub fn image(
         )
     };
     let mut stager = Stager::new(dir).map_err(fail)?;
-    client
-        .export_tar(&step.snapshot, &mut stager)
-        .map_err(|e| match e {
-            ClientError::Archive(e) => fail(e),
-            other => other.into(),
-        })?;
+    let written = client.export_tar(&step.snapshot, &mut Watched::new(&mut stager));
+    reason(written.map_err(|e| match e {
+        ClientError::Archive(e) => fail(e),
+        other => other.into(),
+    }))?;
     let layer = stager.finish().map_err(fail)?;
     let upto = pocker.steps.iter().position(|s| s.key == step.key);
     let steps = &pocker.steps[..=upto.unwrap_or_default()];
@@ -137,10 +137,12 @@ fn to_file(
         return Err(CliError::new(why).hint("name the archive's file"));
     }
     let dir = made_dir(path)?;
+    // Before there is anything that it could leave.
+    super::sys::interrupts();
     // Its own text names a file that nobody asked for.
     let mut file =
         tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&std::io::Error::from(e.kind())))?;
-    let written = write(&mut file)?;
+    let written = reason(write(&mut Watched::new(&mut file)))?;
     file.as_file().sync_all().map_err(|e| fail(&e))?;
     file.persist(path).map_err(|e| fail(&e.error))?;
     Ok(written)

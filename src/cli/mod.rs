@@ -35,6 +35,7 @@ mod text;
 mod transfer;
 mod unpack;
 mod volume;
+mod watched;
 mod workshop;
 
 pub use mounting::listeners;

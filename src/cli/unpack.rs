@@ -3,6 +3,7 @@
 
 use super::error::CliError;
 use super::export::made_dir;
+use super::watched::{Watched, reason};
 use crate::control::{Client, ClientError};
 use crate::daemon::archive::entry::Kind;
 use crate::daemon::archive::{self, ArchiveError, Sink};
@@ -34,6 +35,8 @@ pub fn to_dir(client: &Client, snapshot: &str, dir: &Path) -> Result<u64, CliErr
     }
     let fail = |e: &dyn std::error::Error| CliError::from_error(format!("cannot write {shown}"), e);
     let beside = made_dir(dir)?;
+    // Before there is anything that it could leave.
+    super::sys::interrupts();
     let made = tempfile::Builder::new()
         .prefix(".pocker")
         .tempdir_in(beside);
@@ -45,23 +48,22 @@ pub fn to_dir(client: &Client, snapshot: &str, dir: &Path) -> Result<u64, CliErr
             let mut sink = HostSink::new(root.into());
             archive::read(&mut reader, &mut sink).and_then(|_| sink.finish())
         });
-        let written = client.export_tar(snapshot, &mut writer);
+        let written = client.export_tar(snapshot, &mut Watched::new(&mut writer));
         drop(writer);
         (written, unpacking.join())
     });
     let unpacked = unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    match (written, unpacked) {
+    let written = reason(match (written, unpacked) {
         // The reader went first, and says why.
         (Err(ClientError::Archive(_)), Err(e)) => Err(fail(&e)),
         (Err(e), _) => Err(e.into()),
         (Ok(_), Err(e)) => Err(fail(&e)),
-        (Ok(written), Ok(())) => {
-            std::fs::rename(made.path(), dir).map_err(|e| fail(&e))?;
-            // It has another name now.
-            let _ = made.keep();
-            Ok(written)
-        }
-    }
+        (Ok(written), Ok(())) => Ok(written),
+    })?;
+    std::fs::rename(made.path(), dir).map_err(|e| fail(&e))?;
+    // It has another name now.
+    let _ = made.keep();
+    Ok(written)
 }
 
 struct HostSink {

@@ -8,6 +8,8 @@ pub mod command;
 pub(crate) mod error;
 pub mod plain;
 pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod write;
 

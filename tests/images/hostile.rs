@@ -212,6 +212,12 @@ fn images_that_are_not_what_they_say() {
                 "a layer that is no archive",
                 with(&|i| i.layers[0] = (gzip(b"hello"), b"hello".to_vec())),
             ),
+            ("half an image", {
+                let whole = image().files();
+                let tar = whole.iter().rev();
+                let tar = tar.fold(Tar::new(), |tar, (name, bytes)| tar.file(name, bytes));
+                tar.end()[..20_000].to_vec()
+            }),
             ("no layer", without(&blob)),
             ("no configuration", without(&config)),
             ("another configuration", edited(&config, "linux", "plan9")),

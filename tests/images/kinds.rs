@@ -191,3 +191,39 @@ fn an_image_without_a_shell_starts_by_its_own_words() {
     w.pocker(&own).ok();
     assert_ne!(w.pocker(&["run", "c"]).status, 0);
 }
+
+/// Whatever is being written when Ctrl-C comes is gone with it.
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    let w = World::new();
+    w.create("a", "EXEC truncate -s 150M /large\nRUN true\n")
+        .ok();
+    std::fs::create_dir(w.path("to")).expect("mkdir");
+    let mut interrupted = 0;
+    for (format, to) in [("tar", "to/x"), ("oci", "to/x"), ("dir", "to/x")] {
+        let child = w.start(&["export", "a", "--format", format, "-o", to]);
+        // Under another name something is there from the first byte on.
+        let begun = std::time::Instant::now();
+        while std::fs::read_dir(w.path("to")).expect("dir").count() == 0 {
+            assert!(
+                begun.elapsed() < crate::support::PATIENCE,
+                "it does not begin"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("kill");
+        let done = crate::support::wait(child);
+        assert!([0, 130].contains(&done.status), "{done:?}");
+        let left = std::fs::read_dir(w.path("to")).expect("dir").count();
+        assert_eq!(
+            left,
+            usize::from(done.status == 0),
+            "{format} {to}: {done:?}"
+        );
+        interrupted += usize::from(done.status == 130);
+        let _ = std::fs::remove_file(w.path("to/x"));
+        let _ = std::fs::remove_dir_all(w.path("to/x"));
+    }
+    assert!(interrupted > 0, "{interrupted} of 3");
+}

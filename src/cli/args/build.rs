@@ -31,6 +31,9 @@ pub struct Create {
     /// A CA certificate (PEM) for package downloads while building; never kept
     #[arg(long, value_name = "FILE", env = "POCKER_CA")]
     pub ca: Option<PathBuf>,
+    /// Speak to FROM's registry without TLS; to one on this host's loopback that is done anyway
+    #[arg(long)]
+    pub plain_http: bool,
     /// Clamp every file time to at most this, in seconds since the epoch
     #[arg(long, value_name = "SECONDS", env = "SOURCE_DATE_EPOCH")]
     pub source_date_epoch: Option<i64>,

@@ -1,6 +1,7 @@
 //! An image in a tar file: where each of its files lies.
 
 use super::{Blobs, Image, docker, oci};
+use crate::image::ImageError;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -65,7 +66,7 @@ enum At {
 /// The files of an image's archive.
 pub struct Index(HashMap<String, At>);
 
-/// None where the archive holds one tree. What cannot be read is left to who reads it as one.
+/// None where the archive holds one tree.
 pub fn index(file: &File) -> io::Result<Option<Index>> {
     let mut from = file;
     from.rewind()?;
@@ -75,7 +76,7 @@ pub fn index(file: &File) -> io::Result<Option<Index>> {
     };
     let mut found = HashMap::new();
     for entry in entries {
-        let Ok(entry) = entry else { return Ok(None) };
+        let Ok(entry) = entry else { break };
         let Some(name) = name(&entry.path_bytes()).filter(|name| fits(name)) else {
             return Ok(None);
         };
@@ -102,7 +103,16 @@ pub fn index(file: &File) -> io::Result<Option<Index>> {
     }
     let image = found.contains_key("manifest.json")
         || found.contains_key("oci-layout") && found.contains_key("index.json");
-    Ok(image.then_some(Index(found)))
+    if image {
+        return Ok(Some(Index(found)));
+    }
+    if found.is_empty() {
+        // What cannot be read is left to who reads it as a tree.
+        return Ok(None);
+    }
+    // No tree has such names alone.
+    let message = "it begins as an image, and has neither an index nor a list";
+    Err(ImageError::new(message, "it is cut short: fetch it again, or make it again").into())
 }
 
 fn beside(name: &str, target: &str) -> String {
