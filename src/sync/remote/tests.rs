@@ -327,6 +327,16 @@ fn there_and_back_and_only_what_changed() {
     pull(memory.clone(), &mut c).expect("got").expect("known");
     same(&a, &c, &first);
     same(&a, &c, &second);
+    // Also where only the later tree has a name, and rests on the pack of the earlier one.
+    push(
+        &mut a,
+        memory.clone(),
+        &named(std::slice::from_ref(&second)),
+    )
+    .expect("sent");
+    let (_d, mut d) = store();
+    pull(memory.clone(), &mut d).expect("got").expect("known");
+    same(&a, &d, &second);
     assert_eq!(remote(memory).names().expect("listed"), ["box"]);
 }
 
