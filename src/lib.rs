@@ -3,6 +3,7 @@
 pub mod build;
 pub mod cli;
 pub mod control;
+pub mod copy;
 pub mod daemon;
 pub mod image;
 pub mod life;

@@ -25,6 +25,9 @@ pub struct File {
     pub listen: Option<String>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: Option<bool>,
+    pub upstream: Option<String>,
+    /// As the flag has it: "20G".
+    pub upstream_cache: Option<String>,
 }
 
 /// What every command knows.
@@ -42,6 +45,8 @@ pub struct Settings {
     pub listen: Option<String>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: bool,
+    pub upstream: Option<String>,
+    pub upstream_cache: Option<u64>,
     pub quiet: bool,
 }
 
@@ -58,6 +63,10 @@ impl Settings {
         };
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let store = global.store.clone().or(file.store);
+        let cache = file.upstream_cache.as_deref().map(|text| {
+            crate::limits::size(text)
+                .map_err(|e| CliError::usage(format!("upstream_cache in the settings: {e}")))
+        });
         Ok(Settings {
             store_given: store.is_some(),
             store: absolute(store.unwrap_or(defaults::STORE.into())),
@@ -80,6 +89,8 @@ impl Settings {
             listen: file.listen,
             metrics: file.metrics,
             verify_reads: file.verify_reads.unwrap_or(false),
+            upstream: file.upstream,
+            upstream_cache: cache.transpose()?,
             quiet: global.quiet,
         })
     }

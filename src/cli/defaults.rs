@@ -19,3 +19,7 @@ pub const IDLE_TIMEOUT: u64 = 600;
 pub fn socket_dir() -> PathBuf {
     PathBuf::from(crate::control::sys::RUN_DIR).join("pocker")
 }
+/// Bytes kept of what was fetched from an upstream.
+pub const UPSTREAM_CACHE: u64 = 10 << 30;
+/// Seconds that a read waits for an upstream.
+pub const UPSTREAM_TIMEOUT: u64 = 30;

@@ -3,6 +3,7 @@
 use super::args::Diff;
 use super::config::Settings;
 use super::error::CliError;
+use super::looking::{Target, mounts, path_text, run as find_run};
 use super::transfer::{find_step, split_step};
 use super::{ls, open, text};
 use crate::control::Client;
@@ -11,14 +12,34 @@ use std::fmt::Write as _;
 
 pub fn run(settings: &Settings, args: &Diff) -> Result<(), CliError> {
     let client = open::server(settings)?;
-    let old = snapshot(&client, &args.old)?;
-    let new = snapshot(&client, &args.new)?;
     let mut out = String::new();
     let mut all = Vec::new();
-    client.diff(&old, &new, |entry| match args.json {
+    let mut each = |entry: &DiffEntry| match args.json {
         true => all.push(json(entry)),
         false => line(&mut out, entry),
-    })?;
+    };
+    match &args.new {
+        Some(new) => {
+            let old = snapshot(&client, &args.old)?;
+            let new = snapshot(&client, new)?;
+            client.diff(&old, &new, each)?;
+        }
+        None => {
+            let target =
+                Target::of(find_run(settings, &args.old)?.ok_or_else(|| no_run(&args.old))?)?;
+            // Made only to be mounted on, and gone with the run.
+            let places = target.run.as_ref().map(mounts).unwrap_or_default();
+            let place = |entry: &DiffEntry| {
+                let path = [b"/", &entry.path[..]].concat();
+                entry.change == Change::Added && places.contains(&path)
+            };
+            let told = client.changes(&target.tree, |entry| match place(&entry) {
+                true => {}
+                false => each(&entry),
+            });
+            told.map_err(|e| target.refused(e))?;
+        }
+    }
     if args.json {
         out = text::json(&all)?;
     }
@@ -29,6 +50,14 @@ fn snapshot(client: &Client, what: &str) -> Result<String, CliError> {
     let (name, step) = split_step(what);
     let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
     Ok(find_step(&pocker, step)?.snapshot.clone())
+}
+
+/// One name alone is a run's.
+fn no_run(name: &str) -> CliError {
+    let shown = split_step(name).0;
+    CliError::new(format!("there is no run named {name}")).hint(format!(
+        "`pocker diff {shown}@1 {name}` compares two steps; `pocker ps -a` lists runs"
+    ))
 }
 
 /// As other tools of the kind have it. A directory in which names came and went has another
@@ -42,31 +71,12 @@ fn line(out: &mut String, entry: &DiffEntry) {
         Change::Removed => 'D',
         Change::Changed => 'C',
     };
-    let _ = writeln!(out, "{mark} {}", path(&entry.path));
-}
-
-/// Bytes that are no UTF-8, and control characters, are escaped: a name must not write to the
-/// terminal.
-fn path(bytes: &[u8]) -> String {
-    let mut out = "/".to_owned();
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                c if c.is_control() => out.extend(c.escape_default()),
-                c => out.push(c),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(out, "\\x{byte:02x}");
-        }
-    }
-    out
+    let _ = writeln!(out, "{mark} {}", path_text(&entry.path));
 }
 
 fn json(entry: &DiffEntry) -> serde_json::Value {
     serde_json::json!({
-        "path": path(&entry.path),
+        "path": path_text(&entry.path),
         "kind": entry.kind,
         "change": entry.change,
         "parts": entry.parts,

@@ -15,6 +15,7 @@ mod gc;
 mod history;
 mod import;
 mod life;
+mod looking;
 mod ls;
 mod manage;
 mod mounting;
@@ -126,6 +127,10 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::History(args) => done(history::run(&settings, &args)),
         Command::Diff(args) => done(diff::run(&settings, &args)),
+        Command::Du(args) => done(looking::du(&settings, &args)),
+        Command::Tree(args) => done(looking::tree(&settings, &args)),
+        Command::Cat(args) => done(looking::cat(&settings, &args)),
+        Command::Cp(args) => done(looking::cp(&settings, &args)),
         Command::Rm(args) => done(manage::rm(&settings, &args)),
         Command::Reset(args) => done(manage::reset(&settings, &args)),
         Command::Volume(command) => done(volume::run(&settings, &command)),

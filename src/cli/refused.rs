@@ -8,14 +8,10 @@ use clap::{Command, CommandFactory};
 use std::ffi::OsString;
 
 /// What other programs call it, and people with them: the word, and what to say here.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("attach", "`pocker logs -f`"),
     ("build", "`pocker create`"),
     ("container", "`pocker ps`"),
-    (
-        "cp",
-        "`pocker run -d HOSTDIR:PATH`, which grafts a directory",
-    ),
     ("image", "`pocker ls`"),
     ("images", "`pocker ls`"),
     ("info", "`pocker doctor`"),

@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::{args, bounds, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::sys::process_start;
-use crate::daemon::{Portmap, ServeOptions, serve};
+use crate::daemon::{Portmap, ServeOptions, Upstream, serve};
 use pocker_store::StoreError;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -65,6 +65,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         },
         read_only: args.read_only,
         verify_reads: args.verify_reads || settings.verify_reads,
+        upstream: upstream(settings, args),
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };
@@ -91,6 +92,16 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         error.message = error.causes.remove(0);
         error.hint = hint;
         error
+    })
+}
+
+fn upstream(settings: &Settings, args: &Serve) -> Option<Upstream> {
+    let url = args.upstream.clone().or(settings.upstream.clone())?;
+    let cache = args.upstream_cache.or(settings.upstream_cache);
+    Some(Upstream {
+        url,
+        cache: cache.unwrap_or(defaults::UPSTREAM_CACHE),
+        timeout: Duration::from_secs(args.upstream_timeout),
     })
 }
 

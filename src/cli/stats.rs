@@ -83,6 +83,19 @@ fn table(stats: &Stats, now: i64) -> String {
             let _ = writeln!(out, "hint: `pocker fsck` says in which trees they are");
         }
     }
+    if let Some(u) = &stats.upstream {
+        let _ = writeln!(
+            out,
+            "\nupstream {}: {} files fetched, {}; {} reads failed, {} files let go; {} of {} kept",
+            u.url,
+            u.fetched,
+            text::bytes(u.fetched_bytes),
+            u.failed,
+            u.evicted,
+            text::bytes(u.held),
+            text::bytes(u.held_max),
+        );
+    }
     if !stats.mounted.is_empty() {
         let _ = writeln!(out, "\n{:24} EXPORT", "CLIENT");
     }
@@ -209,6 +222,15 @@ mod tests {
                 refused: 4,
                 bad: vec!["ab12".into()],
             }),
+            upstream: Some(crate::control::upstream::UpstreamStats {
+                url: "s3://images/team".into(),
+                fetched: 120,
+                fetched_bytes: 4_000_000,
+                failed: 1,
+                evicted: 20,
+                held: 3_000_000,
+                held_max: 10_000_000_000,
+            }),
             procedures: vec![ProcedureStats {
                 program: 100_003,
                 procedure: 1,
@@ -244,6 +266,8 @@ mod tests {
         reads checked: 12 blobs, 3.0 MB; 1 rotted, 4 reads refused
         rotted: ab12
         hint: `pocker fsck` says in which trees they are
+
+        upstream s3://images/team: 120 files fetched, 4.0 MB; 1 reads failed, 20 files let go; 3.0 MB of 10.0 GB kept
 
         CLIENT                   EXPORT
         192.0.2.7                /run/7

@@ -70,6 +70,13 @@ impl Side {
         }
     }
 
+    /// Only a server has an upstream.
+    fn lazy(&mut self, from: &str) {
+        if let Side::Served(served) = self {
+            served.lazy(from);
+        }
+    }
+
     fn named(&mut self, name: &str) -> Result<Option<Named>, SyncError> {
         match self {
             Side::Served(served) => served.named(name),
@@ -164,7 +171,17 @@ pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
         return Err(CliError::usage("both sides are the same store").hint(PLACES));
     }
     let from = Reached::at(settings, &args.source)?;
+    if args.lazy && !matches!(from.place, Place::Remote(_)) {
+        return Err(CliError::usage("--lazy: the source is no object store")
+            .hint("a server's upstream is one: s3://BUCKET/PREFIX and the like"));
+    }
     let to = Reached::at(settings, &args.destination)?;
+    if args.lazy && !matches!(to.place, Place::Local | Place::Socket(_)) {
+        return Err(
+            CliError::usage("--lazy: no server runs for the destination")
+                .hint("`local`, or a server's control socket"),
+        );
+    }
     let names = match args.all {
         true => from.open(false)?.names()?,
         false => args.names.clone(),
@@ -172,7 +189,7 @@ pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
     let mut done = Vec::new();
     for name in &names {
         crate::build::validate_name(name, &[])?;
-        let sent = one(&from, &to, name)?;
+        let sent = one(&from, &to, name, args.lazy)?;
         if !args.json {
             text::out(&told(name, &sent))?;
         }
@@ -185,12 +202,15 @@ pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
     Ok(())
 }
 
-fn one(from: &Reached, to: &Reached, name: &str) -> Result<Sent, CliError> {
+fn one(from: &Reached, to: &Reached, name: &str, lazy: bool) -> Result<Sent, CliError> {
     let mut source = from.open(false)?;
     let Some(named) = source.named(name)? else {
         return Err(unknown(&mut source, &from.said, name));
     };
     let mut sink = to.open(true)?;
+    if lazy {
+        sink.lazy(&from.said);
+    }
     Ok(transfer(source.source(), sink.sink(), &named)?)
 }
 

@@ -65,6 +65,8 @@ pub struct Stats {
     /// What checking reads found; none where they are not checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<VerifyStats>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<super::upstream::UpstreamStats>,
     /// The procedures that were called.
     pub procedures: Vec<ProcedureStats>,
     /// Who said MNT and not UMNT since: a hint.

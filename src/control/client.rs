@@ -225,7 +225,7 @@ impl Client {
         self.decode(status, &reply)
     }
 
-    fn garbled(&self, detail: String) -> ClientError {
+    pub(super) fn garbled(&self, detail: String) -> ClientError {
         ClientError::Garbled {
             socket: self.endpoint.control_text(),
             detail,
@@ -449,7 +449,7 @@ impl Client {
     pub fn apply_archive(
         &self,
         tree: u64,
-        dest: &str,
+        dest: impl AsRef<[u8]>,
         archive: &mut dyn Read,
     ) -> Result<ArchiveDone, ClientError> {
         let dest = hex::encode(dest);
@@ -539,11 +539,16 @@ impl Client {
         snapshot: &str,
         out: &mut dyn std::io::Write,
     ) -> Result<u64, ClientError> {
-        let request = self.request(
-            &Method::GET,
-            &format!("/v1/snapshots/{snapshot}/tar"),
-            Either::Left(Full::new(Bytes::new())),
-        );
+        self.download(&format!("/v1/snapshots/{snapshot}/tar"), out)
+    }
+
+    /// A reply's body as it comes; returns bytes. Never sent again: what came is spent.
+    pub(super) fn download(
+        &self,
+        path: &str,
+        out: &mut dyn std::io::Write,
+    ) -> Result<u64, ClientError> {
+        let request = self.request(&Method::GET, path, Either::Left(Full::new(Bytes::new())));
         let _: Status = self.status()?;
         let gone = |source| ClientError::Gone {
             socket: self.endpoint.control_text(),

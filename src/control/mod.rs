@@ -10,6 +10,7 @@ pub mod layers;
 pub mod looking;
 mod services;
 pub mod sys;
+pub mod upstream;
 
 pub use client::{Client, ClientError};
 pub use connect::Endpoint;

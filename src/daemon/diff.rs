@@ -29,7 +29,7 @@ impl Daemon {
     }
 }
 
-fn entry(found: &Difference<'_>) -> DiffEntry {
+pub fn entry(found: &Difference<'_>) -> DiffEntry {
     let (change, parts) = match found.change {
         diff::Change::Added => (Change::Added, Parts::default()),
         diff::Change::Removed => (Change::Removed, Parts::default()),
@@ -53,7 +53,7 @@ fn entry(found: &Difference<'_>) -> DiffEntry {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+pub fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::File => "file",
         Kind::Dir => "directory",

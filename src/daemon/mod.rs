@@ -47,6 +47,16 @@ pub enum Portmap {
     Register,
 }
 
+/// Where what is promised comes from.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub url: String,
+    /// Bytes that are kept of what was fetched.
+    pub cache: u64,
+    /// How long a read waits for it.
+    pub timeout: Duration,
+}
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -62,6 +72,7 @@ pub struct ServeOptions {
     pub read_only: bool,
     /// Blobs are checked against their digests when they are first read.
     pub verify_reads: bool,
+    pub upstream: Option<Upstream>,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,

@@ -5,9 +5,11 @@ use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
 use super::{ServeOptions, clock, failpoints, http, listen};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
+use crate::sync::remote::Fetcher;
 use parking_lot::Mutex;
 use pocker_nfs::server::Service;
 use pocker_nfs::vfs::Vfs;
+use pocker_store::sync::SyncError;
 use pocker_store::work::{WorkClass, Works};
 use pocker_store::{OpenOptions, Store, StoreError};
 use std::path::Path;
@@ -44,6 +46,8 @@ pub enum ServeError {
     },
     #[error("cannot register with this host's portmapper")]
     Register(#[source] pocker_nfs::portmap::RegisterError),
+    #[error("cannot use the upstream")]
+    Upstream(#[from] SyncError),
     #[error("cannot start the server's threads")]
     Runtime(#[source] std::io::Error),
 }
@@ -65,6 +69,7 @@ impl ServeError {
                 "start it (rpcbind, or portmap on OpenBSD), or be it: --portmap builtin"
                     .to_string(),
             ),
+            ServeError::Upstream(e) => e.hint.clone(),
             ServeError::Runtime(_) => None,
         }
     }
@@ -149,6 +154,17 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     .map_err(fail(&options.store))?;
     if options.verify_reads {
         store.verify_reads();
+    }
+    if let Some(upstream) = &options.upstream {
+        let fetcher = Fetcher::open(&upstream.url, upstream.timeout)?;
+        store
+            .set_upstream(Arc::new(fetcher), upstream.cache)
+            .map_err(fail(&options.store))?;
+        tracing::info!(
+            url = upstream.url,
+            cache = upstream.cache,
+            "has an upstream"
+        );
     }
     let works = Works::open_or_create(store.clone()).map_err(|source| ServeError::Works {
         path: options.store.display().to_string(),

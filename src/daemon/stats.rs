@@ -4,6 +4,7 @@ use super::docs::{self, Owner, RunDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use crate::control::api::*;
+use crate::control::upstream::UpstreamStats;
 use pocker_nfs::server::{Count, SERVER_HELD};
 use pocker_store::work::WorkUse;
 use std::sync::atomic::Ordering;
@@ -37,6 +38,7 @@ impl Daemon {
                 refused: found.refused,
                 bad: found.bad.iter().map(|(bad, _)| bad.to_string()).collect(),
             }),
+            upstream: self.upstream_stats(),
             started: self.started,
             read_only: self.options.read_only,
             connections: self.nfs.connections() as u64,
@@ -90,6 +92,21 @@ impl Daemon {
             mount_trees,
             volumes: volumes.trees.iter().sum(),
             calls: self.calls.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Daemon {
+    fn upstream_stats(&self) -> Option<UpstreamStats> {
+        let used = self.store.blobs().upstream_use()?;
+        Some(UpstreamStats {
+            url: self.options.upstream.as_ref()?.url.clone(),
+            fetched: used.fetched,
+            fetched_bytes: used.fetched_bytes,
+            failed: used.failed,
+            evicted: used.evicted,
+            held: used.held_bytes,
+            held_max: used.held_max,
         })
     }
 }

@@ -125,10 +125,16 @@ impl Daemon {
         self.syncs.find(session).map(drop)
     }
 
-    pub fn sync_receive(&self, info: &NamedInfo) -> Outcome<ReceiveBegun> {
+    pub fn sync_receive(&self, info: &NamedInfo, lazy: Option<&str>) -> Outcome<ReceiveBegun> {
         let named = info.named().map_err(|e| Fail::bad(e.to_string()))?;
         let tried = store("cannot look for the steps");
-        let mut receipt = Receipt::new(self.store.clone());
+        let mut receipt = match lazy {
+            Some(url) => {
+                self.is_upstream(url)?;
+                Receipt::lazy(self.store.clone())
+            }
+            None => Receipt::new(self.store.clone()),
+        };
         let mut wanted = Vec::new();
         for step in &named.steps {
             wanted.push(!receipt.has_step(step.key).map_err(&tried)?);
@@ -142,6 +148,23 @@ impl Daemon {
         };
         let session = self.syncs.add(Session::Receive(Box::new(receive)))?;
         Ok(ReceiveBegun { session, wanted })
+    }
+
+    /// Files that are left there can be fetched from there.
+    fn is_upstream(&self, url: &str) -> Outcome<()> {
+        let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+        match &self.options.upstream {
+            Some(upstream) if same(&upstream.url, url) => Ok(()),
+            Some(upstream) => Err(Fail::bad(format!(
+                "this server's upstream is {}, not {url}",
+                upstream.url
+            ))
+            .hint("leave out --lazy, and all of it is taken; or sync from the upstream")),
+            None => Err(Fail::bad("this server has no upstream to fetch files from")
+                .hint(format!(
+                    "start it with `pocker serve --upstream {url}`, or say so in the settings: upstream = \"{url}\""
+                ))),
+        }
     }
 
     fn receiving<T>(

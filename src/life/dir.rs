@@ -459,7 +459,6 @@ impl Run {
             stage: None,
             init: None,
             command: None,
-            run: None,
             again: None,
             cgroups: Vec::new(),
             end: Some(end),

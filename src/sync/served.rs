@@ -33,7 +33,7 @@ pub struct SendBegun {
     pub named: NamedInfo,
 }
 
-/// `POST /v1/sync/receive` with a [`NamedInfo`].
+/// `POST /v1/sync/receive[?upstream=HEX]` with a [`NamedInfo`]: of the files, only that they are there.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReceiveBegun {
     pub session: u64,
@@ -49,6 +49,7 @@ pub struct Served {
     socket: PathBuf,
     session: Option<u64>,
     together: Vec<u8>,
+    lazy: Option<String>,
 }
 
 impl Served {
@@ -61,6 +62,7 @@ impl Served {
             socket: socket.to_path_buf(),
             session: None,
             together: Vec::new(),
+            lazy: None,
         })
     }
 
@@ -75,6 +77,11 @@ impl Served {
         self.session = Some(begun.session);
         let named = begun.named.named();
         named.map(Some).map_err(|e| self.garbled(&e))
+    }
+
+    /// It takes directories only, where its upstream is this.
+    pub fn lazy(&mut self, upstream: &str) {
+        self.lazy = Some(upstream.to_owned());
     }
 
     /// The names that there are.
@@ -280,7 +287,11 @@ impl Sink for Served {
     fn begin(&mut self, named: &Named) -> Result<Vec<bool>, SyncError> {
         let info = NamedInfo::of(named).map_err(|e| SyncError::because("cannot send it", e))?;
         let body = serde_json::to_vec(&info).unwrap_or_default();
-        let begun: ReceiveBegun = self.call(Method::POST, "/v1/sync/receive", &body)?;
+        let path = match &self.lazy {
+            Some(url) => format!("/v1/sync/receive?upstream={}", hex::encode(url)),
+            None => "/v1/sync/receive".to_owned(),
+        };
+        let begun: ReceiveBegun = self.call(Method::POST, &path, &body)?;
         self.session = Some(begun.session);
         Ok(begun.wanted)
     }

@@ -200,6 +200,10 @@ pub fn threads() -> usize {
     1
 }
 
+pub fn is_made_up(_dir: &impl std::os::fd::AsFd) -> bool {
+    false
+}
+
 pub fn close_range(_first: RawFd, _last: RawFd) -> bool {
     false
 }

@@ -96,6 +96,11 @@ impl Batch {
         new
     }
 
+    fn has_large(&self, digest: &Digest) -> Result<bool, StoreError> {
+        self.store.blobs().own(digest)?;
+        Ok(self.store.index.large(digest)?.is_some())
+    }
+
     /// A blob of at most [`SMALL`] bytes.
     pub fn put_small_blob(&mut self, bytes: Vec<u8>) -> Result<Digest, StoreError> {
         let digest = digest_of(&bytes);
@@ -104,6 +109,7 @@ impl Batch {
             return self.put_staged(staged);
         }
         if self.pin(digest, false) {
+            self.store.blobs().own(&digest)?;
             let packed = Packed::new(bytes);
             self.pending += packed.bytes.len();
             self.blobs.push((digest, packed));
@@ -135,7 +141,7 @@ impl Batch {
                 std::fs::read(&staged.path).map_err(|e| StoreError::io("read", &staged.path, e))?;
             return self.put_small_blob(bytes);
         }
-        if self.pin(digest, false) && self.store.index.large(&digest)?.is_none() {
+        if self.pin(digest, false) && !self.has_large(&digest)? {
             let large = Large {
                 size: staged.size,
                 used: staged.used,
@@ -174,7 +180,7 @@ impl Batch {
             let bytes = std::fs::read(&path).map_err(|e| StoreError::io("read", &path, e))?;
             self.put_small_blob(bytes)?;
             self.surplus.push(path);
-        } else if self.pin(digest, false) && self.store.index.large(&digest)?.is_none() {
+        } else if self.pin(digest, false) && !self.has_large(&digest)? {
             let large = Large {
                 size,
                 used: size.min(meta.blocks() * STAT_BLOCK),

@@ -81,6 +81,20 @@ pub enum StoreError {
     )]
     Differs { digest: Digest, found: Digest },
     #[error(
+        "blob {digest} is at the upstream, which this server was started without, or which does not know it: `pocker serve --upstream URL`"
+    )]
+    Away { digest: Digest },
+    #[error(
+        "blob {digest} has {size} bytes, and the cache of what upstream has may hold {bound}: give --upstream-cache more"
+    )]
+    NoCache {
+        digest: Digest,
+        size: u64,
+        bound: u64,
+    },
+    #[error("fetch blob {digest} from upstream: {why}")]
+    Upstream { digest: Digest, why: String },
+    #[error(
         "the bytes of blob {digest} have rotted: they are those of {found}; `pocker fsck --repair` sets it aside, and the next build of the trees that have it brings it back"
     )]
     Rotted { digest: Digest, found: Digest },

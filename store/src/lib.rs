@@ -22,6 +22,7 @@ mod pins;
 mod places;
 mod quarantine;
 mod sealed;
+mod sizes;
 mod store;
 pub mod sync;
 mod sys;
@@ -34,7 +35,7 @@ pub mod work;
 
 pub use backup::{Backup, BackupOptions, Restored, restore};
 pub use batch::{Batch, Committed};
-pub use blob::{BlobStore, Verified};
+pub use blob::{BlobStore, Take, Upstream, UpstreamUse, Verified};
 pub use cache::CacheUse;
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
@@ -44,6 +45,7 @@ pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use lock::closed;
 pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;
+pub use sizes::{HeldSizes, Sizes};
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
 pub use usage::Usage;
 

@@ -145,6 +145,7 @@ impl Store {
             .try_into()
             .map_err(|_| damaged("its epoch is damaged"))?;
         let blobs = Arc::new(BlobStore::new(index.clone(), area));
+        blobs.load_fetched()?;
         Ok(Arc::new(Store {
             dir: dir.to_path_buf(),
             boot_id: options.boot_id,
@@ -177,6 +178,16 @@ impl Store {
     /// From now on blobs are checked against their digests when they are first read.
     pub fn verify_reads(&self) {
         self.blobs.verify_reads();
+    }
+
+    /// From now on what is not here and was promised is fetched when it is first read, and kept up to
+    /// so many bytes.
+    pub fn set_upstream(
+        &self,
+        upstream: Arc<dyn crate::Upstream>,
+        cache: u64,
+    ) -> Result<(), StoreError> {
+        self.blobs.set_upstream(upstream, cache)
     }
 
     /// What checking reads has found; nothing where they are not checked.

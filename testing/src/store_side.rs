@@ -254,9 +254,26 @@ impl Side for StoreSide<'_> {
 
     fn seal(&mut self) {
         let old = self.tree();
+        let mut told = Vec::new();
+        let differs = old.diff(&mut |d| {
+            told.push((d.path.to_vec(), d.kind, d.change, d.sizes));
+            true
+        });
+        differs.expect("compared");
+        let base = old.info().base;
         let sealed = self.bench.works().seal(old.id(), &SealOptions::default());
         let sealed = sealed.expect("sealed").snapshot;
         assert_eq!(old.getattr(ROOT), Err(Errno::Stale));
+        // What was told before is what two sealed trees show.
+        if let Some(base) = base {
+            let mut both = Vec::new();
+            let differs = self.bench.store.diff(&base, &sealed, &mut |d| {
+                both.push((d.path.to_vec(), d.kind, d.change, d.sizes));
+                true
+            });
+            differs.expect("compared");
+            assert_eq!(told, both, "what changed since the tree was cloned");
+        }
         self.tree = Some(self.bench.clone_of(Some(sealed)));
         self.numbers.clear();
         self.fresh = Some(sealed);

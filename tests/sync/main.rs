@@ -6,6 +6,7 @@ mod support;
 mod bad_input;
 mod places;
 mod s3;
+mod upstream;
 
 use std::path::Path;
 use support::{Done, World};

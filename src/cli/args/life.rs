@@ -164,9 +164,12 @@ pub struct Rename {
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A run's name or id, else a pocker's name
-    #[arg(value_name = "RUN|NAME")]
+    /// A run's name or id, else a pocker's name, or one of its steps
+    #[arg(value_name = "RUN|NAME[@STEP]")]
     pub what: String,
+    /// What it takes on disk too; not of a run
+    #[arg(short, long)]
+    pub size: bool,
 }
 
 #[derive(Debug, Args)]

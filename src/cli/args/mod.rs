@@ -110,8 +110,16 @@ pub enum Command {
     Ls(Ls),
     /// List a pocker's steps, the newest first, with what each added
     History(History),
-    /// Show how one tree differs from another
+    /// Show how one tree differs from another, or a run's from what it began with
     Diff(Diff),
+    /// Show what pockers take on disk: all, their own, shared, and by step
+    Du(Du),
+    /// List what is in a tree
+    Tree(Tree),
+    /// Write files of a tree to standard output
+    Cat(Cat),
+    /// Copy files out of a tree, or into a run
+    Cp(Cp),
     /// Remove a pocker and free what only it used
     Rm(Rm),
     /// Drop the tree that the last run left

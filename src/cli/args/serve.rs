@@ -21,6 +21,16 @@ pub struct Serve {
     /// Check each blob against its digest when it is first read
     #[arg(long)]
     pub verify_reads: bool,
+    /// Fetch what is missing here from an object store when it is first read (`pocker sync --lazy`): s3://BUCKET/PREFIX
+    /// and the like
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<String>,
+    /// How much of what was fetched is kept: 512M, 20G [default: 10G]
+    #[arg(long, value_name = "SIZE", value_parser = crate::limits::size)]
+    pub upstream_cache: Option<u64>,
+    /// Seconds that a read waits for the upstream before it fails
+    #[arg(long, value_name = "SECONDS", default_value_t = defaults::UPSTREAM_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub upstream_timeout: u64,
     /// Stop the running server: its runs first, then its mounts
     #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads", "stats"])]
     pub stop: bool,

@@ -15,6 +15,10 @@ pub struct Sync {
     /// All that the source has
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
+    /// Take directories only: the server that receives fetches files from its upstream (`pocker serve --upstream`),
+    /// which has to be the source, when they are read
+    #[arg(long)]
+    pub lazy: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,10 @@ use super::{each, ps};
 use crate::cli::args::{Inspect, Prune, Rename};
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
+use crate::cli::transfer::{find_step, split_step};
 use crate::cli::{open, text};
+use crate::control::api::{PockerInfo, RunConfig, StepInfo};
+use crate::control::looking::{PockerUse, StepUse};
 use crate::life::{LifeError, Run};
 use serde::Serialize;
 
@@ -35,24 +38,76 @@ struct Known<'a> {
 }
 
 pub fn inspect(settings: &Settings, args: &Inspect) -> Result<(), CliError> {
+    if args.what.contains('@') {
+        return sealed(settings, args);
+    }
     let runs = super::runs(settings)?;
     match runs.find(&args.what) {
         Ok(run) => text::out(&text::json(&known(&run))?),
-        Err(unknown @ LifeError::Unknown(_)) => {
-            let is_name = crate::build::check_name(&args.what).is_ok();
-            let client = open::server(settings)?;
-            let pocker = match is_name {
-                true => client.pocker(&args.what)?,
-                false => None,
-            };
-            let pocker = pocker.ok_or_else(|| CliError {
-                message: format!("there is no run and no pocker named {}", args.what),
-                ..CliError::from(unknown).hint("`pocker ps -a` and `pocker ls` list them")
-            })?;
-            text::out(&text::json(&pocker)?)
-        }
+        Err(LifeError::Unknown(_)) => sealed(settings, args),
         Err(error) => Err(error.into()),
     }
+}
+
+/// A step, with the pocker that it is of.
+#[derive(Serialize)]
+struct Step<'a> {
+    pocker: &'a str,
+    /// Counted from 1.
+    number: usize,
+    /// `run` and `debug` start its tree, with this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<&'a RunConfig>,
+    pinned: bool,
+    #[serde(flatten)]
+    step: &'a StepInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<StepUse>,
+}
+
+#[derive(Serialize)]
+struct Pocker<'a> {
+    #[serde(flatten)]
+    pocker: &'a PockerInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<PockerUse>,
+}
+
+/// A pocker or one of its steps.
+fn sealed(settings: &Settings, args: &Inspect) -> Result<(), CliError> {
+    let (name, step) = split_step(&args.what);
+    let client = open::server(settings)?;
+    let pocker = match crate::build::check_name(name) {
+        Ok(()) => client.pocker(name)?,
+        Err(_) => None,
+    };
+    let pocker = pocker.ok_or_else(|| {
+        let shown: String = name.chars().take(80).collect();
+        CliError::new(format!("there is no run and no pocker named {shown}"))
+            .hint("`pocker ps -a` and `pocker ls` list them")
+    })?;
+    let disk = match args.size {
+        true => {
+            let all = client.disk_use()?.pockers.into_iter();
+            all.filter(|used| used.name == name).next_back()
+        }
+        false => None,
+    };
+    let Some(step) = step else {
+        let pocker = &pocker;
+        return text::out(&text::json(&Pocker { pocker, disk })?);
+    };
+    let found = find_step(&pocker, Some(step))?;
+    let at = pocker.steps.iter().position(|step| step == found);
+    let at = at.unwrap_or_default();
+    text::out(&text::json(&Step {
+        pocker: &pocker.name,
+        number: at + 1,
+        config: (at + 1 == pocker.steps.len()).then_some(&pocker.config),
+        pinned: pocker.pinned.contains(&found.key),
+        step: found,
+        disk: disk.and_then(|used| used.steps.into_iter().nth(at)),
+    })?)
 }
 
 fn known(run: &Run) -> Known<'_> {

@@ -14,14 +14,26 @@ const USTAR_NAME: usize = 100;
 
 /// Writes the whole tree, the root's own entry first. Sockets have no place in tar.
 pub fn write(tree: &dyn Tree, out: &mut dyn Write) -> Result<(), ArchiveError> {
+    write_from(tree, ROOT, b"", out)
+}
+
+/// Writes the node `top` and all below it; its entries' paths begin with `name`.
+pub fn write_from(
+    tree: &dyn Tree,
+    top: Node,
+    name: &[u8],
+    out: &mut dyn Write,
+) -> Result<(), ArchiveError> {
     let mut writer = Writer {
         tree,
         out: tar::Builder::new(out),
         linked: HashMap::new(),
     };
-    let root = writer.attr(ROOT, b"")?;
-    writer.one(&root, b"")?;
-    writer.below(ROOT, b"")?;
+    let root = writer.attr(top, name)?;
+    writer.one(&root, name)?;
+    if root.kind == Kind::Dir {
+        writer.below(top, name)?;
+    }
     writer.out.finish().map_err(ArchiveError::Read)
 }
 
@@ -132,6 +144,7 @@ impl Writer<'_> {
                     tree: self.tree,
                     node: attr.node,
                     at: 0,
+                    left: attr.size,
                     buffer: Vec::new(),
                     used: 0,
                 };
@@ -167,29 +180,39 @@ impl Writer<'_> {
 
     fn put(
         &mut self,
-        mut header: tar::Header,
-        mut pax: Vec<(String, Vec<u8>)>,
+        header: tar::Header,
+        pax: Vec<(String, Vec<u8>)>,
         path: &[u8],
         data: &mut dyn Read,
     ) -> Result<(), ArchiveError> {
-        if !fits(path) {
-            pax.push(("path".into(), path.to_vec()));
-        }
-        let field = header.as_ustar_mut().map(|u| &mut u.name);
-        if let Some(field) = field {
-            let n = path.len().min(USTAR_NAME);
-            field[..n].copy_from_slice(&path[..n]);
-        }
-        pax.sort();
-        if !pax.is_empty() {
-            let records = pax.iter().map(|(k, v)| (k.as_str(), v.as_slice()));
-            self.out
-                .append_pax_extensions(records)
-                .map_err(ArchiveError::Read)?;
-        }
-        header.set_cksum();
-        self.out.append(&header, data).map_err(ArchiveError::Read)
+        put(&mut self.out, header, pax, path, data)
     }
+}
+
+/// One entry: what its header cannot say is in `pax`.
+pub fn put(
+    out: &mut tar::Builder<&mut dyn Write>,
+    mut header: tar::Header,
+    mut pax: Vec<(String, Vec<u8>)>,
+    path: &[u8],
+    data: &mut dyn Read,
+) -> Result<(), ArchiveError> {
+    if !fits(path) {
+        pax.push(("path".into(), path.to_vec()));
+    }
+    let field = header.as_ustar_mut().map(|u| &mut u.name);
+    if let Some(field) = field {
+        let n = path.len().min(USTAR_NAME);
+        field[..n].copy_from_slice(&path[..n]);
+    }
+    pax.sort();
+    if !pax.is_empty() {
+        let records = pax.iter().map(|(k, v)| (k.as_str(), v.as_slice()));
+        out.append_pax_extensions(records)
+            .map_err(ArchiveError::Read)?;
+    }
+    header.set_cksum();
+    out.append(&header, data).map_err(ArchiveError::Read)
 }
 
 /// Whether a name goes into ustar's field as it is: short and plain.
@@ -197,7 +220,7 @@ fn fits(name: &[u8]) -> bool {
     name.len() < USTAR_NAME && name.is_ascii()
 }
 
-fn set_link(header: &mut tar::Header, pax: &mut Vec<(String, Vec<u8>)>, target: &[u8]) {
+pub fn set_link(header: &mut tar::Header, pax: &mut Vec<(String, Vec<u8>)>, target: &[u8]) {
     if !fits(target) {
         pax.push(("linkpath".into(), target.to_vec()));
     }
@@ -212,19 +235,29 @@ struct FileData<'a> {
     tree: &'a dyn Tree,
     node: Node,
     at: u64,
+    /// What its header says and was not read yet.
+    left: u64,
     buffer: Vec<u8>,
     used: usize,
 }
 
 impl Read for FileData<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        if self.used == self.buffer.len() {
+        if self.used == self.buffer.len() && self.left > 0 {
             self.buffer.clear();
             self.used = 0;
+            let count = self.left.min(u64::from(CHUNK)) as u32;
             self.tree
-                .read(&Creds::ROOT, self.node, self.at, CHUNK, &mut self.buffer)
+                .read(&Creds::ROOT, self.node, self.at, count, &mut self.buffer)
                 .map_err(std::io::Error::other)?;
+            if self.buffer.is_empty() {
+                // Of a tree that is written to.
+                return Err(std::io::Error::other(
+                    "a file became shorter while it was read",
+                ));
+            }
             self.at += self.buffer.len() as u64;
+            self.left -= self.buffer.len() as u64;
         }
         let n = out.len().min(self.buffer.len() - self.used);
         out[..n].copy_from_slice(&self.buffer[self.used..self.used + n]);

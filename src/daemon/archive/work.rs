@@ -7,7 +7,7 @@ use crate::daemon::clock;
 use pocker_store::object::Meta;
 use pocker_store::tree::Tree;
 use pocker_store::types::{
-    Attr, Create, Creds, Errno, Kind, Node, OpCx, ROOT, Rdev, SetAttr, SetTime,
+    Attr, Create, Creds, Errno, Kind, Node, OpCx, ROOT, Rdev, SetAttr, SetTime, Time,
 };
 use pocker_store::work::{WorkTree, XattrHow};
 use std::io::Read;
@@ -22,6 +22,8 @@ const CHUNK: usize = 256 << 10;
 pub struct WorkSink {
     tree: Arc<WorkTree>,
     base: Node,
+    /// Directories and their times, which whatever is made in them moves.
+    dirs: Vec<(Node, Time)>,
 }
 
 fn store_error(path: &[u8], source: Errno) -> ArchiveError {
@@ -44,11 +46,31 @@ fn cx() -> OpCx<'static> {
 impl WorkSink {
     /// `dest` is an absolute path in the tree; missing directories are made.
     pub fn new(tree: Arc<WorkTree>, dest: &[u8]) -> Result<WorkSink, ArchiveError> {
-        let mut sink = WorkSink { tree, base: ROOT };
+        let mut sink = WorkSink {
+            tree,
+            base: ROOT,
+            dirs: Vec::new(),
+        };
         sink.base = sink
             .directory(ROOT, dest)
             .map_err(|e| store_error(dest, e))?;
         Ok(sink)
+    }
+
+    /// Once all entries are there.
+    pub fn finish(self) -> Result<(), ArchiveError> {
+        for (dir, mtime) in self.dirs {
+            let new = SetAttr {
+                mtime: Some(SetTime::At(mtime)),
+                ..SetAttr::default()
+            };
+            match self.tree.setattr(&cx(), dir, &new, None) {
+                // A later entry took its place.
+                Ok(_) | Err(Errno::Stale) => {}
+                Err(e) => return Err(store_error(b"", e)),
+            }
+        }
+        Ok(())
     }
 
     /// The directory at `path` from `from`, made where missing.
@@ -102,7 +124,7 @@ impl WorkSink {
         }
     }
 
-    fn finish(&self, node: Node, meta: &Meta, mode: bool) -> Result<(), Errno> {
+    fn set(&self, node: Node, meta: &Meta, mode: bool) -> Result<(), Errno> {
         for (name, value) in &meta.xattrs {
             self.tree
                 .setxattr(&cx(), node, name, value, XattrHow::Either)?;
@@ -161,9 +183,11 @@ impl Sink for WorkSink {
             // The destination itself stays as it is.
             return Ok(());
         }
-        let made = self
-            .directory(self.base, path)
-            .and_then(|node| self.finish(node, &meta, true));
+        let made = self.directory(self.base, path).and_then(|node| {
+            self.set(node, &meta, true)?;
+            self.dirs.push((node, meta.mtime));
+            Ok(())
+        });
         made.map_err(|e| store_error(path, e))
     }
 
@@ -176,7 +200,7 @@ impl Sink for WorkSink {
     ) -> Result<(), ArchiveError> {
         let stored = self.store_file(path, data).map_err(ArchiveError::Read)?;
         stored
-            .and_then(|attr| self.finish(attr.node, &meta, true))
+            .and_then(|attr| self.set(attr.node, &meta, true))
             .map_err(|e| store_error(path, e))
     }
 
@@ -186,7 +210,7 @@ impl Sink for WorkSink {
             let made = self
                 .tree
                 .symlink(&cx(), dir, name, target, &SetAttr::default())?;
-            self.finish(made.node.node, &meta, false)
+            self.set(made.node.node, &meta, false)
         });
         made.map_err(|e| store_error(path, e))
     }
@@ -203,7 +227,7 @@ impl Sink for WorkSink {
             let made = self
                 .tree
                 .mknod(&cx(), dir, name, kind, rdev, &SetAttr::default())?;
-            self.finish(made.node.node, &meta, true)
+            self.set(made.node.node, &meta, true)
         });
         made.map_err(|e| store_error(path, e))
     }

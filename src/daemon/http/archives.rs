@@ -2,7 +2,7 @@
 
 use super::Counted;
 use crate::control::api::ArchiveDone;
-use crate::daemon::archive::{self, ArchiveError, Sink, out, work::WorkSink};
+use crate::daemon::archive::{self, ArchiveError, out, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::ingest::IngestSink;
 use crate::daemon::state::{Daemon, digest};
@@ -199,8 +199,8 @@ pub async fn apply(
         let tree = d.works.get(id);
         let tree = tree.map_err(|_| Fail::not_found(format!("there is no work tree {id}")))?;
         let mut sink = WorkSink::new(tree, &dest).map_err(refused)?;
-        let sink: &mut dyn Sink = &mut sink;
-        let entries = archive::read(&mut stream, sink).map_err(refused)?;
+        let entries = archive::read(&mut stream, &mut sink).map_err(refused)?;
+        sink.finish().map_err(refused)?;
         let whole = stream.whole()?;
         Ok(ArchiveDone {
             snapshot: None,
@@ -233,7 +233,8 @@ impl BodyWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let chunk = std::mem::take(&mut self.buffer).into();
+        let next = Vec::with_capacity(CHUNK);
+        let chunk = std::mem::replace(&mut self.buffer, next).into();
         let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         self.chunks.blocking_send(Ok(chunk)).map_err(gone)
     }

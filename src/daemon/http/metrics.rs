@@ -118,6 +118,7 @@ impl Collector for Reading {
             "The most that is held",
             &caches(|c| c.held_max),
         )?;
+        upstream(e, s)?;
         let journals = |of: fn(&JournalStats) -> u64| -> Vec<(Labels, u64)> {
             let rows = s.journals.iter();
             rows.map(|j| (vec![("trees", &*j.name)], of(j))).collect()
@@ -158,6 +159,20 @@ impl Collector for Reading {
             v.file_syncs,
         )
     }
+}
+
+fn upstream(e: &mut DescriptorEncoder, s: &Stats) -> fmt::Result {
+    let Some(u) = &s.upstream else {
+        return Ok(());
+    };
+    counter(e, "upstream_fetched", "Files that were fetched", u.fetched)?;
+    let what = "Bytes that were fetched";
+    counter(e, "upstream_fetched_bytes", what, u.fetched_bytes)?;
+    counter(e, "upstream_failed", "Reads that failed", u.failed)?;
+    let what = "Fetched files that were let go";
+    counter(e, "upstream_evicted", what, u.evicted)?;
+    gauge(e, "upstream_held_bytes", "Bytes kept of them", u.held)?;
+    gauge(e, "upstream_held_max_bytes", "The most kept", u.held_max)
 }
 
 fn calls(e: &mut DescriptorEncoder, procedures: &[ProcedureStats]) -> fmt::Result {

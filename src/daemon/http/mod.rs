@@ -1,6 +1,7 @@
 //! The control API: routes, and how a call reaches the synchronous daemon.
 
 mod archives;
+mod look;
 pub mod metrics;
 mod peer;
 mod read_only;

@@ -1,7 +1,7 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
 use super::read_only::{refuse_changes, refused};
-use super::{BODY_MAX, Peer, archives, blocking, metrics, request};
+use super::{BODY_MAX, Peer, archives, blocking, look, metrics, request};
 use crate::control::api::*;
 use crate::control::looking::DiffPage;
 use crate::daemon::claims::Asked;
@@ -72,6 +72,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
         .merge(super::sync::router())
+        .merge(look::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .layer(from_fn(request::number))
         .with_state(daemon)

@@ -8,9 +8,10 @@ use crate::sync::frames;
 use crate::sync::named::NamedInfo;
 use crate::sync::served::{ReceiveBegun, SendBegun};
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{delete, post, put};
 use axum::{Json, Router};
+use serde::Deserialize;
 use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -36,8 +37,27 @@ async fn send(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<SendBe
     blocking(d, move |d| d.sync_send(&name)).await
 }
 
-async fn receive(State(d): Shared, Json(info): Json<NamedInfo>) -> Outcome<Json<ReceiveBegun>> {
-    blocking(d, move |d| d.sync_receive(&info)).await
+#[derive(Deserialize)]
+struct Lazy {
+    /// Where its files stay, hexadecimal.
+    upstream: Option<String>,
+}
+
+async fn receive(
+    State(d): Shared,
+    Query(q): Query<Lazy>,
+    Json(info): Json<NamedInfo>,
+) -> Outcome<Json<ReceiveBegun>> {
+    blocking(d, move |d| {
+        let url = q.upstream.map(|hex| {
+            let url = hex::decode(hex)
+                .ok()
+                .and_then(|url| String::from_utf8(url).ok());
+            url.ok_or_else(|| Fail::bad("the upstream is not hexadecimal"))
+        });
+        d.sync_receive(&info, url.transpose()?.as_deref())
+    })
+    .await
 }
 
 fn wants(body: &[u8]) -> Outcome<Vec<pocker_store::sync::Want>> {

@@ -17,8 +17,10 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub use open::SCHEMES;
+pub use upstream::Fetcher;
 
 use super::named::NamedInfo;
 use bytes::Bytes;
@@ -27,11 +29,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use pack::{Places, Table};
+use parking_lot::RwLock;
 use pocker_store::sync::SyncError;
 use pocker_store::types::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The layout this program writes and the newest it reads.
 const FORMAT: u32 = 1;
@@ -57,14 +61,36 @@ struct Entry {
     packs: Vec<String>,
 }
 
+/// A runtime that may end inside another one.
+struct Background(Option<tokio::runtime::Runtime>);
+
+impl Background {
+    fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(what),
+            None => unreachable!("it ends when this is dropped"),
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Pockers in an object store.
 pub struct Remote {
-    runtime: tokio::runtime::Runtime,
+    runtime: Background,
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     /// As it was named.
     place: String,
-    places: Places,
+    places: RwLock<Places>,
+    /// How long one request may take in all; none: as long as it goes on.
+    deadline: Option<Duration>,
     writer: sink::Writer,
 }
 
@@ -81,12 +107,34 @@ impl Remote {
             .enable_all()
             .build();
         Ok(Remote {
-            runtime: runtime.map_err(|e| SyncError::because("cannot start", e))?,
+            runtime: Background(Some(
+                runtime.map_err(|e| SyncError::because("cannot start", e))?,
+            )),
             store,
             prefix,
             place: place.to_owned(),
-            places: Places::default(),
+            places: RwLock::default(),
+            deadline: None,
             writer: sink::Writer::default(),
+        })
+    }
+
+    fn wait<T>(
+        &self,
+        what: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        self.runtime.block_on(async {
+            let Some(deadline) = self.deadline else {
+                return what.await;
+            };
+            let timed = tokio::time::timeout(deadline, what).await;
+            timed.unwrap_or_else(|_| {
+                let source = format!("no answer within {} s", deadline.as_secs());
+                Err(object_store::Error::Generic {
+                    store: "upstream",
+                    source: source.into(),
+                })
+            })
         })
     }
 
@@ -120,7 +168,7 @@ impl Remote {
     /// A small object; none where it is not there.
     fn text(&self, path: &Path) -> Result<Option<Bytes>, SyncError> {
         let tried = format!("read {path}");
-        let got = self.runtime.block_on(async {
+        let got = self.wait(async {
             let got = match self.store.get(path).await {
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 got => got?,
@@ -170,18 +218,18 @@ impl Remote {
     }
 
     /// Learns what these packs hold, and with `all` what those hold that they rest on.
-    fn learn(&mut self, packs: Vec<Digest>, all: bool) -> Result<(), SyncError> {
+    fn learn(&self, packs: Vec<Digest>, all: bool) -> Result<(), SyncError> {
         let mut asked: HashSet<Digest> = packs.iter().copied().collect();
         let mut todo = packs;
-        todo.retain(|pack| !self.places.knows(pack));
+        todo.retain(|pack| !self.places.read().knows(pack));
         while !todo.is_empty() {
             let now = std::mem::take(&mut todo);
             for (pack, table) in self.tables(now)? {
-                self.places.add(pack, &table);
+                self.places.write().add(pack, &table);
                 let rests_on = table.rests_on.into_iter().filter(|_| all);
                 todo.extend(rests_on.filter(|pack| asked.insert(*pack)));
             }
-            todo.retain(|pack| !self.places.knows(pack));
+            todo.retain(|pack| !self.places.read().knows(pack));
         }
         Ok(())
     }
@@ -203,7 +251,7 @@ impl Remote {
             .map(get)
             .buffer_unordered(AT_ONCE);
         let got: Result<Vec<(Digest, Path, Bytes)>, object_store::Error> =
-            self.runtime.block_on(gets.try_collect());
+            self.wait(gets.try_collect());
         let got = got.map_err(self.failed("read what a pack holds"))?;
         got.into_iter()
             .map(|(pack, path, bytes)| {
@@ -221,9 +269,7 @@ impl Remote {
             let name = meta.location.filename().map(str::to_owned);
             async move { Ok(name.and_then(|name| name.parse::<Digest>().ok())) }
         };
-        let all = self
-            .runtime
-            .block_on(list.try_filter_map(digest).try_collect());
+        let all = self.wait(list.try_filter_map(digest).try_collect());
         all.map_err(self.failed("list what is there"))
     }
 }

@@ -105,6 +105,8 @@ pub struct Place {
 #[derive(Default)]
 pub struct Places {
     packs: Vec<Digest>,
+    /// Of each pack, in the order in which they lie.
+    rows: Vec<Vec<(Thing, Place)>>,
     numbers: HashMap<Digest, u32>,
     things: HashMap<Thing, Place>,
 }
@@ -122,6 +124,7 @@ impl Places {
         self.packs.push(pack);
         self.numbers.insert(pack, number);
         let mut at = 0;
+        let mut rows = Vec::with_capacity(table.things.len());
         for (thing, len) in &table.things {
             let place = Place {
                 pack: number,
@@ -129,12 +132,23 @@ impl Places {
                 len: *len,
             };
             self.things.entry(*thing).or_insert(place);
+            rows.push((*thing, place));
             at += len;
         }
+        self.rows.push(rows);
     }
 
     pub fn find(&self, thing: &Thing) -> Option<Place> {
         self.things.get(thing).copied()
+    }
+
+    /// What lies around a place, up to so many bytes to either side.
+    pub fn near(&self, place: &Place, reach: u64) -> &[(Thing, Place)] {
+        let rows = &self.rows[place.pack as usize];
+        let (from, to) = (place.at.saturating_sub(reach), place.at + place.len + reach);
+        let start = rows.partition_point(|(_, p)| p.at < from);
+        let end = rows.partition_point(|(_, p)| p.at + p.len <= to);
+        &rows[start..end.max(start)]
     }
 
     pub fn pack(&self, number: u32) -> Digest {

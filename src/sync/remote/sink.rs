@@ -30,7 +30,7 @@ pub struct Writer {
 impl Remote {
     fn write(&self, path: &object_store::path::Path, bytes: Vec<u8>) -> Result<(), SyncError> {
         let put = self.store.put(path, PutPayload::from(bytes));
-        let put = self.runtime.block_on(put).map(drop);
+        let put = self.wait(put).map(drop);
         put.map_err(self.failed(&format!("write {path}")))
     }
 
@@ -48,7 +48,7 @@ impl Remote {
         };
         self.write(&self.by_digest("packs", &name), pack.bytes)?;
         self.write(&self.table_path(&name), table.encode())?;
-        self.places.add(name, &table);
+        self.places.write().add(name, &table);
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Remote {
     /// A small thing, into the pack in the making.
     fn pack(&mut self, want: &Want, bytes: &mut dyn Read) -> Result<(), SyncError> {
         let thing = (want.digest, want.blob.is_some());
-        if self.writer.inside.contains(&thing) || self.places.find(&thing).is_some() {
+        if self.writer.inside.contains(&thing) || self.places.read().find(&thing).is_some() {
             return Ok(());
         }
         let at = self.writer.bytes.len();
@@ -95,13 +95,15 @@ impl Remote {
             if self.writer.inside.contains(&thing) {
                 continue;
             }
-            let place = self.places.find(&thing).ok_or_else(|| {
+            let place = self.places.read().find(&thing).ok_or_else(|| {
                 SyncError::new(format!(
                     "{} was to be sent before what refers to it",
                     thing.0
                 ))
             })?;
-            self.writer.rests_on.insert(self.places.pack(place.pack));
+            self.writer
+                .rests_on
+                .insert(self.places.read().pack(place.pack));
         }
         Ok(())
     }
@@ -163,7 +165,11 @@ impl Sink for Remote {
     fn lacks(&mut self, wants: &[Want]) -> Result<Vec<bool>, SyncError> {
         let lacks = |want: &Want| match want.blob {
             Some(size) if size > PACKED_MAX => Ok(!self.large()?.contains(&want.digest)),
-            blob => Ok(self.places.find(&(want.digest, blob.is_some())).is_none()),
+            blob => Ok(self
+                .places
+                .read()
+                .find(&(want.digest, blob.is_some()))
+                .is_none()),
         };
         wants.iter().map(lacks).collect()
     }
@@ -179,9 +185,9 @@ impl Sink for Remote {
         self.flush()?;
         let mut packs = BTreeSet::new();
         for step in &named.steps {
-            let place = self.places.find(&(step.snapshot, false));
+            let place = self.places.read().find(&(step.snapshot, false));
             let place = place.ok_or_else(|| SyncError::new("a step's tree was not sent"))?;
-            packs.insert(self.places.pack(place.pack).to_string());
+            packs.insert(self.places.read().pack(place.pack).to_string());
         }
         let entry = Entry {
             format: FORMAT,

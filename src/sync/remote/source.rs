@@ -42,7 +42,7 @@ impl Remote {
         let below = self.path(&["names"]);
         let list = self.store.list(Some(&below));
         let name = |meta: object_store::ObjectMeta| meta.location.filename().map(str::to_owned);
-        let all = self.runtime.block_on(
+        let all = self.wait(
             list.try_filter_map(|meta| async move { Ok(name(meta)) })
                 .try_collect(),
         );
@@ -53,18 +53,22 @@ impl Remote {
 
     fn spans(&self, spans: &[Span]) -> Result<Vec<Bytes>, SyncError> {
         let get = |span: Span| {
-            let path = self.by_digest("packs", &self.places.pack(span.pack));
+            let path = self.by_digest("packs", &self.places.read().pack(span.pack));
             let store = self.store.clone();
             async move { store.get_range(&path, span.from..span.to).await }
         };
         let gets = futures_util::stream::iter(spans.to_vec())
             .map(get)
             .buffered(AT_ONCE);
-        let got = self.runtime.block_on(gets.try_collect());
+        let got = self.wait(gets.try_collect());
         got.map_err(self.failed("read a pack"))
     }
 
-    fn give_packed(&self, wants: &[(Want, Place)], each: Each<'_>) -> Result<(), SyncError> {
+    pub(super) fn give_packed(
+        &self,
+        wants: &[(Want, Place)],
+        each: Each<'_>,
+    ) -> Result<(), SyncError> {
         let spans = spans(wants.iter().map(|(_, place)| *place));
         let got = self.spans(&spans)?;
         for (want, place) in wants {
@@ -78,16 +82,16 @@ impl Remote {
                 }
                 None => (place.len == 0).then_some(&[][..]),
             };
-            let path = self.by_digest("packs", &self.places.pack(place.pack));
+            let path = self.by_digest("packs", &self.places.read().pack(place.pack));
             let mut bytes = bytes.ok_or_else(|| self.damaged(&path, "it is cut short"))?;
             each(want, &mut bytes)?;
         }
         Ok(())
     }
 
-    fn give_large(&self, want: &Want, each: Each<'_>) -> Result<(), SyncError> {
+    pub(super) fn give_large(&self, want: &Want, each: Each<'_>) -> Result<(), SyncError> {
         let path = self.by_digest("large", &want.digest);
-        let got = self.runtime.block_on(self.store.get(&path));
+        let got = self.wait(self.store.get(&path));
         let got = got.map_err(self.failed(&format!("read {path}")))?;
         let mut bytes = StreamRead {
             remote: self,
@@ -108,7 +112,8 @@ impl Source for Remote {
                 continue;
             }
             let thing = (want.digest, want.blob.is_some());
-            let place = self.places.find(&thing).ok_or_else(|| {
+            let place = self.places.read().find(&thing);
+            let place = place.ok_or_else(|| {
                 SyncError::new(format!("{} has lost {}", self.place, want.digest))
                     .hint("sync the pocker again from a store that has it, to another prefix")
             })?;
@@ -132,9 +137,10 @@ struct StreamRead<'a> {
 impl Read for StreamRead<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.remote.runtime.block_on(self.stream.next()) {
-                None => return Ok(0),
-                Some(chunk) => self.current = chunk.map_err(io::Error::other)?,
+            match self.remote.wait(self.stream.try_next()) {
+                Ok(None) => return Ok(0),
+                Ok(Some(chunk)) => self.current = chunk,
+                Err(e) => return Err(io::Error::other(e)),
             }
         }
         let n = out.len().min(self.current.len());

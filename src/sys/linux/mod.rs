@@ -358,6 +358,19 @@ pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
 }
 
+/// What is in this directory the kernel makes up while it is read: processes, devices, settings.
+pub fn is_made_up(dir: &impl std::os::fd::AsFd) -> bool {
+    use nix::sys::statfs::{self, fstatfs};
+    let made_up = [
+        statfs::PROC_SUPER_MAGIC,
+        statfs::SYSFS_MAGIC,
+        statfs::DEVPTS_SUPER_MAGIC,
+        statfs::CGROUP_SUPER_MAGIC,
+        statfs::CGROUP2_SUPER_MAGIC,
+    ];
+    fstatfs(dir).is_ok_and(|fs| made_up.contains(&fs.filesystem_type()))
+}
+
 /// False where the kernel lacks close_range(2) (before 5.9).
 pub fn close_range(first: RawFd, last: RawFd) -> bool {
     // SAFETY: the caller gives up all descriptors of the range.

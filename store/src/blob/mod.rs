@@ -2,10 +2,12 @@
 
 mod files;
 mod stage;
+mod upstream;
 mod verify;
 
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
+pub use upstream::{Take, Upstream, UpstreamUse};
 pub use verify::Verified;
 
 use crate::cache::{Cache, CacheUse};
@@ -37,6 +39,7 @@ pub struct BlobStore {
     open: Cache<Digest, Arc<File>>,
     used: Cache<Digest, u64>,
     verify: Verify,
+    away: upstream::Away,
 }
 
 impl BlobStore {
@@ -48,6 +51,7 @@ impl BlobStore {
             open: Cache::new(OPEN_FILES),
             used: Cache::new(USED_KNOWN),
             verify: Verify::default(),
+            away: Default::default(),
         }
     }
 
@@ -66,11 +70,16 @@ impl BlobStore {
         if let Some(bytes) = self.hot.get(digest) {
             return Ok(bytes);
         }
-        let missing = StoreError::Missing {
-            kind: "blob",
-            digest: *digest,
+        let bytes: Arc<[u8]> = match self.index.small(digest)? {
+            Some(bytes) => bytes.into(),
+            None => {
+                self.bring(digest)?;
+                // Gone again where the cache is far too small; the next read brings it.
+                let gone = StoreError::Away { digest: *digest };
+                self.index.small(digest)?.ok_or(gone)?.into()
+            }
         };
-        let bytes: Arc<[u8]> = self.index.small(digest)?.ok_or(missing)?.into();
+        self.read_now(digest);
         self.verify.small(digest, &bytes)?;
         self.hot.put(*digest, bytes.clone(), bytes.len() + 128);
         Ok(bytes)
@@ -90,13 +99,15 @@ impl BlobStore {
     pub fn open(&self, digest: &Digest) -> Result<File, StoreError> {
         about_to_wait()?;
         let path = self.area.path(digest);
-        let file = File::open(&path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => StoreError::Missing {
-                kind: "blob",
-                digest: *digest,
-            },
-            _ => StoreError::io("open blob", &path, e),
-        })?;
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.bring(digest)?;
+                File::open(&path)
+            }
+            file => file,
+        };
+        let file = file.map_err(|e| StoreError::io("open blob", &path, e))?;
+        self.read_now(digest);
         self.verify.large(digest, &file, &path)?;
         Ok(file)
     }
@@ -179,5 +190,6 @@ impl BlobStore {
         self.open.remove(digest);
         self.used.remove(digest);
         self.verify.forget(digest);
+        self.forget_fetched(digest);
     }
 }

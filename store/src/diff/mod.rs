@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::object::{BodyRef, EntryRef};
 use crate::store::Store;
 use crate::types::{Digest, Kind};
-use walk::Walk;
+pub(crate) use walk::Walk;
 
 /// What became of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +59,7 @@ impl Store {
 
 impl Parts {
     /// Of two entries of one kind.
-    fn of(old: &EntryRef<'_>, new: &EntryRef<'_>) -> Parts {
+    pub(crate) fn of(old: &EntryRef<'_>, new: &EntryRef<'_>) -> Parts {
         Parts {
             content: content_differs(&old.body, &new.body),
             mode: old.mode != new.mode,

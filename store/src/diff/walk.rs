@@ -9,7 +9,7 @@ use crate::types::{Digest, Kind};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     objects: &'a Objects,
     emit: &'a mut dyn FnMut(Difference<'_>) -> bool,
     path: Vec<u8>,
@@ -45,7 +45,26 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn levels(&mut self, mut levels: Vec<Level>) -> Result<(), StoreError> {
+    /// What is in two directories at `path`, or in the one that is there; false when whoever is told
+    /// has seen enough.
+    pub fn below(
+        &mut self,
+        path: Vec<u8>,
+        old: Option<&Digest>,
+        new: Option<&Digest>,
+    ) -> Result<bool, StoreError> {
+        let open = |dir: Option<&Digest>| dir.map(|dir| Names::open(self.objects, dir)).transpose();
+        let level = Level {
+            old: open(old)?,
+            new: open(new)?,
+            path: path.len(),
+        };
+        self.path = path;
+        self.levels(vec![level])
+    }
+
+    /// False when whoever is told has seen enough.
+    fn levels(&mut self, mut levels: Vec<Level>) -> Result<bool, StoreError> {
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.path);
             if let (Some(old), Some(new)) = (&mut level.old, &mut level.new) {
@@ -86,10 +105,10 @@ impl<'a> Walk<'a> {
                 (None, None) => true,
             };
             if !go_on {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A name that both trees have.

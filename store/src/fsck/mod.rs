@@ -198,6 +198,7 @@ impl Check<'_> {
         let links = Links::new(self.store);
         let snapshots = self.roots.snapshots();
         let mut walk = Walk::new(self.store, scanned, findings);
+        walk.promised()?;
         let mut places = Vec::with_capacity(snapshots.len());
         for (at, snapshot) in snapshots.iter().enumerate() {
             self.step(FsckPhase::References, at, snapshots.len())?;

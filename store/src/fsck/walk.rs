@@ -41,6 +41,8 @@ pub(super) struct Walk<'a> {
     snapshots: HashSet<Digest>,
     /// Blobs that are referred to and not there.
     absent: HashSet<Digest>,
+    /// Blobs that need not be here: the upstream has them.
+    promised: HashSet<Digest>,
     /// Blobs that are not listed, but whose file is there.
     loose: Vec<Digest>,
     /// All that the snapshots refer to is known.
@@ -56,9 +58,17 @@ impl<'a> Walk<'a> {
             seen: HashMap::new(),
             snapshots: HashSet::new(),
             absent: HashSet::new(),
+            promised: HashSet::new(),
             loose: Vec::new(),
             complete: true,
         }
+    }
+
+    /// What is promised is looked up before it is missed.
+    pub fn promised(&mut self) -> Result<(), StoreError> {
+        let all = self.store.index.all_promised()?;
+        self.promised = all.into_iter().map(|(digest, _)| digest).collect();
+        Ok(())
     }
 
     /// Blobs that are needed and not listed, and the objects that are referred to.
@@ -172,7 +182,7 @@ impl<'a> Walk<'a> {
         let known = self.scanned.blobs.get_mut(&blob);
         match known.filter(|known| known.small == (says <= SMALL) || known.size != says) {
             None => {
-                if self.absent.insert(blob) {
+                if !self.promised.contains(&blob) && self.absent.insert(blob) {
                     self.findings.add(missing(blob), Repair::None);
                 }
             }

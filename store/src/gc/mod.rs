@@ -110,9 +110,23 @@ impl Store {
         self.sweep_rows(&mut marks, options.dry_run, &mut report)?;
         if !options.dry_run {
             self.index.forget_unused()?;
+            self.forget_promises(&marks)?;
             self.index.give_back()?;
         }
         Ok(report)
+    }
+
+    /// Of blobs that no tree has any more.
+    fn forget_promises(&self, marks: &Marks) -> Result<(), StoreError> {
+        let pins = self.pins.lock();
+        let kept = |digest: &Digest| marks.has_blob(digest) || pins.pinned(digest);
+        let all = self
+            .index
+            .all_promised()?
+            .into_iter()
+            .map(|(digest, _)| digest);
+        let gone: Vec<Digest> = all.filter(|digest| !kept(digest)).collect();
+        self.index.forget_promises(&gone)
     }
 
     /// Keys that pockers name, that are pinned, or that were used lately.

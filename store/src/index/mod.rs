@@ -10,6 +10,7 @@ mod docs;
 mod open;
 mod pack;
 mod pinned;
+mod promised;
 mod rows;
 mod sweep;
 
@@ -19,6 +20,7 @@ pub(crate) use docs::{drop_step, put_step};
 pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, found, readable};
 pub(crate) use pack::Packed;
 pub use pinned::Pinned;
+pub(crate) use promised::Fetched;
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 

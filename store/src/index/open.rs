@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The format this program writes and the newest it reads.
 pub(crate) const FORMAT: i64 = 1;
 /// Features this program knows.
-pub(crate) const FEATURES: &[&str] = &[];
+pub(crate) const FEATURES: &[&str] = &[super::promised::FEATURE];
 /// As SQLite's `auto_vacuum` numbers it: free pages can be given back.
 pub(crate) const AUTO_VACUUM_INCREMENTAL: i64 = 2;
 /// SQLite's application_id of an index: "pckr".

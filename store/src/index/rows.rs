@@ -48,6 +48,20 @@ impl Index {
         })
     }
 
+    /// Bytes that a blob or an object takes; 0 where it is not there.
+    pub fn stored_size(&self, digest: &Digest) -> Result<u64, StoreError> {
+        const SIZE: &str = "SELECT coalesce(
+            (SELECT length(bytes) FROM small_blob WHERE digest = ?1),
+            (SELECT used FROM large_blob WHERE digest = ?1),
+            (SELECT length(bytes) FROM object WHERE digest = ?1), 0)";
+        self.read("ask for a size", |c| {
+            let size = c
+                .prepare_cached(SIZE)?
+                .query_row([&digest.0], |r| r.get::<_, i64>(0));
+            Ok(size? as u64)
+        })
+    }
+
     pub fn ordinal(&self, snapshot: &Digest) -> Result<Option<u32>, StoreError> {
         self.read("look for a snapshot", |c| {
             c.prepare_cached("SELECT ordinal FROM snapshot WHERE digest = ?1")?

@@ -26,6 +26,9 @@ pub struct Receipt {
     bytes: u64,
     count: u64,
     held: HashSet<Digest>,
+    /// Blobs stay with the upstream until they are read.
+    lazy: bool,
+    promises: Vec<(Digest, u64)>,
     /// Objects that are here with all below them.
     whole: HashMap<Digest, Counts>,
 }
@@ -44,8 +47,17 @@ impl Receipt {
             bytes: 0,
             count: 0,
             held: HashSet::new(),
+            lazy: false,
+            promises: Vec::new(),
             whole: HashMap::new(),
         }
+    }
+
+    /// Takes directories only: this store's upstream has the blobs.
+    pub fn lazy(store: Arc<Store>) -> Receipt {
+        let mut receipt = Receipt::new(store);
+        receipt.lazy = true;
+        receipt
     }
 
     /// Before it is looked for, so that it is either seen and stays, or not seen.
@@ -57,14 +69,22 @@ impl Receipt {
 
     fn has_blob(&mut self, digest: &Digest) -> Result<bool, StoreError> {
         self.hold(*digest);
-        self.store.blobs.has(digest)
+        Ok(self.store.blobs.has(digest)?
+            || (self.lazy && self.store.index.promised(digest)?.is_some()))
     }
 
     /// True where it is not here, or something below it is not.
     pub fn lacks(&mut self, want: &Want) -> Result<bool, StoreError> {
         // What waits to be made durable is not seen, and sent again at worst.
         match want.blob {
-            Some(_) => Ok(!self.has_blob(&want.digest)?),
+            Some(size) => {
+                let lacks = !self.has_blob(&want.digest)?;
+                if lacks && self.lazy {
+                    self.promises.push((want.digest, size));
+                    self.count += 1;
+                }
+                Ok(lacks && !self.lazy)
+            }
             None => Ok(self.whole(want.digest)?.is_none()),
         }
     }
@@ -72,7 +92,14 @@ impl Receipt {
     /// The store has a step of this key, with its tree; it stays.
     pub fn has_step(&mut self, key: Digest) -> Result<bool, StoreError> {
         self.hold(key);
-        Ok(self.store.step(&key)?.is_some() && !self.store.is_lost(&key)?)
+        let Some(step) = self.store.step(&key)? else {
+            return Ok(false);
+        };
+        if self.store.is_lost(&key)? {
+            return Ok(false);
+        }
+        // What is only promised may be wanted whole now.
+        Ok(self.lazy || !self.store.index.has_promises()? || self.whole(step.snapshot)?.is_some())
     }
 
     /// The counts of an object that is here with all below it.
@@ -185,6 +212,11 @@ impl Receipt {
     /// Makes what was received durable.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         (self.bytes, self.count) = (0, 0);
+        if !self.promises.is_empty() {
+            self.store
+                .index
+                .promise(&std::mem::take(&mut self.promises))?;
+        }
         match self.batch.take() {
             Some(batch) => batch.commit().map(drop),
             None => Ok(()),

@@ -10,6 +10,8 @@ mod opening;
 mod paging;
 mod pinned;
 mod roundtrip;
+mod sizes;
+mod upstream;
 mod verify;
 
 use crate::object::Meta;

@@ -15,6 +15,7 @@ mod check;
 mod clock;
 mod codec;
 mod data;
+mod differs;
 mod durability;
 mod entries;
 #[cfg(feature = "fuzz")]

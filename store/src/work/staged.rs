@@ -545,14 +545,14 @@ fn hash_zeros(hash: &mut Sha256, mut len: u64) {
     }
 }
 
-struct Part {
-    base: bool,
-    from: u64,
-    to: u64,
+pub(super) struct Part {
+    pub base: bool,
+    pub from: u64,
+    pub to: u64,
 }
 
 /// `from..to` in runs that come from one place.
-fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
+pub(super) fn parts(st: &State, from: u64, to: u64) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut at = from;
     while at < to {

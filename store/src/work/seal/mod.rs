@@ -24,7 +24,7 @@ use crate::types::{Digest, Errno, Node, ROOT, Time};
 use crate::{Batch, Step, StoreError};
 use dirs::Done;
 use numbers::Moves;
-use plan::Plan;
+pub(super) use plan::{Plan, Touch, silly};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Clone, Debug, Default)]

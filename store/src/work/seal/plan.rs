@@ -13,7 +13,7 @@ const SILLY: &[u8] = b".nfs";
 const SILLY_DIGITS: usize = 7;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Touch {
+pub(in crate::work) enum Touch {
     Gone,
     /// A node under a name that its directory in the base does not have, or has for another.
     Added(Node),
@@ -24,7 +24,7 @@ pub(super) enum Touch {
 /// The directories to rewrite, and their touched entries. One that is not below the
 /// root (the helper's hidden one) is there, but never reached.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(in crate::work) struct Plan {
     pub dirs: HashMap<Node, BTreeMap<Vec<u8>, Touch>>,
     marked: HashSet<Node>,
 }
@@ -105,7 +105,7 @@ fn standing(st: &State, n: Node) -> Result<Vec<(Node, Vec<u8>)>, Errno> {
 }
 
 /// A name that only a client's own bookkeeping made.
-fn silly(name: &[u8]) -> bool {
+pub(in crate::work) fn silly(name: &[u8]) -> bool {
     name.strip_prefix(SILLY).is_some_and(|rest| {
         rest.len() >= SILLY_DIGITS && rest.iter().all(|b| b.is_ascii_hexdigit() || *b == b'.')
     })

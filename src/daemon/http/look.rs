@@ -1,0 +1,168 @@
+//! Looking into trees: `/v1/look/{tree}/…`. What may be long comes as a stream.
+
+use super::{Counted, blocking};
+use crate::control::looking::{DiskUse, NodeInfo};
+use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::look::Looked;
+use crate::daemon::state::Daemon;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::Deserialize;
+use std::io::{self, Write};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+type Shared = State<Arc<Daemon>>;
+
+/// Chunks in flight between the blocking side and the socket.
+const QUEUE: usize = 8;
+/// Bytes gathered before they go out.
+const CHUNK: usize = 256 << 10;
+
+pub fn router() -> Router<Arc<Daemon>> {
+    Router::new()
+        .route("/v1/look/{tree}/stat", get(stat))
+        .route("/v1/look/{tree}/list", get(list))
+        .route("/v1/look/{tree}/file", get(file))
+        .route("/v1/look/{tree}/tar", get(tar))
+        .route("/v1/look/{tree}/diff", get(diff))
+        .route("/v1/du", get(disk_use))
+}
+
+#[derive(Deserialize)]
+struct At {
+    /// Hexadecimal: a path is bytes.
+    #[serde(default)]
+    path: String,
+    /// That an archive's entries begin with.
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    follow: bool,
+    #[serde(default)]
+    depth: Option<usize>,
+}
+
+impl At {
+    fn path(&self) -> Outcome<Vec<u8>> {
+        hex::decode(&self.path).map_err(|_| Fail::bad("path is not hexadecimal"))
+    }
+}
+
+async fn stat(
+    State(d): Shared,
+    Path(tree): Path<String>,
+    Query(at): Query<At>,
+) -> Outcome<Json<Option<NodeInfo>>> {
+    blocking(d, move |d| d.looked(&tree)?.stat(&at.path()?, at.follow)).await
+}
+
+async fn list(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+    let depth = at.depth.unwrap_or(usize::MAX);
+    stream(
+        d,
+        move |d| {
+            let looked = d.looked(&tree)?;
+            let top = looked.top(&at.path()?)?;
+            Ok((looked, top))
+        },
+        move |(looked, top), out| looked.list(top, depth, out),
+    )
+    .await
+}
+
+async fn file(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+    stream(
+        d,
+        move |d| {
+            let looked = d.looked(&tree)?;
+            let file = looked.file(&at.path()?)?;
+            Ok((looked, file))
+        },
+        |(looked, file), out| looked.cat(&file, out),
+    )
+    .await
+}
+
+async fn tar(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+    stream(
+        d,
+        move |d| {
+            let looked = d.looked(&tree)?;
+            let top = looked.source(&at.path()?, at.follow)?;
+            let name = hex::decode(&at.name).map_err(|_| Fail::bad("name is not hexadecimal"))?;
+            Ok((looked, top, name))
+        },
+        |(looked, top, name), out| looked.tar(&top, &name, out).map_err(io::Error::other),
+    )
+    .await
+}
+
+async fn diff(State(d): Shared, Path(tree): Path<String>) -> Outcome<Body> {
+    stream(
+        d,
+        move |d| d.looked(&tree),
+        |looked: Looked, out| looked.changes(out),
+    )
+    .await
+}
+
+async fn disk_use(State(d): Shared) -> Outcome<Json<DiskUse>> {
+    blocking(d, |d| d.disk_use()).await
+}
+
+/// What `find` finds, written by `write` while it is sent. A failure of the first is a reply, one
+/// of the second a broken body, never a short one.
+async fn stream<T: Send + 'static>(
+    daemon: Arc<Daemon>,
+    find: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
+    write: impl FnOnce(T, &mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Outcome<Body> {
+    let counted = Counted::new(daemon.clone());
+    let (send, mut chunks) = mpsc::channel(QUEUE);
+    let found = tokio::task::spawn_blocking(move || find(&daemon)).await;
+    let found = found.map_err(|e| Fail::internal("the call ended in the middle", &e))??;
+    tokio::task::spawn_blocking(move || {
+        let _counted = counted;
+        let mut out = Chunks {
+            to: send.clone(),
+            buffer: Vec::with_capacity(CHUNK),
+        };
+        if let Err(e) = write(found, &mut out).and_then(|()| out.flush()) {
+            if e.kind() != io::ErrorKind::BrokenPipe {
+                tracing::warn!("a look into a tree ended early: {e}");
+            }
+            let _ = send.blocking_send(Err(io::Error::other(e.to_string())));
+        }
+    });
+    let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+    Ok(Body::from_stream(stream))
+}
+
+/// What a blocking writer puts into a response body.
+struct Chunks {
+    to: mpsc::Sender<io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.to.blocking_send(Ok(chunk.into())).map_err(gone)
+    }
+}

@@ -1,0 +1,113 @@
+//! An object store as a server's upstream: what is not here is fetched when it is first read.
+
+use super::{PACKED_MAX, Remote};
+use parking_lot::Mutex;
+use pocker_store::sync::{SyncError, Want};
+use pocker_store::types::Digest;
+use pocker_store::{StoreError, Take, Upstream};
+use std::time::{Duration, Instant};
+
+/// Read with what is asked for, to either side of it: things of one directory lie together.
+const REACH: u64 = 128 << 10;
+/// For so long after it did not answer it is not asked again: else all readers would wait.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub struct Fetcher {
+    remote: Remote,
+    /// When it failed, and why.
+    down: Mutex<Option<(Instant, String)>>,
+}
+
+impl Fetcher {
+    /// Asks nothing yet: a server starts whether its upstream answers or not.
+    pub fn open(url: &str, deadline: Duration) -> Result<Fetcher, SyncError> {
+        let mut remote = Remote::open(url, false)?;
+        remote.deadline = Some(deadline);
+        Ok(Fetcher {
+            remote,
+            down: Mutex::new(None),
+        })
+    }
+
+    fn give(&self, want: &Want, take: Take<'_>) -> Result<(), Failed> {
+        let mut each = |given: &Want, bytes: &mut dyn std::io::Read| {
+            // What the store says of it is the store's: it goes through as it is.
+            take(given, bytes).map_err(|e| SyncError::because("taken", e))
+        };
+        if want.limit() > PACKED_MAX {
+            self.remote.give_large(want, &mut each)?;
+            return Ok(());
+        }
+        let thing = (want.digest, true);
+        let mut place = self.remote.places.read().find(&thing);
+        if place.is_none() {
+            let packs: Vec<Digest> = self.remote.list(&["tables"])?;
+            self.remote.learn(packs, false)?;
+            place = self.remote.places.read().find(&thing);
+        }
+        let place = place.ok_or(Failed::Unknown)?;
+        let near: Vec<_> = {
+            let places = self.remote.places.read();
+            let near = places.near(&place, REACH).iter();
+            let blobs = near.filter(|((_, blob), _)| *blob);
+            blobs
+                .map(|((digest, _), place)| (Want::blob(*digest, place.len), *place))
+                .collect()
+        };
+        // What was asked for first: the others matter to nobody yet.
+        let asked = (*want, place);
+        let others = near.into_iter().filter(|(n, _)| n.digest != want.digest);
+        let all: Vec<_> = std::iter::once(asked).chain(others).collect();
+        self.remote.give_packed(&all, &mut each)?;
+        Ok(())
+    }
+}
+
+enum Failed {
+    Sync(SyncError),
+    Unknown,
+}
+
+impl From<SyncError> for Failed {
+    fn from(e: SyncError) -> Failed {
+        Failed::Sync(e)
+    }
+}
+
+/// An error and its causes on one line.
+fn line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+impl Upstream for Fetcher {
+    fn fetch(&self, want: &Want, take: Take<'_>) -> Result<(), StoreError> {
+        let digest = want.digest;
+        let failed = |why| Err(StoreError::Upstream { digest, why });
+        if let Some((since, why)) = &*self.down.lock()
+            && since.elapsed() < PAUSE
+        {
+            return failed(why.clone());
+        }
+        match self.give(want, take) {
+            Ok(()) => Ok(()),
+            Err(Failed::Unknown) => failed("it does not have it".to_owned()),
+            Err(Failed::Sync(e)) if e.cause.as_ref().is_some_and(|c| c.is::<StoreError>()) => {
+                let own = e
+                    .cause
+                    .and_then(|cause| cause.downcast::<StoreError>().ok());
+                own.map_or_else(|| failed("it could not be taken".to_owned()), |e| Err(*e))
+            }
+            Err(Failed::Sync(e)) => {
+                let why = line(&e);
+                *self.down.lock() = Some((Instant::now(), why.clone()));
+                failed(why)
+            }
+        }
+    }
+}

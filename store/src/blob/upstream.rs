@@ -1,0 +1,287 @@
+//! Blobs that another store has and this one fetches when they are first read: a cache.
+//!
+//! What may be fetched was promised when its tree came ([`crate::sync`]). What was fetched is kept up
+//! to a bound, and the least recently read goes first. A blob that anything of this store's own makes
+//! stays, however it came.
+
+use super::{BlobStore, SMALL};
+use crate::error::StoreError;
+use crate::index::{Fetched, Large, Packed};
+use crate::object::digest_of;
+use crate::patience::about_to_wait;
+use crate::sync::Want;
+use crate::types::Digest;
+use lru::LruCache;
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Let go of in one transaction.
+const EVICT: usize = 256;
+
+/// Takes one thing that was fetched; it may be another than was asked for.
+pub type Take<'a> = &'a mut dyn FnMut(&Want, &mut dyn Read) -> Result<(), StoreError>;
+
+/// Another store, which has what was promised.
+pub trait Upstream: Send + Sync {
+    /// Gives the blob, and others that are at hand with it. Bytes are checked by whoever takes them.
+    fn fetch(&self, want: &Want, take: Take<'_>) -> Result<(), StoreError>;
+}
+
+/// What was fetched since the store was opened, and what is kept of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamUse {
+    pub fetched: u64,
+    pub fetched_bytes: u64,
+    pub failed: u64,
+    pub evicted: u64,
+    pub held_bytes: u64,
+    pub held_max: u64,
+}
+
+struct State {
+    /// Blobs that may go, by when they were read.
+    lru: LruCache<Digest, u64>,
+    bytes: u64,
+    /// Being fetched now.
+    busy: HashSet<Digest>,
+}
+
+pub(super) struct Away {
+    upstream: OnceLock<(Arc<dyn Upstream>, u64)>,
+    state: Mutex<State>,
+    done: Condvar,
+    counts: [AtomicU64; 4],
+}
+
+impl Default for Away {
+    fn default() -> Away {
+        Away {
+            upstream: OnceLock::new(),
+            state: Mutex::new(State {
+                lru: LruCache::unbounded(),
+                bytes: 0,
+                busy: HashSet::new(),
+            }),
+            done: Condvar::new(),
+            counts: Default::default(),
+        }
+    }
+}
+
+impl BlobStore {
+    /// What was fetched before: it may go, whether there is an upstream now or not.
+    pub(crate) fn load_fetched(&self) -> Result<(), StoreError> {
+        if !self.index.has_promises()? {
+            return Ok(());
+        }
+        let mut state = self.away.state.lock();
+        for (digest, promise) in self.index.all_promised()? {
+            if promise.here {
+                state.bytes += promise.size;
+                state.lru.put(digest, promise.size);
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on what is promised is fetched, and kept up to `bound` bytes.
+    pub(crate) fn set_upstream(
+        &self,
+        upstream: Arc<dyn Upstream>,
+        bound: u64,
+    ) -> Result<(), StoreError> {
+        // Once only, as a server opens its store once.
+        let _ = self.away.upstream.set((upstream, bound));
+        self.evict(0)
+    }
+
+    pub fn upstream_use(&self) -> Option<UpstreamUse> {
+        let (_, bound) = self.away.upstream.get()?;
+        let [fetched, fetched_bytes, failed, evicted] =
+            [0, 1, 2, 3].map(|at: usize| self.away.counts[at].load(Ordering::Relaxed));
+        Some(UpstreamUse {
+            fetched,
+            fetched_bytes,
+            failed,
+            evicted,
+            held_bytes: self.away.state.lock().bytes,
+            held_max: *bound,
+        })
+    }
+
+    fn count(&self, at: usize, by: u64) {
+        self.away.counts[at].fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// It was read. Where others hold the list it is not noted: it is only an order.
+    pub(super) fn read_now(&self, digest: &Digest) {
+        if self.away.upstream.get().is_some()
+            && let Some(mut state) = self.away.state.try_lock()
+        {
+            state.lru.promote(digest);
+        }
+    }
+
+    /// Something of this store's own has it: it stays. To be said before it is looked for.
+    pub(crate) fn own(&self, digest: &Digest) -> Result<(), StoreError> {
+        let mut state = self.away.state.lock();
+        match state.lru.pop(digest) {
+            Some(size) => {
+                state.bytes -= size;
+                self.index.forget_promises(&[*digest])
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// It is gone, whoever took it.
+    pub(super) fn forget_fetched(&self, digest: &Digest) {
+        let mut state = self.away.state.lock();
+        if let Some(size) = state.lru.pop(digest) {
+            state.bytes -= size;
+        }
+    }
+
+    /// Brings a blob that is not here; an error where it was not promised, or could not be fetched.
+    pub(super) fn bring(&self, digest: &Digest) -> Result<(), StoreError> {
+        let Some(promise) = self.index.promised(digest)? else {
+            return Err(StoreError::Missing {
+                kind: "blob",
+                digest: *digest,
+            });
+        };
+        let Some((upstream, bound)) = self.away.upstream.get() else {
+            return Err(StoreError::Away { digest: *digest });
+        };
+        about_to_wait()?;
+        if promise.size > *bound {
+            return Err(StoreError::NoCache {
+                digest: *digest,
+                size: promise.size,
+                bound: *bound,
+            });
+        }
+        let mut state = self.away.state.lock();
+        while !state.busy.insert(*digest) {
+            self.away.done.wait(&mut state);
+        }
+        drop(state);
+        let brought = self.fetch(&**upstream, &Want::blob(*digest, promise.size));
+        self.away.state.lock().busy.remove(digest);
+        self.away.done.notify_all();
+        if brought.is_err() {
+            self.count(2, 1);
+        }
+        brought
+    }
+
+    fn fetch(&self, upstream: &dyn Upstream, want: &Want) -> Result<(), StoreError> {
+        // Another who waited for it too may have brought it.
+        if self.has(&want.digest)? {
+            return Ok(());
+        }
+        let mut found = false;
+        upstream.fetch(want, &mut |given, bytes| {
+            let asked = given.digest == want.digest;
+            found |= asked;
+            self.take(given, bytes, asked)
+        })?;
+        match found {
+            true => Ok(()),
+            false => Err(StoreError::Away {
+                digest: want.digest,
+            }),
+        }
+    }
+
+    /// Of what was not asked for only that which will be.
+    fn take(&self, want: &Want, bytes: &mut dyn Read, asked: bool) -> Result<(), StoreError> {
+        let size = want.limit();
+        if !asked {
+            let wanted = self.index.promised(&want.digest)?;
+            let wanted = wanted.is_some_and(|p| p.size == size) && size <= SMALL;
+            if !wanted || self.has(&want.digest)? {
+                return Ok(());
+            }
+        }
+        let digest = want.digest;
+        if size <= SMALL {
+            let mut all = Vec::new();
+            let read = bytes.take(size + 1).read_to_end(&mut all);
+            read.map_err(StoreError::Input)?;
+            self.expect(want, digest_of(&all), all.len() as u64)?;
+            self.evict(size)?;
+            let small = Fetched::Small(Packed::new(all));
+            self.index.put_fetched(&digest, size, small)?;
+        } else {
+            let staged = self.stage(&mut bytes.take(size + 1), size + 1)?;
+            self.expect(want, staged.digest, staged.size)?;
+            self.evict(size)?;
+            self.area.adopt(&[(staged.path.clone(), digest)])?;
+            let used = staged.used;
+            let large = Fetched::Large(Large { size, used });
+            self.index.put_fetched(&digest, size, large)?;
+        }
+        self.count(0, 1);
+        self.count(1, size);
+        let mut state = self.away.state.lock();
+        if state.lru.put(digest, size).is_none() {
+            state.bytes += size;
+        }
+        drop(state);
+        // Others may have fetched meanwhile.
+        self.evict(0)
+    }
+
+    fn expect(&self, want: &Want, found: Digest, size: u64) -> Result<(), StoreError> {
+        if size != want.limit() {
+            return Err(StoreError::BlobSize {
+                digest: want.digest,
+                expected: want.limit(),
+                found: size,
+            });
+        }
+        match found == want.digest {
+            true => Ok(()),
+            false => Err(StoreError::Differs {
+                digest: want.digest,
+                found,
+            }),
+        }
+    }
+
+    /// Makes room for so many bytes. Readers keep what they have open.
+    fn evict(&self, room: u64) -> Result<(), StoreError> {
+        let Some((_, bound)) = self.away.upstream.get() else {
+            return Ok(());
+        };
+        loop {
+            // Held to the end, so that nobody makes one their own meanwhile.
+            let mut state = self.away.state.lock();
+            let mut go = Vec::new();
+            while state.bytes + room > *bound && go.len() < EVICT {
+                let Some((digest, size)) = state.lru.pop_lru() else {
+                    break;
+                };
+                state.bytes -= size;
+                go.push((digest, size));
+            }
+            if go.is_empty() {
+                return Ok(());
+            }
+            self.index.drop_fetched(&go)?;
+            self.index.settle()?;
+            for (digest, size) in &go {
+                self.hot.remove(digest);
+                self.open.remove(digest);
+                if *size > SMALL {
+                    self.area.unlink(digest)?;
+                }
+            }
+            self.count(3, go.len() as u64);
+        }
+    }
+}
