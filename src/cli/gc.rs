@@ -1,11 +1,14 @@
 //! `pocker gc`.
 
-use super::args::Gc;
+use super::args::{Compress, Gc};
 use super::config::Settings;
 use super::error::CliError;
 use super::{open, text};
 use crate::control::api::{GcDone, GcRequest, GcStep};
 use std::fmt::Write as _;
+
+/// In seconds.
+const COLD_AFTER: u64 = 7 * 86_400;
 
 pub fn run(settings: &Settings, args: &Gc) -> Result<(), CliError> {
     let client = open::server(settings)?;
@@ -13,6 +16,9 @@ pub fn run(settings: &Settings, args: &Gc) -> Result<(), CliError> {
         dry_run: args.dry_run,
         keep: args.keep,
         older: args.older,
+        pack: args
+            .compress
+            .map(|Compress::Cold| args.cold_after.unwrap_or(COLD_AFTER)),
     })?;
     if args.json {
         return text::out(&text::json(&done)?);
@@ -37,6 +43,15 @@ fn told(done: &GcDone, dry_run: bool, now: i64) -> String {
         done.blobs,
         text::bytes(done.bytes)
     );
+    if let Some(packed) = &done.packed {
+        let _ = writeln!(
+            out,
+            "compressed {} blobs: {} take {}",
+            packed.blobs,
+            text::bytes(packed.before),
+            text::bytes(packed.after)
+        );
+    }
     out
 }
 
@@ -71,6 +86,7 @@ mod tests {
             objects: 3,
             blobs: 4,
             bytes: 5_000_000,
+            packed: None,
             removed: vec![step("a", &["box", "web"]), step("b", &[])],
         };
         insta::assert_snapshot!(told(&done, true, 2000 + 7200), @r"

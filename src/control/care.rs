@@ -11,9 +11,10 @@ impl Client {
             dry_run,
             keep,
             older,
+            pack,
         } = request;
         let mut path = format!("/v1/gc?dry_run={dry_run}");
-        for (name, value) in [("keep", keep), ("older", older)] {
+        for (name, value) in [("keep", keep), ("older", older), ("pack", pack)] {
             if let Some(value) = value {
                 path.push_str(&format!("&{name}={value}"));
             }

@@ -74,6 +74,15 @@ pub struct StepUse {
     pub added: u64,
 }
 
+/// What `gc --compress cold` packed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Packed {
+    pub blobs: u64,
+    /// Bytes on disk, before and after.
+    pub before: u64,
+    pub after: u64,
+}
+
 /// A tree that can be looked into, as a path of this API has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TreeRef {

@@ -3,6 +3,7 @@
 pub mod api;
 mod care;
 mod client;
+mod collect;
 pub mod connect;
 mod images;
 mod keeper;

@@ -6,6 +6,7 @@ use super::state::Daemon;
 use super::sys::humbly;
 use super::{clock, docs};
 use crate::control::api::{GcDone, GcRequest, GcStep};
+use crate::control::looking::Packed;
 use parking_lot::Mutex;
 use pocker_store::types::Digest;
 use pocker_store::{GcOptions, GcRoots, Step, StoreError};
@@ -57,12 +58,30 @@ impl Daemon {
         if !request.dry_run {
             self.forget_broken_builds()?;
         }
+        let packed = match request.pack.filter(|_| !request.dry_run) {
+            Some(unused) => Some(self.pack(now.saturating_sub_unsigned(unused))?),
+            None => None,
+        };
         Ok(GcDone {
             steps: report.steps,
             objects: report.objects,
             blobs: report.blobs,
             bytes: report.bytes,
             removed: report.removed.iter().map(|s| asked.told(s)).collect(),
+            packed,
+        })
+    }
+
+    /// Packs what no step used since, no tree in use is cloned from, and no pin keeps.
+    fn pack(&self, since: i64) -> Outcome<Packed> {
+        let mut in_use: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        in_use.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
+        let report = humbly(|| self.store.pack_cold(since, &in_use));
+        let report = report.map_err(|e| Fail::internal("cannot pack what is cold", &e))?;
+        Ok(Packed {
+            blobs: report.blobs,
+            before: report.before,
+            after: report.after,
         })
     }
 

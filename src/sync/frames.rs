@@ -1,8 +1,10 @@
 //! What is asked for and what is given, as bytes: on the control socket.
 //!
-//! A want is 41 bytes: the digest, 1 for a blob or 0, the blob's size u64. A frame is a want whose
-//! size is that of the bytes which follow it. Little-endian.
+//! A want is 41 bytes: the digest, 1 for a blob or 0, the blob's size u64. A frame is a want with the
+//! thing's size, the number of bytes that follow u64, and those: the thing, or an LZ4 block where that is shorter.
+//! Little-endian.
 
+use super::squeeze;
 use pocker_store::sync::Want;
 use pocker_store::types::Digest;
 use std::io::{self, Read, Write};
@@ -11,7 +13,11 @@ pub const WANT: usize = 41;
 /// Asked for in one call.
 pub const WANTS_MAX: usize = 4096;
 
-pub fn head(want: &Want, size: u64) -> [u8; WANT] {
+const HEAD: usize = WANT + 8;
+/// Things up to this size are sent as they are shorter.
+const SQUEEZED_MAX: u64 = 1 << 20;
+
+fn head(want: &Want, size: u64) -> [u8; WANT] {
     let mut out = [0; WANT];
     out[..32].copy_from_slice(&want.digest.0);
     out[32] = want.blob.is_some().into();
@@ -49,8 +55,37 @@ pub fn wants_of_bytes(bytes: &[u8]) -> io::Result<Vec<Want>> {
     heads.iter().map(|head| Ok(parse(head)?.0)).collect()
 }
 
+/// The head of a frame whose thing follows as it is.
+pub fn head_of_plain(want: &Want, size: u64) -> [u8; HEAD] {
+    frame_head(want, size, size)
+}
+
+fn frame_head(want: &Want, size: u64, stored: u64) -> [u8; HEAD] {
+    let mut out = [0; HEAD];
+    out[..WANT].copy_from_slice(&head(want, size));
+    out[WANT..].copy_from_slice(&stored.to_le_bytes());
+    out
+}
+
+pub fn write_bytes(out: &mut dyn Write, want: &Want, bytes: &[u8]) -> io::Result<()> {
+    let size = bytes.len() as u64;
+    let squeezed = (size <= SQUEEZED_MAX).then(|| squeeze::squeezed(bytes));
+    let squeezed = squeezed.flatten();
+    let stored = squeezed.as_deref().unwrap_or(bytes);
+    out.write_all(&frame_head(want, size, stored.len() as u64))?;
+    out.write_all(stored)
+}
+
 pub fn write(out: &mut dyn Write, want: &Want, size: u64, bytes: &mut dyn Read) -> io::Result<()> {
-    out.write_all(&head(want, size))?;
+    if size <= SQUEEZED_MAX {
+        let mut all = Vec::with_capacity(size as usize);
+        bytes.take(size).read_to_end(&mut all)?;
+        return match all.len() as u64 == size {
+            true => write_bytes(out, want, &all),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+    }
+    out.write_all(&head_of_plain(want, size))?;
     match io::copy(&mut bytes.take(size), out)? == size {
         true => Ok(()),
         false => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -65,9 +100,9 @@ pub fn read<E>(
     mut each: impl FnMut(&Want, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
     loop {
-        let mut head = [0; WANT];
+        let mut head = [0; HEAD];
         let mut got = 0;
-        while got < WANT {
+        while got < HEAD {
             match input.read(&mut head[got..]) {
                 Ok(0) if got == 0 => return Ok(()),
                 Ok(0) => return Err(cut(io::ErrorKind::UnexpectedEof.into())),
@@ -76,12 +111,38 @@ pub fn read<E>(
                 Err(e) => return Err(cut(e)),
             }
         }
-        let (want, size) = parse(&head).map_err(&cut)?;
-        let mut bytes = Whole { input, left: size };
-        each(&want, &mut bytes)?;
+        let (want, size, stored) = frame(&head).map_err(&cut)?;
+        let mut bytes = Whole {
+            input,
+            left: stored,
+        };
+        if stored == size {
+            each(&want, &mut bytes)?;
+        } else {
+            let mut all = Vec::with_capacity(stored as usize);
+            bytes.read_to_end(&mut all).map_err(&cut)?;
+            let thing = squeeze::plain(&all, size as usize).map_err(&cut)?;
+            each(&want, &mut &thing.unwrap_or(all)[..])?;
+        }
         if bytes.left > 0 {
             return Err(cut(io::Error::other("it was not read to its end")));
         }
+    }
+}
+
+/// A want, its size, and how many bytes follow.
+fn frame(bytes: &[u8; HEAD]) -> io::Result<(Want, u64, u64)> {
+    let (mut want, mut stored) = ([0; WANT], [0; 8]);
+    want.copy_from_slice(&bytes[..WANT]);
+    stored.copy_from_slice(&bytes[WANT..]);
+    let (want, size) = parse(&want)?;
+    let stored = u64::from_le_bytes(stored);
+    match stored == size || (stored < size && size <= SQUEEZED_MAX) {
+        true => Ok((want, size, stored)),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a frame's sizes contradict each other",
+        )),
     }
 }
 
@@ -112,7 +173,9 @@ mod tests {
 
     #[test]
     fn frames_come_back_and_no_cut_is_taken_for_an_end() {
+        let squeezed = [7; 300];
         let things = [
+            (Want::blob(Digest([4; 32]), 300), &squeezed[..]),
             (Want::object(Digest([1; 32])), &b"an object"[..]),
             (Want::blob(Digest([2; 32]), 0), b""),
             (Want::blob(Digest([3; 32]), 4), b"blob"),
@@ -124,6 +187,7 @@ mod tests {
             write(&mut bytes, &want, size, &mut content).expect("written");
             ends.push(bytes.len());
         }
+        assert!(bytes.len() < 300, "it is shorter than what it holds");
         for cut in 0..=bytes.len() {
             let mut got = Vec::new();
             let read = read(

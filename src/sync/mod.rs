@@ -7,6 +7,7 @@ pub mod frames;
 pub mod named;
 pub mod remote;
 pub mod served;
+mod squeeze;
 
 pub use named::NamedInfo;
 pub use remote::Remote;

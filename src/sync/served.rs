@@ -3,7 +3,7 @@
 //! It may be this host's, or another's whose socket was forwarded here. A transfer is a session of the
 //! server's, which holds what was sent and found against its collections.
 
-use super::frames::{self, WANT};
+use super::frames;
 use super::named::NamedInfo;
 use crate::control::api::{ApiError, PockerInfo};
 use bytes::Bytes;
@@ -313,19 +313,19 @@ impl Sink for Served {
         match want.blob {
             Some(size) if size as usize > TOGETHER => {
                 self.send_together()?;
-                let head = frames::head(want, size);
+                let head = frames::head_of_plain(want, size);
                 let path = self.session("objects");
                 let response = self.exchange(Method::PUT, &path, &mut (&head[..]).chain(bytes))?;
                 self.json(response)
             }
             _ => {
-                let at = self.together.len();
-                self.together.extend([0; WANT]);
-                let read = bytes.read_to_end(&mut self.together);
-                let size = read.map_err(|e| {
-                    SyncError::because(format!("cannot take {} from the source", want.digest), e)
-                })?;
-                self.together[at..at + WANT].copy_from_slice(&frames::head(want, size as u64));
+                let mut thing = Vec::new();
+                let read = bytes.read_to_end(&mut thing);
+                read.and_then(|_| frames::write_bytes(&mut self.together, want, &thing))
+                    .map_err(|e| {
+                        let tried = format!("cannot take {} from the source", want.digest);
+                        SyncError::because(tried, e)
+                    })?;
                 match self.together.len() >= TOGETHER {
                     true => self.send_together(),
                     false => Ok(()),

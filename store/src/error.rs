@@ -153,6 +153,20 @@ impl StoreError {
         }
     }
 
+    /// Of a copy: what the new file is refused is not the old one's.
+    pub(crate) fn db_copy(from: &Path, to: &Path, source: rusqlite::Error) -> StoreError {
+        use rusqlite::ErrorCode;
+        let new = match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => true,
+            Some(ErrorCode::SystemIoFailure) => crate::sys::is_full(to.parent().unwrap_or(to)),
+            _ => false,
+        };
+        match new {
+            true => StoreError::db("copy to", to, source),
+            false => StoreError::db("copy", from, source),
+        }
+    }
+
     pub(crate) fn corrupt(digest: Digest, why: Malformed) -> StoreError {
         StoreError::Corrupt { digest, why }
     }

@@ -35,7 +35,7 @@ pub mod work;
 
 pub use backup::{Backup, BackupOptions, Restored, restore};
 pub use batch::{Batch, Committed};
-pub use blob::{BlobStore, Take, Upstream, UpstreamUse, Verified};
+pub use blob::{BlobStore, PackReport, Take, Upstream, UpstreamUse, Verified};
 pub use cache::CacheUse;
 pub use error::StoreError;
 pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};

@@ -65,7 +65,10 @@ impl Store {
 
     /// Bytes that a blob or an object takes as it is stored.
     fn stored(&self, digest: &Digest) -> Result<u64, StoreError> {
-        self.index.stored_size(digest)
+        match self.blobs.packed_size(digest) {
+            Some(packed) => Ok(packed),
+            None => self.index.stored_size(digest),
+        }
     }
 }
 

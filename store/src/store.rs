@@ -8,6 +8,7 @@
 //!   work.db            work trees (their module's own)
 //!   volumes.db         volumes (the same module's), once there was one
 //!   blobs/aa/aabb…     large blobs, named by the SHA-256 of their bytes, sparse where they have zeros
+//!   packed/aa/aabb…    large blobs that nobody used for long, as zstd frames
 //!   staging/in/        blobs in the making
 //!   staging/N/         staged files of work tree N (their module's own)
 //!   volumes/N/         the same of volume N
@@ -34,7 +35,7 @@
 //! progress wrote or found is pinned ([`crate::pins`]), so collection runs beside builds.
 
 use crate::batch::Batch;
-use crate::blob::{Area, BlobStore, Verified};
+use crate::blob::{Area, BlobStore, Packs, Verified};
 use crate::error::StoreError;
 use crate::index::{IdAndBytes, Index, Pinned, Pocker, Step};
 use crate::objects::Objects;
@@ -144,7 +145,14 @@ impl Store {
         let epoch = field("error_epoch")?
             .try_into()
             .map_err(|_| damaged("its epoch is damaged"))?;
-        let blobs = Arc::new(BlobStore::new(index.clone(), area));
+        let packs = Packs::open(dir)?;
+        let blobs = Arc::new(BlobStore::new(index.clone(), area, packs));
+        // It has its place: a kill came before the packed one went.
+        for (digest, _) in blobs.packed() {
+            if blobs.area.path(&digest).exists() {
+                blobs.forget_packed(&digest)?;
+            }
+        }
         blobs.load_fetched()?;
         Ok(Arc::new(Store {
             dir: dir.to_path_buf(),

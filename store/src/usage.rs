@@ -50,6 +50,10 @@ impl Store {
                 },
             )
         })?;
+        for (digest, packed) in self.blobs.packed() {
+            let used = self.index.large(&digest)?.map_or(0, |large| large.used);
+            usage.large_bytes = usage.large_bytes.saturating_sub(used) + packed;
+        }
         let path = self.dir().join("index.db");
         let meta = std::fs::metadata(&path).map_err(|e| StoreError::io("look at", &path, e))?;
         usage.index_bytes = meta.blocks() * 512;

@@ -232,3 +232,59 @@ fn a_step_is_inspected_as_a_pocker_is() {
     w.pocker(&["inspect", "nobody@1"])
         .fails(&["no run and no pocker named nobody", "hint:"]);
 }
+
+#[test]
+fn any_step_is_mounted_where_it_is_wanted() {
+    let w = world();
+    let dir = w.path("mnt");
+    std::fs::create_dir(&dir).expect("mkdir");
+    let at = super::text(&dir);
+    for step in ["web@1", "web@step2", "web"] {
+        w.pocker(&["mount", step, &at]).ok();
+        assert_eq!(dir.join("d/one").exists(), step != "web@1", "{step}");
+        let refused = std::fs::write(dir.join("new"), "x").expect_err("it is sealed");
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::EROFS));
+        w.pocker(&["mount", step, &at])
+            .fails(&["something is mounted on", "hint: pocker umount"]);
+        w.pocker(&["umount", &at]).ok();
+        assert_eq!(std::fs::read_dir(&dir).expect("list").count(), 0);
+    }
+    w.pocker(&["umount", &at])
+        .fails(&["pocker mounted nothing on", "hint:"]);
+    w.pocker(&["mount", "web@9", &at])
+        .fails(&["web has no step 9", "hint:"]);
+}
+
+#[test]
+fn what_is_cold_is_compressed_and_read_as_before() {
+    let w = world();
+    let text = "EXEC seq 1 60000 >/numbers; sha256sum /numbers >/sum\nRUN sha256sum -c /sum\n";
+    w.create("big", text).ok();
+    let stored = || {
+        let json = w.pocker(&["du", "--json"]).ok().out;
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        json["stored"].as_u64().expect("bytes")
+    };
+    let before = stored();
+    assert!(
+        w.pocker(&["gc", "--compress", "cold"])
+            .ok()
+            .out
+            .contains("compressed 0 blobs")
+    );
+    // A second is what a step's age is counted in.
+    super::support::until("what was made is older than this second", || {
+        let gc = ["gc", "--compress", "cold", "--cold-after", "0s"];
+        !w.pocker(&gc).ok().out.contains("compressed 0 blobs")
+    });
+    let packed = stored();
+    assert!(packed * 4 < before * 3, "{packed} of {before}");
+    w.pocker(&["fsck"]).ok();
+    assert_eq!(w.pocker(&["run", "big"]).ok().out, "/numbers: OK\n");
+    assert!(stored() > packed);
+    w.pocker(&["fsck"]).ok();
+    w.pocker(&["gc", "--compress", "hot"])
+        .fails(&["hot", "hint:"]);
+    w.pocker(&["gc", "--cold-after", "1d"])
+        .fails(&["--compress", "hint:"]);
+}

@@ -70,6 +70,6 @@ fn no_file() {
     let error = refused(&world.sh("true")).to_string();
     assert_eq!(
         error,
-        "become user root: the tree's /etc/passwd is not a file"
+        "become user root: the tree's /etc/passwd is not a plain file of at most 8 MiB"
     );
 }

@@ -23,6 +23,11 @@ pub struct Unpin {
     pub what: String,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Compress {
+    Cold,
+}
+
 #[derive(Debug, Args)]
 pub struct Gc {
     /// Say what would go, by name, and leave it
@@ -34,6 +39,13 @@ pub struct Gc {
     /// Drop only steps that were unused for longer than this: 90s, 30m, 12h, 7d, 2w
     #[arg(long, value_name = "SPAN", value_parser = crate::cli::text::span)]
     pub older: Option<u64>,
+    /// Then compress large files of steps that nobody used lately; they are read as before, the first
+    /// time more slowly
+    #[arg(long, value_name = "WHAT", conflicts_with = "dry_run")]
+    pub compress: Option<Compress>,
+    /// Cold is what was unused for longer than this [default: 7d]
+    #[arg(long, value_name = "SPAN", value_parser = crate::cli::text::span, requires = "compress")]
+    pub cold_after: Option<u64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -88,8 +88,8 @@ fn sealed(settings: &Settings, args: &Inspect) -> Result<(), CliError> {
     })?;
     let disk = match args.size {
         true => {
-            let all = client.disk_use()?.pockers.into_iter();
-            all.filter(|used| used.name == name).next_back()
+            let all = client.disk_use()?.pockers;
+            all.into_iter().find(|used| used.name == name)
         }
         false => None,
     };

@@ -3,8 +3,9 @@
 //!
 //! A pack is named by the SHA-256 of its bytes. Its table is another object of the same name: the
 //! magic, the number of other packs it rests on u32, the number of things in it u32; those packs'
-//! names; for each thing its digest, 1 for a blob or 0, its length u64, in the order in which they lie
-//! in the pack; and the SHA-256 of all that. Little-endian.
+//! names; for each thing its digest, 1 for a blob or 0, its length in the pack u32 and its own u32, in the order in
+//! which they lie there; and the SHA-256 of all that. Little-endian. A thing that is shorter in the pack is an
+//! LZ4 block.
 
 use pocker_store::object::digest_of;
 use pocker_store::types::Digest;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 
 const MAGIC: &[u8; 8] = b"PKRPACK1";
 const HEAD: usize = 8 + 4 + 4;
-const ROW: usize = 32 + 1 + 8;
+const ROW: usize = 32 + 1 + 4 + 4;
 /// Things in one pack.
 pub const THINGS_MAX: usize = 1 << 16;
 /// Bytes of a table, of which a few hundred are usual.
@@ -21,11 +22,18 @@ pub const TABLE_MAX: usize = 16 << 20;
 /// A thing: an object and a blob of the same bytes are two.
 pub type Thing = (Digest, bool);
 
+/// How long a thing is: in its pack, and by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Len {
+    pub stored: u32,
+    pub plain: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Packs with something that objects in this one refer to.
     pub rests_on: Vec<Digest>,
-    pub things: Vec<(Thing, u64)>,
+    pub things: Vec<(Thing, Len)>,
 }
 
 impl Table {
@@ -37,7 +45,8 @@ impl Table {
         for ((digest, blob), len) in &self.things {
             out.extend(digest.0);
             out.push((*blob).into());
-            out.extend(len.to_le_bytes());
+            out.extend(len.stored.to_le_bytes());
+            out.extend(len.plain.to_le_bytes());
         }
         let sum = digest_of(&out);
         out.extend(sum.0);
@@ -53,9 +62,7 @@ impl Table {
         if &head[..8] != MAGIC {
             return Err("it is no table, or of a newer format");
         }
-        let number =
-            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let (packs, things) = (number(8) as usize, number(12) as usize);
+        let (packs, things) = (number(head, 8) as usize, number(head, 12) as usize);
         if things > THINGS_MAX || Some(rest.len()) != size(packs, things) {
             return Err("its length is not what it says");
         }
@@ -73,19 +80,24 @@ impl Table {
         let mut all = Vec::with_capacity(things);
         for _ in 0..things {
             let row = take(ROW);
-            let mut len = [0; 8];
-            len.copy_from_slice(&row[33..]);
-            all.push(((digest(&row[..32]), row[32] == 1), u64::from_le_bytes(len)));
+            let len = Len {
+                stored: number(row, 33),
+                plain: number(row, 37),
+            };
+            if len.stored > len.plain {
+                return Err("something in it is longer than it is");
+            }
+            all.push(((digest(&row[..32]), row[32] == 1), len));
         }
-        let total = all
-            .iter()
-            .try_fold(0_u64, |sum, (_, len)| sum.checked_add(*len));
-        total.ok_or("its lengths overflow")?;
         Ok(Table {
             rests_on,
             things: all,
         })
     }
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 fn size(packs: usize, things: usize) -> Option<usize> {
@@ -99,6 +111,8 @@ pub struct Place {
     pub pack: u32,
     pub at: u64,
     pub len: u64,
+    /// Its own length.
+    pub plain: u64,
 }
 
 /// What all packs that are known hold.
@@ -129,11 +143,12 @@ impl Places {
             let place = Place {
                 pack: number,
                 at,
-                len: *len,
+                len: len.stored.into(),
+                plain: len.plain.into(),
             };
             self.things.entry(*thing).or_insert(place);
             rows.push((*thing, place));
-            at += len;
+            at += place.len;
         }
         self.rows.push(rows);
     }
@@ -203,13 +218,17 @@ mod tests {
         Digest([n; 32])
     }
 
+    fn len(stored: u32, plain: u32) -> Len {
+        Len { stored, plain }
+    }
+
     fn table() -> Table {
         Table {
             rests_on: vec![digest(8), digest(9)],
             things: vec![
-                ((digest(1), true), 10),
-                ((digest(1), false), 0),
-                ((digest(2), true), 5),
+                ((digest(1), true), len(10, 30)),
+                ((digest(1), false), len(0, 0)),
+                ((digest(2), true), len(5, 5)),
             ],
         }
     }
@@ -249,7 +268,7 @@ mod tests {
         fn spans_cover_what_is_wanted_and_are_bounded(
             list in prop::collection::vec((0..3_u32, 0..(40_u64 << 20), 1..(1_u64 << 20)), 0..60)
         ) {
-            let places: Vec<Place> = list.iter().map(|(pack, at, len)| Place { pack: *pack, at: *at, len: *len }).collect();
+            let places: Vec<Place> = list.iter().map(|(pack, at, len)| Place { pack: *pack, at: *at, len: *len, plain: *len }).collect();
             let spans = spans(places.iter().copied());
             for p in &places {
                 let covers = |s: &&Span| s.pack == p.pack && s.from <= p.at && s.to >= p.at + p.len;

@@ -1,7 +1,8 @@
 //! An object store as the one that receives.
 
-use super::pack::{THINGS_MAX, Table, Thing};
+use super::pack::{Len, THINGS_MAX, Table, Thing};
 use super::{Entry, FORMAT, Marker, NamedInfo, PACKED_MAX, Remote};
+use crate::sync::squeeze;
 use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
 use pocker_store::object::digest_of;
 use pocker_store::sync::{Named, Sink, SyncError, Want, below};
@@ -21,7 +22,7 @@ const PARTS_AT_ONCE: usize = 4;
 #[derive(Default)]
 pub struct Writer {
     bytes: Vec<u8>,
-    things: Vec<(Thing, u64)>,
+    things: Vec<(Thing, Len)>,
     inside: HashSet<Thing>,
     rests_on: BTreeSet<Digest>,
     large: Option<HashSet<Digest>>,
@@ -66,16 +67,24 @@ impl Remote {
         if self.writer.inside.contains(&thing) || self.places.read().find(&thing).is_some() {
             return Ok(());
         }
-        let at = self.writer.bytes.len();
-        bytes.read_to_end(&mut self.writer.bytes).map_err(|e| {
-            // What is half there would be in the next pack.
-            self.writer.bytes.truncate(at);
+        let mut plain = Vec::new();
+        bytes.read_to_end(&mut plain).map_err(|e| {
             SyncError::because(format!("cannot take {} from the source", want.digest), e)
         })?;
-        let len = (self.writer.bytes.len() - at) as u64;
         if want.blob.is_none() {
-            self.rest_on(at)?;
+            self.rest_on(&plain)?;
         }
+        let squeezed = squeeze::squeezed(&plain);
+        let stored = squeezed.as_deref().unwrap_or(&plain);
+        let len = |bytes: &[u8]| {
+            let len = u32::try_from(bytes.len());
+            len.map_err(|_| SyncError::new(format!("{} is too large to be packed", want.digest)))
+        };
+        let len = Len {
+            stored: len(stored)?,
+            plain: len(&plain)?,
+        };
+        self.writer.bytes.extend_from_slice(stored);
         self.writer.things.push((thing, len));
         self.writer.inside.insert(thing);
         match self.writer.bytes.len() >= PACK_BYTES || self.writer.things.len() >= THINGS_MAX {
@@ -84,10 +93,10 @@ impl Remote {
         }
     }
 
-    /// The object at the end of the pack refers to what other packs have.
-    fn rest_on(&mut self, at: usize) -> Result<(), SyncError> {
+    /// The object refers to what other packs have.
+    fn rest_on(&mut self, object: &[u8]) -> Result<(), SyncError> {
         let mut wants = Vec::new();
-        let objects = below(&self.writer.bytes[at..], &mut wants)
+        let objects = below(object, &mut wants)
             .map_err(|e| SyncError::because("what was to be sent is damaged", e))?;
         let blobs = wants.iter().filter(|w| w.limit() <= PACKED_MAX);
         let things = objects.into_iter().map(|d| (d, false));

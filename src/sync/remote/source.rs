@@ -2,6 +2,7 @@
 
 use super::pack::{Place, Span, spans};
 use super::{AT_ONCE, PACKED_MAX, Remote};
+use crate::sync::squeeze;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -83,8 +84,16 @@ impl Remote {
                 None => (place.len == 0).then_some(&[][..]),
             };
             let path = self.by_digest("packs", &self.places.read().pack(place.pack));
-            let mut bytes = bytes.ok_or_else(|| self.damaged(&path, "it is cut short"))?;
-            each(want, &mut bytes)?;
+            let stored = bytes.ok_or_else(|| self.damaged(&path, "it is cut short"))?;
+            // Bounded before it is believed.
+            if place.plain > want.limit() {
+                return Err(
+                    self.damaged(&path, "something in it is larger than its directory says")
+                );
+            }
+            let plain = squeeze::plain(stored, place.plain as usize);
+            let plain = plain.map_err(|e| self.damaged(&path, e))?;
+            each(want, &mut plain.as_deref().unwrap_or(stored))?;
         }
         Ok(())
     }

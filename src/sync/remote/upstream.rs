@@ -51,7 +51,7 @@ impl Fetcher {
             let near = places.near(&place, REACH).iter();
             let blobs = near.filter(|((_, blob), _)| *blob);
             blobs
-                .map(|((digest, _), place)| (Want::blob(*digest, place.len), *place))
+                .map(|((digest, _), place)| (Want::blob(*digest, place.plain), *place))
                 .collect()
         };
         // What was asked for first: the others matter to nobody yet.

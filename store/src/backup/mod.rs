@@ -118,7 +118,8 @@ impl Store {
     fn copy_index(&self, to: &Path, leave: &[&str]) -> Result<Vec<Digest>, StoreError> {
         new_database(to)?;
         self.index
-            .read("copy the index", |conn| copy_database(conn, to))?;
+            .read("copy the index", |conn| Ok(copy_database(conn, to)))?
+            .map_err(|e| StoreError::db_copy(&self.index.path, to, e))?;
         let fail = |e| StoreError::db("prepare the copy", to, e);
         let copy = Connection::open(to).map_err(fail)?;
         for kind in leave {
@@ -153,7 +154,12 @@ impl Store {
                 return Ok(());
             }
         }
-        match copy::copy_checked(&ours, &place, digest) {
+        // What is packed here is not there: a backup is read by itself.
+        let copied = match (ours.exists(), self.blobs.unpacked(digest)?) {
+            (false, Some(mut bytes)) => copy::write_checked(&mut bytes, &place, digest),
+            _ => copy::copy_checked(&ours, &place, digest),
+        };
+        match copied {
             Ok((bytes, good)) => {
                 done.copied += 1;
                 done.copied_bytes += bytes;

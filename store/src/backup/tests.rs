@@ -93,11 +93,15 @@ impl Bench {
     }
 
     fn backup(&self) -> Result<Backup, StoreError> {
+        self.backup_to(&self.path("backup"))
+    }
+
+    fn backup_to(&self, dir: &Path) -> Result<Backup, StoreError> {
         let options = BackupOptions {
             volumes: Some(&self.volumes),
             leave: &["run"],
         };
-        self.store.backup(&self.path("backup"), &options)
+        self.store.backup(dir, &options)
     }
 
     fn restored(&self, name: &str) -> (Arc<Store>, Works) {
@@ -399,4 +403,33 @@ fn collections_and_backups_are_one_at_a_time() {
         .collect(Default::default(), &[], between)
         .expect("gc");
     bench.backup().expect("a backup");
+}
+
+#[test]
+fn a_disk_without_room_for_the_backup_is_the_one_that_is_named() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let bench = Bench::new();
+    bench.volume();
+    let disk = tempfile::tempdir().expect("tempdir");
+    let mut failed = 0;
+    // Of every size up to one that is enough: another file meets the end of it each time.
+    for pages in (8..).step_by(3) {
+        let size = format!("size={}k", 4 * pages);
+        let kind = Some("tmpfs");
+        mount(
+            kind,
+            disk.path(),
+            kind,
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .expect("mount");
+        let done = bench.backup_to(&disk.path().join("backups"));
+        umount2(disk.path(), MntFlags::MNT_DETACH).expect("unmounted");
+        let Err(e) = done else { break };
+        let there = matches!(&e, StoreError::Full { path, .. } if path.starts_with(disk.path()));
+        assert!(there, "{size}: {e}");
+        failed += 1;
+    }
+    assert!(failed > 3, "{failed}");
 }

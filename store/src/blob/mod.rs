@@ -1,10 +1,13 @@
 //! The bytes of regular files, by their SHA-256: rows up to [`SMALL`], files beyond.
 
 mod files;
+mod packed;
 mod stage;
 mod upstream;
 mod verify;
 
+pub use packed::PackReport;
+use parking_lot::Mutex;
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
 pub use upstream::{Take, Upstream, UpstreamUse};
@@ -16,6 +19,7 @@ use crate::index::Index;
 use crate::patience::about_to_wait;
 use crate::types::Digest;
 pub(crate) use files::Area;
+pub(crate) use packed::Packs;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -39,12 +43,17 @@ pub struct BlobStore {
     open: Cache<Digest, Arc<File>>,
     used: Cache<Digest, u64>,
     verify: Verify,
+    packs: Mutex<Packs>,
+    /// Held by whoever packs or unpacks.
+    packing: Mutex<()>,
     away: upstream::Away,
 }
 
 impl BlobStore {
-    pub(crate) fn new(index: Arc<Index>, area: Area) -> BlobStore {
+    pub(crate) fn new(index: Arc<Index>, area: Area, packs: Packs) -> BlobStore {
         BlobStore {
+            packs: Mutex::new(packs),
+            packing: Mutex::default(),
             index,
             area,
             hot: Cache::new(HOT_BYTES),
@@ -101,7 +110,9 @@ impl BlobStore {
         let path = self.area.path(digest);
         let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                self.bring(digest)?;
+                if !self.unpack(digest)? {
+                    self.bring(digest)?;
+                }
                 File::open(&path)
             }
             file => file,
@@ -182,6 +193,24 @@ impl BlobStore {
 
     pub(crate) fn verified(&self) -> Option<Verified> {
         self.verify.is_on().then(|| self.verify.report())
+    }
+
+    /// Its file is about to go, though not the blob.
+    fn forget_open(&self, digest: &Digest) {
+        self.open.remove(digest);
+        self.verify.forget(digest);
+    }
+
+    /// Bytes that go when a large blob goes, its file or its packed one.
+    pub(crate) fn takes(&self, digest: &Digest) -> Result<u64, StoreError> {
+        let packed = self.packed_size(digest).unwrap_or(0);
+        Ok(self.area.takes(digest)? + packed)
+    }
+
+    /// Removes what there is of a large blob.
+    pub(crate) fn unlink(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.forget_packed(digest)?;
+        self.area.unlink(digest)
     }
 
     /// The blob is going: nothing in memory may outlive it.

@@ -137,6 +137,11 @@ impl BlobStore {
         }
     }
 
+    /// It came from another store, and may go.
+    pub(crate) fn is_fetched(&self, digest: &Digest) -> bool {
+        self.away.state.lock().lru.contains(digest)
+    }
+
     /// It is gone, whoever took it.
     pub(super) fn forget_fetched(&self, digest: &Digest) {
         let mut state = self.away.state.lock();
@@ -278,7 +283,7 @@ impl BlobStore {
                 self.hot.remove(digest);
                 self.open.remove(digest);
                 if *size > SMALL {
-                    self.area.unlink(digest)?;
+                    self.unlink(digest)?;
                 }
             }
             self.count(3, go.len() as u64);

@@ -39,10 +39,20 @@ pub(super) fn look(
     if !meta.is_file() {
         return Ok(Look::Bad(BlobFault::NotAFile));
     }
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) => return failed("open blob", path, e),
-    };
+    match File::open(path) {
+        Ok(mut file) => hashed(&mut file, path, (digest, expected), buffer, read),
+        Err(e) => failed("open blob", path, e),
+    }
+}
+
+/// Hashes the bytes that come out of `file`.
+pub(super) fn hashed(
+    file: &mut dyn Read,
+    path: &Path,
+    (digest, expected): (&Digest, Option<u64>),
+    buffer: &mut Vec<u8>,
+    read: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+) -> Result<Look, StoreError> {
     let mut hash = Sha256::new();
     let mut size = 0;
     buffer.resize(BUFFER, 0);

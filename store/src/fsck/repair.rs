@@ -77,6 +77,7 @@ impl Mender<'_> {
 
     /// From the file, whose bytes have been found to be good.
     fn mend_row(&self, digest: &Digest) -> Result<Outcome, StoreError> {
+        self.store.blobs.unpack(digest)?;
         let path = self.store.blobs.area.path(digest);
         let meta = path
             .symlink_metadata()
@@ -95,7 +96,7 @@ impl Mender<'_> {
 
     fn drop_row(&self, digest: &Digest) -> Result<Outcome, StoreError> {
         let path = self.store.blobs.area.path(digest);
-        if path.symlink_metadata().is_ok() {
+        if path.symlink_metadata().is_ok() || self.store.blobs.packed_size(digest).is_some() {
             return Ok(CHANGED);
         }
         self.remove(Table::LargeBlob, digest)
@@ -111,7 +112,12 @@ impl Mender<'_> {
 
     fn large(&self, digest: &Digest) -> Result<Outcome, StoreError> {
         let path = self.store.blobs.area.path(digest);
-        self.quarantine().link(&format!("blob-{digest}"), &path)?;
+        match self.store.blobs.packed_path(digest) {
+            Some(packed) if path.symlink_metadata().is_err() => self
+                .quarantine()
+                .link(&format!("blob-{digest}.zst"), &packed)?,
+            _ => self.quarantine().link(&format!("blob-{digest}"), &path)?,
+        }
         self.remove(Table::LargeBlob, digest)
     }
 

@@ -206,6 +206,10 @@ impl Work<'_> {
             let _ = tell.send(Told::Read(bytes));
             self.going()
         })?;
+        let look = match look {
+            Look::Gone => self.packed(digest, expected, buffer, tell)?,
+            look => look,
+        };
         let known = |size, good| Known {
             size,
             small: false,
@@ -235,6 +239,39 @@ impl Work<'_> {
         };
         let _ = tell.send(Told::Blobs(vec![blob]));
         Ok(())
+    }
+
+    /// A blob whose file is not there may be packed.
+    fn packed(
+        &self,
+        digest: &Digest,
+        expected: Option<u64>,
+        buffer: &mut Vec<u8>,
+        tell: &SyncSender<Told>,
+    ) -> Result<Look, StoreError> {
+        let path = self.store.blobs.area.path(digest);
+        let Some(mut bytes) = self.store.blobs.unpacked(digest)? else {
+            // Somebody may have had it unpacked since.
+            return file::look(&path, digest, expected, buffer, &mut |bytes| {
+                let _ = tell.send(Told::Read(bytes));
+                self.going()
+            });
+        };
+        let mut read = 0;
+        let of = (digest, expected);
+        let look = file::hashed(&mut bytes, &path, of, buffer, &mut |bytes| {
+            read += bytes;
+            let _ = tell.send(Told::Read(bytes));
+            self.going()
+        });
+        match look {
+            // Bytes that are no frame any more.
+            Err(StoreError::Io { .. }) => Ok(Look::Bad(BlobFault::Truncated {
+                expected: expected.unwrap_or(read),
+                found: read,
+            })),
+            look => look,
+        }
     }
 
     fn small(&self, after: i64, to: i64, tell: &SyncSender<Told>) -> Result<(), StoreError> {

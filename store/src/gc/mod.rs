@@ -10,6 +10,7 @@
 //! An object that can't be read stops the collection: what it refers to is unknown.
 
 mod mark;
+mod pack;
 mod sweep;
 
 use crate::error::StoreError;

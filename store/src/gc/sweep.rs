@@ -69,7 +69,7 @@ impl Store {
                     .collect();
                 if table == Table::LargeBlob {
                     for row in &mut go {
-                        row.disk = self.blobs.area.takes(&row.digest)?;
+                        row.disk = self.blobs.takes(&row.digest)?;
                     }
                 }
                 if !dry_run {
@@ -112,7 +112,7 @@ impl Store {
                 Table::SmallBlob => self.blobs.forget(&row.digest),
                 Table::LargeBlob => {
                     self.blobs.forget(&row.digest);
-                    self.blobs.area.unlink(&row.digest)?;
+                    self.blobs.unlink(&row.digest)?;
                 }
             }
         }
@@ -122,13 +122,13 @@ impl Store {
     /// The file of a large blob that has no row. Under the pins' lock.
     pub(crate) fn remove_file(&self, digest: &Digest) -> Result<(), StoreError> {
         self.index.settle()?;
-        self.blobs.area.unlink(digest)
+        self.blobs.unlink(digest)
     }
 
     /// Files that have no row: a kill came between row and file. One that a tree needs has lost
     /// its row, which a check brings back.
     fn sweep_files(&self, marks: &Marks) -> Result<(), StoreError> {
-        self.blobs.area.each(&mut |digest| {
+        let mut one = |digest| {
             if marks.has_blob(&digest) || self.index.large(&digest)?.is_some() {
                 return Ok(());
             }
@@ -137,7 +137,10 @@ impl Store {
                 self.remove_file(&digest)?;
             }
             Ok(())
-        })
+        };
+        self.blobs.area.each(&mut one)?;
+        let mut packed = self.blobs.packed().into_iter();
+        packed.try_for_each(|(digest, _)| one(digest))
     }
 }
 

@@ -17,7 +17,7 @@ mod sweep;
 pub(crate) use check::SnapshotRow;
 pub use docs::{IdAndBytes, Pocker, Step};
 pub(crate) use docs::{drop_step, put_step};
-pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, found, readable};
+pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, PACKED, found, readable};
 pub(crate) use pack::Packed;
 pub use pinned::Pinned;
 pub(crate) use promised::Fetched;
@@ -43,7 +43,7 @@ const CHECKPOINT_BYTES: u64 = 16 << 20;
 const STATEMENTS: usize = 48;
 
 pub(crate) struct Index {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,

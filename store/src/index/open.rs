@@ -13,7 +13,9 @@ use std::time::Duration;
 /// The format this program writes and the newest it reads.
 pub(crate) const FORMAT: i64 = 1;
 /// Features this program knows.
-pub(crate) const FEATURES: &[&str] = &[super::promised::FEATURE];
+pub(crate) const FEATURES: &[&str] = &[super::promised::FEATURE, PACKED];
+/// Large blobs may be in `packed/`.
+pub(crate) const PACKED: &str = "packed";
 /// As SQLite's `auto_vacuum` numbers it: free pages can be given back.
 pub(crate) const AUTO_VACUUM_INCREMENTAL: i64 = 2;
 /// SQLite's application_id of an index: "pckr".

@@ -7,6 +7,7 @@ mod gc_space;
 mod ingest;
 mod model;
 mod opening;
+mod packed;
 mod paging;
 mod pinned;
 mod roundtrip;

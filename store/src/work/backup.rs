@@ -82,10 +82,10 @@ impl Works {
             drop(frozen);
             drop(held);
             drop(making);
-            crate::backup::copy_database(conn, &copy)?;
-            Ok(ids)
+            Ok((ids, crate::backup::copy_database(conn, &copy)))
         });
-        let ids = done.flatten().map_err(fail)?;
+        let (ids, copied) = done.flatten().map_err(fail)?;
+        copied.map_err(|e| StoreError::db_copy(&database, &copy, e))?;
         for gone in known.difference(&ids) {
             let dir = files.join(gone.to_string());
             match std::fs::remove_dir_all(&dir) {
