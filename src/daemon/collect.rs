@@ -9,6 +9,7 @@ use crate::control::api::{GcDone, GcRequest, GcStep};
 use crate::control::looking::Packed;
 use parking_lot::Mutex;
 use pocker_store::types::Digest;
+use pocker_store::work::WorkClass;
 use pocker_store::{GcOptions, GcRoots, Step, StoreError};
 use std::collections::HashMap;
 
@@ -72,9 +73,15 @@ impl Daemon {
         })
     }
 
-    /// Packs what no step used since, no tree in use is cloned from, and no pin keeps.
+    /// Packs what no step used since, and nothing that runs, builds or is mounted was cloned from.
     fn pack(&self, since: i64) -> Outcome<Packed> {
-        let mut in_use: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
+        let runs = self.runs()?;
+        let live = |id: u64| runs.iter().any(|run| run.id == id && run.live());
+        let works = self.works.list();
+        let used = works
+            .iter()
+            .filter(|t| t.class != WorkClass::Run || live(t.id));
+        let mut in_use: Vec<_> = used.filter_map(|t| t.base).collect();
         in_use.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
         let report = humbly(|| self.store.pack_cold(since, &in_use));
         let report = report.map_err(|e| Fail::internal("cannot pack what is cold", &e))?;

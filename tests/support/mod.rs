@@ -271,7 +271,6 @@ pub fn until(why: &str, mut what: impl FnMut() -> bool) {
 }
 
 /// Whether a process runs. One that has ended and that nobody has asked about does not.
-#[allow(dead_code)]
 pub fn runs(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z "))

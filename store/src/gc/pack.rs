@@ -11,12 +11,11 @@ use crate::types::Digest;
 const CHUNK: usize = 256;
 
 impl Store {
-    /// Packs the large blobs of which no step used at or after the second `since` has need, nor a tree
-    /// that is open, nor one of the snapshots `in_use`. Whoever opens one later has it unpacked.
+    /// Packs the large blobs of which no step used at or after the second `since` has need, nor one of
+    /// the snapshots `in_use`. Whoever opens one, now or later, has it unpacked.
     pub fn pack_cold(&self, since: i64, in_use: &[Digest]) -> Result<PackReport, StoreError> {
         let (_guard, mut hot) = self.pins.begin().ok_or(StoreError::Collecting)?;
         hot.extend_from_slice(in_use);
-        hot.extend(self.trees.in_use());
         let uses = self.uses()?;
         for step in self.index.steps()? {
             let used = uses.get(&step.key).copied().unwrap_or(i64::MIN);
