@@ -203,9 +203,7 @@ fn a_run_outlives_its_killed_server() {
         .expect("read");
     let pid = w.server_pid();
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
-    until("the server is gone", || {
-        kill(Pid::from_raw(pid), None).is_err()
-    });
+    until("the server is gone", || !support::runs(pid));
     drop(child.stdin.take());
     let done = wait(child).ok();
     assert_eq!(done.out, "one\none\ntwo\n");

@@ -221,7 +221,7 @@ impl Server {
 fn fresh(w: &World) {
     w.pocker(&["serve", "--stop"]);
     let lock = w.path("store/lock");
-    let closed = || holder(w).is_none_or(|pid| kill(Pid::from_raw(pid), None).is_err());
+    let closed = || holder(w).is_none_or(|pid| !crate::support::runs(pid));
     until("the store is closed", || !lock.exists() || closed());
     // Where no server was there to be stopped, nobody unmounted what the next store knows nothing of.
     for view in ["chroot", "s/view", "s/view.large"] {

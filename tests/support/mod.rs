@@ -270,6 +270,12 @@ pub fn until(why: &str, mut what: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a process runs. One that has ended and that nobody has asked about does not.
+pub fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 /// A root of one static binary: enough for shells, files and processes.
 fn busybox_tar() -> Vec<u8> {
     let program = ["/bin/busybox", "/usr/bin/busybox"]

@@ -233,7 +233,8 @@ impl BodyWriter {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let chunk = std::mem::take(&mut self.buffer).into();
+        let next = Vec::with_capacity(CHUNK);
+        let chunk = std::mem::replace(&mut self.buffer, next).into();
         let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         self.chunks.blocking_send(Ok(chunk)).map_err(gone)
     }

@@ -53,6 +53,7 @@ pub use report::{Checked, Finding, FsckReport, Outcome, Places};
 
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::types::Digest;
 use crate::work::{Durability, Works};
 use links::Links;
 use orphans::Orphans;
@@ -198,7 +199,7 @@ impl Check<'_> {
         let links = Links::new(self.store);
         let snapshots = self.roots.snapshots();
         let mut walk = Walk::new(self.store, scanned, findings);
-        walk.promised()?;
+        walk.promised = self.promised()?;
         let mut places = Vec::with_capacity(snapshots.len());
         for (at, snapshot) in snapshots.iter().enumerate() {
             self.step(FsckPhase::References, at, snapshots.len())?;
@@ -225,10 +226,17 @@ impl Check<'_> {
         })
     }
 
+    /// Blobs that the upstream has: not to be here is no fault of them.
+    fn promised(&self) -> Result<HashSet<Digest>, StoreError> {
+        let all = self.store.index.all_promised()?;
+        Ok(all.into_iter().map(|(digest, _)| digest).collect())
+    }
+
     fn work_trees(&self, scanned: &mut Scanned, findings: &mut Findings) -> Result<(), StoreError> {
         let all = self.options.all_works();
         let links = Links::new(self.store);
         let deltas = &self.roots.deltas;
+        let promised = self.promised()?;
         for (at, delta) in deltas.iter().enumerate() {
             self.step(FsckPhase::WorkTrees, at, deltas.len())?;
             // Dropped since it was listed.
@@ -243,6 +251,7 @@ impl Check<'_> {
                 base: base.as_ref(),
                 base_listed: ordinal.is_some(),
                 blobs: &mut scanned.blobs,
+                promised: &promised,
                 findings: &mut *findings,
             };
             check.run()?;

@@ -42,7 +42,7 @@ pub(super) struct Walk<'a> {
     /// Blobs that are referred to and not there.
     absent: HashSet<Digest>,
     /// Blobs that need not be here: the upstream has them.
-    promised: HashSet<Digest>,
+    pub promised: HashSet<Digest>,
     /// Blobs that are not listed, but whose file is there.
     loose: Vec<Digest>,
     /// All that the snapshots refer to is known.
@@ -62,13 +62,6 @@ impl<'a> Walk<'a> {
             loose: Vec::new(),
             complete: true,
         }
-    }
-
-    /// What is promised is looked up before it is missed.
-    pub fn promised(&mut self) -> Result<(), StoreError> {
-        let all = self.store.index.all_promised()?;
-        self.promised = all.into_iter().map(|(digest, _)| digest).collect();
-        Ok(())
     }
 
     /// Blobs that are needed and not listed, and the objects that are referred to.

@@ -19,6 +19,7 @@ pub(super) struct WorkCheck<'a> {
     pub base: Option<&'a SealedTree>,
     pub base_listed: bool,
     pub blobs: &'a mut HashMap<Digest, Known>,
+    pub promised: &'a HashSet<Digest>,
     pub findings: &'a mut Findings,
 }
 
@@ -40,7 +41,7 @@ impl WorkCheck<'_> {
             self.found(Some(node), WorkFault::Row { node }, Repair::None);
         }
         for BlobUse { node, digest, size } in self.delta.blobs.clone() {
-            if !holds(self.blobs, &digest, size) {
+            if !holds(self.blobs, &digest, size) && !self.promised.contains(&digest) {
                 let why = WorkFault::Blob {
                     node,
                     blob: digest,

@@ -346,3 +346,49 @@ fn promises_outlive_the_process_and_go_with_their_trees() {
     assert_eq!(store.index.all_promised().expect("read"), []);
     assert_eq!(store.blobs().upstream_use().expect("one").held_bytes, 0);
 }
+
+/// A clone of such a tree may change what is not here, and needs it no more than the tree does.
+#[test]
+fn a_clone_refers_to_what_is_not_here() {
+    use crate::work::tests::{at, mode, root};
+    use crate::work::{SealOptions, WorkClass, Works};
+    let w = world(1 << 20, |_| {});
+    let works = Works::open_or_create(w.store.clone()).expect("works");
+    let base = Some(w.tree.snapshot());
+    let clone = works
+        .create(base, WorkClass::Build, b"", at(1))
+        .expect("created");
+    let find = |name| {
+        clone
+            .lookup(&Creds::ROOT, 1, name)
+            .expect("found")
+            .node
+            .node
+    };
+    clone
+        .setattr(&root(2), find(b"f5"), &mode(0o600), None)
+        .expect("chmod");
+    clone
+        .write(&root(3), find(b"f4"), 60_000, b"changed")
+        .expect("written");
+    let asked = w.other.asked.lock().clone();
+    assert!(!asked.contains(&digests()[5]), "its bytes matter to nobody");
+    let options = crate::FsckOptions {
+        works: Some(&works),
+        ..Default::default()
+    };
+    let report = w.store.fsck(&options, &|_| {}).expect("checked");
+    assert!(
+        report.worst() < Some(crate::fsck::Severity::Warning),
+        "{:?}",
+        report.findings
+    );
+    let sealed = works
+        .seal(clone.id(), &SealOptions::default())
+        .expect("sealed");
+    let tree = w.store.sealed(&sealed.snapshot).expect("there");
+    let mut changed = contents()[4].clone();
+    changed[60_000..60_007].copy_from_slice(b"changed");
+    assert_eq!(read(&tree, 4), Ok(changed));
+    assert_eq!(read(&tree, 5), Ok(contents()[5].clone()));
+}
