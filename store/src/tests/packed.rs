@@ -182,7 +182,7 @@ fn what_rots_while_it_is_packed_is_found_and_set_aside() {
             }
         }
         std::fs::write(&packed, &bytes).expect("write");
-        read(&store, &old, "a").expect_err("no wrong byte is read");
+        assert!(read(&store, &old, "a").is_err(), "wrong bytes are read");
         let report = store
             .fsck(&FsckOptions::default(), &|_| ())
             .expect("checked");
