@@ -157,9 +157,7 @@ pub fn copy_out<T, E: From<InsideError>>(
         let taken = take(&mut File::from(archive));
         // Why the archive broke off, where it did.
         match heard() {
-            Err(InsideError::Failed(_, Some(libc::EPIPE))) | Err(InsideError::Ended) | Ok(_) => {
-                taken
-            }
+            Err(InsideError::Failed(_, Some(libc::EPIPE))) | Ok(_) => taken,
             Err(e) => Err(e.into()),
         }
     })();

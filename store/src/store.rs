@@ -452,7 +452,10 @@ impl Store {
             return Ok(true);
         }
         for digest in &lost {
-            if !self.blobs.has(digest)? && self.index.object(digest)?.is_none() {
+            if !self.blobs.has(digest)?
+                && self.index.promised(digest)?.is_none()
+                && self.index.object(digest)?.is_none()
+            {
                 return Ok(true);
             }
         }

@@ -220,3 +220,41 @@ fn no_link_leads_a_copy_out() {
     assert!(!std::path::Path::new("/etc/evil").exists());
     stop(&w);
 }
+
+/// A thread of the server has a small stack, and a tree may be as deep as it likes.
+#[test]
+fn a_very_deep_tree_goes_out_and_the_server_stays() {
+    use nix::fcntl::{OFlag, open, openat};
+    use nix::sys::stat::{Mode, mkdirat};
+    let w = world();
+    start(&w, &[]);
+    let json = w.pocker(&["inspect", "w"]).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let run = json.get(0).unwrap_or(&json);
+    let srv = format!("/proc/{}/root/srv", run["pid"]);
+    let (how, mode) = (
+        OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::from_bits_truncate(0o755),
+    );
+    let mut dir = open(srv.as_str(), how, mode).expect("the run's directory");
+    for _ in 0..5000 {
+        mkdirat(&dir, "d", mode).expect("made");
+        dir = openat(&dir, "d", how, mode).expect("opened");
+    }
+    drop(dir);
+    stop(&w);
+    let pid = w.server_pid();
+    let mut cp = w.command(&["cp", "w:/srv", "-"]);
+    let cp = cp.stdout(Stdio::piped()).output().expect("cp");
+    assert!(
+        cp.status.success(),
+        "{}",
+        String::from_utf8_lossy(&cp.stderr)
+    );
+    let directories = cp
+        .stdout
+        .chunks(512)
+        .filter(|b| b.get(257..262) == Some(b"ustar") && b[156] == b'5');
+    assert!(directories.count() >= 5000);
+    assert_eq!(w.server_pid(), pid, "the server is the same");
+}

@@ -56,16 +56,24 @@ impl Writer<'_> {
         self.tree.getattr(node).map_err(|e| store_error(path, e))
     }
 
+    /// As deep as a tree may be: what is under way is not on the thread's stack.
     fn below(&mut self, dir: Node, path: &[u8]) -> Result<(), ArchiveError> {
-        for (name, attr) in self.names(dir, path)? {
-            let mut child = path.to_vec();
-            if !child.is_empty() {
-                child.push(b'/');
+        let mut path = path.to_vec();
+        let mut under_way = vec![(path.len(), self.names(dir, &path)?.into_iter())];
+        while let Some((length, left)) = under_way.last_mut() {
+            path.truncate(*length);
+            let Some((name, attr)) = left.next() else {
+                under_way.pop();
+                continue;
+            };
+            if !path.is_empty() {
+                path.push(b'/');
             }
-            child.extend_from_slice(&name);
-            self.one(&attr, &child)?;
+            path.extend_from_slice(&name);
+            self.one(&attr, &path)?;
             if attr.kind == Kind::Dir {
-                self.below(attr.node, &child)?;
+                let names = self.names(attr.node, &path)?;
+                under_way.push((path.len(), names.into_iter()));
             }
         }
         Ok(())

@@ -36,8 +36,11 @@ impl NotOpened {
             NotOpened::Folder { .. } => "see that it is there, and that it can be written to",
         };
         let tried = match self {
-            // It is not said again.
+            // A secret is not said again, nor what may be one in a URL that is none.
             NotOpened::Secret => "cannot open that object store".to_owned(),
+            NotOpened::Url(_) if !place.starts_with("file:") => {
+                "cannot open that object store".to_owned()
+            }
             _ => format!("cannot open {place}"),
         };
         SyncError::because(tried, self).hint(hint)

@@ -70,6 +70,15 @@ impl Remote {
         wants: &[(Want, Place)],
         each: Each<'_>,
     ) -> Result<(), SyncError> {
+        // Bounded before it is believed.
+        for (want, place) in wants {
+            if place.plain > want.limit() || place.len > place.plain {
+                let path = self.by_digest("packs", &self.places.read().pack(place.pack));
+                return Err(
+                    self.damaged(&path, "something in it is larger than its directory says")
+                );
+            }
+        }
         let spans = spans(wants.iter().map(|(_, place)| *place));
         let got = self.spans(&spans)?;
         for (want, place) in wants {
@@ -85,12 +94,6 @@ impl Remote {
             };
             let path = self.by_digest("packs", &self.places.read().pack(place.pack));
             let stored = bytes.ok_or_else(|| self.damaged(&path, "it is cut short"))?;
-            // Bounded before it is believed.
-            if place.plain > want.limit() {
-                return Err(
-                    self.damaged(&path, "something in it is larger than its directory says")
-                );
-            }
             let plain = squeeze::plain(stored, place.plain as usize);
             let plain = plain.map_err(|e| self.damaged(&path, e))?;
             each(want, &mut plain.as_deref().unwrap_or(stored))?;

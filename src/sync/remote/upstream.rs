@@ -49,7 +49,8 @@ impl Fetcher {
         let near: Vec<_> = {
             let places = self.remote.places.read();
             let near = places.near(&place, REACH).iter();
-            let blobs = near.filter(|((_, blob), _)| *blob);
+            let small = |place: &super::pack::Place| place.plain <= pocker_store::blob::SMALL;
+            let blobs = near.filter(|((_, blob), place)| *blob && small(place));
             blobs
                 .map(|((digest, _), place)| (Want::blob(*digest, place.plain), *place))
                 .collect()

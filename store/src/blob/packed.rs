@@ -8,6 +8,7 @@
 use super::{BlobStore, stage};
 use crate::error::StoreError;
 use crate::types::Digest;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -118,6 +119,10 @@ impl BlobStore {
 
     /// Gives a packed blob its place back; false where it is not packed.
     pub(crate) fn unpack(&self, digest: &Digest) -> Result<bool, StoreError> {
+        // What is not packed waits for no other.
+        if !self.packs.lock().known.contains_key(digest) {
+            return Ok(self.area.path(digest).exists());
+        }
         // One at a time, and never while one is packed.
         let _one = self.packing.lock();
         if self.area.path(digest).exists() {
@@ -185,9 +190,15 @@ impl BlobStore {
         }
         let new = self.area.fresh();
         let made = self.frame(&file, &new);
-        let made = made.and_then(|()| fs::metadata(&new));
+        let made = made.and_then(|()| holds(&new, digest));
+        let made = made.and_then(|whole| Ok((whole, fs::metadata(&new)?)));
         let after = match made {
-            Ok(meta) => meta.blocks() * STAT_BLOCK,
+            // It rotted, or was read wrongly: a check names it as long as its file is there.
+            Ok((false, _)) => {
+                let _ = fs::remove_file(&new);
+                return Ok(());
+            }
+            Ok((true, meta)) => meta.blocks() * STAT_BLOCK,
             Err(e) => {
                 let _ = fs::remove_file(&new);
                 return Err(StoreError::io("write", &new, e));
@@ -238,6 +249,19 @@ impl BlobStore {
             .map_err(fail)?;
         packs.known.insert(*digest, bytes);
         Ok(())
+    }
+}
+
+/// Whether what a frame unpacks to is the blob.
+fn holds(frame: &Path, digest: &Digest) -> io::Result<bool> {
+    let mut bytes = zstd::stream::read::Decoder::new(File::open(frame)?)?;
+    let mut sum = Sha256::new();
+    let mut part = vec![0; 1 << 16];
+    loop {
+        match bytes.read(&mut part)? {
+            0 => return Ok(sum.finalize()[..] == digest.0[..]),
+            got => sum.update(&part[..got]),
+        }
     }
 }
 

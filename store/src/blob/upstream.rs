@@ -184,19 +184,26 @@ impl BlobStore {
     }
 
     fn fetch(&self, upstream: &dyn Upstream, want: &Want) -> Result<(), StoreError> {
-        // Another who waited for it too may have brought it.
-        if self.has(&want.digest)? {
+        // Another who waited for it too may have brought it. A row alone is not enough: a backup
+        // may have it of what was let go of meanwhile.
+        let file = || want.limit() <= SMALL || self.area.path(&want.digest).exists();
+        if self.has(&want.digest)? && file() {
             return Ok(());
         }
         let mut found = false;
-        upstream.fetch(want, &mut |given, bytes| {
+        let done = upstream.fetch(want, &mut |given, bytes| {
             let asked = given.digest == want.digest;
-            found |= asked;
-            self.take(given, bytes, asked)
-        })?;
-        match found {
-            true => Ok(()),
-            false => Err(StoreError::Away {
+            match self.take(given, bytes, asked) {
+                Ok(()) => found |= asked,
+                Err(e) if asked => return Err(e),
+                Err(e) => tracing::warn!("what upstream has beside {}: {e}", want.digest),
+            }
+            Ok(())
+        });
+        match (found, done) {
+            (true, _) => Ok(()),
+            (false, Err(e)) => Err(e),
+            (false, Ok(())) => Err(StoreError::Away {
                 digest: want.digest,
             }),
         }
@@ -277,8 +284,15 @@ impl BlobStore {
             if go.is_empty() {
                 return Ok(());
             }
-            self.index.drop_fetched(&go)?;
-            self.index.settle()?;
+            let dropped = self.index.drop_fetched(&go);
+            if let Err(e) = dropped.and_then(|()| self.index.settle()) {
+                for (digest, size) in go {
+                    state.bytes += size;
+                    state.lru.put(digest, size);
+                    state.lru.demote(&digest);
+                }
+                return Err(e);
+            }
             for (digest, size) in &go {
                 self.hot.remove(digest);
                 self.open.remove(digest);

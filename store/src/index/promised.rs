@@ -2,6 +2,7 @@
 
 use super::rows::{put_large, put_small};
 use super::{Index, Large, Packed, Sync};
+use crate::blob::SMALL;
 use crate::error::StoreError;
 use crate::types::Digest;
 use rusqlite::{OptionalExtension, Transaction};
@@ -118,7 +119,10 @@ impl Index {
 
     /// These are not here any more; their files go next.
     pub fn drop_fetched(&self, blobs: &[(Digest, u64)]) -> Result<(), StoreError> {
-        self.write("let go of what upstream has", Sync::Ordered, 0, |tx| {
+        // The files of large ones go after their rows, also where the power fails.
+        let large = blobs.iter().any(|(_, size)| *size > SMALL);
+        let sync = if large { Sync::Full } else { Sync::Ordered };
+        self.write("let go of what upstream has", sync, 0, |tx| {
             for (digest, size) in blobs {
                 for table in ["small_blob", "large_blob"] {
                     tx.prepare_cached(&format!("DELETE FROM {table} WHERE digest = ?1"))?
