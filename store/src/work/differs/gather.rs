@@ -134,8 +134,14 @@ impl<'a> Gather<'a> {
         let is = self.now(n)?;
         let kind = is.kind()?;
         if was.kind()? != kind {
-            self.gone(was)?;
-            return self.added(n, frames);
+            // Both of the name first, as of two sealed trees; one of them at most is a directory.
+            let body = was.view()?.body;
+            self.one(body.kind(), Change::Removed, (size(&body), 0));
+            self.added(n, frames)?;
+            if let Some(dir) = dir_of(was)? {
+                self.below(Some(dir), None);
+            }
+            return Ok(());
         }
         let (parts, doubt) = compare(&was.view()?, &is)?;
         if parts.any() || doubt.is_some() {
