@@ -46,12 +46,12 @@ fn a_store_in_use_is_backed_up_and_restored() {
         .ok();
     w.pocker(&["pin", "box@2"]).ok();
     w.pocker(&["volume", "create", "data"]).ok();
-    // Counts in a large file and then in a small one; each is written whole before the next round.
+    // Counts in a large file, by one write, and then in a small one, by a rename.
     let script = "
         cd /data; head -c 300000 /dev/zero >large; n=0
         until test -e /go/stop; do
             n=$((n + 1))
-            printf '%08d' $n | dd of=large bs=1 seek=290000 conv=notrunc 2>/dev/null
+            printf '%08d' $n | dd of=large bs=8 seek=36250 conv=notrunc 2>/dev/null
             echo $n >next && mv next small
             touch /go/counts
         done; echo $n";
