@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// How often the server looks for what others left behind.
 const REAP_EVERY: Duration = Duration::from_secs(5);
@@ -307,7 +308,7 @@ async fn until_told(daemon: &Arc<Daemon>) -> String {
         tokio::select! {
             _ = term.recv() => return "SIGTERM".to_string(),
             _ = int.recv() => return "SIGINT".to_string(),
-            _ = stop.changed() => return "told to stop".to_string(),
+            _ = told(&mut stop) => return "told to stop".to_string(),
             _ = tick.tick() => {
                 let d = daemon.clone();
                 let idle = tokio::task::spawn_blocking(move || upkeep(&d)).await;
@@ -317,6 +318,11 @@ async fn until_told(daemon: &Arc<Daemon>) -> String {
             }
         }
     }
+}
+
+/// Who asked before anybody listened here is heard too: commands are answered before that.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|told| *told).await;
 }
 
 /// Reaps; returns for how long an auto-started server was idle when that is long enough.
@@ -332,4 +338,19 @@ fn upkeep(daemon: &Daemon) -> Option<i64> {
     let mut stopped = Stopped::default();
     daemon.unmount_all(|m| m.what == BROWSE_VIEW, &mut stopped);
     Some(idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_was_told_to_stop_before_it_listened_stops() {
+        let sender = watch::Sender::new(false);
+        sender.send_replace(true);
+        let mut late = sender.subscribe();
+        let patience = Duration::from_secs(5);
+        let heard = tokio::time::timeout(patience, told(&mut late)).await;
+        heard.expect("it is heard");
+    }
 }
