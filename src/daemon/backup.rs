@@ -39,6 +39,7 @@ impl Daemon {
             copied_bytes: done.copied_bytes,
             rotted: hex(&done.rotted),
             missing: hex(&done.missing),
+            promised: done.promised,
         })
     }
 }

@@ -157,9 +157,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     }
     if let Some(upstream) = &options.upstream {
         let fetcher = Fetcher::open(&upstream.url, upstream.timeout)?;
-        store
-            .set_upstream(Arc::new(fetcher), upstream.cache)
-            .map_err(fail(&options.store))?;
+        store.set_upstream(Arc::new(fetcher), upstream.cache);
         tracing::info!(
             url = upstream.url,
             cache = upstream.cache,
