@@ -284,6 +284,10 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     daemon.note_uses();
+    daemon.works.close();
+    if let Some(volumes) = daemon.exports.volumes.works() {
+        volumes.close();
+    }
     let _ = std::fs::remove_file(daemon.options.control_socket());
     let nfs = daemon.options.nfs_socket();
     let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));

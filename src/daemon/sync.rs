@@ -250,7 +250,9 @@ mod tests {
     fn a_session_lives_while_a_call_of_it_does_and_from_its_end() {
         let sessions = Arc::new(Sessions::default());
         let id = sessions.add(Session::Send { _trees: Vec::new() });
-        let Ok(id) = id else { panic!("it is the first") };
+        let Ok(id) = id else {
+            panic!("it is the first")
+        };
         let Ok(heard) = sessions.find(id) else {
             panic!("it is there")
         };

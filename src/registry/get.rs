@@ -30,7 +30,7 @@ pub struct Getter {
 
 impl Getter {
     /// An answer of 200, whose body is not read yet.
-    async fn ask(&self, method: Method, what: &str) -> Result<Response, RegistryError> {
+    async fn ask(&self, mut method: Method, what: &str) -> Result<Response, RegistryError> {
         let (host, repository) = (self.reference.resolve_registry(), self.name.repository());
         let scheme = if self.plain { "http" } else { "https" };
         let url = format!("{scheme}://{host}/v2/{repository}/{what}");
@@ -58,6 +58,12 @@ impl Getter {
                     let token = self.client.auth(&self.reference, &self.auth, operation);
                     let token = token.await.map_err(|e| self.failed(e))?;
                     *self.token.lock() = token;
+                }
+                // Not every registry knows it, and no answer to it says why it is refused.
+                StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
+                    if method == Method::HEAD =>
+                {
+                    method = Method::GET;
                 }
                 status => return Err(self.refused(url, status, response).await),
             }
@@ -112,8 +118,8 @@ impl Getter {
     /// What the tag means now.
     pub async fn digest(&self, tag: &str) -> Result<String, RegistryError> {
         let what = format!("manifests/{tag}");
-        let head = self.ask(Method::HEAD, &what).await?;
-        let said = head.headers().get("docker-content-digest");
+        let response = self.ask(Method::HEAD, &what).await?;
+        let said = response.headers().get("docker-content-digest");
         if let Some(digest) = said.and_then(|digest| digest.to_str().ok()) {
             check::digits(digest)?;
             return Ok(digest.to_owned());

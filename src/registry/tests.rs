@@ -93,12 +93,18 @@ fn json_without_end_is_not_read() {
         let hostile = Hostile::start(answers);
         let error = hostile.open().image(&digest).err().expect("too long");
         let message = said(error);
-        assert!(message.contains("gave more than 4194304 bytes"), "{message}");
+        assert!(
+            message.contains("gave more than 4194304 bytes"),
+            "{message}"
+        );
         assert!(hostile.sent() < ON_THE_WAY, "{} were read", hostile.sent());
     }
     let hostile = Hostile::start(endless);
     let message = said(hostile.open().resolve().expect_err("too long"));
-    assert!(message.contains("gave more than 4194304 bytes"), "{message}");
+    assert!(
+        message.contains("gave more than 4194304 bytes"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -112,7 +118,13 @@ fn a_refusal_without_end_is_not_read() {
         (|_, _| ("403 No".into(), vec![], true), "wants a password"),
     ] {
         let hostile = Hostile::start(answers);
-        let message = said(hostile.open().image(&check::of(b"")).err().expect("refused"));
+        let message = said(
+            hostile
+                .open()
+                .image(&check::of(b""))
+                .err()
+                .expect("refused"),
+        );
         assert!(message.contains(words), "{message}");
         assert!(hostile.sent() < ON_THE_WAY, "{} were read", hostile.sent());
     }
@@ -125,8 +137,17 @@ fn a_manifest_of_another_digest_is_refused_and_a_tag_may_have_none() {
     assert_eq!(digest, check::of(b"{}"));
     let other = check::of(b"{ }");
     let message = said(hostile.open().image(&other).err().expect("another"));
-    assert!(message.contains(&digest) && message.contains(&other), "{message}");
-    let odd = Hostile::start(|_, _| ("200 OK\r\nDocker-Content-Digest: ../x".into(), vec![], false));
+    assert!(
+        message.contains(&digest) && message.contains(&other),
+        "{message}"
+    );
+    let odd = Hostile::start(|_, _| {
+        (
+            "200 OK\r\nDocker-Content-Digest: ../x".into(),
+            vec![],
+            false,
+        )
+    });
     let message = said(odd.open().resolve().expect_err("no digest"));
     assert!(message.contains("../x"), "{message}");
 }

@@ -9,7 +9,8 @@ use crate::blob::{SMALL, Staged};
 use crate::error::StoreError;
 use crate::failpoint;
 use crate::index::{
-    Large, Packed, Step, Sync, drop_step, forget_promises, put_large, put_objects, put_small, put_snapshot, put_step,
+    Large, Packed, Step, Sync, drop_step, forget_promises, put_large, put_objects, put_small,
+    put_snapshot, put_step,
 };
 use crate::object::{
     Counts, DirObject, Entry, ObjectSink, SnapshotData, digest_of, edit_dir, put_dir,

@@ -126,7 +126,9 @@ impl<B: Bytes> Heads<B> {
     fn header(&mut self) -> io::Result<Option<Header>> {
         let mut header = Header::new_old();
         let mut block = Vec::with_capacity(BLOCK);
-        (&mut self.bytes).take(BLOCK as u64).read_to_end(&mut block)?;
+        (&mut self.bytes)
+            .take(BLOCK as u64)
+            .read_to_end(&mut block)?;
         self.at += block.len() as u64;
         if block.len() < BLOCK || block.iter().all(|byte| *byte == 0) {
             return Ok(None);
@@ -147,9 +149,7 @@ impl<B: Bytes> Heads<B> {
     fn body(&mut self, size: u64) -> io::Result<Option<Vec<u8>>> {
         if size > HEADER_MAX {
             let message = format!("it has an extended header of {size} bytes");
-            let hint = format!(
-                "no image has one of more than {HEADER_MAX}: it is damaged, or made to fill memory"
-            );
+            let hint = format!("{HEADER_MAX} are taken: it is damaged, or made to fill memory");
             return Err(ImageError::new(message, hint).into());
         }
         let padded = padded(size);
@@ -253,7 +253,9 @@ mod tests {
         let mut header = Header::new_gnu();
         header.set_size(700);
         header.set_mode(0o644);
-        builder.append_data(&mut header, &name, &[1; 700][..]).expect("added");
+        builder
+            .append_data(&mut header, &name, &[1; 700][..])
+            .expect("added");
         builder
             .append_pax_extensions([("path", &b"index.json"[..]), ("size", b"5")])
             .expect("added");

@@ -204,7 +204,10 @@ fn stream(stream: Box<dyn Read>, tag: Option<&str>) -> io::Result<Opened> {
 fn put_aside(e: io::Error) -> io::Error {
     match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImageError::new(
-            format!("there is no space left in {} for the image", spool().display()),
+            format!(
+                "there is no space left in {} for the image",
+                spool().display()
+            ),
             "set TMPDIR to a folder with more, or unpack the image to a file first",
         )
         .into(),

@@ -1,7 +1,7 @@
 //! An object store as the one that receives.
 
 use super::pack::{Len, THINGS_MAX, Table, Thing};
-use super::{Entry, FORMAT, Marker, NamedInfo, LARGE_MAX, PACKED_MAX, Remote};
+use super::{Entry, FORMAT, LARGE_MAX, Marker, NamedInfo, PACKED_MAX, Remote};
 use crate::sync::squeeze;
 use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
 use pocker_store::object::digest_of;

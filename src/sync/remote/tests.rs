@@ -8,8 +8,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use pocker_store::object::Meta;
 use pocker_store::sync::{Each, Named, Receipt, Sent, Sink, Source, SyncError, Want, transfer};
@@ -523,7 +523,9 @@ fn more_packs_or_files_than_are_believed_are_refused() {
     }
     push(&mut a, memory.clone(), &named(&steps)).expect("sent");
     let tables = all(&memory);
-    let tables = tables.iter().filter(|o| o.location.as_ref().contains("/tables/"));
+    let tables = tables
+        .iter()
+        .filter(|o| o.location.as_ref().contains("/tables/"));
     let packs = tables.count();
     assert!(packs >= 3, "{packs}");
     let refused = |packs, things| {
@@ -542,7 +544,10 @@ fn more_packs_or_files_than_are_believed_are_refused() {
     };
     assert_eq!(refused(packs, 1000), None);
     let why = refused(packs - 1, 1000).expect("too many");
-    assert!(why.contains(&format!("more than {} packs", packs - 1)), "{why}");
+    assert!(
+        why.contains(&format!("more than {} packs", packs - 1)),
+        "{why}"
+    );
     let why = refused(packs, 3).expect("too many");
     assert!(why.contains("more than 3 files"), "{why}");
 }

@@ -70,7 +70,10 @@ impl Fetcher {
 
 /// The store could not take it. That it could not be read is the upstream's.
 fn is_own(e: &SyncError) -> bool {
-    let own = e.cause.as_ref().and_then(|c| c.downcast_ref::<StoreError>());
+    let own = e
+        .cause
+        .as_ref()
+        .and_then(|c| c.downcast_ref::<StoreError>());
     own.is_some_and(|own| !matches!(own, StoreError::Input(_)))
 }
 

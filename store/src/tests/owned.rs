@@ -151,7 +151,9 @@ fn a_backup_has_the_promise_of_what_is_not_here() {
     let restored = try_open(&there, false).expect("open");
     restored.set_upstream(Arc::new(w.other.clone()), 1 << 20);
     let tree = restored.sealed(&w.tree.snapshot()).expect("there");
-    let report = restored.fsck(&Default::default(), &|_| {}).expect("checked");
+    let report = restored
+        .fsck(&Default::default(), &|_| {})
+        .expect("checked");
     assert!(report.worst() < Some(crate::fsck::Severity::Warning));
     for (n, bytes) in contents().into_iter().enumerate() {
         assert_eq!(read(&tree, n), Ok(bytes), "file {n}");

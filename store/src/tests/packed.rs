@@ -36,7 +36,11 @@ pub(super) fn tree(store: &Arc<Store>, files: &[(&str, Vec<u8>)]) -> Digest {
     ingest.finish(None).expect("finish").snapshot
 }
 
-pub(super) fn read(store: &Arc<Store>, snapshot: &Digest, name: &str) -> Result<Vec<u8>, crate::types::Errno> {
+pub(super) fn read(
+    store: &Arc<Store>,
+    snapshot: &Digest,
+    name: &str,
+) -> Result<Vec<u8>, crate::types::Errno> {
     let tree = store.sealed(snapshot).expect("a tree");
     let found = tree
         .lookup(&Creds::ROOT, 1, name.as_bytes())

@@ -43,10 +43,11 @@ fn a_lost_row_comes_back_and_what_no_tree_needs_is_waste() {
     let why = BlobFault::NoRow;
     let row = Fault::Blob { digest, why };
     assert!(report.findings.iter().any(|f| f.fault == row), "{report:?}");
-    let wasted = |fault: &Fault| {
-        matches!(fault, Fault::Unreferenced { what: Waste::Files, count: 1, bytes } if *bytes > 0)
-    };
-    assert!(report.findings.iter().any(|f| wasted(&f.fault)), "{report:?}");
+    let wasted = |fault: &Fault| matches!(fault, Fault::Unreferenced { what: Waste::Files, count: 1, bytes } if *bytes > 0);
+    assert!(
+        report.findings.iter().any(|f| wasted(&f.fault)),
+        "{report:?}"
+    );
     assert!(!folder.join(stray.to_string()).exists());
     sound(&store);
     assert_eq!(read(&store, &old, "a").expect("read"), text("a"));
@@ -93,7 +94,10 @@ fn a_packed_blob_that_takes_long_keeps_no_other_waiting() {
     std::thread::scope(|scope| {
         let readers = [(); 2].map(|()| scope.spawn(|| read(&store, &old, "a")));
         // Opened for writing when a reader has it open.
-        let mut pipe = std::fs::File::options().write(true).open(&path).expect("a reader");
+        let mut pipe = std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .expect("a reader");
         assert_eq!(read(&store, &new, "c").expect("read"), text("c"));
         std::io::Write::write_all(&mut pipe, &frame).expect("write");
         drop(pipe);

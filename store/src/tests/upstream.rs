@@ -134,8 +134,7 @@ pub(super) fn world(bound: u64, change: impl FnOnce(&mut Other)) -> World {
     };
     change(&mut other);
     let other = Arc::new(other);
-    store
-        .set_upstream(Arc::new(other.clone()), bound);
+    store.set_upstream(Arc::new(other.clone()), bound);
     World {
         dir,
         store,
@@ -337,14 +336,12 @@ fn promises_outlive_the_process_and_go_with_their_trees() {
         blobs: digests().into_iter().zip(contents()).collect(),
         ..Other::default()
     });
-    store
-        .set_upstream(Arc::new(other.clone()), 1 << 20);
+    store.set_upstream(Arc::new(other.clone()), 1 << 20);
     let tree = store.sealed(&snapshot).expect("there");
     read(&tree, 4).expect("read");
     drop((store, tree));
     let store = open(dir.path());
-    store
-        .set_upstream(Arc::new(other.clone()), 1000);
+    store.set_upstream(Arc::new(other.clone()), 1000);
     assert!(
         !store.blobs().has(&digests()[4]).expect("looked"),
         "the bound is smaller now"
