@@ -215,7 +215,10 @@ mod tests {
         out
     }
 
-    fn all(bytes: &[u8]) -> io::Result<Vec<(String, Option<String>, u64, u64)>> {
+    /// Name, link, where its bytes are and how many.
+    type Row = (String, Option<String>, u64, u64);
+
+    fn all(bytes: &[u8]) -> io::Result<Vec<Row>> {
         let file = tempfile::tempfile()?;
         (&file).write_all(bytes)?;
         (&file).rewind()?;

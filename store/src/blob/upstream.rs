@@ -270,7 +270,7 @@ impl BlobStore {
         let size = want.limit();
         if !asked {
             let wanted = self.index.promised(&want.digest)?;
-            if !wanted.is_some_and(|p| p.size == size) || size > SMALL {
+            if wanted.is_none_or(|p| p.size != size) || size > SMALL {
                 return Ok(());
             }
         }
