@@ -35,14 +35,18 @@ clean() {
 speed() { [ -z "${took[$1]}" ] || awk -v mb="$mb" -v us="${took[$1]}" 'BEGIN { printf "%.4g", mb / us * 1e6 }'; }
 ms() { [ -z "${took[$1]}" ] || scaled "${took[$1]}" 1000; }
 
-# Nothing of what comes next is in the store or on its way to the disk.
-emptied() {
-  "$pocker" rm "$1" >>"$bench/log" 2>&1
-  "$pocker" rm base >>"$bench/log" 2>&1
-  "$pocker" gc >>"$bench/log" 2>&1
+# Into a store that has nothing, whose server is up. Nothing is removed for it, here or for the peers: ext4 is slow to make
+# inodes for a minute after many were freed. A round is a shell of its own: the other store is the next one's.
+into_new() {
+  POCKER_STORE=$(mktemp -d "$bench/new.XXXXXX")
+  POCKER_SOCKET_DIR=$(mktemp -d "$bench/s.XXXXXX")
+  "$pocker" ls >>"$bench/log" 2>&1
   sync
+  timed "$pocker" "$@"
+  local status=$?
+  "$pocker" serve --stop >>"$bench/log" 2>&1
+  return $status
 }
-filled() { "$pocker" import --force "$bench/root.tar" base >>"$bench/log" 2>&1; }
 
 archive() {
   out_pocker() { rm -f "$bench/out.tar"; sync; timed "$pocker" export base -o "$bench/out.tar"; }
@@ -52,20 +56,18 @@ archive() {
   race "export tar" out_pocker out_tar pipe_pocker pipe_tar
   row "export tar, into a pipe" MB/s "$(speed pipe_pocker)" ">= 500" tar "$(speed pipe_tar)"
   row "export tar, to a file on disk" MB/s "$(speed out_pocker)" ">= 500" tar "$(speed out_tar)"
-  in_pocker() { emptied x; timed "$pocker" import "$bench/root.tar" x; }
-  in_tar() { rm -rf "$bench/x"; mkdir "$bench/x"; sync; timed sh -c 'tar -C "$1" -xf "$2" && sync -f "$1"' sh "$bench/x" "$bench/root.tar"; }
+  in_pocker() { into_new import "$bench/root.tar" x; }
+  in_tar() { sync; timed sh -c 'tar -C "$1" -xf "$2" && sync -f "$1"' sh "$(mktemp -d "$bench/x.XXXXXX")" "$bench/root.tar"; }
   race "import tar" in_pocker in_tar
-  filled
   row "import tar" MB/s "$(speed in_pocker)" ">= 300" "tar -x, synced" "$(speed in_tar)"
 }
 
 layout() {
-  in_pocker() { emptied x; timed "$pocker" import "$bench/layout" x; }
-  in_umoci() { rm -rf "$bench/bundle"; sync; timed umoci unpack --image "$bench/layout:latest" "$bench/bundle"; }
+  in_pocker() { into_new import "$bench/layout" x; }
+  in_umoci() { sync; timed umoci unpack --image "$bench/layout:latest" "$(mktemp -d "$bench/b.XXXXXX")/bundle"; }
   race "import layout" in_pocker in_umoci
-  filled
   row "import an OCI layout (gzip)" MB/s "$(speed in_pocker)" "-" "umoci unpack" "$(speed in_umoci)"
-  dir_pocker() { rm -rf "$bench/x"; sync; timed "$pocker" export base --format dir -o "$bench/x"; }
+  dir_pocker() { sync; timed "$pocker" export base --format dir -o "$(mktemp -d "$bench/x.XXXXXX")"; }
   dir_umoci() { in_umoci; }
   race "export dir" dir_pocker dir_umoci
   row "export a directory" MB/s "$(speed dir_pocker)" "-" "umoci unpack" "$(speed dir_umoci)"
@@ -83,10 +85,9 @@ registry() {
   registry=$!
   for _ in $(seq 100); do curl -s "http://127.0.0.1:$port/v2/" >/dev/null && break; sleep 0.1; done
   "$pocker" push base "$image" >>"$bench/log" 2>&1
-  pull_pocker() { emptied x; timed "$pocker" pull "$image" x; }
+  pull_pocker() { into_new pull "$image" x; }
   pull_buildah() { buildah "${box[@]}" rmi -fa >>"$bench/log" 2>&1; sync; timed buildah "${box[@]}" pull -q --tls-verify=false "$image"; }
   race pull pull_pocker pull_buildah
-  filled
   row "pull from a registry of this host" ms "$(ms pull_pocker)" "<= buildah" "buildah pull" "$(ms pull_buildah)"
   push_pocker() { rm -rf "$bench/registry"; timed "$pocker" push base "$image"; }
   push_buildah() { rm -rf "$bench/registry"; timed buildah "${box[@]}" push -q --tls-verify=false "$(cat "$bench/pushed")" "docker://$image"; }

@@ -142,10 +142,38 @@ fn to_file(
     // Its own text names a file that nobody asked for.
     let mut file =
         tempfile::NamedTempFile::new_in(dir).map_err(|e| fail(&std::io::Error::from(e.kind())))?;
-    let written = reason(write(&mut Watched::new(&mut file)))?;
+    let mut early = Early {
+        file: file.as_file_mut(),
+        since: 0,
+    };
+    let written = reason(write(&mut Watched::new(&mut early)))?;
     file.as_file().sync_all().map_err(|e| fail(&e))?;
     file.persist(path).map_err(|e| fail(&e.error))?;
     Ok(written)
+}
+
+/// A file whose sync at the end finds little left.
+struct Early<'a> {
+    file: &'a mut std::fs::File,
+    since: usize,
+}
+
+impl Write for Early<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        /// Fewer at once would keep the disk from doing much at once.
+        const AT_ONCE: usize = 8 << 20;
+        let written = self.file.write(bytes)?;
+        self.since += written;
+        if self.since >= AT_ONCE {
+            super::sys::begin_writing(self.file);
+            self.since = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 #[cfg(test)]

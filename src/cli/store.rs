@@ -58,6 +58,13 @@ fn backed_up(done: &BackupDone) -> String {
         done.copied,
         text::bytes(done.copied_bytes)
     );
+    if done.promised > 0 {
+        let _ = writeln!(
+            out,
+            "left with the upstream: {} blobs, which the cache let go meanwhile",
+            done.promised
+        );
+    }
     damaged(&mut out, &done.rotted, "rotted");
     damaged(&mut out, &done.missing, "missing");
     if !done.rotted.is_empty() || !done.missing.is_empty() {

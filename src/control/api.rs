@@ -501,6 +501,9 @@ pub struct BackupDone {
     /// Blobs whose copies are not what was put, and those that were not there.
     pub rotted: Vec<String>,
     pub missing: Vec<String>,
+    /// Blobs that the backup leaves with the upstream.
+    #[serde(default)]
+    pub promised: u64,
 }
 
 /// `POST /v1/fsck`.

@@ -1,23 +1,26 @@
-//! An archive's entries, made below a directory. No link is ever followed there, and a file
-//! is under its name when it is whole.
+//! An archive's entries, made below a directory of a host's file system. No link is ever followed
+//! there. Among what is there already a file is under its name when it is whole.
 
+use super::body::Body;
 use crate::daemon::archive::entry::Kind;
 use crate::daemon::archive::{ArchiveError, Sink};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, mkdirat, mknodat,
-    utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, makedev, mkdirat,
+    mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{
     Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat,
 };
 use pocker_store::object::Meta;
-use pocker_store::types::Time;
+use pocker_store::types::{Rdev, Time};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use xattr::FileExt as _;
 
 /// Bits that give whoever runs a file its owner's rights.
@@ -37,6 +40,11 @@ pub enum Owner {
 pub struct Below {
     root: OwnedFd,
     owner: Owner,
+    /// Nobody else has anything there: a whole tree is made as it is, with its root and its devices.
+    fresh: bool,
+    /// The directory that was used last: entries of one come in a row.
+    last: Option<(Vec<u8>, OwnedFd)>,
+    body: Body,
     /// Directories that were made, to get their attributes when nothing is made in them any more.
     made: Vec<(Vec<u8>, Meta)>,
     /// Devices are not made: they are ways to the host's.
@@ -49,9 +57,20 @@ impl Below {
         Below {
             root,
             owner,
+            fresh: false,
+            last: None,
+            body: Body::default(),
             made: Vec::new(),
             devices: 0,
             temporary: 0,
+        }
+    }
+
+    /// In an empty directory that nobody else reaches.
+    pub fn fresh(root: OwnedFd) -> Below {
+        Below {
+            fresh: true,
+            ..Below::new(root, Owner::Kept)
         }
     }
 
@@ -82,11 +101,18 @@ impl Below {
         Ok(at)
     }
 
-    fn parent<'p>(&self, path: &'p [u8]) -> io::Result<(OwnedFd, &'p [u8])> {
-        match path.iter().rposition(|b| *b == b'/') {
-            Some(at) => Ok((self.dir_at(&path[..at])?, &path[at + 1..])),
-            None => Ok((self.root.try_clone()?, path)),
-        }
+    fn parent<'p>(&mut self, path: &'p [u8]) -> io::Result<(OwnedFd, &'p [u8])> {
+        let (dir, name) = split(path);
+        let known = self.last.as_ref().filter(|(known, _)| known == dir);
+        let fd = match known {
+            Some((_, fd)) => fd.try_clone()?,
+            None => {
+                let fd = self.dir_at(dir)?;
+                self.last = Some((dir.to_vec(), fd.try_clone()?));
+                fd
+            }
+        };
+        Ok((fd, name))
     }
 
     fn ids(&self, meta: &Meta) -> (Option<Uid>, Option<Gid>) {
@@ -114,23 +140,35 @@ impl Below {
             if !users && self.owner != Owner::Kept {
                 continue;
             }
-            let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(&name[..]);
-            match file.set_xattr(name, value) {
+            match file.set_xattr(OsStr::from_bytes(name), value) {
                 // Not every file system has them.
-                Err(e) if e.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {}
+                Err(e) if !self.fresh && e.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {}
                 other => other?,
             }
         }
-        Ok(futimens(file, &TimeSpec::UTIME_OMIT, &time(meta.mtime))?)
+        let [atime, mtime] = self.times(meta);
+        Ok(futimens(file, &atime, &mtime)?)
+    }
+
+    /// When it was read is a tree's to say only where all of it is the tree's.
+    fn times(&self, meta: &Meta) -> [TimeSpec; 2] {
+        let mtime = time(meta.mtime);
+        match self.fresh {
+            true => [mtime, mtime],
+            false => [TimeSpec::UTIME_OMIT, mtime],
+        }
     }
 
     /// Makes something under a name of its own, and then gives it its place.
     fn put(
         &mut self,
         path: &[u8],
-        make: impl FnOnce(&Below, &OwnedFd, &[u8]) -> io::Result<()>,
+        make: impl FnOnce(&mut Below, &OwnedFd, &[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let (dir, name) = self.parent(path)?;
+        if self.fresh {
+            return make(self, &dir, name);
+        }
         self.temporary += 1;
         let new = format!(".pocker-cp-{}-{}", std::process::id(), self.temporary);
         let new = new.as_bytes();
@@ -148,14 +186,17 @@ impl Below {
             // Of a node that this process has just made under a name that nobody knows.
             fchmodat(dir, name, self.mode(meta), FchmodatFlags::FollowSymlink)?;
         }
-        let times = (&TimeSpec::UTIME_OMIT, &time(meta.mtime));
-        Ok(utimensat(
-            dir,
-            name,
-            times.0,
-            times.1,
-            UtimensatFlags::NoFollowSymlink,
-        )?)
+        if self.fresh && !meta.xattrs.is_empty() {
+            // By the descriptor's own path: there is no call that takes both.
+            let base = format!("/proc/self/fd/{}/", dir.as_raw_fd());
+            let path = [base.as_bytes(), name].concat();
+            for (key, value) in &meta.xattrs {
+                xattr::set(OsStr::from_bytes(&path), OsStr::from_bytes(key), value)?;
+            }
+        }
+        let [atime, mtime] = self.times(meta);
+        let flag = UtimensatFlags::NoFollowSymlink;
+        Ok(utimensat(dir, name, &atime, &mtime, flag)?)
     }
 
     fn make_dir(&mut self, path: &[u8], meta: Meta) -> io::Result<()> {
@@ -171,6 +212,14 @@ impl Below {
             Err(e) => return Err(e.into()),
         }
         Ok(())
+    }
+}
+
+/// Its directory, and its name there.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
     }
 }
 
@@ -218,6 +267,10 @@ pub fn plain(e: ArchiveError) -> Box<dyn std::error::Error + Send + Sync> {
 impl Sink for Below {
     fn dir(&mut self, path: &[u8], meta: Meta) -> Result<(), ArchiveError> {
         match path.is_empty() {
+            true if self.fresh => {
+                self.made.push((Vec::new(), meta));
+                Ok(())
+            }
             // Where everything goes stays as it is.
             true => Ok(()),
             false => self.make_dir(path, meta).map_err(failed(path)),
@@ -233,8 +286,8 @@ impl Sink for Below {
     ) -> Result<(), ArchiveError> {
         let made = self.put(path, |below, dir, name| {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-            let mut file = File::from(openat(dir, name, flags, Mode::from_bits_truncate(0o600))?);
-            io::copy(data, &mut file)?;
+            let file = File::from(openat(dir, name, flags, Mode::from_bits_truncate(0o600))?);
+            below.body.write(data, &file)?;
             below.finish_open(&file, &meta)
         });
         made.map_err(failed(path))
@@ -249,18 +302,18 @@ impl Sink for Below {
     }
 
     fn special(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<(), ArchiveError> {
-        if kind != Kind::Fifo {
+        if kind != Kind::Fifo && !self.fresh {
             self.devices += 1;
             return Ok(());
         }
+        let device = |rdev: Rdev| makedev(rdev.major.into(), rdev.minor.into());
+        let (kind, device) = match kind {
+            Kind::Char(rdev) => (SFlag::S_IFCHR, device(rdev)),
+            Kind::Block(rdev) => (SFlag::S_IFBLK, device(rdev)),
+            _ => (SFlag::S_IFIFO, 0),
+        };
         let made = self.put(path, |below, dir, name| {
-            mknodat(
-                dir,
-                name,
-                SFlag::S_IFIFO,
-                Mode::from_bits_truncate(0o600),
-                0,
-            )?;
+            mknodat(dir, name, kind, Mode::from_bits_truncate(0o600), device)?;
             below.finish_at(dir, name, &meta, true)
         });
         made.map_err(failed(path))
@@ -268,7 +321,8 @@ impl Sink for Below {
 
     fn hardlink(&mut self, path: &[u8], target: &[u8]) -> Result<(), ArchiveError> {
         let made = self.put(path, |below, dir, name| {
-            let (from, old) = below.parent(target)?;
+            let (from, old) = split(target);
+            let from = below.dir_at(from)?;
             Ok(linkat(&from, old, dir, name, LinkatFlags::empty())?)
         });
         made.map_err(failed(path))

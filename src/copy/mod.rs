@@ -2,6 +2,7 @@
 //! ([`source`]), an archive below a directory of a host or of a run ([`below`], [`inside`]).
 
 mod below;
+mod body;
 mod inside;
 mod place;
 mod source;

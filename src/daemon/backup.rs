@@ -22,13 +22,9 @@ impl Daemon {
             leave: &[TreeDoc::KIND, RunDoc::KIND, MountRecord::KIND],
         };
         let done = self.store.backup(dir, &options).map_err(|e| match e {
-            StoreError::Collecting => {
-                Fail::busy("a collection, a check or another backup is under way")
-                    .hint("try again when it has ended")
-            }
             StoreError::NotABackup { .. } => Fail::bad(e.to_string())
                 .hint("give a folder that is new, empty, or has this store's backups"),
-            e => Fail::internal(format!("cannot back up to {}", dir.display()), &e),
+            e => Fail::caring(format!("cannot back up to {}", dir.display()), e),
         })?;
         let hex = |digests: &[Digest]| digests.iter().map(Digest::to_string).collect();
         Ok(BackupDone {
@@ -39,6 +35,7 @@ impl Daemon {
             copied_bytes: done.copied_bytes,
             rotted: hex(&done.rotted),
             missing: hex(&done.missing),
+            promised: done.promised,
         })
     }
 }

@@ -4,8 +4,8 @@ use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use super::sys::humbly;
 use crate::control::api::{FsckDone, FsckFinding};
+use pocker_store::FsckOptions;
 use pocker_store::fsck::{Finding, Outcome as Mended, Repair, Severity};
-use pocker_store::{FsckOptions, StoreError};
 use std::collections::HashMap;
 
 impl Daemon {
@@ -17,13 +17,8 @@ impl Daemon {
             volumes: self.exports.volumes.works().map(|works| &**works),
             cancel: None,
         };
-        let report = humbly(|| self.store.fsck(&options, &|_| ())).map_err(|e| match e {
-            StoreError::Collecting => {
-                Fail::busy("a collection, a backup or another check is under way")
-                    .hint("try again when it has ended")
-            }
-            e => Fail::internal("cannot check the store", &e),
-        })?;
+        let report = humbly(|| self.store.fsck(&options, &|_| ()))
+            .map_err(|e| Fail::caring("cannot check the store", e))?;
         let checked = report.checked;
         let volumes = self.exports.volumes.list();
         let volumes = volumes.into_iter().map(|v| (v.id, v.name)).collect();

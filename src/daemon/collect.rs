@@ -49,13 +49,7 @@ impl Daemon {
         if let Some(fail) = asked.failed {
             return Err(fail);
         }
-        let report = report.map_err(|e| match e {
-            StoreError::Collecting => {
-                Fail::busy("a collection, a check or a backup is under way already")
-                    .hint("try again when it has ended")
-            }
-            e => Fail::internal("cannot collect garbage", &e),
-        })?;
+        let report = report.map_err(|e| Fail::caring("cannot collect garbage", e))?;
         if !request.dry_run {
             self.forget_broken_builds()?;
         }
@@ -84,7 +78,7 @@ impl Daemon {
         let mut in_use: Vec<_> = used.filter_map(|t| t.base).collect();
         in_use.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
         let report = humbly(|| self.store.pack_cold(since, &in_use));
-        let report = report.map_err(|e| Fail::internal("cannot pack what is cold", &e))?;
+        let report = report.map_err(|e| Fail::caring("cannot pack what is cold", e))?;
         Ok(Packed {
             blobs: report.blobs,
             before: report.before,

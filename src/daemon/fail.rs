@@ -59,6 +59,8 @@ impl Fail {
             }
             if no_room(cause) {
                 hint = Some(ROOM.to_string());
+            } else if matches!(cause.downcast_ref(), Some(Errno::DQuot)) {
+                hint = Some("the run's --disk or --inodes is used up".to_string());
             }
             next = cause.source();
         }
@@ -66,6 +68,17 @@ impl Fail {
         let mut fail = Fail::new(StatusCode::INTERNAL_SERVER_ERROR, message);
         fail.error.hint = hint;
         fail
+    }
+
+    /// The care of the store failed: one of its kinds runs at a time.
+    pub fn caring(tried: impl Into<String>, error: StoreError) -> Fail {
+        match error {
+            StoreError::Collecting => {
+                Fail::busy("a collection, a check or a backup is under way already")
+                    .hint("try again when it has ended")
+            }
+            e => Fail::internal(tried, &e),
+        }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Fail {
@@ -83,7 +96,7 @@ fn no_room(error: &(dyn std::error::Error + 'static)) -> bool {
             error.downcast_ref(),
             Some(IngestError::Store(StoreError::Full { .. }))
         )
-        || matches!(error.downcast_ref(), Some(Errno::NoSpc | Errno::DQuot))
+        || matches!(error.downcast_ref(), Some(Errno::NoSpc))
         || error
             .downcast_ref::<std::io::Error>()
             .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
@@ -92,5 +105,20 @@ fn no_room(error: &(dyn std::error::Error + 'static)) -> bool {
 impl IntoResponse for Fail {
     fn into_response(self) -> Response {
         (self.status, Json(self.error)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn care_beside_care_is_busy_and_no_fault() {
+        let busy = Fail::caring("cannot pack", StoreError::Collecting);
+        assert_eq!(busy.status, StatusCode::CONFLICT);
+        assert!(busy.error.hint.is_some());
+        let failed = Fail::caring("cannot pack", StoreError::Stopped);
+        assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(failed.error.message.starts_with("cannot pack: "));
     }
 }

@@ -158,9 +158,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     }
     if let Some(upstream) = &options.upstream {
         let fetcher = Fetcher::open(&upstream.url, upstream.timeout)?;
-        store
-            .set_upstream(Arc::new(fetcher), upstream.cache)
-            .map_err(fail(&options.store))?;
+        store.set_upstream(Arc::new(fetcher), upstream.cache);
         tracing::info!(
             url = upstream.url,
             cache = upstream.cache,
@@ -287,6 +285,10 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     daemon.note_uses();
+    daemon.works.close();
+    if let Some(volumes) = daemon.exports.volumes.works() {
+        volumes.close();
+    }
     let _ = std::fs::remove_file(daemon.options.control_socket());
     let nfs = daemon.options.nfs_socket();
     let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));

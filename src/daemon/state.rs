@@ -22,7 +22,7 @@ pub struct Daemon {
     /// When the server started, in seconds.
     pub started: i64,
     pub claims: Claims,
-    pub syncs: super::sync::Sessions,
+    pub syncs: Arc<super::sync::Sessions>,
     /// Held by calls that change which trees there are, one at a time.
     pub change: Mutex<()>,
     /// Trees taken in lately, whose step is not recorded yet.

@@ -43,6 +43,21 @@ struct Receive {
     receipt: Receipt,
 }
 
+/// A call of a session under way: it is heard of until its end.
+pub struct Hearing {
+    sessions: Arc<Sessions>,
+    id: u64,
+    session: Arc<Mutex<Session>>,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        if let Some((_, heard)) = self.sessions.open.lock().get_mut(&self.id) {
+            *heard = Instant::now();
+        }
+    }
+}
+
 impl Sessions {
     fn add(&self, session: Session) -> Outcome<u64> {
         let mut id = [0; 8];
@@ -60,11 +75,15 @@ impl Sessions {
         Ok(id)
     }
 
-    fn find(&self, id: u64) -> Outcome<Arc<Mutex<Session>>> {
+    fn find(self: &Arc<Self>, id: u64) -> Outcome<Hearing> {
         match self.open.lock().get_mut(&id) {
             Some((session, heard)) => {
                 *heard = Instant::now();
-                Ok(session.clone())
+                Ok(Hearing {
+                    sessions: self.clone(),
+                    id,
+                    session: session.clone(),
+                })
             }
             None => Err(
                 Fail::bad("that sync is not known here: the server was started again")
@@ -75,10 +94,14 @@ impl Sessions {
 
     /// How many are under way; those of which nothing is heard any more end.
     pub fn live(&self) -> usize {
+        self.heard_within(SILENCE)
+    }
+
+    fn heard_within(&self, silence: Duration) -> usize {
         let mut open = self.open.lock();
         // One that is in the middle of a call is heard of.
         open.retain(|_, (session, heard)| {
-            heard.elapsed() < SILENCE || Arc::strong_count(session) > 1
+            heard.elapsed() < silence || Arc::strong_count(session) > 1
         });
         open.len()
     }
@@ -120,9 +143,9 @@ impl Daemon {
         Ok(SendBegun { session, named })
     }
 
-    /// An error where there is no such session.
-    pub fn sync_heard(&self, session: u64) -> Outcome<()> {
-        self.syncs.find(session).map(drop)
+    /// It goes on as long as this is held; an error where there is no such session.
+    pub fn sync_heard(&self, session: u64) -> Outcome<Hearing> {
+        self.syncs.find(session)
     }
 
     pub fn sync_receive(&self, info: &NamedInfo, lazy: Option<&str>) -> Outcome<ReceiveBegun> {
@@ -172,8 +195,8 @@ impl Daemon {
         session: u64,
         what: impl FnOnce(&mut Receive) -> Outcome<T>,
     ) -> Outcome<T> {
-        let session = self.syncs.find(session)?;
-        let mut session = session.lock();
+        let heard = self.syncs.find(session)?;
+        let mut session = heard.session.lock();
         match &mut *session {
             Session::Receive(receive) => what(receive),
             Session::Send { .. } => Err(Fail::bad("that sync sends, and receives nothing")),
@@ -216,5 +239,29 @@ impl Daemon {
 
     pub fn sync_end(&self, session: u64) {
         self.syncs.open.lock().remove(&session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_lives_while_a_call_of_it_does_and_from_its_end() {
+        let sessions = Arc::new(Sessions::default());
+        let id = sessions.add(Session::Send { _trees: Vec::new() });
+        let Ok(id) = id else {
+            panic!("it is the first")
+        };
+        let Ok(heard) = sessions.find(id) else {
+            panic!("it is there")
+        };
+        let when = || sessions.open.lock().get(&id).map(|(_, heard)| *heard);
+        let begun = when();
+        assert_eq!(sessions.heard_within(Duration::ZERO), 1, "it streams");
+        drop(heard);
+        assert!(when() > begun, "heard of to its end");
+        assert_eq!(sessions.heard_within(Duration::MAX), 1);
+        assert_eq!(sessions.heard_within(Duration::ZERO), 0);
     }
 }

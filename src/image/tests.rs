@@ -82,3 +82,38 @@ proptest! {
         }
     }
 }
+
+/// Compressed, it can be read once only: an image is put aside, and what is none goes on as the tree that it is.
+#[test]
+fn a_stream_is_put_aside_as_far_as_it_may_be_an_image() {
+    let packed = |bytes: &[u8]| {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(bytes).expect("written");
+        out.finish().expect("finished")
+    };
+    let said = Some(("echo hello".to_owned(), vec![layer()]));
+    assert_eq!(read(&packed(&image(&layer()))).expect("read"), said);
+    // Only behind what is looked at first does it turn out to be a tree.
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in ["blobs/large", "etc/passwd", "oci-layout"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(90_000);
+        let bytes = name.as_bytes().iter().cycle().take(90_000).copied();
+        let bytes: Vec<u8> = bytes.collect();
+        builder
+            .append_data(&mut header, name, &bytes[..])
+            .expect("added");
+    }
+    let bytes = builder.into_inner().expect("finished");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(&packed(&bytes)).expect("written");
+    let Ok(Opened::Tree(mut tree)) = source::open(file.path(), None) else {
+        panic!("it is a tree");
+    };
+    let mut found = Vec::new();
+    tree.read_to_end(&mut found).expect("read");
+    assert!(found == bytes, "all of it, once");
+    // Cut behind the archive's own end: the decoder says so.
+    let whole = packed(&image(&layer()));
+    assert!(read(&whole[..whole.len() - 4]).is_err());
+}

@@ -77,6 +77,13 @@ impl Name {
                 format!("the registry {host} wants fewer requests"),
                 "wait a while, or log in: those who did may ask more often",
             ),
+            // As Go's servers have it.
+            E::ServerError { message, .. } if message.contains("to an HTTPS server") => {
+                RegistryError::new(
+                    format!("the registry {host} speaks TLS, and was spoken to without"),
+                    "--ca FILE names its certificate; leave --plain-http out",
+                )
+            }
             E::ServerError { code, message, .. } => RegistryError::new(
                 format!(
                     "the registry {host} failed (HTTP {code}): {}",

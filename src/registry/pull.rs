@@ -3,10 +3,8 @@
 use super::blobs::Remote;
 use super::{Registry, RegistryError};
 use crate::image::source::{Image, oci};
-use crate::image::types::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, Index, MANIFEST, Manifest};
+use crate::image::types::{Index, Manifest};
 use crate::image::{ImageError, source};
-
-const ACCEPTED: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_LIST];
 
 impl Registry {
     /// The digest that the image's tag means now; one that was given is not asked for.
@@ -14,22 +12,15 @@ impl Registry {
         if let Some(digest) = self.name.digest() {
             return Ok(digest.to_owned());
         }
-        self.call(
-            self.client
-                .fetch_manifest_digest(&self.reference, &self.auth),
-        )
+        let tag = self.reference.tag().unwrap_or("latest");
+        self.runtime.block_on(self.getter.digest(tag))
     }
 
     /// The image of that digest: its configuration is here, its layers come when they are read.
     pub fn image(&self, digest: &str) -> Result<Image, RegistryError> {
         let mut digest = digest.to_owned();
         for _ in 0..2 {
-            let reference = self.reference.clone_with_digest(digest.clone());
-            // Its bytes are checked against the digest.
-            let raw = self
-                .client
-                .pull_manifest_raw(&reference, &self.auth, &ACCEPTED);
-            let (bytes, _) = self.call(raw)?;
+            let bytes = self.runtime.block_on(self.getter.manifest(&digest))?;
             if oci::is_index("", &bytes) {
                 let index: Index = source::json("the index", &bytes)?;
                 digest = oci::by_platform(&index.manifests)?.digest.clone();
@@ -38,10 +29,7 @@ impl Registry {
             let manifest: Manifest = source::json("the manifest", &bytes)?;
             let blobs = Remote {
                 runtime: self.runtime.clone(),
-                client: self.client.clone(),
-                reference,
-                name: self.name.clone(),
-                timeout: self.timeout,
+                getter: self.getter.clone(),
             };
             let image = oci::from_manifest(Box::new(blobs), &manifest);
             return image.map_err(|e| match ImageError::inside(&e) {

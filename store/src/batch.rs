@@ -9,7 +9,8 @@ use crate::blob::{SMALL, Staged};
 use crate::error::StoreError;
 use crate::failpoint;
 use crate::index::{
-    Large, Packed, Step, Sync, drop_step, put_large, put_objects, put_small, put_snapshot, put_step,
+    Large, Packed, Step, Sync, drop_step, forget_promises, put_large, put_objects, put_small,
+    put_snapshot, put_step,
 };
 use crate::object::{
     Counts, DirObject, Entry, ObjectSink, SnapshotData, digest_of, edit_dir, put_dir,
@@ -56,6 +57,7 @@ pub struct Batch {
     /// With whether it is an object: a file may hold a directory's bytes.
     pinned: HashSet<(Digest, bool)>,
     roots: Vec<Digest>,
+    claimed: Vec<Digest>,
     blobs: Vec<(Digest, Packed)>,
     objects: Vec<(Digest, Vec<u8>)>,
     pending: usize,
@@ -73,6 +75,7 @@ impl Batch {
             store,
             pinned: HashSet::new(),
             roots: Vec::new(),
+            claimed: Vec::new(),
             blobs: Vec::new(),
             objects: Vec::new(),
             pending: 0,
@@ -96,8 +99,14 @@ impl Batch {
         new
     }
 
-    fn has_large(&self, digest: &Digest) -> Result<bool, StoreError> {
-        self.store.blobs().own(digest)?;
+    /// What an upstream may have of it is this store's own from here on.
+    fn claim(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.claimed.push(*digest);
+        self.store.blobs().claim(digest)
+    }
+
+    fn has_large(&mut self, digest: &Digest) -> Result<bool, StoreError> {
+        self.claim(digest)?;
         Ok(self.store.index.large(digest)?.is_some())
     }
 
@@ -109,7 +118,7 @@ impl Batch {
             return self.put_staged(staged);
         }
         if self.pin(digest, false) {
-            self.store.blobs().own(&digest)?;
+            self.claim(&digest)?;
             let packed = Packed::new(bytes);
             self.pending += packed.bytes.len();
             self.blobs.push((digest, packed));
@@ -277,6 +286,7 @@ impl Batch {
             .collect();
         self.store.blobs().area.adopt(&files)?;
         failpoint::pass("batch.adopted");
+        let promises = self.store.index.has_promises()?;
         let bytes = self.pending as u64 + 64 * (self.incoming.len() as u64 + 1);
         let done = self
             .store
@@ -286,6 +296,9 @@ impl Batch {
                 put_objects(tx, &self.objects)?;
                 for file in &self.incoming {
                     put_large(tx, &file.digest, &file.large)?;
+                }
+                if promises {
+                    forget_promises(tx, self.claimed.iter())?;
                 }
                 let mut done = Committed::default();
                 for (digest, counts) in &self.snapshots {
@@ -347,6 +360,7 @@ impl ObjectSink for Batch {
 
 impl Drop for Batch {
     fn drop(&mut self) {
+        self.store.blobs().unclaim(self.claimed.drain(..));
         self.store.pins.release(
             self.pinned.drain().map(|(digest, _)| digest),
             self.roots.drain(..),

@@ -190,12 +190,8 @@ impl Store {
 
     /// From now on what is not here and was promised is fetched when it is first read, and kept up to
     /// so many bytes.
-    pub fn set_upstream(
-        &self,
-        upstream: Arc<dyn crate::Upstream>,
-        cache: u64,
-    ) -> Result<(), StoreError> {
-        self.blobs.set_upstream(upstream, cache)
+    pub fn set_upstream(&self, upstream: Arc<dyn crate::Upstream>, cache: u64) {
+        self.blobs.set_upstream(upstream, cache);
     }
 
     /// What checking reads has found; nothing where they are not checked.

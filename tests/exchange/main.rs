@@ -4,5 +4,6 @@
 mod registry;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod tools;
 mod tree;

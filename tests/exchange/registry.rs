@@ -8,9 +8,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 /// docker-registry with storage in the world's directory.
-struct Registry {
+pub struct Registry {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 /// `somebody` and `s3cret-word`, as htpasswd writes them.
@@ -18,17 +18,24 @@ const HTPASSWD: &str = "somebody:$2b$04$eat2MBxBZveyV5yql4Xfpe03cttcxOxcAtK32MRz
 
 impl Registry {
     fn start(w: &World, password: bool) -> Registry {
+        let mut more = String::new();
+        if password {
+            w.write("htpasswd", HTPASSWD);
+            let dir = w.dir.path().display();
+            more = format!("auth: {{htpasswd: {{realm: here, path: {dir}/htpasswd}}}}\n");
+        }
+        Registry::with(w, "", &more)
+    }
+
+    /// With more in its `http` section, and beside it.
+    pub fn with(w: &World, http: &str, more: &str) -> Registry {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = port.local_addr().expect("its number").to_string();
         drop(port);
         let dir = w.dir.path().display();
-        let mut config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {dir}/registry}}}}\nhttp: {{addr: '{address}'}}\nlog: {{level: error}}\n"
+        let config = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {dir}/registry}}}}\nhttp: {{addr: '{address}'{http}}}\nlog: {{level: error}}\n{more}"
         );
-        if password {
-            w.write("htpasswd", HTPASSWD);
-            config += &format!("auth: {{htpasswd: {{realm: here, path: {dir}/htpasswd}}}}\n");
-        }
         w.write("registry.yml", &config);
         let mut command = Command::new("docker-registry");
         command

@@ -258,3 +258,25 @@ fn a_very_deep_tree_goes_out_and_the_server_stays() {
     assert!(directories.count() >= 5000);
     assert_eq!(w.server_pid(), pid, "the server is the same");
 }
+
+#[test]
+fn holes_stay_holes_on_the_way_out() {
+    let w = World::new();
+    let dd = "dd if=/bin/busybox bs=1000 count=1 seek=60000 of=/holes";
+    let text = format!("EXEC {dd}; {dd} of=/again; chmod 600 /again\nRUN sleep 1000\n");
+    w.create("web", &text).ok();
+    start(&w, &[]);
+    w.pocker(&["export", "web", "--format", "dir", "-o", "root"])
+        .ok();
+    w.pocker(&["cp", "web:/holes", "copied"]).ok();
+    w.pocker(&["cp", "w:/holes", "live"]).ok();
+    let first = std::fs::read(w.path("root/holes")).expect("read");
+    assert_eq!(first.len(), 60_001_000);
+    for name in ["root/holes", "root/again", "copied", "live"] {
+        let path = w.path(name);
+        assert!(std::fs::read(&path).expect("read") == first, "{name}");
+        let blocks = std::fs::metadata(&path).expect("stat").blocks();
+        assert!(blocks * 512 < 1 << 20, "{name} takes {blocks} blocks");
+    }
+    stop(&w);
+}

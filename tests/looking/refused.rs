@@ -89,4 +89,10 @@ fn a_full_disk_stops_a_copy_and_leaves_nothing_half_made() {
     done.fails(&["No space left", "hint: free space"]);
     assert_eq!(left, 0);
     stop(&w);
+    // In the tree that the run left.
+    let said = w.pocker(&["cp", &text(&w.path("big")), "w:/d/"]);
+    let said = said
+        .fails(&["big: ", "quota", "hint: the run's --disk"])
+        .err;
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod garage;
 mod places;
 mod s3;
 mod upstream;

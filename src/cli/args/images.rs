@@ -52,7 +52,7 @@ pub struct Import {
 /// How a registry is reached.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// Speak to it without TLS; one on this host's loopback is anyway
+    /// Speak to it without TLS; one on this host's loopback is anyway, unless --ca is given
     #[arg(long)]
     pub plain_http: bool,
     /// Seconds that it may say nothing

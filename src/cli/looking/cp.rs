@@ -442,6 +442,10 @@ fn into_ended(
         let done = applied(client, *id, &place.dir, &mut reader, target);
         drop(reader);
         match (writing.join(), done) {
+            // The server went first, and says why.
+            (Ok(Err(e)), Err(done)) if e.source.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(done)
+            }
             (Ok(Err(e)), _) => Err(e.into()),
             (_, done) => done,
         }

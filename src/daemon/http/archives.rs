@@ -219,7 +219,7 @@ pub(super) struct BodyWriter {
 }
 
 /// Bytes gathered before they go out.
-pub(super) const CHUNK: usize = 256 << 10;
+const CHUNK: usize = 256 << 10;
 
 impl BodyWriter {
     pub(super) fn new(chunks: mpsc::Sender<std::io::Result<Bytes>>) -> BodyWriter {

@@ -1,5 +1,6 @@
 //! Looking into trees: `/v1/look/{tree}/…`. What may be long comes as a stream.
 
+use super::archives::{BodyWriter, QUEUE};
 use super::{Counted, blocking};
 use crate::control::looking::{DiskUse, NodeInfo};
 use crate::daemon::fail::{Fail, Outcome};
@@ -9,18 +10,12 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use bytes::Bytes;
 use serde::Deserialize;
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 type Shared = State<Arc<Daemon>>;
-
-/// Chunks in flight between the blocking side and the socket.
-const QUEUE: usize = 8;
-/// Bytes gathered before they go out.
-const CHUNK: usize = 256 << 10;
 
 pub fn router() -> Router<Arc<Daemon>> {
     Router::new()
@@ -127,10 +122,7 @@ async fn stream<T: Send + 'static>(
     let found = found.map_err(|e| Fail::internal("the call ended in the middle", &e))??;
     tokio::task::spawn_blocking(move || {
         let _counted = counted;
-        let mut out = Chunks {
-            to: send.clone(),
-            buffer: Vec::with_capacity(CHUNK),
-        };
+        let mut out = BodyWriter::new(send.clone());
         if let Err(e) = write(found, &mut out).and_then(|()| out.flush()) {
             if e.kind() != io::ErrorKind::BrokenPipe {
                 tracing::warn!("a look into a tree ended early: {e}");
@@ -140,29 +132,4 @@ async fn stream<T: Send + 'static>(
     });
     let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
     Ok(Body::from_stream(stream))
-}
-
-/// What a blocking writer puts into a response body.
-struct Chunks {
-    to: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-}
-
-impl Write for Chunks {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK));
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.to.blocking_send(Ok(chunk.into())).map_err(gone)
-    }
 }

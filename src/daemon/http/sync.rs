@@ -93,11 +93,11 @@ async fn end(State(d): Shared, Path(session): Path<u64>) -> Outcome<Json<()>> {
 /// What is asked for, in its order; the body breaks off where something of it cannot be read.
 async fn fetch(State(d): Shared, Path(session): Path<u64>, body: Bytes) -> Outcome<Body> {
     let wants = wants(&body)?;
-    d.sync_heard(session)?;
+    let heard = d.sync_heard(session)?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
     let counted = Counted::new(d.clone());
     tokio::task::spawn_blocking(move || {
-        let _counted = counted;
+        let _held = (counted, heard);
         let mut out = BodyWriter::new(send.clone());
         let given = wants.iter().try_for_each(|want| {
             let (size, mut bytes) = d.store.give(want).map_err(std::io::Error::other)?;

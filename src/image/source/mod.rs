@@ -2,6 +2,7 @@
 
 mod dir;
 mod docker;
+mod heads;
 pub mod oci;
 mod tar;
 
@@ -11,6 +12,7 @@ use super::plain::plain;
 use super::types::Config;
 use super::{ImageError, check};
 use crate::control::layers::Framing;
+use heads::Aside;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -172,18 +174,45 @@ fn seekable(mut file: File, tag: Option<&str>) -> io::Result<Opened> {
     }
 }
 
-/// What can be read once only: an image is put aside first, as its parts come in any order.
+/// What can be read once only: an image is put aside first, as its parts come in any order. What
+/// turns out to be a tree goes on from there.
 fn stream(stream: Box<dyn Read>, tag: Option<&str>) -> io::Result<Opened> {
     let mut plain = plain(stream)?;
     let mut head = Vec::new();
     (&mut plain).take(tar::PEEK).read_to_end(&mut head)?;
-    if !tar::may_be_image(&head) {
-        return Ok(Opened::Tree(Box::new(io::Cursor::new(head).chain(plain))));
+    let mut whole = io::Cursor::new(head).chain(plain);
+    if !tar::may_be_image(whole.get_ref().0.get_ref()) {
+        return Ok(Opened::Tree(Box::new(whole)));
     }
     let mut aside = tempfile::tempfile_in(spool())?;
-    io::copy(&mut io::Cursor::new(head).chain(plain), &mut aside)?;
+    let found = tar::index(Aside {
+        stream: &mut whole,
+        file: &aside,
+    });
+    let found = found.map_err(put_aside)?;
     aside.rewind()?;
-    seekable(aside, tag)
+    match found {
+        Some(blobs) => {
+            // A decoder tells at its end whether what it gave was whole.
+            io::copy(&mut whole, &mut io::sink())?;
+            Ok(Opened::Image(Box::new(tar::image(blobs.with(aside), tag)?)))
+        }
+        None => Ok(Opened::Tree(Box::new(aside.chain(whole)))),
+    }
+}
+
+fn put_aside(e: io::Error) -> io::Error {
+    match e.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ImageError::new(
+            format!(
+                "there is no space left in {} for the image",
+                spool().display()
+            ),
+            "set TMPDIR to a folder with more, or unpack the image to a file first",
+        )
+        .into(),
+        _ => e,
+    }
 }
 
 /// Where what is large is put aside: not in memory.

@@ -1,10 +1,11 @@
 //! An image in a tar file: where each of its files lies.
 
+use super::heads::{Bytes, Heads};
 use super::{Blobs, Image, docker, oci};
 use crate::image::ImageError;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 /// So much of a stream is looked at to tell an image from a tree.
@@ -66,30 +67,23 @@ enum At {
 /// The files of an image's archive.
 pub struct Index(HashMap<String, At>);
 
-/// None where the archive holds one tree.
-pub fn index(file: &File) -> io::Result<Option<Index>> {
-    let mut from = file;
-    from.rewind()?;
-    let mut archive = ::tar::Archive::new(from);
-    let Ok(entries) = archive.entries_with_seek() else {
-        return Ok(None);
-    };
+/// None where the archive holds one tree: then its rest was not looked at.
+pub fn index(bytes: impl Bytes) -> io::Result<Option<Index>> {
+    let mut heads = Heads::new(bytes);
     let mut found = HashMap::new();
-    for entry in entries {
-        let Ok(entry) = entry else { break };
-        let Some(name) = name(&entry.path_bytes()).filter(|name| fits(name)) else {
+    while let Some(entry) = heads.next()? {
+        let Some(name) = name(&entry.name).filter(|name| fits(name)) else {
             return Ok(None);
         };
-        let kind = entry.header().entry_type();
-        let at = if kind.is_file() {
+        let at = if entry.kind.is_file() {
             At::Data {
-                offset: entry.raw_file_position(),
-                size: entry.size(),
+                offset: entry.offset,
+                size: entry.size,
             }
-        } else if let Some(target) = entry.link_name_bytes() {
-            match String::from_utf8(target.into_owned()) {
+        } else if let Some(target) = entry.link {
+            match String::from_utf8(target) {
                 // A symlink's target is seen from where it is, a hard link's from the top.
-                Ok(target) if kind.is_symlink() => At::Link(beside(&name, &target)),
+                Ok(target) if entry.kind.is_symlink() => At::Link(beside(&name, &target)),
                 Ok(target) => At::Link(beside("", &target)),
                 Err(_) => continue,
             }

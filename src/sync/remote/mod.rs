@@ -43,6 +43,16 @@ const FORMAT: u32 = 1;
 const PACKED_MAX: u64 = 1 << 20;
 /// A marker, or what a name stands for, is smaller.
 const TEXT_MAX: u64 = 8 << 20;
+/// Packs that are known at once: 1 TiB of small things.
+const PACKS_MAX: usize = 1 << 17;
+/// Things in all of them, of which each takes some 150 bytes of memory.
+const THINGS_MAX: usize = 1 << 24;
+/// Blobs that are in no pack.
+const LARGE_MAX: usize = 1 << 22;
+/// Names of pockers at one place.
+const NAMES_MAX: usize = 1 << 17;
+/// Slower than so many bytes a second, beside the deadline, a read of a large file ends.
+const SLOWEST: u64 = 256 << 10;
 /// Requests under way at once.
 const AT_ONCE: usize = 16;
 
@@ -81,6 +91,13 @@ impl Drop for Background {
     }
 }
 
+/// What is believed of a place, and how patiently.
+struct Bounds {
+    packs: usize,
+    things: usize,
+    slowest: u64,
+}
+
 /// Pockers in an object store.
 pub struct Remote {
     runtime: Background,
@@ -91,6 +108,8 @@ pub struct Remote {
     places: RwLock<Places>,
     /// How long one request may take in all; none: as long as it goes on.
     deadline: Option<Duration>,
+    /// Packs, things in them, and bytes a second of what has a deadline.
+    bounds: Bounds,
     writer: sink::Writer,
 }
 
@@ -115,6 +134,11 @@ impl Remote {
             place: place.to_owned(),
             places: RwLock::default(),
             deadline: None,
+            bounds: Bounds {
+                packs: PACKS_MAX,
+                things: THINGS_MAX,
+                slowest: SLOWEST,
+            },
             writer: sink::Writer::default(),
         })
     }
@@ -223,15 +247,30 @@ impl Remote {
         let mut todo = packs;
         todo.retain(|pack| !self.places.read().knows(pack));
         while !todo.is_empty() {
-            let now = std::mem::take(&mut todo);
+            let rest = todo.split_off(todo.len().min(AT_ONCE));
+            let now = std::mem::replace(&mut todo, rest);
             for (pack, table) in self.tables(now)? {
+                let (packs, things) = self.places.read().counts();
+                self.bounded("packs", packs + 1, self.bounds.packs)?;
+                self.bounded("files", things + table.things.len(), self.bounds.things)?;
                 self.places.write().add(pack, &table);
                 let rests_on = table.rests_on.into_iter().filter(|_| all);
                 todo.extend(rests_on.filter(|pack| asked.insert(*pack)));
+                self.bounded("packs", asked.len(), self.bounds.packs)?;
             }
             todo.retain(|pack| !self.places.read().knows(pack));
         }
         Ok(())
+    }
+
+    fn bounded(&self, what: &str, found: usize, most: usize) -> Result<(), SyncError> {
+        match found <= most {
+            true => Ok(()),
+            false => Err(
+                SyncError::new(format!("{} has more than {most} {what}", self.place))
+                    .hint("sync what is wanted of it to another prefix"),
+            ),
+        }
     }
 
     fn tables(&self, packs: Vec<Digest>) -> Result<Vec<(Digest, Table)>, SyncError> {
@@ -261,15 +300,27 @@ impl Remote {
             .collect()
     }
 
-    /// The names' last parts of all objects below.
-    fn list(&self, parts: &[&str]) -> Result<Vec<Digest>, SyncError> {
-        let below = self.path(parts);
+    /// The names' last parts of all packs' tables.
+    fn all_packs(&self) -> Result<Vec<Digest>, SyncError> {
+        let all = self.list("tables", self.bounds.packs, |name| name.parse().ok())?;
+        self.bounded("packs", all.len(), self.bounds.packs)?;
+        Ok(all)
+    }
+
+    /// Of the objects below, one more than `most` at the most.
+    fn list<T: Send>(
+        &self,
+        below: &str,
+        most: usize,
+        named: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, SyncError> {
+        let below = self.path(&[below]);
         let list = self.store.list(Some(&below));
-        let digest = |meta: object_store::ObjectMeta| {
-            let name = meta.location.filename().map(str::to_owned);
-            async move { Ok(name.and_then(|name| name.parse::<Digest>().ok())) }
+        let one = |meta: object_store::ObjectMeta| {
+            let one = meta.location.filename().and_then(&named);
+            async move { Ok(one) }
         };
-        let all = self.wait(list.try_filter_map(digest).try_collect());
+        let all = self.wait(list.try_filter_map(one).take(most + 1).try_collect());
         all.map_err(self.failed("list what is there"))
     }
 }

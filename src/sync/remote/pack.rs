@@ -130,6 +130,11 @@ impl Places {
         self.numbers.contains_key(pack)
     }
 
+    /// Packs, and things in them.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.packs.len(), self.things.len())
+    }
+
     pub fn add(&mut self, pack: Digest, table: &Table) {
         if self.knows(&pack) {
             return;

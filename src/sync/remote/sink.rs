@@ -1,7 +1,7 @@
 //! An object store as the one that receives.
 
 use super::pack::{Len, THINGS_MAX, Table, Thing};
-use super::{Entry, FORMAT, Marker, NamedInfo, PACKED_MAX, Remote};
+use super::{Entry, FORMAT, LARGE_MAX, Marker, NamedInfo, PACKED_MAX, Remote};
 use crate::sync::squeeze;
 use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
 use pocker_store::object::digest_of;
@@ -55,7 +55,8 @@ impl Remote {
 
     fn large(&mut self) -> Result<&mut HashSet<Digest>, SyncError> {
         if self.writer.large.is_none() {
-            let listed = self.list(&["large"])?;
+            let listed = self.list("large", LARGE_MAX, |name| name.parse().ok())?;
+            self.bounded("large files", listed.len(), LARGE_MAX)?;
             self.writer.large = Some(listed.into_iter().collect());
         }
         Ok(self.writer.large.get_or_insert_default())
@@ -166,7 +167,7 @@ impl Sink for Remote {
             let marker = serde_json::to_vec(&Marker { format: FORMAT }).unwrap_or_default();
             self.write(&self.path(&["pocker-store"]), marker)?;
         }
-        let packs = self.list(&["tables"])?;
+        let packs = self.all_packs()?;
         self.learn(packs, false)?;
         Ok(vec![true; named.steps.len()])
     }

@@ -1,7 +1,7 @@
 //! An object store as the one that sends.
 
 use super::pack::{Place, Span, spans};
-use super::{AT_ONCE, PACKED_MAX, Remote};
+use super::{AT_ONCE, NAMES_MAX, PACKED_MAX, Remote};
 use crate::sync::squeeze;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -10,6 +10,7 @@ use object_store::ObjectStoreExt;
 use pocker_store::sync::{Each, Named, Source, SyncError, Want};
 use pocker_store::types::Digest;
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 /// Bytes read before they are given.
 const READ_BYTES: u64 = 32 << 20;
@@ -40,14 +41,8 @@ impl Remote {
         if !self.is_ours()? {
             return Ok(Vec::new());
         }
-        let below = self.path(&["names"]);
-        let list = self.store.list(Some(&below));
-        let name = |meta: object_store::ObjectMeta| meta.location.filename().map(str::to_owned);
-        let all = self.wait(
-            list.try_filter_map(|meta| async move { Ok(name(meta)) })
-                .try_collect(),
-        );
-        let mut all: Vec<String> = all.map_err(self.failed("list what is there"))?;
+        let mut all = self.list("names", NAMES_MAX, |name| Some(name.to_owned()))?;
+        self.bounded("pockers", all.len(), NAMES_MAX)?;
         all.sort();
         Ok(all)
     }
@@ -101,6 +96,12 @@ impl Remote {
         Ok(())
     }
 
+    /// When reading so many bytes has taken too long.
+    fn until(&self, bytes: u64) -> Option<Instant> {
+        let slowest = Duration::from_secs(bytes / self.bounds.slowest);
+        Some(Instant::now() + self.deadline? + slowest)
+    }
+
     pub(super) fn give_large(&self, want: &Want, each: Each<'_>) -> Result<(), SyncError> {
         let path = self.by_digest("large", &want.digest);
         let got = self.wait(self.store.get(&path));
@@ -108,6 +109,7 @@ impl Remote {
         let mut bytes = StreamRead {
             remote: self,
             stream: got.into_stream(),
+            until: self.until(want.limit()),
             current: Bytes::new(),
         };
         each(want, &mut bytes)
@@ -143,12 +145,17 @@ impl Source for Remote {
 struct StreamRead<'a> {
     remote: &'a Remote,
     stream: BoxStream<'static, object_store::Result<Bytes>>,
+    /// A reader holds a thread of a server's: it is given back, however little comes at a time.
+    until: Option<Instant>,
     current: Bytes,
 }
 
 impl Read for StreamRead<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
+            if self.until.is_some_and(|until| Instant::now() > until) {
+                return Err(io::Error::other("it comes too slowly"));
+            }
             match self.remote.wait(self.stream.try_next()) {
                 Ok(None) => return Ok(0),
                 Ok(Some(chunk)) => self.current = chunk,

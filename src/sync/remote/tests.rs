@@ -8,8 +8,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use pocker_store::object::Meta;
 use pocker_store::sync::{Each, Named, Receipt, Sent, Sink, Source, SyncError, Want, transfer};
@@ -18,12 +18,15 @@ use pocker_store::{OpenOptions, Pocker, Step, Store};
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Answers so many requests; those after them fail, every second one after it was carried out.
 #[derive(Debug)]
 struct Fails {
     memory: Arc<InMemory>,
     left: AtomicU64,
+    /// Gives a byte at a time, and goes on for ever.
+    trickles: bool,
 }
 
 impl std::fmt::Display for Fails {
@@ -37,6 +40,7 @@ impl Fails {
         Arc::new(Fails {
             memory: memory.clone(),
             left: AtomicU64::new(left),
+            trickles: false,
         })
     }
 
@@ -91,7 +95,18 @@ impl ObjectStore for Fails {
 
     async fn get_opts(&self, at: &Path, options: GetOptions) -> Result<GetResult> {
         self.go().1?;
-        self.memory.get_opts(at, options).await
+        let got = self.memory.get_opts(at, options).await?;
+        let drip = |()| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok(Bytes::from_static(b"x")), ()))
+        };
+        Ok(match self.trickles {
+            true => GetResult {
+                payload: GetResultPayload::Stream(futures_util::stream::unfold((), drip).boxed()),
+                ..got
+            },
+            false => got,
+        })
     }
 
     fn delete_stream(
@@ -493,4 +508,78 @@ fn a_newer_layout_is_left_alone() {
     let error = push(&mut a, memory.clone(), &named(&[first])).expect_err("refused");
     assert!(error.tried.contains("layout 2"), "{error:?}");
     assert_eq!(all(&memory).len(), 1);
+}
+
+/// What is there is bounded before it is believed.
+#[test]
+fn more_packs_or_files_than_are_believed_are_refused() {
+    let (_a, mut a) = store();
+    let memory = Arc::new(InMemory::new());
+    let steps: Vec<Step> = (1..=3)
+        .map(|key| tree(&a, key, &[(format!("f{key}"), noise(key.into(), 9000))]))
+        .collect();
+    for step in &steps {
+        push(&mut a, memory.clone(), &named(std::slice::from_ref(step))).expect("sent");
+    }
+    push(&mut a, memory.clone(), &named(&steps)).expect("sent");
+    let tables = all(&memory);
+    let tables = tables
+        .iter()
+        .filter(|o| o.location.as_ref().contains("/tables/"));
+    let packs = tables.count();
+    assert!(packs >= 3, "{packs}");
+    let refused = |packs, things| {
+        let mut remote = remote(memory.clone());
+        (remote.bounds.packs, remote.bounds.things) = (packs, things);
+        let listed = remote.all_packs().and_then(|all| remote.learn(all, false));
+        let read = match remote.named("box") {
+            Ok(_) => None,
+            Err(e) => {
+                assert!(e.hint.is_some());
+                Some(e.to_string())
+            }
+        };
+        assert_eq!(listed.is_err(), read.is_some());
+        read
+    };
+    assert_eq!(refused(packs, 1000), None);
+    let why = refused(packs - 1, 1000).expect("too many");
+    assert!(
+        why.contains(&format!("more than {} packs", packs - 1)),
+        "{why}"
+    );
+    let why = refused(packs, 3).expect("too many");
+    assert!(why.contains("more than 3 files"), "{why}");
+}
+
+/// A large file that comes a byte at a time is not waited for: its reader has a thread of a server's.
+#[test]
+fn an_upstream_that_trickles_fails_and_is_down() {
+    let (_a, mut a) = store();
+    let bytes = noise(1, super::PACKED_MAX as usize + 1);
+    let want = Want::blob(pocker_store::object::digest_of(&bytes), bytes.len() as u64);
+    let step = tree(&a, 1, &[("large".to_owned(), bytes)]);
+    let memory = Arc::new(InMemory::new());
+    push(&mut a, memory.clone(), &named(&[step])).expect("sent");
+    let slow = Arc::new(Fails {
+        memory: memory.clone(),
+        left: AtomicU64::new(100),
+        trickles: true,
+    });
+    let mut remote = remote(slow.clone());
+    remote.deadline = Some(Duration::from_millis(50));
+    remote.bounds.slowest = u64::MAX;
+    let fetcher = super::Fetcher::over(remote);
+    let take = |fetcher: &super::Fetcher| {
+        pocker_store::Upstream::fetch(fetcher, &want, &mut |_, bytes| {
+            let read = std::io::copy(bytes, &mut std::io::sink());
+            read.map(drop).map_err(pocker_store::StoreError::Input)
+        })
+    };
+    let why = take(&fetcher).expect_err("too slow").to_string();
+    assert!(why.contains("too slowly"), "{why}");
+    let asked = slow.used(100);
+    let why = take(&fetcher).expect_err("down").to_string();
+    assert!(why.contains("too slowly"), "{why}");
+    assert_eq!(slow.used(100), asked, "it is not asked at once again");
 }

@@ -23,10 +23,14 @@ impl Fetcher {
     pub fn open(url: &str, deadline: Duration) -> Result<Fetcher, SyncError> {
         let mut remote = Remote::open(url, false)?;
         remote.deadline = Some(deadline);
-        Ok(Fetcher {
+        Ok(Fetcher::over(remote))
+    }
+
+    pub(super) fn over(remote: Remote) -> Fetcher {
+        Fetcher {
             remote,
             down: Mutex::new(None),
-        })
+        }
     }
 
     fn give(&self, want: &Want, take: Take<'_>) -> Result<(), Failed> {
@@ -41,7 +45,7 @@ impl Fetcher {
         let thing = (want.digest, true);
         let mut place = self.remote.places.read().find(&thing);
         if place.is_none() {
-            let packs: Vec<Digest> = self.remote.list(&["tables"])?;
+            let packs: Vec<Digest> = self.remote.all_packs()?;
             self.remote.learn(packs, false)?;
             place = self.remote.places.read().find(&thing);
         }
@@ -62,6 +66,15 @@ impl Fetcher {
         self.remote.give_packed(&all, &mut each)?;
         Ok(())
     }
+}
+
+/// The store could not take it. That it could not be read is the upstream's.
+fn is_own(e: &SyncError) -> bool {
+    let own = e
+        .cause
+        .as_ref()
+        .and_then(|c| c.downcast_ref::<StoreError>());
+    own.is_some_and(|own| !matches!(own, StoreError::Input(_)))
 }
 
 enum Failed {
@@ -98,7 +111,7 @@ impl Upstream for Fetcher {
         match self.give(want, take) {
             Ok(()) => Ok(()),
             Err(Failed::Unknown) => failed("it does not have it".to_owned()),
-            Err(Failed::Sync(e)) if e.cause.as_ref().is_some_and(|c| c.is::<StoreError>()) => {
+            Err(Failed::Sync(e)) if is_own(&e) => {
                 let own = e
                     .cause
                     .and_then(|cause| cause.downcast::<StoreError>().ok());

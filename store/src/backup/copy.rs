@@ -103,33 +103,36 @@ pub(super) fn copy_checked(
     run().map_err(|e| StoreError::io("copy to", to, e))
 }
 
-/// The same of a blob whose bytes come out of `from`.
+/// The same of a blob whose bytes come out of `from`. Where that gives no more, as a frame that
+/// rotted, the copy is what it gave, and bad.
 pub(super) fn write_checked(
     from: &mut dyn io::Read,
     to: &Path,
     digest: &Digest,
 ) -> Result<(u64, bool), StoreError> {
     let target = new_file(to)?;
-    let mut run = || -> io::Result<(u64, bool)> {
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; BUFFER];
-        let mut at = 0;
-        loop {
-            let got = match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            hash.update(&buffer[..got]);
-            target.write_all_at(&buffer[..got], at)?;
-            at += got as u64;
-        }
-        target.set_len(at)?;
-        crate::sys::begin_writing(&target);
-        Ok((at, Digest(hash.finalize().into()) == *digest))
-    };
-    run().map_err(|e| StoreError::io("unpack to", to, e))
+    let fail = |e| StoreError::io("unpack to", to, e);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; BUFFER];
+    let (mut at, mut whole) = (0, true);
+    loop {
+        let got = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                tracing::error!("unpack blob {digest}: {e}");
+                whole = false;
+                break;
+            }
+        };
+        hash.update(&buffer[..got]);
+        crate::blob::write_sparse(&target, &buffer[..got], at).map_err(fail)?;
+        at += got as u64;
+    }
+    target.set_len(at).map_err(fail)?;
+    crate::sys::begin_writing(&target);
+    Ok((at, whole && Digest(hash.finalize().into()) == *digest))
 }
 
 /// The empty file that [`copy_database`] fills: ours, so that its mode is.

@@ -61,6 +61,8 @@ pub struct Backup {
     pub rotted: Vec<Digest>,
     /// Blobs whose files are not there.
     pub missing: Vec<Digest>,
+    /// Blobs that are not in the backup, and that the store's upstream has: it is promised there as well.
+    pub promised: u64,
 }
 
 impl Store {
@@ -93,6 +95,7 @@ impl Store {
         if let Some(works) = options.volumes {
             done.volumes = works.backup(to)?;
         }
+        let mut gone = Vec::new();
         self.pins.lock().take_fresh();
         let index = to.join(INDEX_PARTIAL);
         let larges = self.copy_index(&index, options.leave)?;
@@ -104,11 +107,14 @@ impl Store {
             if last.replace(digest.0[0]) != Some(digest.0[0]) {
                 make_dir(&folder.join(hex::encode(&digest.0[..1])))?;
             }
-            self.copy_blob(digest, to, before, &mut done)?;
+            if !self.copy_blob(digest, to, before, &mut done)? {
+                gone.push(*digest);
+            }
             // The list of what came into use is not needed here, and is not to grow.
             self.pins.lock().take_fresh();
         }
-        done.blobs = larges.len() as u64;
+        promise(&index, gone, &mut done)?;
+        done.blobs = larges.len() as u64 - done.promised;
         let whole = to.join("index.db");
         std::fs::rename(&index, &whole).map_err(|e| StoreError::io("rename", &index, e))?;
         Ok(done)
@@ -138,20 +144,21 @@ impl Store {
         Ok(digests)
     }
 
+    /// False where the store has no such file.
     fn copy_blob(
         &self,
         digest: &Digest,
         to: &Path,
         before: Option<&Path>,
         done: &mut Backup,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let place = to.join(copy::blob_name(digest));
         let theirs = before.map(|before| before.join(copy::blob_name(digest)));
         let ours = self.blobs.area.path(digest);
         for from in theirs.iter().chain([&ours]) {
             // Another file system, or too many names: then it is copied.
             if std::fs::hard_link(from, &place).is_ok() {
-                return Ok(());
+                return Ok(true);
             }
         }
         // What is packed here is not there: a backup is read by itself.
@@ -167,16 +174,37 @@ impl Store {
                     tracing::error!("blob {digest} has rotted: so has the backup's copy of it");
                     done.rotted.push(*digest);
                 }
-                Ok(())
+                Ok(true)
             }
             Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                tracing::error!("blob {digest} is not in the store: nor is it in the backup");
-                done.missing.push(*digest);
-                Ok(())
+                Ok(false)
             }
             Err(e) => Err(e),
         }
     }
+}
+
+/// Blobs whose files were not there: of an upstream's, which the cache let go since the index was
+/// copied, the backup has the promise. The others are missing.
+fn promise(index: &Path, gone: Vec<Digest>, done: &mut Backup) -> Result<(), StoreError> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let fail = |e| StoreError::db("note what upstream has", index, e);
+    let copy = Connection::open(index).map_err(fail)?;
+    for digest in gone {
+        match crate::index::promised_size(&copy, &digest).map_err(fail)? {
+            Some(size) => {
+                crate::index::let_go(&copy, [(digest, size)].iter()).map_err(fail)?;
+                done.promised += 1;
+            }
+            None => {
+                tracing::error!("blob {digest} is not in the store: nor is it in the backup");
+                done.missing.push(digest);
+            }
+        }
+    }
+    copy.close().map_err(|(_, e)| fail(e))
 }
 
 /// All that is in `dir` is on disk when this returns.

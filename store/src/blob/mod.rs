@@ -1,6 +1,7 @@
 //! The bytes of regular files, by their SHA-256: rows up to [`SMALL`], files beyond.
 
 mod files;
+mod held;
 mod packed;
 mod stage;
 mod upstream;
@@ -10,6 +11,8 @@ pub use packed::PackReport;
 use parking_lot::Mutex;
 pub use stage::Staged;
 pub(crate) use stage::write_sparse;
+#[cfg(test)]
+pub(crate) use upstream::WAITING_MAX;
 pub use upstream::{Take, Upstream, UpstreamUse};
 pub use verify::Verified;
 
@@ -44,8 +47,7 @@ pub struct BlobStore {
     used: Cache<Digest, u64>,
     verify: Verify,
     packs: Mutex<Packs>,
-    /// Held by whoever packs or unpacks.
-    packing: Mutex<()>,
+    packing: packed::Packing,
     away: upstream::Away,
 }
 
@@ -53,7 +55,7 @@ impl BlobStore {
     pub(crate) fn new(index: Arc<Index>, area: Area, packs: Packs) -> BlobStore {
         BlobStore {
             packs: Mutex::new(packs),
-            packing: Mutex::default(),
+            packing: Default::default(),
             index,
             area,
             hot: Cache::new(HOT_BYTES),

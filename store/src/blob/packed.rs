@@ -8,8 +8,9 @@
 use super::{BlobStore, stage};
 use crate::error::StoreError;
 use crate::types::Digest;
+use parking_lot::{Condvar, Mutex};
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -69,6 +70,33 @@ impl Packs {
     }
 }
 
+/// Blobs that are packed or unpacked now, each by one thread.
+#[derive(Default)]
+pub(super) struct Packing {
+    busy: Mutex<HashSet<Digest>>,
+    done: Condvar,
+}
+
+pub(super) struct Taken<'a>(&'a Packing, Digest);
+
+impl Packing {
+    /// Waits while another has it.
+    pub fn take(&self, digest: &Digest) -> Taken<'_> {
+        let mut busy = self.busy.lock();
+        while !busy.insert(*digest) {
+            self.done.wait(&mut busy);
+        }
+        Taken(self, *digest)
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.busy.lock().remove(&self.1);
+        self.0.done.notify_all();
+    }
+}
+
 /// What packing did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PackReport {
@@ -123,8 +151,8 @@ impl BlobStore {
         if !self.packs.lock().known.contains_key(digest) {
             return Ok(self.area.path(digest).exists());
         }
-        // One at a time, and never while one is packed.
-        let _one = self.packing.lock();
+        // Once, and never while it is packed.
+        let _one = self.packing.take(digest);
         if self.area.path(digest).exists() {
             return Ok(true);
         }
@@ -174,7 +202,7 @@ impl BlobStore {
         still: impl FnOnce() -> bool,
         report: &mut PackReport,
     ) -> Result<(), StoreError> {
-        let _one = self.packing.lock();
+        let _one = self.packing.take(digest);
         let path = self.area.path(digest);
         let fail = |e| StoreError::io("pack", &path, e);
         let file = match File::open(&path) {

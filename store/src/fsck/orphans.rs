@@ -98,9 +98,12 @@ impl Orphans<'_> {
             if pins.pinned(digest) || self.store.index.large(digest)?.is_some() {
                 continue;
             }
-            let path = self.store.blobs.area.path(digest);
-            let Ok(meta) = path.symlink_metadata() else {
-                continue;
+            let area = &self.store.blobs.area;
+            let file = area.path(digest).symlink_metadata().map(|meta| meta.len());
+            let size = match (file, self.store.blobs.packed_size(digest)) {
+                (Ok(size), packed) => size + packed.unwrap_or(0),
+                (Err(_), Some(packed)) => packed,
+                (Err(_), None) => continue,
             };
             if self.repair
                 && let Err(e) = self.store.remove_file(digest)
@@ -109,7 +112,7 @@ impl Orphans<'_> {
             }
             drop(pins);
             sum.count += 1;
-            sum.bytes += meta.len();
+            sum.bytes += size;
         }
         self.add(Waste::Files, sum, findings);
         Ok(())
@@ -137,7 +140,7 @@ impl Orphans<'_> {
     }
 }
 
-/// The digests of files in the blob area; what is no blob there is a finding.
+/// The digests of files in the blob area, packed ones too; what is no blob there is a finding.
 pub(super) fn list(store: &Store, findings: &mut Findings) -> Result<Vec<Digest>, StoreError> {
     let mut digests = Vec::new();
     for first in 0..=u8::MAX {
@@ -157,6 +160,11 @@ pub(super) fn list(store: &Store, findings: &mut Findings) -> Result<Vec<Digest>
             }
         }
     }
+    // Packed ones are nowhere else.
+    let packed = store.blobs.packed().into_iter().map(|(digest, _)| digest);
+    digests.extend(packed);
+    digests.sort_unstable();
+    digests.dedup();
     Ok(digests)
 }
 

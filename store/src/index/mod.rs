@@ -20,7 +20,7 @@ pub(crate) use docs::{drop_step, put_step};
 pub(crate) use open::{AUTO_VACUUM_INCREMENTAL, FEATURES, FORMAT, PACKED, found, readable};
 pub(crate) use pack::Packed;
 pub use pinned::Pinned;
-pub(crate) use promised::Fetched;
+pub(crate) use promised::{Fetched, forget_promises, let_go, promised_size};
 pub(crate) use rows::{Large, put_large, put_objects, put_small, put_snapshot};
 pub(crate) use sweep::{Doomed, Table};
 

@@ -5,7 +5,7 @@ use super::{Index, Large, Packed, Sync};
 use crate::blob::SMALL;
 use crate::error::StoreError;
 use crate::types::Digest;
-use rusqlite::{OptionalExtension, Transaction};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 const PROMISED: &str = "promised";
 /// A program that does not know it would take what is not here for lost.
@@ -41,7 +41,7 @@ pub(crate) enum Fetched {
     Large(Large),
 }
 
-fn put(tx: &Transaction<'_>, digest: &Digest, promise: Promise) -> rusqlite::Result<()> {
+fn put(tx: &Connection, digest: &Digest, promise: Promise) -> rusqlite::Result<()> {
     tx.prepare_cached("INSERT OR REPLACE INTO record (kind, id, bytes) VALUES (?1, ?2, ?3)")?
         .execute((PROMISED, &digest.0[..], &promise.bytes()[..]))
         .map(drop)
@@ -123,15 +123,7 @@ impl Index {
         let large = blobs.iter().any(|(_, size)| *size > SMALL);
         let sync = if large { Sync::Full } else { Sync::Ordered };
         self.write("let go of what upstream has", sync, 0, |tx| {
-            for (digest, size) in blobs {
-                for table in ["small_blob", "large_blob"] {
-                    tx.prepare_cached(&format!("DELETE FROM {table} WHERE digest = ?1"))?
-                        .execute([&digest.0])?;
-                }
-                let size = *size;
-                put(tx, digest, Promise { size, here: false })?;
-            }
-            Ok(())
+            let_go(tx, blobs.iter())
         })
     }
 
@@ -141,10 +133,39 @@ impl Index {
             return Ok(());
         }
         self.write("forget promises", Sync::Ordered, 0, |tx| {
-            let mut forget = tx.prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")?;
-            blobs
-                .iter()
-                .try_for_each(|digest| forget.execute((PROMISED, &digest.0[..])).map(drop))
+            forget_promises(tx, blobs.iter())
         })
     }
+}
+
+pub(crate) fn forget_promises<'a>(
+    tx: &Transaction<'_>,
+    mut blobs: impl Iterator<Item = &'a Digest>,
+) -> rusqlite::Result<()> {
+    let mut forget = tx.prepare_cached("DELETE FROM record WHERE kind = ?1 AND id = ?2")?;
+    blobs.try_for_each(|digest| forget.execute((PROMISED, &digest.0[..])).map(drop))
+}
+
+/// Rows of blobs that are only promised now.
+pub(crate) fn let_go<'a>(
+    conn: &Connection,
+    mut blobs: impl Iterator<Item = &'a (Digest, u64)>,
+) -> rusqlite::Result<()> {
+    blobs.try_for_each(|(digest, size)| {
+        for table in ["small_blob", "large_blob"] {
+            conn.prepare_cached(&format!("DELETE FROM {table} WHERE digest = ?1"))?
+                .execute([&digest.0])?;
+        }
+        let (size, here) = (*size, false);
+        put(conn, digest, Promise { size, here })
+    })
+}
+
+/// The size of a promised blob.
+pub(crate) fn promised_size(conn: &Connection, digest: &Digest) -> rusqlite::Result<Option<u64>> {
+    let bytes = conn
+        .prepare_cached("SELECT bytes FROM record WHERE kind = ?1 AND id = ?2")?
+        .query_row((PROMISED, &digest.0[..]), |row| row.get::<_, Vec<u8>>(0))
+        .optional()?;
+    Ok(bytes.and_then(|bytes| Promise::of(&bytes)).map(|p| p.size))
 }

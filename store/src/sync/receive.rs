@@ -69,6 +69,10 @@ impl Receipt {
 
     fn has_blob(&mut self, digest: &Digest) -> Result<bool, StoreError> {
         self.hold(*digest);
+        if !self.lazy {
+            // Wanted whole: it is not to go again.
+            self.store.blobs.own(digest)?;
+        }
         Ok(self.store.blobs.has(digest)?
             || (self.lazy && self.store.index.promised(digest)?.is_some()))
     }

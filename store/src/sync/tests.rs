@@ -1,5 +1,6 @@
 //! From store to store, with a source and a sink that fail wherever they can.
 
+use super::transfer::transfer_within;
 use super::{Each, Named, Receipt, Sent, Sink, Source, SyncError, Want, transfer};
 use crate::fsck::Severity;
 use crate::object::{Entry, Meta};
@@ -407,6 +408,52 @@ fn the_first_tree_of_a_key_stays() {
     assert_eq!((sent.had, sent.bytes), (1, 0));
     assert_eq!(to.step(&ours.key).expect("read"), Some(ours));
     sound(&to);
+}
+
+/// No more of it is read than fits.
+#[test]
+fn directories_are_bounded_before_they_are_in_memory() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (from, to) = two(dir.path());
+    let many = (0..2000).map(|n| (format!("a-file-of-a-large-directory-{n}"), b"x".to_vec()));
+    let step = tree(&from, 1, &many.collect::<Vec<_>>());
+    let named = pocker(&[step]);
+    let mut counted = Counted {
+        end: End::of(&from),
+        read: 0,
+    };
+    let most = 20_000;
+    let failed = transfer_within(most, &mut counted, &mut End::of(&to), &named);
+    let failed = failed.expect_err("too much");
+    assert!(failed.to_string().contains("20000 bytes"), "{failed}");
+    assert!(counted.read <= most as u64 + 1, "{}", counted.read);
+    assert_eq!(to.pockers().expect("read"), []);
+    send(&from, &to, &named);
+}
+
+struct Counted {
+    end: End,
+    read: u64,
+}
+
+impl Source for Counted {
+    fn fetch(&mut self, wants: &[Want], each: Each<'_>) -> Result<(), SyncError> {
+        let read = &mut self.read;
+        self.end.fetch(wants, &mut |want, bytes| {
+            let mut bytes = Reads(bytes, &mut *read);
+            each(want, &mut bytes)
+        })
+    }
+}
+
+struct Reads<'a>(&'a mut dyn Read, &'a mut u64);
+
+impl Read for Reads<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.0.read(out)?;
+        *self.1 += got as u64;
+        Ok(got)
+    }
 }
 
 #[test]

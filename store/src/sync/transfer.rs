@@ -40,11 +40,22 @@ struct Transfer<'a> {
     blobs: Vec<Want>,
     held: HashMap<Digest, Held>,
     held_bytes: usize,
+    held_max: usize,
     sent: Sent,
 }
 
 /// Brings the pocker from `source` to `sink`.
 pub fn transfer(
+    source: &mut dyn Source,
+    sink: &mut dyn Sink,
+    named: &Named,
+) -> Result<Sent, SyncError> {
+    transfer_within(OBJECTS_MAX, source, sink, named)
+}
+
+/// With so many bytes of objects in memory.
+pub(super) fn transfer_within(
+    held_max: usize,
     source: &mut dyn Source,
     sink: &mut dyn Sink,
     named: &Named,
@@ -67,6 +78,7 @@ pub fn transfer(
         blobs: Vec::new(),
         held: HashMap::new(),
         held_bytes: 0,
+        held_max,
         sent,
     };
     for root in &roots {
@@ -108,11 +120,20 @@ impl Transfer<'_> {
     fn take_objects(&mut self, wants: &[Want]) -> Result<(), SyncError> {
         let mut got = Vec::with_capacity(wants.len());
         if !wants.is_empty() {
+            let (held, most) = (&mut self.held_bytes, self.held_max);
             self.source.fetch(wants, &mut |want, bytes| {
                 let mut all = Vec::new();
                 let mut bytes = Checked::of(want, bytes);
-                let read = bytes.read_to_end(&mut all);
+                let left = most - *held;
+                // Bounded before it is in memory.
+                let read = (&mut bytes).take(left as u64 + 1).read_to_end(&mut all);
                 read.map_err(|e| bytes.blamed().unwrap_or_else(|| unreadable(want, e)))?;
+                if all.len() > left {
+                    let tried = format!("the directories alone are more than {most} bytes");
+                    return Err(SyncError::new(tried)
+                        .hint("a tree of fewer files, or with shorter names, can be sent"));
+                }
+                *held += all.len();
                 got.push((want.digest, all));
                 Ok(())
             })?;
@@ -129,12 +150,6 @@ impl Transfer<'_> {
                 if self.seen.insert((want.digest, true)) {
                     self.blobs.push(want);
                 }
-            }
-            self.held_bytes += bytes.len();
-            if self.held_bytes > OBJECTS_MAX {
-                return Err(SyncError::new(format!(
-                    "the directories alone are more than {OBJECTS_MAX} bytes"
-                )));
             }
             self.held.insert(digest, Held { bytes, below });
         }

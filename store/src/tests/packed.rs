@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Text, more than a row holds.
-fn text(name: &str) -> Vec<u8> {
+pub(super) fn text(name: &str) -> Vec<u8> {
     let lines = (0..4000).map(|n| format!("line {n} of {name}\n"));
     lines.collect::<String>().into_bytes()
 }
@@ -26,7 +26,7 @@ fn noise() -> Vec<u8> {
     (0..60_000).map(next).collect()
 }
 
-fn tree(store: &Arc<Store>, files: &[(&str, Vec<u8>)]) -> Digest {
+pub(super) fn tree(store: &Arc<Store>, files: &[(&str, Vec<u8>)]) -> Digest {
     let mut ingest = store.ingest();
     for (path, data) in files {
         let mut from = &data[..];
@@ -36,7 +36,11 @@ fn tree(store: &Arc<Store>, files: &[(&str, Vec<u8>)]) -> Digest {
     ingest.finish(None).expect("finish").snapshot
 }
 
-fn read(store: &Arc<Store>, snapshot: &Digest, name: &str) -> Result<Vec<u8>, crate::types::Errno> {
+pub(super) fn read(
+    store: &Arc<Store>,
+    snapshot: &Digest,
+    name: &str,
+) -> Result<Vec<u8>, crate::types::Errno> {
     let tree = store.sealed(snapshot).expect("a tree");
     let found = tree
         .lookup(&Creds::ROOT, 1, name.as_bytes())
@@ -47,7 +51,7 @@ fn read(store: &Arc<Store>, snapshot: &Digest, name: &str) -> Result<Vec<u8>, cr
 }
 
 /// The digest names a file below.
-fn files(store: &Store, below: &str) -> Vec<PathBuf> {
+pub(super) fn files(store: &Store, below: &str) -> Vec<PathBuf> {
     let dirs = std::fs::read_dir(store.dir().join(below));
     let dirs = dirs
         .into_iter()
@@ -57,7 +61,7 @@ fn files(store: &Store, below: &str) -> Vec<PathBuf> {
     files.map(|file| file.expect("a file").path()).collect()
 }
 
-fn sound(store: &Store) {
+pub(super) fn sound(store: &Store) {
     let report = store
         .fsck(&FsckOptions::default(), &|_| ())
         .expect("checked");
@@ -65,7 +69,7 @@ fn sound(store: &Store) {
 }
 
 /// Two steps that share a file; the second was used at 1000.
-fn two(store: &Arc<Store>) -> (Digest, Digest) {
+pub(super) fn two(store: &Arc<Store>) -> (Digest, Digest) {
     let old = tree(
         store,
         &[("a", text("a")), ("both", text("both")), ("noise", noise())],

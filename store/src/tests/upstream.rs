@@ -13,14 +13,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[derive(Default)]
-struct Other {
-    blobs: HashMap<Digest, Vec<u8>>,
-    asked: Mutex<Vec<Digest>>,
-    down: AtomicBool,
-    spoilt: AtomicBool,
+pub(super) struct Other {
+    pub blobs: HashMap<Digest, Vec<u8>>,
+    pub asked: Mutex<Vec<Digest>>,
+    pub down: AtomicBool,
+    pub spoilt: AtomicBool,
     /// Given with each that is asked for.
-    beside: Vec<Digest>,
-    slow: Option<Digest>,
+    pub beside: Vec<Digest>,
+    pub slow: Option<Digest>,
+    /// Answers nothing until it is false again.
+    pub shut: AtomicBool,
+    pub panics: AtomicBool,
+    /// Done once, when the first bytes are read.
+    pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+struct Bytes<'a>(&'a Other, &'a [u8]);
+
+impl std::io::Read for Bytes<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let meanwhile = self.0.meanwhile.lock().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.1.read(out)
+    }
 }
 
 impl Upstream for Arc<Other> {
@@ -29,6 +46,8 @@ impl Upstream for Arc<Other> {
         if self.slow == Some(want.digest) {
             std::thread::sleep(Duration::from_millis(300));
         }
+        until(|| !self.shut.load(Ordering::Relaxed));
+        assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
         if self.down.load(Ordering::Relaxed) {
             let digest = want.digest;
             return Err(StoreError::Upstream {
@@ -42,13 +61,13 @@ impl Upstream for Arc<Other> {
             if self.spoilt.load(Ordering::Relaxed) {
                 bytes[0] ^= 1;
             }
-            take(&Want::blob(*digest, size), &mut &bytes[..])?;
+            take(&Want::blob(*digest, size), &mut Bytes(self, &bytes))?;
         }
         Ok(())
     }
 }
 
-fn contents() -> Vec<Vec<u8>> {
+pub(super) fn contents() -> Vec<Vec<u8>> {
     let sizes = [10, 3000, 16_384, 20_000, 70_000, 100_000];
     sizes
         .iter()
@@ -58,14 +77,14 @@ fn contents() -> Vec<Vec<u8>> {
 }
 
 /// A store with a tree whose blobs are all the other's.
-struct World {
-    _dir: tempfile::TempDir,
-    store: Arc<Store>,
-    tree: Arc<SealedTree>,
-    other: Arc<Other>,
+pub(super) struct World {
+    pub dir: tempfile::TempDir,
+    pub store: Arc<Store>,
+    pub tree: Arc<SealedTree>,
+    pub other: Arc<Other>,
 }
 
-fn digests() -> Vec<Digest> {
+pub(super) fn digests() -> Vec<Digest> {
     contents()
         .iter()
         .map(|c| crate::object::digest_of(c))
@@ -106,7 +125,7 @@ fn promised(dir: &Path) -> (Arc<Store>, Arc<SealedTree>) {
     (store, tree)
 }
 
-fn world(bound: u64, change: impl FnOnce(&mut Other)) -> World {
+pub(super) fn world(bound: u64, change: impl FnOnce(&mut Other)) -> World {
     let dir = tempfile::tempdir().expect("tempdir");
     let (store, tree) = promised(dir.path());
     let mut other = Other {
@@ -115,25 +134,23 @@ fn world(bound: u64, change: impl FnOnce(&mut Other)) -> World {
     };
     change(&mut other);
     let other = Arc::new(other);
-    store
-        .set_upstream(Arc::new(other.clone()), bound)
-        .expect("set");
+    store.set_upstream(Arc::new(other.clone()), bound);
     World {
-        _dir: dir,
+        dir,
         store,
         tree,
         other,
     }
 }
 
-fn read(tree: &SealedTree, n: usize) -> Result<Vec<u8>, crate::types::Errno> {
+pub(super) fn read(tree: &SealedTree, n: usize) -> Result<Vec<u8>, crate::types::Errno> {
     let found = tree.lookup(&Creds::ROOT, 1, format!("f{n}").as_bytes())?;
     let mut out = Vec::new();
     tree.read(&Creds::ROOT, found.node.node, 0, 1 << 20, &mut out)?;
     Ok(out)
 }
 
-fn worst(store: &Arc<Store>) -> Option<crate::fsck::Severity> {
+pub(super) fn worst(store: &Arc<Store>) -> Option<crate::fsck::Severity> {
     let report = store.fsck(&Default::default(), &|_| {}).expect("checked");
     report.worst()
 }
@@ -296,7 +313,7 @@ fn readers_share_a_fetch_and_block_no_others() {
     assert_eq!(asked.iter().filter(|d| **d == slow).count(), 1);
 }
 
-fn until(what: impl Fn() -> bool) {
+pub(super) fn until(what: impl Fn() -> bool) {
     while !what() {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -319,16 +336,12 @@ fn promises_outlive_the_process_and_go_with_their_trees() {
         blobs: digests().into_iter().zip(contents()).collect(),
         ..Other::default()
     });
-    store
-        .set_upstream(Arc::new(other.clone()), 1 << 20)
-        .expect("set");
+    store.set_upstream(Arc::new(other.clone()), 1 << 20);
     let tree = store.sealed(&snapshot).expect("there");
     read(&tree, 4).expect("read");
     drop((store, tree));
     let store = open(dir.path());
-    store
-        .set_upstream(Arc::new(other.clone()), 1000)
-        .expect("set");
+    store.set_upstream(Arc::new(other.clone()), 1000);
     assert!(
         !store.blobs().has(&digests()[4]).expect("looked"),
         "the bound is smaller now"

@@ -204,6 +204,12 @@ impl Journal {
         if part.end < self.turn || applied.generation < part.generation {
             return Ok(());
         }
+        self.turn_over()
+    }
+
+    /// The other file's turn comes, in which nothing is needed.
+    fn turn_over(&mut self) -> Result<(), Errno> {
+        let part = &self.parts[self.current];
         let (generation, end) = (part.generation + 1, part.end);
         let other = &mut self.parts[1 - self.current];
         failpoint::hit("journal.turn.before")
@@ -211,6 +217,23 @@ impl Journal {
             .map_err(|e| failed("begin", &other.path, &e))?;
         self.current = 1 - self.current;
         failpoint::pass("journal.turn.after");
+        Ok(())
+    }
+
+    /// Nobody is about to append, and the database has all of it: what it is to be told that it has.
+    /// When it was told, [`Journal::shrink`] may follow.
+    pub fn close(&mut self) -> Result<Mark, Errno> {
+        self.turn_over()?;
+        Ok(self.mark())
+    }
+
+    /// Gives back what neither file needs.
+    pub fn shrink(&mut self) -> io::Result<()> {
+        for (at, part) in self.parts.iter_mut().enumerate() {
+            let end = if at == self.current { part.end } else { 0 };
+            part.file.set_len(end)?;
+            part.room = end;
+        }
         Ok(())
     }
 }

@@ -268,6 +268,21 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// As [`Writer::stop`], of a server that leaves in order: the database gets everything, and the
+    /// journal's files give back their space. Where that fails they keep what they have. Who has a
+    /// tree still may change it: then the journal has that, as ever.
+    pub fn close(&self) {
+        self.stop();
+        let mut conn = self.shared.conn.lock();
+        if self.shared.carry_or_log(&mut conn)
+            && let Err(e) = self.shared.close(&mut conn)
+        {
+            tracing::warn!(error = %e, "the journal keeps its size");
+        }
+    }
+}
+
 impl Queue {
     fn is_batch(&self) -> bool {
         self.rows.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
@@ -344,6 +359,20 @@ impl Shared {
             let _ = queue.journal.applied(mark);
         }
         Ok(())
+    }
+
+    fn close(&self, conn: &mut Connection) -> io::Result<()> {
+        let mark = {
+            let mut queue = self.queue.lock();
+            if queue.lost || !queue.rows.is_empty() {
+                return Ok(());
+            }
+            let mark = queue.journal.close();
+            mark.map_err(|_| io::Error::other("its other file cannot begin"))?
+        };
+        // Durable where the trees are to be: the files have no more than the mark from here on.
+        super::rows::set_applied(conn, mark).map_err(io::Error::other)?;
+        self.queue.lock().journal.shrink()
     }
 
     /// Runs `f` with transactions that no sync ends: a crash may take them back, the last ones first.

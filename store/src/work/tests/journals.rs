@@ -90,3 +90,79 @@ fn what_is_read_is_written_once_more() {
         assert_ne!(modified, old, "file {at}");
     }
 }
+
+/// Whatever moment of a close a process or machine ends at, nothing of the journal is lost.
+#[test]
+fn a_close_ends_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(dir.path(), Mark::default());
+    let begin = journal.mark();
+    journal.append(&[row(1)]).unwrap();
+    let all = journal.mark();
+    let closed = journal.close().unwrap();
+    assert!(closed.generation > all.generation);
+    drop(journal);
+    // The database was not told, and may itself have come back without what it had.
+    assert_eq!(open(dir.path(), begin).1, [row(1)]);
+    assert_eq!(open(dir.path(), all).1, []);
+    // It was told.
+    let (mut journal, rows) = open(dir.path(), closed);
+    assert_eq!(rows, []);
+    journal.shrink().unwrap();
+    // Somebody has a tree still.
+    journal.append(&[row(2)]).unwrap();
+    drop(journal);
+    let (mut journal, rows) = open(dir.path(), closed);
+    assert_eq!(rows, [row(2)]);
+    // Cut in the middle.
+    let applied = journal.mark();
+    let closed = journal.close().unwrap();
+    drop(journal);
+    let old = Journal::paths(dir.path(), Durability::Disk)
+        .into_iter()
+        .max_by_key(|path| path.metadata().unwrap().len())
+        .unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(old)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    let (mut journal, rows) = open(dir.path(), closed);
+    assert_eq!(rows, [], "of {applied:?}");
+    journal.append(&[row(3)]).unwrap();
+    drop(journal);
+    assert_eq!(open(dir.path(), closed).1, [row(3)]);
+}
+
+#[test]
+fn what_is_closed_takes_no_space_and_is_as_it_was() {
+    for mut bench in [Bench::new(), Bench::volumes()] {
+        let size = |bench: &Bench| -> u64 {
+            let files = Journal::paths(bench.store.dir(), bench.durability);
+            files.iter().map(|f| f.metadata().unwrap().len()).sum()
+        };
+        let tree = bench.empty();
+        let id = tree.id();
+        for n in 0..50 {
+            tree.file(ROOT, format!("f{n}").as_bytes(), b"some bytes");
+        }
+        assert!(size(&bench) >= 1 << 20);
+        bench.works().close();
+        assert!(size(&bench) < 100, "{}", size(&bench));
+        // A call that was under way.
+        tree.file(ROOT, b"late", b"and yet");
+        let names = tree.names(ROOT);
+        assert_eq!(names.len(), 51);
+        drop(tree);
+        for _ in 0..3 {
+            bench.reopen();
+            let tree = bench.works().get(id).unwrap();
+            assert_eq!(tree.names(ROOT), names);
+            drop(tree);
+            bench.works().close();
+            bench.works().close();
+            assert!(size(&bench) < 100, "{}", size(&bench));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What is got from a registry: with the tokens that the library finds for it, and bounded before it is in
+//! memory, which the library's own calls are not.
+
+use super::{Name, RegistryError};
+use crate::image::check;
+use crate::image::source::JSON_MAX;
+use crate::image::types::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
+use bytes::{Bytes, BytesMut};
+use oci_client::errors::{DigestError, OciDistributionError as E};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference, RegistryOperation};
+use parking_lot::Mutex;
+use reqwest::{Method, Response, StatusCode};
+use std::sync::Arc;
+
+/// Of what a registry says where it refuses.
+const SAID_MAX: u64 = 64 << 10;
+
+pub struct Getter {
+    pub http: reqwest::Client,
+    /// It asks for tokens.
+    pub client: Client,
+    pub auth: RegistryAuth,
+    pub reference: Reference,
+    pub plain: bool,
+    pub name: Name,
+    pub timeout: u64,
+    pub token: Mutex<Option<String>>,
+}
+
+impl Getter {
+    /// An answer of 200, whose body is not read yet.
+    async fn ask(&self, mut method: Method, what: &str) -> Result<Response, RegistryError> {
+        let (host, repository) = (self.reference.resolve_registry(), self.name.repository());
+        let scheme = if self.plain { "http" } else { "https" };
+        let url = format!("{scheme}://{host}/v2/{repository}/{what}");
+        let accepted = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_LIST].join(", ");
+        let mut again = false;
+        loop {
+            let request = self.http.request(method.clone(), &url);
+            let request = request.header(hyper::header::ACCEPT, &accepted);
+            let token = self.token.lock().clone();
+            let request = match (&token, &self.auth) {
+                (Some(token), _) => request.bearer_auth(token),
+                (None, RegistryAuth::Basic(user, password)) if again => {
+                    request.basic_auth(user, Some(password))
+                }
+                _ => request,
+            };
+            let response = request.send().await;
+            let response = response.map_err(|e| self.failed(E::RequestError(e)))?;
+            match response.status() {
+                StatusCode::OK => return Ok(response),
+                // It has none yet, or one that has expired.
+                StatusCode::UNAUTHORIZED if !again => {
+                    again = true;
+                    let operation = RegistryOperation::Pull;
+                    let token = self.client.auth(&self.reference, &self.auth, operation);
+                    let token = token.await.map_err(|e| self.failed(e))?;
+                    *self.token.lock() = token;
+                }
+                // Not every registry knows it, and no answer to it says why it is refused.
+                StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
+                    if method == Method::HEAD =>
+                {
+                    method = Method::GET;
+                }
+                status => return Err(self.refused(url, status, response).await),
+            }
+        }
+    }
+
+    fn failed(&self, error: E) -> RegistryError {
+        self.name.failed(self.timeout, error)
+    }
+
+    async fn refused(&self, url: String, status: StatusCode, response: Response) -> RegistryError {
+        // What breaks off, or is too long, says nothing.
+        let body = self.body(response, SAID_MAX).await.unwrap_or_default();
+        let envelope = serde_json::from_slice(&body).ok();
+        self.failed(match (status, envelope) {
+            (StatusCode::UNAUTHORIZED, _) => E::UnauthorizedError { url },
+            (_, Some(envelope)) if status.is_client_error() => E::RegistryError { envelope, url },
+            _ => E::ServerError {
+                code: status.as_u16(),
+                message: String::from_utf8_lossy(&body).into_owned(),
+                url,
+            },
+        })
+    }
+
+    async fn body(&self, mut response: Response, most: u64) -> Result<Bytes, RegistryError> {
+        let long = || {
+            let host = self.name.host();
+            RegistryError::new(
+                format!("the registry {host} gave more than {most} bytes where JSON was asked for"),
+                "no image has that much to say: it is no registry, or made to fill memory",
+            )
+        };
+        let mut all = BytesMut::new();
+        if response.content_length().is_some_and(|says| says > most) {
+            return Err(long());
+        }
+        while let Some(chunk) = self.chunk(&mut response).await? {
+            if (all.len() + chunk.len()) as u64 > most {
+                return Err(long());
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+
+    pub async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, RegistryError> {
+        let chunk = response.chunk().await;
+        chunk.map_err(|e| self.name.broke_off(self.timeout, &e))
+    }
+
+    /// What the tag means now.
+    pub async fn digest(&self, tag: &str) -> Result<String, RegistryError> {
+        let what = format!("manifests/{tag}");
+        let response = self.ask(Method::HEAD, &what).await?;
+        let said = response.headers().get("docker-content-digest");
+        if let Some(digest) = said.and_then(|digest| digest.to_str().ok()) {
+            check::digits(digest)?;
+            return Ok(digest.to_owned());
+        }
+        let response = self.ask(Method::GET, &what).await?;
+        Ok(check::of(&self.body(response, JSON_MAX).await?))
+    }
+
+    /// A manifest or index, which is that of its digest.
+    pub async fn manifest(&self, digest: &str) -> Result<Bytes, RegistryError> {
+        check::digits(digest)?;
+        let what = format!("manifests/{digest}");
+        let response = self.ask(Method::GET, &what).await?;
+        let bytes = self.body(response, JSON_MAX).await?;
+        match check::of(&bytes) {
+            found if found == digest => Ok(bytes),
+            found => Err(self.differs(digest, found)),
+        }
+    }
+
+    /// A blob's bytes as they come; whoever takes them checks them.
+    pub async fn blob(&self, digest: &str) -> Result<Response, RegistryError> {
+        self.ask(Method::GET, &format!("blobs/{digest}")).await
+    }
+
+    pub fn differs(&self, expected: &str, actual: String) -> RegistryError {
+        let expected = expected.to_owned();
+        self.failed(E::DigestError(DigestError::VerificationError {
+            expected,
+            actual,
+        }))
+    }
+}
+
+/// Shared by what reads an image's layers.
+pub type Shared = Arc<Getter>;
