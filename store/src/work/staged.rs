@@ -15,6 +15,7 @@ use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
 use super::group::Group;
+use super::snap::shot::Shot;
 use crate::blob::write_sparse;
 use crate::failpoint;
 use crate::patience::may_block;
@@ -23,6 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Largest file: what every common file system takes, and far below where offsets overflow.
@@ -64,6 +66,10 @@ pub(super) struct Staged {
     state: Mutex<State>,
     /// Of a volume's file.
     lasting: Option<Box<Lasting>>,
+    /// The snapshot that is being made of it, which wants to know what changes.
+    shot: Mutex<Option<Arc<Shot>>>,
+    /// A snapshot may have the file itself: whoever changes it needs a copy. Changes under `io`.
+    shared: AtomicBool,
 }
 
 /// What is known of how much of a file is on disk.
@@ -200,6 +206,8 @@ impl Staged {
                 present: Blocks::new(limit),
             }),
             lasting: Lasting::of(area),
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
         };
         let (_, disk) = staged.stat(area, file)?;
         let mut st = staged.state();
@@ -289,11 +297,63 @@ impl Staged {
                 present,
             }),
             lasting: Lasting::of(area),
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
         })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// What is known of it, as a value that no write changes.
+    pub fn frozen(&self) -> Staged {
+        Staged {
+            key: self.key,
+            base: self.base,
+            io: Mutex::new(()),
+            state: Mutex::new(self.state().clone()),
+            lasting: None,
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    pub fn watch(&self, shot: Option<Arc<Shot>>) {
+        *self.shot.lock() = shot;
+    }
+
+    /// While nobody writes asks whether the file may be a snapshot's from here on.
+    pub fn share(&self, may: impl FnOnce() -> bool) -> bool {
+        let _io = self.io.lock();
+        let may = may();
+        if may {
+            self.shared.store(true, Ordering::Release);
+        }
+        may
+    }
+
+    /// `io` held, before bytes `from..to` change: the file to change.
+    fn to_change(&self, area: &Area, from: u64, to: u64) -> Result<Arc<File>, Errno> {
+        let shot = self.shot.lock().clone();
+        let shared = self.shared.load(Ordering::Acquire);
+        if shared || shot.is_some() {
+            may_block()?;
+        }
+        let file = area.file(self.key)?;
+        if let Some(shot) = shot {
+            shot.keep(area, &file, from, to);
+        }
+        if !shared {
+            return Ok(file);
+        }
+        super::load::unshare(area, self.key)?;
+        let file = area.replaced(self.key)?;
+        if let Some(lasting) = &self.lasting {
+            lasting.named.store(false, Ordering::Release);
+        }
+        self.shared.store(false, Ordering::Release);
+        Ok(file)
     }
 
     /// Appends what is at `offset`, at most `count` bytes; true at the end of the file.
@@ -377,7 +437,7 @@ impl Staged {
             may_block()?;
         }
         let end = offset + data.len() as u64;
-        let file = area.file(self.key)?;
+        let file = self.to_change(area, offset, end)?;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
         self.copy_edge(area, &file, first, offset, end)?;
         if last - 1 != first {
@@ -456,7 +516,7 @@ impl Staged {
     /// the file before it answers.
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
         may_block()?;
-        let file = area.file(self.key)?;
+        let file = self.to_change(area, size, u64::MAX)?;
         failpoint::hit("staged.truncate.before")
             .and_then(|()| file.set_len(size))
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
@@ -536,7 +596,7 @@ impl Staged {
     }
 }
 
-fn hash_zeros(hash: &mut Sha256, mut len: u64) {
+pub(super) fn hash_zeros(hash: &mut Sha256, mut len: u64) {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while len > 0 {
         let part = len.min(ZEROS.len() as u64);
