@@ -72,7 +72,7 @@ pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 pub struct Works {
     pub(super) store: Arc<Store>,
     pub(super) durability: Durability,
-    syncs: Arc<Syncs>,
+    pub(super) syncs: Arc<Syncs>,
     pub(super) area: Arc<Area>,
     pub(super) writer: Arc<Writer>,
     /// Held while a tree is made: taken before all other locks, there is no row of a tree that is

@@ -45,18 +45,9 @@ impl Works {
         let _one = self.snapping.lock();
         let tree = self.get(id)?;
         let began = Instant::now();
-        let (mut shots, st) = {
-            let _frozen = tree.freeze.write();
-            let mut shots = Shots::of(&self.area, id)?;
-            let st = tree.view()?.moment(&mut |live| shots.take(&self.area, live))?;
-            (shots, st)
-        };
+        let (mut shots, st) = self.moment(&tree)?;
         let first = began.elapsed();
-        let plan = Plan::of(&st)?;
-        let options = SealOptions::default();
-        let batch = self.store.write_batch();
-        let sealing = Sealing::new(&self.area, &st, plan, batch, &options);
-        let (sealed, trees) = sealing.beside(&mut shots).run()?;
+        let (sealed, trees) = self.seal_moment(&tree, &mut shots, &st)?;
         let second = self.retire(&tree, &shots);
         drop(shots);
         let made = trees.into_iter().next().ok_or(Errno::Io)?;
@@ -67,10 +58,33 @@ impl Works {
         })
     }
 
+    /// What there is now: nobody writes meanwhile.
+    pub(super) fn moment(&self, tree: &WorkTree) -> Result<(Shots, State), Errno> {
+        let _frozen = tree.freeze.write();
+        let mut shots = Shots::of(&self.area, tree.id())?;
+        let st = tree
+            .view()?
+            .moment(&mut |live| shots.take(&self.area, live))?;
+        Ok((shots, st))
+    }
+
+    pub(super) fn seal_moment(
+        &self,
+        tree: &WorkTree,
+        shots: &mut Shots,
+        st: &State,
+    ) -> Result<(Sealed, Vec<Arc<SealedTree>>), Errno> {
+        let plan = Plan::of(st)?;
+        let options = SealOptions::default();
+        let batch = self.store.write_batch();
+        let sealing = Sealing::new(&tree.area, st, plan, batch, &options);
+        sealing.beside(shots).run()
+    }
+
     /// Files that are as the snapshot has them are its blobs from here on: the next one finds them
     /// done, and who writes to one copies the blocks that he touches. Where this fails they stay
     /// what they were. How long writers waited at once.
-    fn retire(&self, tree: &WorkTree, shots: &Shots) -> Duration {
+    pub(super) fn retire(&self, tree: &WorkTree, shots: &Shots) -> Duration {
         let mut longest = Duration::ZERO;
         for files in shots.unchanged().chunks(AT_ONCE) {
             let began = Instant::now();
@@ -152,6 +166,8 @@ impl Works {
                 rows::set_loaded(&tx, new, boot)?;
             }
             tx.commit()?;
+            #[cfg(test)]
+            self.syncs.probe.committed(conn);
             Ok(gone)
         });
         swapped.map_err(|e| super::works::db("roll a volume back", &e))?;
