@@ -100,7 +100,9 @@ pub fn image(
     Made::new(layer, &about).map_err(fail)
 }
 
-pub fn to_stdout(write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>) -> Result<(), CliError> {
+pub fn to_stdout(
+    write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
+) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     if out.is_terminal() {
         return Err(CliError::usage("an archive would garble the terminal")

@@ -8,8 +8,8 @@ use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
 use super::{ls, open, text};
-use crate::control::{Client, ClientError};
 use crate::control::api::{NewVolume, VolumeInfo};
+use crate::control::{Client, ClientError};
 use crate::run::VolumeError;
 use std::fmt::Write as _;
 
@@ -51,11 +51,25 @@ fn rm(settings: &Settings, args: &VolumeRm) -> Result<(), CliError> {
     }
     let (name, snapshot) = wanted(&args.what, "rm")?;
     if args.snapshots {
-        return Err(CliError::usage("--snapshots goes with a volume's name alone")
-            .hint(format!("`pocker volume rm {}` removes that snapshot", args.what)));
+        return Err(
+            CliError::usage("--snapshots goes with a volume's name alone").hint(format!(
+                "`pocker volume rm {}` removes that snapshot",
+                args.what
+            )),
+        );
     }
     let removed = open::server(settings)?.remove_snapshot(name, snapshot);
-    Ok(removed.map_err(refused)?)
+    removed.map_err(|e| absent(name, e))
+}
+
+/// As [`refused`], where a snapshot of a volume was asked for.
+fn absent(volume: &str, error: ClientError) -> CliError {
+    match error {
+        ClientError::NotFound(message) if message.contains(" has no snapshot ") => {
+            CliError::new(message).hint(format!("`pocker volume snapshots {volume}` lists them"))
+        }
+        other => refused(other),
+    }
 }
 
 /// `NAME` or `NAME@SNAPSHOT`, of which neither can be a path of the control socket's.
@@ -135,9 +149,6 @@ pub fn unknown(name: &str) -> CliError {
 /// What 404 means to who names volumes: the server's words say which one it is.
 pub fn refused(error: ClientError) -> CliError {
     match error {
-        ClientError::NotFound(message) if message.contains(" has no snapshot ") => {
-            CliError::new(message).hint("`pocker volume snapshots NAME` lists them")
-        }
         ClientError::NotFound(message) => CliError::new(message)
             .hint("`pocker volume ls` lists them; `pocker volume create NAME` makes one"),
         other => other.into(),

@@ -26,6 +26,7 @@ pub struct SnapDoc {
     name: String,
     snapshot: String,
     created: i64,
+    nanos: u32,
     files: u64,
     bytes: u64,
     /// Of the call that made it.
@@ -69,7 +70,7 @@ impl Daemon {
     pub(super) fn snapshots_of(&self, volume: &Volume) -> Outcome<Vec<SnapDoc>> {
         let mut all = self.snapshot_docs()?;
         all.retain(|doc| doc.is_of(volume));
-        all.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        all.sort_by_key(|doc| (doc.created, doc.nanos));
         Ok(all)
     }
 
@@ -141,6 +142,7 @@ impl Daemon {
             name,
             snapshot: made.sealed.snapshot.to_string(),
             created: now.secs,
+            nanos: now.nanos,
             files: made.sealed.counts.nodes,
             bytes: made.sealed.counts.bytes,
             call: new.token.clone(),
@@ -233,7 +235,9 @@ impl Daemon {
     pub(super) fn snapshot_roots(&self) -> Outcome<Vec<Digest>> {
         let volumes = self.exports.volumes.list();
         let docs = self.snapshot_docs()?;
-        let live = docs.iter().filter(|doc| volumes.iter().any(|v| doc.is_of(v)));
+        let live = docs
+            .iter()
+            .filter(|doc| volumes.iter().any(|v| doc.is_of(v)));
         live.map(|doc| digest(&doc.snapshot)).collect()
     }
 
@@ -261,7 +265,10 @@ impl Daemon {
         for doc in self.snapshot_docs()? {
             let found = digest(&doc.snapshot)?;
             if let Err(e) = self.store.sealed(&found) {
-                lost.push((doc.volume.clone(), format!("snapshot {}@{}: {e}", doc.volume, doc.name)));
+                lost.push((
+                    doc.volume.clone(),
+                    format!("snapshot {}@{}: {e}", doc.volume, doc.name),
+                ));
             }
         }
         Ok(lost)

@@ -78,14 +78,11 @@ impl Daemon {
                 // What is open there is hidden, and no crash left it.
                 Some(_) if volume.shared => return Ok(self.volume_export(&volume, read_only)),
                 Some(user) => {
-                    return Err(Fail::busy(format!(
-                        "volume {name} is in use by {}",
-                        user.who
-                    ))
-                    .hint(format!(
-                        "{}, or take it read-only, with `:ro` at the end",
-                        user.end
-                    )));
+                    return Err(
+                        Fail::busy(format!("volume {name} is in use by {}", user.who)).hint(
+                            format!("{}, or take it read-only, with `:ro` at the end", user.end),
+                        ),
+                    );
                 }
                 None => {}
             }

@@ -30,7 +30,12 @@ pub fn import(settings: &Settings, args: &VolumeImport) -> Result<(), CliError> 
         true => "standard input".to_owned(),
         false => args.archive.display().to_string(),
     };
-    let opened = source::open(&args.archive, None).map_err(|e| unreadable(&what, e))?;
+    let opened = source::open(&args.archive, None).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            unreadable(&what, e).hint("name a tar archive, or - for one on standard input")
+        }
+        _ => unreadable(&what, e),
+    })?;
     let Opened::Tree(mut tar) = opened else {
         return Err(
             CliError::new(format!("cannot take {what}: it is an image, and no archive of files"))

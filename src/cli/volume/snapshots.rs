@@ -1,6 +1,6 @@
 //! `pocker volume snapshot`, `snapshots`, `rollback`, `clone`.
 
-use super::{moment_of, named, new, refused, split, token, wanted};
+use super::{absent, moment_of, named, new, refused, split, token, wanted};
 use crate::cli::args::{VolumeClone, VolumeSnapshot, VolumeSnapshots};
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
@@ -36,7 +36,9 @@ pub fn list(settings: &Settings, args: &VolumeSnapshots) -> Result<(), CliError>
 pub fn rollback(settings: &Settings, what: &str) -> Result<(), CliError> {
     let (name, snapshot) = wanted(what, "rollback")?;
     let client = open::server(settings)?;
-    Ok(client.roll_back(name, snapshot).map_err(refused)?)
+    client
+        .roll_back(name, snapshot)
+        .map_err(|e| absent(name, e))
 }
 
 pub fn clone(settings: &Settings, args: &VolumeClone) -> Result<(), CliError> {
@@ -56,7 +58,11 @@ fn table(all: &[SnapshotInfo], now: i64) -> String {
     let longest = all.iter().map(|s| whole(s).len()).max().unwrap_or(0);
     let width = longest.max(8);
     let mut out = String::new();
-    let _ = writeln!(out, "{:width$}  {:>9}  {:>9}  {:>8}", "SNAPSHOT", "FILES", "SIZE", "AGE");
+    let _ = writeln!(
+        out,
+        "{:width$}  {:>9}  {:>9}  {:>8}",
+        "SNAPSHOT", "FILES", "SIZE", "AGE"
+    );
     for s in all {
         let _ = writeln!(
             out,

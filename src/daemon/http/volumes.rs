@@ -80,10 +80,7 @@ async fn mount_volume(
     .await
 }
 
-async fn snapshots(
-    State(d): Shared,
-    Path(name): Path<String>,
-) -> Outcome<Json<Vec<SnapshotInfo>>> {
+async fn snapshots(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<Vec<SnapshotInfo>>> {
     blocking(d, move |d| d.snapshots(&name)).await
 }
 

@@ -206,7 +206,11 @@ impl Area {
     pub fn sweep_shots(&self) -> io::Result<()> {
         for file in std::fs::read_dir(&self.dir)? {
             let file = file?;
-            if file.file_name().as_encoded_bytes().ends_with(SHOTS.as_bytes()) {
+            if file
+                .file_name()
+                .as_encoded_bytes()
+                .ends_with(SHOTS.as_bytes())
+            {
                 std::fs::remove_dir_all(file.path())?;
             }
         }

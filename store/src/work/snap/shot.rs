@@ -59,7 +59,11 @@ impl Shot {
             }
             let end = ((block + 1) * BLOCK).min(size);
             if let Err(e) = self.put_aside(&mut before, file, block * BLOCK, end) {
-                before.failed = Some(failed("keep for a snapshot", &area.path(self.frozen.key), &e));
+                before.failed = Some(failed(
+                    "keep for a snapshot",
+                    &area.path(self.frozen.key),
+                    &e,
+                ));
                 return;
             }
             before.blocks.insert(block);
@@ -291,7 +295,9 @@ impl Shots {
                     path
                 }
             };
-            batch.put_large(path, digest, size).map_err(StoreError::log)?;
+            batch
+                .put_large(path, digest, size)
+                .map_err(StoreError::log)?;
         }
         Ok(())
     }

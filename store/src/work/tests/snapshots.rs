@@ -80,7 +80,10 @@ fn a_snapshot_is_of_one_moment() {
         let (file, offset) = place(nth);
         model[file][offset..offset + 4096].copy_from_slice(&nth.to_le_bytes().repeat(512));
     }
-    assert!(files.map(|file| tree.slurp(file)) == model, "the volume lost a write");
+    assert!(
+        files.map(|file| tree.slurp(file)) == model,
+        "the volume lost a write"
+    );
     sound(&bench);
 }
 
@@ -90,10 +93,18 @@ fn what_comes_later_is_not_in_it() {
     let bench = Bench::volumes();
     let tree = bench.volume(None);
     let before = vec![1; 1 << 20];
-    let names = [&b"same"[..], b"written", b"cut", b"longer", b"gone", b"moved"];
+    let names = [
+        &b"same"[..],
+        b"written",
+        b"cut",
+        b"longer",
+        b"gone",
+        b"moved",
+    ];
     let nodes = names.map(|name| tree.file(ROOT, name, &before));
     let (mut shots, st) = bench.works().moment(&tree).unwrap();
-    tree.write(&root(9), nodes[1], 500_000, &[2; 100_000]).unwrap();
+    tree.write(&root(9), nodes[1], 500_000, &[2; 100_000])
+        .unwrap();
     let size = Some(70_000);
     let none = SetAttr::default();
     tree.setattr(&root(9), nodes[2], &SetAttr { size, ..none }, None)
@@ -101,7 +112,8 @@ fn what_comes_later_is_not_in_it() {
     tree.write(&root(9), nodes[2], 200_000, &[3; 10]).unwrap();
     tree.write(&root(9), nodes[3], 1 << 20, &[4; 10]).unwrap();
     tree.remove(&root(9), ROOT, b"gone").unwrap();
-    tree.rename(&root(9), ROOT, b"moved", ROOT, b"away").unwrap();
+    tree.rename(&root(9), ROOT, b"moved", ROOT, b"away")
+        .unwrap();
     let after = [0, 1, 2, 3, 5].map(|n| tree.slurp(nodes[n]));
     let made = bench.works().seal_moment(&tree, &mut shots, &st).unwrap();
     bench.works().retire(&tree, &shots);
@@ -140,7 +152,10 @@ fn a_writer_never_reaches_a_blob() {
     let sealed = bench.store.sealed(&made.snapshot).unwrap();
     let found = sealed.lookup(&Creds::ROOT, ROOT, b"file").unwrap();
     assert!(slurp(&*sealed, found.node.node) == vec![1; 1 << 20]);
-    assert_eq!(tree.slurp(file)[8..22], [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]);
+    assert_eq!(
+        tree.slurp(file)[8..22],
+        [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]
+    );
     tree.commit(file).unwrap();
     sound(&bench);
 }
@@ -156,7 +171,11 @@ fn what_it_costs_follows_what_changed() {
     let first = bench.works().snapshot(tree.id()).unwrap().sealed;
     assert_eq!((first.files, first.bytes), (20, 20 * 200_000));
     let own = tree.own().unwrap();
-    assert_eq!(own, (20, 20 * 200_000), "the volume has them, wherever they are");
+    assert_eq!(
+        own,
+        (20, 20 * 200_000),
+        "the volume has them, wherever they are"
+    );
     tree.write(&root(9), files[3], 70_000, b"x").unwrap();
     let second = bench.works().snapshot(tree.id()).unwrap().sealed;
     assert_eq!((second.files, second.bytes), (1, 200_000));
