@@ -137,6 +137,8 @@ impl Works {
         self.area.noted(self.writer.sync())?;
         // Frozen still: nobody makes a file anew under the same name.
         gone.into_iter().for_each(|key| self.area.unlink(key));
+        #[cfg(test)]
+        self.syncs.probe.moment();
         Ok(())
     }
 
@@ -156,6 +158,8 @@ impl Works {
             ..old
         };
         let boot = self.store.boot_id();
+        #[cfg(test)]
+        self.syncs.probe.moment();
         let swapped = self.writer.remove(id, |conn| {
             let tx = conn.transaction()?;
             let gone = tx.execute("DELETE FROM tree WHERE id = ?1", [id as i64])?;
@@ -168,6 +172,8 @@ impl Works {
             tx.commit()?;
             #[cfg(test)]
             self.syncs.probe.committed(conn);
+            #[cfg(test)]
+            self.syncs.probe.moment();
             Ok(gone)
         });
         swapped.map_err(|e| super::works::db("roll a volume back", &e))?;

@@ -40,7 +40,10 @@ fn snapshots() {
             |o| made(&o.volumes, Some(snapshot(o)?), WorkClass::Volume, "clone").map(drop),
             |o| {
                 let id = one(&o.volumes)?.id();
-                o.volumes.roll_back(id, snapshot(o)?).map(drop).map_err(errno)
+                o.volumes
+                    .roll_back(id, snapshot(o)?)
+                    .map(drop)
+                    .map_err(errno)
             },
             |o| create(&*one(&o.volumes)?, "later").map(drop),
         ],
