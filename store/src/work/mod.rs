@@ -14,6 +14,7 @@ mod blocks;
 mod check;
 mod clock;
 mod codec;
+mod complete;
 mod data;
 mod differs;
 mod durability;

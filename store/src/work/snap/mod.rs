@@ -14,6 +14,7 @@ pub(super) mod shot;
 
 use super::WorkInfo;
 use super::node::{Content, Node as Inode, What};
+use super::quota;
 use super::rows::{self, Row};
 use super::seal::{Plan, SealOptions, Sealed, Sealing};
 use super::staged::Staged;
@@ -108,7 +109,7 @@ impl Works {
         let mut gone = Vec::new();
         {
             let mut st = tree.change()?;
-            let mut rows = Vec::new();
+            let (mut rows, mut freed) = (Vec::new(), 0);
             for (live, changes, digest, size) in files {
                 let node = &live.key.1;
                 let Some(inode) = st.nodes.get_mut(node) else {
@@ -119,6 +120,7 @@ impl Works {
                 if !same || live.changes() != *changes {
                     continue;
                 }
+                let held = quota::content(inode);
                 let (mtime, ctime) = inode.times();
                 (inode.mtime, inode.ctime) = (mtime.into(), ctime.into());
                 inode.what = What::File(Content::blob(*digest, *size));
@@ -128,11 +130,15 @@ impl Works {
                     node: *node,
                 });
                 gone.push(live.key);
+                freed += held;
             }
             if rows.is_empty() {
                 return Ok(());
             }
             tree.keep(&st, rows)?;
+            if let Some(quota) = &st.quota {
+                quota.change(-(freed as i64), 0);
+            }
         }
         self.area.noted(self.writer.sync())?;
         // Frozen still: nobody makes a file anew under the same name.

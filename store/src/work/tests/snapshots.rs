@@ -163,7 +163,7 @@ fn a_writer_never_reaches_a_blob() {
 /// The next snapshot reads only what changed since.
 #[test]
 fn what_it_costs_follows_what_changed() {
-    let bench = Bench::volumes();
+    let mut bench = Bench::volumes();
     let tree = bench.volume(None);
     let files: Vec<Node> = (0..20)
         .map(|n| tree.file(ROOT, format!("f{n}").as_bytes(), &vec![n; 200_000]))
@@ -181,6 +181,11 @@ fn what_it_costs_follows_what_changed() {
     assert_eq!((second.files, second.bytes), (1, 200_000));
     let third = bench.works().snapshot(tree.id()).unwrap().sealed;
     assert_eq!((third.files, third.snapshot), (0, second.snapshot));
+    let (id, held) = (tree.id(), tree.held().unwrap());
+    assert_eq!(held.bytes, 0, "the files are blobs");
+    drop(tree);
+    bench.reopen();
+    assert_eq!(bench.works().get(id).unwrap().held().unwrap(), held);
     sound(&bench);
 }
 
