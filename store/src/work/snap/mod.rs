@@ -63,9 +63,7 @@ impl Works {
     pub(super) fn moment(&self, tree: &WorkTree) -> Result<(Shots, State), Errno> {
         let _frozen = tree.freeze.write();
         let mut shots = Shots::of(&self.area, tree.id())?;
-        let st = tree
-            .view()?
-            .moment(&mut |live| shots.take(&self.area, live))?;
+        let st = tree.view()?.moment(|live| shots.take(&self.area, live))?;
         Ok((shots, st))
     }
 
@@ -220,7 +218,7 @@ impl State {
     /// A copy of what is in memory, with `take` said for each staged file.
     fn moment(
         &self,
-        take: &mut dyn FnMut(&Arc<Staged>) -> Result<Arc<Staged>, Errno>,
+        mut take: impl FnMut(&Arc<Staged>) -> Result<Arc<Staged>, Errno>,
     ) -> Result<State, Errno> {
         let mut st = State::new(self.base.clone(), self.created);
         for (number, node) in self.nodes.iter() {
