@@ -94,7 +94,7 @@ mod tests {
         insta::assert_snapshot!(table(&all, 1000 + 7200), @r"
         SNAPSHOT                  FILES       SIZE       AGE
         data@before                  12     3.4 MB       2 h
-        data@20261127-041233         12     3.4 MB     200 s
+        data@20261127-041233         12     3.4 MB     3 min
         ");
         assert_eq!(table(&[], 0), "");
     }
