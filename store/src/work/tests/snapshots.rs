@@ -25,6 +25,14 @@ fn place(nth: u64) -> (usize, usize) {
     ((at / blocks) as usize, (at % blocks) as usize * 4096)
 }
 
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Of two files that are written to all the time a snapshot has what was there after one write,
 /// and nothing of a later one.
 #[test]
@@ -44,6 +52,8 @@ fn a_snapshot_is_of_one_moment() {
                 written.store(nth, Ordering::Relaxed);
             }
         });
+        // Also where this fails.
+        let _ended = Ends(&stop);
         let mut made = Vec::new();
         for round in 1..=6 {
             let begun = written.load(Ordering::Relaxed) + 50 * round;
@@ -52,7 +62,6 @@ fn a_snapshot_is_of_one_moment() {
             }
             made.push(bench.works().snapshot(tree.id()).unwrap());
         }
-        stop.store(true, Ordering::Relaxed);
         made
     });
     for snapshot in made {
