@@ -295,6 +295,7 @@ fn who_is_about_to_mount_has_the_volume_while_it_lives() {
     let new = NewVolume {
         base: None,
         token: "t".to_owned(),
+        shared: false,
     };
     s.ask(|c| c.new_volume("data", &new)).expect("a volume");
     // Ends with this process, whatever becomes of the test.
@@ -322,7 +323,7 @@ fn who_is_about_to_mount_has_the_volume_while_it_lives() {
     s.ask(|c| c.gc(&Default::default())).expect("gc");
     s.restart();
     assert!(refused("/nowhere/b").contains("in use by the mount on /nowhere/a"));
-    assert!(s.ask(|c| c.remove_volume("data")).is_err());
+    assert!(s.ask(|c| c.remove_volume("data", false)).is_err());
     let _ = maker.kill();
     maker.wait().expect("waited for");
     ask("/nowhere/b", std::process::id()).expect("nobody has it");

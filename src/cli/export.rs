@@ -100,7 +100,9 @@ pub fn image(
     Made::new(layer, &about).map_err(fail)
 }
 
-fn to_stdout(write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>) -> Result<(), CliError> {
+pub fn to_stdout(
+    write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
+) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     if out.is_terminal() {
         return Err(CliError::usage("an archive would garble the terminal")
@@ -125,7 +127,7 @@ pub fn made_dir(path: &Path) -> Result<&Path, CliError> {
 }
 
 /// The file appears whole or not at all.
-fn to_file(
+pub fn to_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
 ) -> Result<u64, CliError> {

@@ -369,6 +369,9 @@ pub struct NewVolume {
     pub base: Option<String>,
     /// Names the call: sent again, it finds what it made.
     pub token: String,
+    /// Many may write to it at once.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// `GET /v1/volumes`.
@@ -383,6 +386,10 @@ pub struct VolumeInfo {
     pub bytes: u64,
     /// Who has it, as a person would say it.
     pub used_by: Vec<String>,
+    #[serde(default)]
+    pub shared: bool,
+    #[serde(default)]
+    pub snapshots: u64,
 }
 
 /// `POST /v1/volumes/{name}/mount`: where to mount it. Where a `target` is given, process

@@ -274,7 +274,7 @@ impl Client {
     }
 
     /// As [`Client::delete`], but it has to be there for the first of these calls.
-    fn remove(&self, path: &str) -> Result<(), ClientError> {
+    pub(super) fn remove(&self, path: &str) -> Result<(), ClientError> {
         let mut sent = 0;
         match self.call_counted::<(), ()>(Method::DELETE, path, None, &mut sent) {
             // The call ran before a connection broke.
@@ -370,24 +370,6 @@ impl Client {
 
     pub fn new_run(&self, run: &NewRun) -> Result<RunInfo, ClientError> {
         self.call(Method::POST, "/v1/runs", Some(run))
-    }
-
-    pub fn volumes(&self) -> Result<Vec<VolumeInfo>, ClientError> {
-        self.get("/v1/volumes")
-    }
-
-    pub fn new_volume(&self, name: &str, new: &NewVolume) -> Result<VolumeInfo, ClientError> {
-        self.call(Method::PUT, &format!("/v1/volumes/{name}"), Some(new))
-    }
-
-    pub fn remove_volume(&self, name: &str) -> Result<(), ClientError> {
-        self.remove(&format!("/v1/volumes/{name}"))
-    }
-
-    /// Where a volume can be mounted, where nobody else has it.
-    pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Result<Export, ClientError> {
-        let path = format!("/v1/volumes/{name}/mount");
-        self.call(Method::POST, &path, Some(how))
     }
 
     /// The run ended; its tree stays until the next start or `reset`.

@@ -12,6 +12,7 @@ pub mod looking;
 mod services;
 pub mod sys;
 pub mod upstream;
+pub mod volumes;
 
 pub use client::{Client, ClientError};
 pub use connect::Endpoint;

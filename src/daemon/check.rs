@@ -21,9 +21,13 @@ impl Daemon {
             .map_err(|e| Fail::caring("cannot check the store", e))?;
         let checked = report.checked;
         let volumes = self.exports.volumes.list();
-        let volumes = volumes.into_iter().map(|v| (v.id, v.name)).collect();
+        let volumes: HashMap<_, _> = volumes.into_iter().map(|v| (v.id, v.name)).collect();
+        let lost = self.lost_snapshots()?;
+        let mut findings: Vec<_> = report.findings.iter().map(|f| told(f, &volumes)).collect();
+        let unsound = report.unrepaired().next().is_some() || !lost.is_empty();
+        findings.extend(lost.into_iter().map(lost_snapshot));
         Ok(FsckDone {
-            sound: report.more == 0 && report.unrepaired().next().is_none(),
+            sound: report.more == 0 && !unsound,
             incomplete: report.incomplete,
             more: report.more,
             snapshots: checked.snapshots,
@@ -33,8 +37,22 @@ impl Daemon {
             objects: checked.objects,
             blobs: checked.blobs,
             bytes: checked.bytes,
-            findings: report.findings.iter().map(|f| told(f, &volumes)).collect(),
+            findings,
         })
+    }
+}
+
+fn lost_snapshot((volume, what): (String, String)) -> FsckFinding {
+    FsckFinding {
+        severity: "damage".to_string(),
+        what,
+        outcome: "no repair from what the store holds".to_string(),
+        snapshots: Vec::new(),
+        more_snapshots: 0,
+        steps: Vec::new(),
+        work_trees: Vec::new(),
+        volumes: vec![volume],
+        example: None,
     }
 }
 

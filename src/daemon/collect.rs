@@ -52,6 +52,7 @@ impl Daemon {
         let report = report.map_err(|e| Fail::caring("cannot collect garbage", e))?;
         if !request.dry_run {
             self.forget_broken_builds()?;
+            self.forget_lone_snapshots()?;
         }
         let packed = match request.pack.filter(|_| !request.dry_run) {
             Some(unused) => Some(self.pack(now.saturating_sub_unsigned(unused))?),
@@ -95,6 +96,9 @@ impl Daemon {
         let _one = self.change.lock();
         let mut snapshots: Vec<_> = self.works.list().iter().filter_map(|t| t.base).collect();
         snapshots.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
+        snapshots.extend(self.snapshot_roots()?);
+        let blobs = self.exports.volumes.blobs();
+        let blobs = blobs.map_err(|e| Fail::internal("cannot read the volumes", &e))?;
         let keep = usize::try_from(request.keep.unwrap_or(1)).unwrap_or(usize::MAX);
         let (steps, builds) = self.kept_builds(keep)?;
         let lives = |pid, start| docs::Owner { pid, start }.lives();
@@ -109,7 +113,12 @@ impl Daemon {
             dry_run: request.dry_run,
             keep_steps_since: building.into_iter().chain(older).min(),
         };
-        Ok((options, GcRoots { snapshots, steps }))
+        let roots = GcRoots {
+            snapshots,
+            steps,
+            blobs,
+        };
+        Ok((options, roots))
     }
 }
 

@@ -21,6 +21,7 @@ mod pins;
 mod runs;
 mod serve;
 mod services;
+mod snapshots;
 mod state;
 mod stats;
 mod sync;

@@ -82,6 +82,9 @@ pub fn store_hint(error: &StoreError) -> Option<String> {
         StoreError::InUse { .. } => {
             "one server serves a store: commands find it by its sockets, so give them its --socket-dir, or stop it"
         }
+        StoreError::LiveCopy { .. } => {
+            "copy it with `pocker store backup`, or after `pocker serve --stop`; if that process has nothing to do with it, remove the file `lock` in it and check it with `pocker fsck`"
+        }
         StoreError::OnNfs { .. } => {
             "put the store on a local disk; other hosts mount from its server"
         }

@@ -19,7 +19,7 @@ struct User {
 }
 
 impl Daemon {
-    fn known_volume(&self, name: &str) -> Outcome<Volume> {
+    pub(super) fn known_volume(&self, name: &str) -> Outcome<Volume> {
         self.exports.volumes.find(name).ok_or_else(|| {
             let shown: String = name.chars().take(80).collect();
             Fail::not_found(format!("there is no volume named {shown}")).hint(format!(
@@ -74,13 +74,17 @@ impl Daemon {
                 .users_of(name)?
                 .into_iter()
                 .find(|user| !user.read_only);
-            if let Some(user) = writer {
-                return Err(
-                    Fail::busy(format!("volume {name} is in use by {}", user.who)).hint(format!(
-                        "{}, or take it read-only, with `:ro` at the end",
-                        user.end
-                    )),
-                );
+            match writer {
+                // What is open there is hidden, and no crash left it.
+                Some(_) if volume.shared => return Ok(self.volume_export(&volume, read_only)),
+                Some(user) => {
+                    return Err(
+                        Fail::busy(format!("volume {name} is in use by {}", user.who)).hint(
+                            format!("{}, or take it read-only, with `:ro` at the end", user.end),
+                        ),
+                    );
+                }
+                None => {}
             }
             let tree = self.exports.volumes.tree(volume.id);
             match tree.and_then(|tree| tree.sweep_hidden(clock::now())) {
@@ -93,10 +97,27 @@ impl Daemon {
                 }
             }
         }
-        Ok(Export {
-            path: self.exports.volume_path(&volume, read_only),
+        Ok(self.volume_export(&volume, read_only))
+    }
+
+    fn volume_export(&self, volume: &Volume, read_only: bool) -> Export {
+        Export {
+            path: self.exports.volume_path(volume, read_only),
             read_only,
-        })
+        }
+    }
+
+    /// Nobody has the volume. `change` is held.
+    pub(super) fn unused(&self, name: &str) -> Outcome<()> {
+        self.reap_mounts();
+        self.reap_runs();
+        match self.users_of(name)?.first() {
+            Some(user) => Err(
+                Fail::busy(format!("volume {name} is in use by {}", user.who))
+                    .hint(user.end.clone()),
+            ),
+            None => Ok(()),
+        }
     }
 
     pub fn create_volume(&self, name: &str, new: &NewVolume) -> Outcome<VolumeInfo> {
@@ -120,23 +141,30 @@ impl Daemon {
         let base = new.base.as_deref().map(digest).transpose()?;
         self.exports
             .volumes
-            .create(name, &new.token, base, clock::now())
+            .create(name, &new.token, new.shared, base, clock::now())
             .map_err(|e| Fail::internal(format!("cannot make volume {name}"), &e))?;
         self.volume_info(&self.known_volume(name)?)
     }
 
-    pub fn remove_volume(&self, name: &str) -> Outcome<()> {
+    /// With its `snapshots`, or only where it has none.
+    pub fn remove_volume(&self, name: &str, snapshots: bool) -> Outcome<()> {
         let _one = self.change.lock();
         let volume = self.known_volume(name)?;
-        self.reap_mounts();
-        if let Some(user) = self.users_of(name)?.first() {
+        let made = self.snapshots_of(&volume)?;
+        if !made.is_empty() && !snapshots {
+            let n = made.len();
+            let s = if n == 1 { "" } else { "s" };
             return Err(
-                Fail::busy(format!("volume {name} is in use by {}", user.who))
-                    .hint(user.end.clone()),
+                Fail::busy(format!("volume {name} has {n} snapshot{s}")).hint(format!(
+                    "remove it and them: `pocker volume rm --snapshots {name}`"
+                )),
             );
         }
+        self.unused(name)?;
         let gone = self.exports.volumes.remove(volume.id);
-        gone.map_err(|e| Fail::internal(format!("cannot remove volume {name}"), &e))
+        gone.map_err(|e| Fail::internal(format!("cannot remove volume {name}"), &e))?;
+        // Where this fails the next collection does it.
+        made.iter().try_for_each(|doc| self.forget_snapshot(doc))
     }
 
     pub fn volumes(&self) -> Outcome<Vec<VolumeInfo>> {
@@ -161,6 +189,8 @@ impl Daemon {
             files,
             bytes,
             used_by: users.into_iter().map(|user| user.who).collect(),
+            shared: volume.shared,
+            snapshots: self.snapshots_of(volume)?.len() as u64,
         })
     }
 

@@ -30,6 +30,11 @@ pub enum StoreError {
     Damaged { what: &'static str, path: PathBuf },
     #[error("store {path} is in use by {}", holder(.pid), path = .path.display())]
     InUse { path: PathBuf, pid: Option<u32> },
+    #[error(
+        "store {path} is a copy that was made while process {pid} had the original open, so its parts are of different moments",
+        path = .path.display()
+    )]
+    LiveCopy { path: PathBuf, pid: u32 },
     #[error("store {path} is on NFS, where neither its lock nor its database is safe", path = .path.display())]
     OnNfs { path: PathBuf },
     #[error("{path} is not a store: {why}", path = .path.display())]

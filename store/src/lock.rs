@@ -5,12 +5,16 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest content of the lock file that is a pid.
 const PID_DIGITS: u64 = 16;
+/// Says which folder this is: a copy of it says the same, and is another one.
+const PLACE: &str = "place";
+/// Longest content of that file that is believed.
+const PLACE_MAX: u64 = 64;
 /// How often and how soon who finds the store locked looks again for who has it.
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
@@ -120,6 +124,11 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
         0 => None,
         _ => Some(meta.modified().map_err(fail("stat"))?),
     };
+    let here = place(dir).map_err(fail("stat"))?;
+    if unclean.is_some() {
+        copied(dir, &here, &mut file)?;
+    }
+    note_place(dir, &here)?;
     let write = |file: &mut File| {
         file.set_len(0)?;
         io::Seek::rewind(file)?;
@@ -127,6 +136,53 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
     };
     write(&mut file).map_err(fail("write"))?;
     Ok(StoreLock { file, unclean })
+}
+
+/// The folder's number and when it was made. Not its device, whose number may be another one
+/// after the machine's next start.
+fn place(dir: &Path) -> io::Result<String> {
+    let meta = fs::metadata(dir)?;
+    let made = meta.created().ok();
+    let made = made.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let made = made.unwrap_or_default();
+    Ok(format!(
+        "{} {}.{:09}\n",
+        meta.ino(),
+        made.as_secs(),
+        made.subsec_nanos()
+    ))
+}
+
+/// A store that nobody closed is as a kill left it, unless it is a copy of one that is open still:
+/// then its files are of different moments, and nobody knows what is lost.
+fn copied(dir: &Path, here: &str, lock: &mut File) -> Result<(), StoreError> {
+    let mut there = String::new();
+    let read = File::open(dir.join(PLACE))
+        .and_then(|file| file.take(PLACE_MAX).read_to_string(&mut there));
+    match (read, holder(lock)) {
+        (Ok(n), Some(pid)) if n > 0 && there != here && pid != std::process::id() => {
+            Err(StoreError::LiveCopy {
+                path: dir.to_path_buf(),
+                pid,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn note_place(dir: &Path, here: &str) -> Result<(), StoreError> {
+    let path = dir.join(PLACE);
+    if fs::read(&path).is_ok_and(|there| there == here.as_bytes()) {
+        return Ok(());
+    }
+    let wrote = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(here.as_bytes()));
+    wrote.map_err(|e| StoreError::io("write", &path, e))
 }
 
 /// Nobody has the store in `dir` open, or there is none; else [`StoreError::InUse`].

@@ -4,6 +4,7 @@
 //! ```text
 //! DIR/                 mode 0700
 //!   lock               flock(2) held for the life of the store; holds the pid, empty after a clean end
+//!   place              which folder this is, so that a copy of a store in use is known for one
 //!   index.db           SQLite, WAL, synchronous=FULL: everything that sealed trees consist of
 //!   work.db            work trees (their module's own)
 //!   volumes.db         volumes (the same module's), once there was one

@@ -239,7 +239,7 @@ impl Place {
         self.server.arm(&lines(point));
         let (kind, id, name) = (self.tree.kind, self.tree.id, self.tree.name.clone());
         self.server.ask_away("drop", |c| match kind {
-            Kind::Volume => c.remove_volume(&name),
+            Kind::Volume => c.remove_volume(&name, false),
             _ => c.drop_tree(id),
         });
         self.killed(point);

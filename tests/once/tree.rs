@@ -176,6 +176,7 @@ pub fn volume(server: &Server, base: &StepInfo, name: &str) -> Export {
     let new = NewVolume {
         base: Some(base.snapshot.clone()),
         token: name.into(),
+        shared: false,
     };
     server.ask("a volume", |c| c.new_volume(name, &new));
     let how = MountVolume {

@@ -5,7 +5,7 @@
 use crate::copies::{restore, whole};
 use crate::support::{Done, World, until};
 use crate::world::{
-    Random, copy, filled, holder, in_volume, into_volume, listed, long, sound, volumes,
+    Random, copy, filled, holder, in_volume, into_volume, listed, long, names, sound, volumes,
 };
 use nix::libc::ENOSPC;
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +35,18 @@ struct Mutation {
 const FULL: &[&str] = &["no space left", "No space left", "disk is full"];
 
 fn unhurt(_: &World) {}
+
+fn large_in_volume(w: &World) {
+    let script = "head -c 200000 /dev/urandom >/v/.large && sync";
+    let args = ["run", "-v", "data:/v", "box", "--", "/bin/sh", "-c", script];
+    w.pocker(&args).ok();
+}
+
+/// Names of the volume's snapshots.
+fn snapshots(w: &World) -> Vec<String> {
+    let json = w.pocker(&["volume", "snapshots", "--json", "data"]).ok();
+    names(&json.out)
+}
 
 fn largest(w: &World) -> std::path::PathBuf {
     let mut found = Vec::new();
@@ -110,6 +122,64 @@ const MUTATIONS: &[Mutation] = &[
         hurt: unhurt,
         run: |w| w.pocker(&["volume", "rm", "data"]),
         there: |w| !volumes(w).contains(&"data".to_owned()),
+        words: FULL,
+    },
+    Mutation {
+        name: "volume snapshot",
+        of: "store",
+        hurt: large_in_volume,
+        run: |w| {
+            let done = w.pocker(&["volume", "snapshot", "data", "s"]);
+            // It was done, and its answer was lost with the server.
+            match done.err.contains("has a snapshot s already") {
+                true => w.pocker(&["volume", "snapshots", "data"]),
+                false => done,
+            }
+        },
+        there: |w| snapshots(w) == ["s"],
+        words: FULL,
+    },
+    Mutation {
+        name: "volume rollback",
+        of: "store",
+        hurt: |w| {
+            large_in_volume(w);
+            w.pocker(&["volume", "snapshot", "data", "s"]).ok();
+            into_volume(w, "data", "second").ok();
+        },
+        run: |w| w.pocker(&["volume", "rollback", "data@s"]),
+        there: |w| {
+            let found = in_volume(w, "data");
+            assert!(found.contains(&"first".to_owned()) && snapshots(w) == ["s"]);
+            !found.contains(&"second".to_owned())
+        },
+        words: FULL,
+    },
+    Mutation {
+        name: "volume clone",
+        of: "store",
+        hurt: large_in_volume,
+        run: |w| w.pocker(&["volume", "clone", "data", "more"]),
+        there: |w| {
+            let there = volumes(w).contains(&"more".to_owned());
+            assert!(!there || in_volume(w, "more").contains(&"first".to_owned()));
+            there
+        },
+        words: FULL,
+    },
+    Mutation {
+        name: "volume import",
+        of: "store",
+        hurt: unhurt,
+        run: |w| w.pocker(&["volume", "import", "more", "a.tar"]),
+        there: |w| {
+            let there = volumes(w).contains(&"more".to_owned());
+            if there {
+                w.pocker(&["volume", "export", "more", "-o", "out.tar"])
+                    .ok();
+            }
+            there
+        },
         words: FULL,
     },
     Mutation {
@@ -295,6 +365,11 @@ fn once(w: &World, mutation: &Mutation, plan: Option<Plan>) -> (u64, bool) {
 }
 
 fn under(names: &[&str]) {
+    at(SOME, names);
+}
+
+/// At `some` points of each command for each fate, where not all are taken.
+fn at(some: u64, names: &[&str]) {
     let w = filled();
     w.pocker(&["serve", "--stop"]).ok();
     copy(&w.path("store"), &w.path("whole"));
@@ -313,7 +388,7 @@ fn under(names: &[&str]) {
             let stride = if long() {
                 1
             } else {
-                count.div_ceil(SOME).max(1)
+                count.div_ceil(some).max(1)
             };
             let first = 1 + random.below(stride);
             for nth in (first..=count).step_by(stride as usize) {
@@ -325,7 +400,7 @@ fn under(names: &[&str]) {
         eprintln!(
             "{name}: {count} changes, {points} points, {struck} struck; reported and lost: 0"
         );
-        assert!(struck > 0, "{name}: nothing happened");
+        assert!(struck > 0 || some == 1, "{name}: nothing happened");
     }
 }
 
@@ -342,6 +417,17 @@ fn under_run_gc_and_rm() {
 #[test]
 fn under_volumes() {
     under(&["volume create", "volume write", "volume rm"]);
+}
+
+#[test]
+fn under_snapshots() {
+    at(1, &["volume snapshot", "volume rollback"]);
+}
+
+// What these have of their own is done once; the store's own test has each change of it.
+#[test]
+fn under_clones_and_archives_of_volumes() {
+    at(1, &["volume clone", "volume import"]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub fn volumes(w: &World) -> Vec<String> {
     names(&w.pocker(&["volume", "ls", "--json"]).ok().out)
 }
 
-fn names(json: &str) -> Vec<String> {
+pub fn names(json: &str) -> Vec<String> {
     let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
     let all = json.as_array().expect("a list").iter();
     all.map(|one| one["name"].as_str().expect("a name").to_owned())

@@ -323,6 +323,7 @@ impl Supervisor<'_> {
         let new = NewVolume {
             base: pocker.steps.last().map(|step| step.snapshot.clone()),
             token: record.id,
+            shared: false,
         };
         client.new_volume(&name, &new)?;
         Ok(Some(name))

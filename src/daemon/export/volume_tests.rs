@@ -28,7 +28,7 @@ fn booted(dir: &std::path::Path, boot: &str) -> Host {
 fn volume(host: &Host) -> Volume {
     let volumes = &host.exports.volumes;
     volumes
-        .create("data", "token", None, clock::now())
+        .create("data", "token", false, None, clock::now())
         .expect("a volume");
     volumes.find("data").expect("it is there")
 }

@@ -6,8 +6,11 @@ use pocker_store::work::{SyncStats, WorkClass, WorkInfo, WorkTree, WorkUse, Work
 use pocker_store::{Store, StoreError};
 use std::sync::{Arc, OnceLock};
 
-/// Between a volume's name and the token of the call that made it, in its label.
+/// In its label, between a volume's name, the token of the call that made it and what else is known
+/// of it from the beginning.
 const NUL: u8 = 0;
+/// Many may write to it at once.
+const SHARED: &str = "shared";
 
 pub struct Volumes {
     store: Arc<Store>,
@@ -23,18 +26,20 @@ pub struct Volume {
     pub name: String,
     /// Of the call that made it, which may come again.
     pub token: String,
+    pub shared: bool,
     pub base: Option<Digest>,
     pub created: Time,
 }
 
 impl Volume {
     fn of(info: &WorkInfo) -> Volume {
-        let mut parts = info.label.splitn(2, |b| *b == NUL);
+        let mut parts = info.label.splitn(3, |b| *b == NUL);
         let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         Volume {
             id: info.id,
             name: text(),
             token: text(),
+            shared: text() == SHARED,
             base: info.base,
             created: info.created,
         }
@@ -81,16 +86,31 @@ impl Volumes {
         &self,
         name: &str,
         token: &str,
+        shared: bool,
         base: Option<Digest>,
         now: Time,
     ) -> Result<Arc<WorkTree>, Errno> {
         let works = self.made()?;
-        let label = [name.as_bytes(), &[NUL], token.as_bytes()].concat();
+        let mut label = [name.as_bytes(), &[NUL], token.as_bytes()].concat();
+        if shared {
+            label.push(NUL);
+            label.extend_from_slice(SHARED.as_bytes());
+        }
         works.create(base, WorkClass::Volume, &label, now)
     }
 
     pub fn remove(&self, id: u64) -> Result<(), Errno> {
         self.works().ok_or(Errno::Stale)?.drop_tree(id)
+    }
+
+    /// The volume is what `base` is from here on.
+    pub fn roll_back(&self, id: u64, base: Digest) -> Result<Arc<WorkTree>, Errno> {
+        self.works().ok_or(Errno::Stale)?.roll_back(id, base)
+    }
+
+    /// Blobs that volumes have beside those of their bases.
+    pub fn blobs(&self) -> Result<Vec<Digest>, Errno> {
+        self.works().map_or(Ok(Vec::new()), |works| works.blobs())
     }
 
     pub fn tree(&self, id: u64) -> Result<Arc<WorkTree>, Errno> {

@@ -8,6 +8,7 @@ mod read_only;
 mod request;
 mod routes;
 mod sync;
+mod volumes;
 
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;

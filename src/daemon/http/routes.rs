@@ -1,6 +1,6 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
-use super::read_only::{refuse_changes, refused};
+use super::read_only::refuse_changes;
 use super::{BODY_MAX, Peer, archives, blocking, look, metrics, request};
 use crate::control::api::*;
 use crate::control::looking::DiffPage;
@@ -54,9 +54,6 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
             "/v1/services/{name}",
             put(put_service).delete(remove_service),
         )
-        .route("/v1/volumes", get(volumes))
-        .route("/v1/volumes/{name}", put(new_volume).delete(remove_volume))
-        .route("/v1/volumes/{name}/mount", post(mount_volume))
         .route("/v1/mounts", get(mounts).post(add_mount))
         .route("/v1/mounts/remove", post(remove_mount))
         .route("/v1/snapshots/{digest}/tar", get(archives::tar))
@@ -72,6 +69,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .merge(archives)
         .merge(super::sync::router())
+        .merge(super::volumes::router())
         .merge(look::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .layer(from_fn(request::number))
@@ -264,41 +262,6 @@ async fn put_service(
 
 async fn remove_service(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<()>> {
     blocking(d, move |d| d.remove_service(&name)).await
-}
-
-async fn volumes(State(d): Shared) -> Outcome<Json<Vec<VolumeInfo>>> {
-    blocking(d, |d| d.volumes()).await
-}
-
-async fn new_volume(
-    State(d): Shared,
-    Path(name): Path<String>,
-    Json(new): Json<NewVolume>,
-) -> Outcome<Json<VolumeInfo>> {
-    blocking(d, move |d| d.create_volume(&name, &new)).await
-}
-
-async fn remove_volume(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.remove_volume(&name)).await
-}
-
-async fn mount_volume(
-    State(d): Shared,
-    Extension(peer): From,
-    Path(name): Path<String>,
-    Json(how): Json<MountVolume>,
-) -> Outcome<Json<Export>> {
-    blocking(d, move |d| {
-        if how.target.is_some() {
-            peer.mounts_here()?;
-            peer.is_numbered_here()?;
-        }
-        if d.options.read_only && !how.read_only {
-            return Err(refused("/v1/volumes/mount"));
-        }
-        d.mount_volume(&name, &how)
-    })
-    .await
 }
 
 async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {

@@ -26,6 +26,10 @@ impl Marks {
         self.blobs.contains(digest)
     }
 
+    pub fn blobs(&mut self, blobs: Vec<Digest>) {
+        self.blobs.extend(blobs);
+    }
+
     /// A snapshot and all below it. One that the index does not have (a batch has
     /// yet to commit it, or it is gone) reaches nothing.
     pub fn snapshot(&mut self, store: &Store, digest: Digest) -> Result<(), StoreError> {

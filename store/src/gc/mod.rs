@@ -35,6 +35,8 @@ pub struct GcRoots {
     pub snapshots: Vec<Digest>,
     /// Keys.
     pub steps: HashSet<Digest>,
+    /// Of files that are no tree's, as those of volumes which a snapshot made blobs of.
+    pub blobs: Vec<Digest>,
 }
 
 /// What went, or would.
@@ -77,7 +79,7 @@ impl Store {
     ) -> Result<GcReport, StoreError> {
         let roots = GcRoots {
             snapshots: extra_roots.to_vec(),
-            steps: HashSet::new(),
+            ..GcRoots::default()
         };
         self.collect_with(|| Ok((options, roots)), marked)
     }
@@ -101,6 +103,7 @@ impl Store {
         };
         roots.extend(steps.iter().filter(keeps).map(|s| s.snapshot));
         let mut marks = Marks::default();
+        marks.blobs(extra.blobs);
         for root in roots {
             marks.snapshot(self, root)?;
         }

@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Descriptors kept open for staged files: well under the usual limit of 1024
 /// a process, as sockets and blobs want theirs.
@@ -27,6 +27,8 @@ pub(super) type Key = (u64, Node);
 
 /// Behind the number of a tree that is gone whatever its row says.
 const GONE: &str = ".gone";
+/// Behind the number of a tree of which a snapshot is made.
+const SHOTS: &str = ".shots";
 
 pub(super) struct Area {
     /// `staging/` of the store.
@@ -37,6 +39,8 @@ pub(super) struct Area {
     no_reflink: AtomicBool,
     /// What is here is to survive the machine.
     disk: bool,
+    /// How often a file was put in another's place.
+    replaced: AtomicU64,
     syncs: Arc<Syncs>,
     pub smalls: Arc<Smalls>,
     pub reserve: Arc<Reserve>,
@@ -57,6 +61,7 @@ impl Area {
             open: Mutex::new(LruCache::new(OPEN_FILES)),
             no_reflink: AtomicBool::new(false),
             disk: durability.is_disk(),
+            replaced: AtomicU64::new(0),
             syncs,
         }
     }
@@ -159,19 +164,57 @@ impl Area {
             return Ok(Arc::clone(file));
         }
         may_block()?;
+        loop {
+            let replaced = self.replaced.load(Ordering::Acquire);
+            let file = self.opened(key)?;
+            let mut open = self.open.lock();
+            if self.replaced.load(Ordering::Acquire) == replaced {
+                open.put(key, Arc::clone(&file));
+                return Ok(file);
+            }
+        }
+    }
+
+    fn opened(&self, key: Key) -> Result<Arc<File>, Errno> {
         let path = self.path(key);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(|e| match e.kind() {
-                // Removed since the caller looked at its node.
-                io::ErrorKind::NotFound => Errno::Stale,
-                _ => failed("open staged file", &path, &e),
-            })?;
-        let file = Arc::new(file);
-        self.open.lock().put(key, Arc::clone(&file));
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(&path);
+        file.map(Arc::new).map_err(|e| match e.kind() {
+            // Removed since the caller looked at its node.
+            io::ErrorKind::NotFound => Errno::Stale,
+            _ => failed("open staged file", &path, &e),
+        })
+    }
+
+    /// Another file is under `key` now: nobody who looks from here on finds the old one.
+    pub fn replaced(&self, key: Key) -> Result<Arc<File>, Errno> {
+        let file = self.opened(key);
+        let mut open = self.open.lock();
+        self.replaced.fetch_add(1, Ordering::AcqRel);
+        open.pop(&key);
+        let file = file?;
+        open.put(key, Arc::clone(&file));
         Ok(file)
+    }
+
+    /// Where a snapshot of the tree has its files while it is made.
+    pub fn shots(&self, tree: u64) -> PathBuf {
+        self.dir.join(format!("{tree}{SHOTS}"))
+    }
+
+    /// What snapshots left that a kill ended.
+    pub fn sweep_shots(&self) -> io::Result<()> {
+        for file in std::fs::read_dir(&self.dir)? {
+            let file = file?;
+            if file
+                .file_name()
+                .as_encoded_bytes()
+                .ends_with(SHOTS.as_bytes())
+            {
+                std::fs::remove_dir_all(file.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes the cached descriptor; reads in progress keep theirs.

@@ -15,7 +15,7 @@ const FEW: usize = 8;
 /// Keyed, as names are the clients' choice.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Names {
     /// Added names in order of their sequence numbers, which are the READDIR cookies less
     /// [`super::state::ADDED`].
@@ -28,6 +28,7 @@ pub(super) struct Names {
     pub whiteouts: HashSet<Box<[u8]>>,
 }
 
+#[derive(Clone, Copy)]
 struct Added {
     seq: u64,
     /// 0 where it was removed: no node has that number.

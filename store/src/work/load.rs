@@ -271,8 +271,9 @@ fn attach(
 }
 
 /// A seal that a kill cut short may have left the file linked into the blob area,
-/// where nothing may change it: the tree gets a copy of its own.
-fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
+/// where nothing may change it: the tree gets a copy of its own. So it does of one that a snapshot
+/// has, when it is written to.
+pub(super) fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
     let path = area.path(key);
     let copy = path.with_extension("copy");
     let run = || -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::node::{Content, What};
 use super::perm;
 use super::state::{ADDED, FIRST_BASE, State};
-use super::tree::WorkTree;
+use super::tree::{ROUNDS, WorkTree};
 use super::{HIDDEN, names::NAME_MAX};
 use crate::tree::{DirDone, DirEntry, Found, ReadDone, Tree};
 use crate::types::{Attr, Creds, Errno, Kind, Node, Perm, ROOT};
@@ -47,32 +47,43 @@ impl Tree for WorkTree {
         count: u32,
         out: &mut Vec<u8>,
     ) -> Result<ReadDone, Errno> {
-        let (attr, content) = {
-            let st = self.view()?;
-            let attr = st.attr(node)?;
-            match attr.kind {
-                Kind::File => perm::need_read(who, &attr)?,
-                Kind::Dir => return Err(Errno::IsDir),
-                _ => return Err(Errno::Inval),
-            }
-            (attr, st.content(node)?)
-        };
-        let end = offset.saturating_add(u64::from(count)).min(attr.size);
-        let eof = match content {
-            Content::Staged(staged) => staged.read(&self.area, offset, count, out)?,
-            _ if offset >= end => end == attr.size,
-            Content::Inline(small) => {
-                small.read(offset, end, out)?;
-                end == attr.size
-            }
-            Content::Blob(blob) => {
-                let want = (end - offset) as u32;
-                self.area
-                    .read_blob(&blob.digest, blob.size, offset, want, out)?;
-                end == attr.size
-            }
-        };
-        Ok(ReadDone { attr, eof })
+        let start = out.len();
+        for _ in 0..ROUNDS {
+            let (attr, content) = {
+                let st = self.view()?;
+                let attr = st.attr(node)?;
+                match attr.kind {
+                    Kind::File => perm::need_read(who, &attr)?,
+                    Kind::Dir => return Err(Errno::IsDir),
+                    _ => return Err(Errno::Inval),
+                }
+                (attr, st.content(node)?)
+            };
+            let end = offset.saturating_add(u64::from(count)).min(attr.size);
+            let eof = match content {
+                Content::Staged(staged) => {
+                    let read = staged.read(&self.area, offset, count, out);
+                    if self.is_volume() && !self.is_still(node, &staged)? {
+                        out.truncate(start);
+                        continue;
+                    }
+                    read?
+                }
+                _ if offset >= end => end == attr.size,
+                Content::Inline(small) => {
+                    small.read(offset, end, out)?;
+                    end == attr.size
+                }
+                Content::Blob(blob) => {
+                    let want = (end - offset) as u32;
+                    self.area
+                        .read_blob(&blob.digest, blob.size, offset, want, out)?;
+                    end == attr.size
+                }
+            };
+            return Ok(ReadDone { attr, eof });
+        }
+        Err(Errno::Io)
     }
 
     fn readdir(

@@ -1,5 +1,6 @@
 //! `work.db` and `volumes.db`: their schema and their rows.
 
+use super::WorkInfo;
 use super::codec;
 use super::durability::Durability;
 use super::journal::{Journal, Mark};
@@ -395,6 +396,19 @@ pub(super) fn loaded_on(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::
 pub(super) fn set_loaded(conn: &Connection, tree: u64, boot: &[u8]) -> rusqlite::Result<()> {
     let write = "INSERT OR REPLACE INTO about VALUES('loaded ' || ?1, ?2)";
     conn.execute(write, params![tree as i64, boot]).map(drop)
+}
+
+pub(super) fn put_tree(conn: &Connection, info: &WorkInfo) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
+        .execute(params![
+            info.id as i64,
+            info.base.map(|d| d.0.to_vec()),
+            info.class as i64,
+            info.label,
+            info.created.secs,
+            info.created.nanos,
+        ])
+        .map(drop)
 }
 
 /// What the tree may hold of its own. Among what is known of trees, as few have limits.

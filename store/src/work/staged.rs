@@ -15,22 +15,20 @@ use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
 use super::group::Group;
-use crate::blob::write_sparse;
+use super::snap::shot::Shot;
 use crate::failpoint;
 use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use parking_lot::{Mutex, MutexGuard};
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Largest file: what every common file system takes, and far below where offsets overflow.
 pub const MAX_FILE: u64 = 1 << 43;
 /// Most that a write puts into the page cache where nothing may block.
 const QUICK: usize = 32 << 10;
-/// Read and hashed at once by seal.
-const SEAL_BUFFER: usize = 1 << 20;
 /// st_blocks counts these (POSIX leaves the unit open; all our systems agree).
 const STAT_BLOCK: u64 = 512;
 
@@ -64,6 +62,10 @@ pub(super) struct Staged {
     state: Mutex<State>,
     /// Of a volume's file.
     lasting: Option<Box<Lasting>>,
+    /// The snapshot that is being made of it, which wants to know what changes.
+    shot: Mutex<Option<Arc<Shot>>>,
+    /// A snapshot may have the file itself: whoever changes it needs a copy. Changes under `io`.
+    shared: AtomicBool,
 }
 
 /// What is known of how much of a file is on disk.
@@ -200,6 +202,8 @@ impl Staged {
                 present: Blocks::new(limit),
             }),
             lasting: Lasting::of(area),
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
         };
         let (_, disk) = staged.stat(area, file)?;
         let mut st = staged.state();
@@ -289,11 +293,63 @@ impl Staged {
                 present,
             }),
             lasting: Lasting::of(area),
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
         })
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// What is known of it, as a value that no write changes.
+    pub fn frozen(&self) -> Staged {
+        Staged {
+            key: self.key,
+            base: self.base,
+            io: Mutex::new(()),
+            state: Mutex::new(self.state().clone()),
+            lasting: None,
+            shot: Mutex::default(),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    pub fn watch(&self, shot: Option<Arc<Shot>>) {
+        *self.shot.lock() = shot;
+    }
+
+    /// While nobody writes asks whether the file may be a snapshot's from here on.
+    pub fn share(&self, may: impl FnOnce() -> bool) -> bool {
+        let _io = self.io.lock();
+        let may = may();
+        if may {
+            self.shared.store(true, Ordering::Release);
+        }
+        may
+    }
+
+    /// `io` held, before bytes `from..to` change: the file to change.
+    fn to_change(&self, area: &Area, from: u64, to: u64) -> Result<Arc<File>, Errno> {
+        let shot = self.shot.lock().clone();
+        let shared = self.shared.load(Ordering::Acquire);
+        if shared || shot.is_some() {
+            may_block()?;
+        }
+        let file = area.file(self.key)?;
+        if let Some(shot) = shot {
+            shot.keep(area, &file, from, to);
+        }
+        if !shared {
+            return Ok(file);
+        }
+        super::load::unshare(area, self.key)?;
+        let file = area.replaced(self.key)?;
+        if let Some(lasting) = &self.lasting {
+            lasting.named.store(false, Ordering::Release);
+        }
+        self.shared.store(false, Ordering::Release);
+        Ok(file)
     }
 
     /// Appends what is at `offset`, at most `count` bytes; true at the end of the file.
@@ -334,7 +390,7 @@ impl Staged {
         Ok(eof)
     }
 
-    fn read_file(
+    pub(super) fn read_file(
         &self,
         area: &Area,
         file: &File,
@@ -377,7 +433,7 @@ impl Staged {
             may_block()?;
         }
         let end = offset + data.len() as u64;
-        let file = area.file(self.key)?;
+        let file = self.to_change(area, offset, end)?;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
         self.copy_edge(area, &file, first, offset, end)?;
         if last - 1 != first {
@@ -456,7 +512,7 @@ impl Staged {
     /// the file before it answers.
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
         may_block()?;
-        let file = area.file(self.key)?;
+        let file = self.to_change(area, size, u64::MAX)?;
         failpoint::hit("staged.truncate.before")
             .and_then(|()| file.set_len(size))
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
@@ -483,65 +539,6 @@ impl Staged {
             .metadata()
             .map_err(|e| failed("stat staged file", &area.path(self.key), &e))?;
         Ok((meta.len(), meta.blocks() * STAT_BLOCK))
-    }
-
-    /// Completes the file from its base and hashes it, for a seal: nothing writes meanwhile.
-    pub fn complete(&self, area: &Area) -> Result<(Digest, u64), Errno> {
-        let (size, parts) = {
-            let st = self.state();
-            (st.size, parts(&st, 0, st.size))
-        };
-        let file = area.file(self.key)?;
-        let mut hash = Sha256::new();
-        let mut buffer = Vec::with_capacity(SEAL_BUFFER);
-        for part in parts {
-            let mut at = part.from;
-            // Where the data that is looked at ends, and a hole may begin.
-            let mut data_to = at;
-            while at < part.to {
-                if part.base {
-                    data_to = part.to;
-                } else if at == data_to {
-                    // Holes are hashed unread: reading would fill the page cache with them.
-                    let data = crate::sys::next_data(&file, at).min(part.to);
-                    hash_zeros(&mut hash, data - at);
-                    at = data;
-                    data_to = crate::sys::next_hole(&file, at).min(part.to);
-                    continue;
-                }
-                let count = (data_to - at).min(SEAL_BUFFER as u64);
-                buffer.clear();
-                match (part.base, self.base) {
-                    (true, Some(b)) => {
-                        area.read_blob(&b.digest, b.size, at, count as u32, &mut buffer)?;
-                        // The file has a hole there, so the base's holes stay holes.
-                        failpoint::hit("seal.complete.before")
-                            .and_then(|()| write_sparse(&file, &buffer, at))
-                            .map_err(|e| {
-                                failed("complete staged file", &area.path(self.key), &e)
-                            })?;
-                        failpoint::pass("seal.complete.after");
-                    }
-                    _ => self.read_file(area, &file, at, count as usize, &mut buffer)?,
-                }
-                if buffer.len() as u64 != count {
-                    tracing::error!(path = %area.path(self.key).display(), at, "short read while sealing");
-                    return Err(Errno::Io);
-                }
-                hash.update(&buffer);
-                at += count;
-            }
-        }
-        Ok((Digest(hash.finalize().into()), size))
-    }
-}
-
-fn hash_zeros(hash: &mut Sha256, mut len: u64) {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    while len > 0 {
-        let part = len.min(ZEROS.len() as u64);
-        hash.update(&ZEROS[..part as usize]);
-        len -= part;
     }
 }
 

@@ -7,7 +7,7 @@ use super::nodes::Nodes;
 use super::quota::Quota;
 use super::replies::Replies;
 use crate::sealed::{BaseChild, BaseNode, SealedTree};
-use crate::types::{Attr, Errno, Kind, Node, ROOT, Time};
+use crate::types::{Attr, Digest, Errno, Kind, Node, ROOT, Time};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -225,6 +225,16 @@ impl State {
             What::Dir(_) => Err(Errno::IsDir),
             _ => Err(Errno::Inval),
         }
+    }
+
+    /// The base has the node with this content.
+    pub fn is_of_base(&self, n: Node, blob: &Digest) -> bool {
+        let Some(base) = self.base.as_deref().filter(|_| self.in_base(n)) else {
+            return false;
+        };
+        let same = |content: &Content| matches!(content, Content::Blob(own) if own.digest == *blob);
+        let found = super::base::load(base, n).map(|node| node.what);
+        matches!(found, Ok(What::File(content)) if same(&content))
     }
 
     pub fn whited_out(&self, dir: Node, name: &[u8]) -> bool {

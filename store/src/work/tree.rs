@@ -8,6 +8,7 @@ use super::area::Area;
 use super::load;
 use super::node::{Content, What};
 use super::quota::Held;
+use super::staged::Staged;
 use super::state::State;
 use super::tx::{After, Tx};
 use super::writer::{Link, Writer};
@@ -83,10 +84,11 @@ impl WorkTree {
     pub fn own(&self) -> Result<(u64, u64), Errno> {
         let st = self.view()?;
         let mut own = (0, 0);
-        for (_, node) in st.nodes.iter() {
+        for (n, node) in st.nodes.iter() {
             let used = match &node.what {
                 What::File(Content::Inline(small)) => small.len(),
                 What::File(Content::Staged(staged)) => staged.state().used,
+                What::File(Content::Blob(blob)) if !st.is_of_base(n, &blob.digest) => blob.size,
                 _ => continue,
             };
             own = (own.0 + 1, own.1 + used);
@@ -113,12 +115,12 @@ impl WorkTree {
     pub fn commit(&self, node: Node) -> Result<Changed, Errno> {
         if self.is_volume() {
             may_block()?;
-            let staged = {
-                let st = self.view()?;
-                st.nodes.get(&node).and_then(|n| n.staged().cloned())
-            };
-            if let Some(staged) = staged {
-                staged.sync(&self.area)?;
+            if let Some(staged) = self.staged(node)? {
+                match staged.sync(&self.area) {
+                    // It is a blob since, which is on disk.
+                    Err(Errno::Stale) if !self.is_still(node, &staged)? => {}
+                    done => done?,
+                }
             }
             self.area.noted(self.writer.sync())?;
         }
@@ -131,6 +133,18 @@ impl WorkTree {
             },
             to: None,
         })
+    }
+
+    fn staged(&self, node: Node) -> Result<Option<Arc<Staged>>, Errno> {
+        let st = self.view()?;
+        Ok(st.nodes.get(&node).and_then(|n| n.staged().cloned()))
+    }
+
+    /// The node's bytes are still this file's: a snapshot may have made it a blob, and a write then
+    /// another file under the same name.
+    pub(super) fn is_still(&self, node: Node, staged: &Arc<Staged>) -> Result<bool, Errno> {
+        let now = self.staged(node)?;
+        Ok(now.is_some_and(|now| Arc::ptr_eq(&now, staged)))
     }
 
     /// Held over a mutation; a seal waits for it, and the other way round.

@@ -15,7 +15,6 @@ use crate::patience::may_block;
 use crate::types::{Digest, Errno, Time};
 use crate::{Store, StoreError};
 use parking_lot::Mutex;
-use rusqlite::params;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,12 +72,14 @@ pub(super) type Slot = Arc<Mutex<Option<Arc<WorkTree>>>>;
 pub struct Works {
     pub(super) store: Arc<Store>,
     pub(super) durability: Durability,
-    syncs: Arc<Syncs>,
+    pub(super) syncs: Arc<Syncs>,
     pub(super) area: Arc<Area>,
     pub(super) writer: Arc<Writer>,
     /// Held while a tree is made: taken before all other locks, there is no row of a tree that is
     /// not listed.
     pub(super) making: Mutex<()>,
+    /// Held by who makes a snapshot, for all of its time.
+    pub(super) snapping: Mutex<()>,
     trees: Mutex<BTreeMap<u64, (WorkInfo, Slot)>>,
     sweeper: Sweeper,
 }
@@ -113,6 +114,8 @@ impl Works {
         failpoint::pass("works.database");
         let area = Area::new(staging, Arc::clone(&store), durability, Arc::clone(&syncs));
         let area = Arc::new(area);
+        area.sweep_shots()
+            .map_err(|e| StoreError::io("clear", area.dir(), e))?;
         let buried = area
             .buried()
             .map_err(|e| StoreError::io("list", area.dir(), e))?;
@@ -140,6 +143,7 @@ impl Works {
             area,
             writer,
             making: Mutex::new(()),
+            snapping: Mutex::new(()),
             trees: Mutex::new(
                 trees
                     .into_iter()
@@ -220,15 +224,7 @@ impl Works {
         self.writer
             .with(|conn| {
                 let tx = conn.transaction()?;
-                tx.prepare_cached("INSERT INTO tree VALUES(?1, ?2, ?3, ?4, ?5, ?6, 0)")?
-                    .execute(params![
-                        info.id as i64,
-                        info.base.map(|d| d.0.to_vec()),
-                        info.class as i64,
-                        info.label,
-                        info.created.secs,
-                        info.created.nanos,
-                    ])?;
+                rows::put_tree(&tx, &info)?;
                 rows::set_limits(&tx, info.id, limits)?;
                 if self.durability.is_disk() {
                     rows::set_loaded(&tx, info.id, self.store.boot_id())?;
@@ -242,12 +238,16 @@ impl Works {
             let go_on = self.syncs.probe.made.lock().take();
             go_on.map(|go_on| go_on.recv());
         }
-        let mut state = State::new(sealed, now);
+        Ok(self.made(info, State::new(sealed, now)))
+    }
+
+    /// A tree whose row is there, among the others.
+    pub(super) fn made(&self, info: WorkInfo, mut state: State) -> Arc<WorkTree> {
         state.quota = Quota::of(&info, &self.area);
         let tree = self.tree(&info, Arc::default(), state);
         let slot = Arc::new(Mutex::new(Some(Arc::clone(&tree))));
         self.trees.lock().insert(info.id, (info, slot));
-        Ok(tree)
+        tree
     }
 
     fn tree(&self, info: &WorkInfo, link: Arc<Link>, state: State) -> Arc<WorkTree> {
@@ -269,8 +269,7 @@ impl Works {
             return Ok(Arc::clone(tree));
         }
         may_block()?;
-        let known = self.trees.lock().get(&id).map(|(info, _)| info.clone());
-        let info = known.ok_or(Errno::Stale)?;
+        let info = self.info(id).ok_or(Errno::Stale)?;
         let base = match &info.base {
             Some(digest) => Some(self.store.sealed(digest).map_err(StoreError::log)?),
             None => None,
@@ -289,6 +288,10 @@ impl Works {
             .values()
             .map(|(info, _)| info.clone())
             .collect()
+    }
+
+    pub(super) fn info(&self, id: u64) -> Option<WorkInfo> {
+        self.trees.lock().get(&id).map(|(info, _)| info.clone())
     }
 
     pub(super) fn slot(&self, id: u64) -> Option<Slot> {

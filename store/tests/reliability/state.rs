@@ -3,7 +3,7 @@
 use pocker_store::tree::Tree;
 use pocker_store::types::{Creds, Digest, Errno, Kind, Node, ROOT};
 use pocker_store::work::Works;
-use pocker_store::{FsckOptions, FsckReport, GcOptions, OpenOptions, Store, StoreError};
+use pocker_store::{FsckOptions, FsckReport, GcOptions, GcRoots, OpenOptions, Store, StoreError};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,8 +60,12 @@ impl Opened {
 
     fn collect(&self, options: GcOptions) -> Result<(), StoreError> {
         let bases = |works: &Works| works.list().into_iter().filter_map(|info| info.base);
-        let roots: Vec<Digest> = bases(&self.works).chain(bases(&self.volumes)).collect();
-        self.store.gc(options, &roots).map(drop)
+        let roots = GcRoots {
+            snapshots: bases(&self.works).chain(bases(&self.volumes)).collect(),
+            blobs: self.volumes.blobs().expect("volumes"),
+            ..GcRoots::default()
+        };
+        self.store.gc_with(|| Ok((options, roots))).map(drop)
     }
 
     /// All of it but what a collection may take: steps that no pocker names, which must

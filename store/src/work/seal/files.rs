@@ -52,7 +52,10 @@ impl Sealing<'_> {
     }
 
     fn store(&mut self, staged: &Staged) -> Result<(Digest, u64), Errno> {
-        let area = &self.tree.area;
+        let area = self.area;
+        if let Some(shots) = &mut self.shots {
+            return shots.store(area, &mut self.batch, staged.key.1);
+        }
         let (digest, size) = staged.complete(area)?;
         if size <= SMALL {
             let mut bytes = Vec::with_capacity(size as usize);

@@ -14,18 +14,21 @@ mod files;
 mod numbers;
 mod plan;
 
+use super::area::Area;
 use super::node::Node as Inode;
+use super::snap::shot::Shots;
 use super::state::State;
-use super::tree::WorkTree;
 use super::works::Works;
 use crate::failpoint;
 use crate::object::{Body, Counts, Groups, Meta, SnapshotData};
+use crate::sealed::SealedTree;
 use crate::types::{Digest, Errno, Node, ROOT, Time};
 use crate::{Batch, Step, StoreError};
 use dirs::Done;
 use numbers::Moves;
 pub(super) use plan::{Plan, Touch, silly};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
 pub struct SealOptions {
@@ -60,7 +63,8 @@ impl Works {
         let sealed = {
             let st = tree.view()?;
             let plan = Plan::of(&st)?;
-            Sealing::new(&tree, &st, plan, self.store.write_batch(), options).run()?
+            let sealing = Sealing::new(&tree.area, &st, plan, self.store.write_batch(), options);
+            sealing.run()?.0
         };
         failpoint::pass("seal.committed");
         // The snapshot is there. If the rows cannot go now, the next start of the store finds
@@ -73,8 +77,8 @@ impl Works {
     }
 }
 
-struct Sealing<'a> {
-    tree: &'a WorkTree,
+pub(super) struct Sealing<'a> {
+    area: &'a Area,
     st: &'a State,
     plan: Plan,
     batch: Batch,
@@ -84,18 +88,20 @@ struct Sealing<'a> {
     bodies: HashMap<Node, Body>,
     files: u64,
     bytes: u64,
+    /// Where the staged files are those of a snapshot, which are written to meanwhile.
+    shots: Option<&'a mut Shots>,
 }
 
 impl<'a> Sealing<'a> {
-    fn new(
-        tree: &'a WorkTree,
+    pub fn new(
+        area: &'a Area,
         st: &'a State,
         plan: Plan,
         batch: Batch,
         options: &'a SealOptions,
     ) -> Sealing<'a> {
         Sealing {
-            tree,
+            area,
             st,
             plan,
             batch,
@@ -104,10 +110,18 @@ impl<'a> Sealing<'a> {
             bodies: HashMap::new(),
             files: 0,
             bytes: 0,
+            shots: None,
         }
     }
 
-    fn run(mut self) -> Result<Sealed, Errno> {
+    /// The tree goes on meanwhile: its staged files are those of `shots`.
+    pub fn beside(mut self, shots: &'a mut Shots) -> Sealing<'a> {
+        self.shots = Some(shots);
+        self
+    }
+
+    /// What was made, and its tree.
+    pub fn run(mut self) -> Result<(Sealed, Vec<Arc<SealedTree>>), Errno> {
         self.directories()?;
         let (root_dir, counts) = match (self.done.get(&ROOT), &self.st.base) {
             (Some(done), _) => (done.digest, done.counts),
@@ -139,10 +153,13 @@ impl<'a> Sealing<'a> {
             };
             put.map_err(StoreError::log)?;
         }
+        if let Some(shots) = &mut self.shots {
+            shots.close(self.area, &mut self.batch)?;
+        }
         failpoint::pass("seal.commit.before");
         let mut committed = self.batch.commit().map_err(StoreError::log)?;
         let (_, ordinal) = committed.snapshots.pop().ok_or(Errno::Io)?;
-        Ok(Sealed {
+        let sealed = Sealed {
             snapshot,
             ordinal,
             counts,
@@ -150,7 +167,8 @@ impl<'a> Sealing<'a> {
             files: self.files,
             bytes: self.bytes,
             dirs: self.done.len() as u64,
-        })
+        };
+        Ok((sealed, committed.trees))
     }
 
     /// A changed node's attributes.

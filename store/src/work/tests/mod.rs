@@ -10,6 +10,7 @@ pub(super) mod probe;
 mod quota;
 mod recovery;
 mod sealing;
+mod snapshots;
 mod volumes;
 mod world;
 

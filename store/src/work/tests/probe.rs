@@ -128,6 +128,15 @@ impl Probe {
         Ok(())
     }
 
+    /// Where the power may fail although nothing is synced.
+    pub fn moment(&self) {
+        if let Some(power) = self.power.lock().as_mut()
+            && power.fails()
+        {
+            power.image(None);
+        }
+    }
+
     /// The database took rows. With a write-ahead log SQLite syncs after each transaction if
     /// `PRAGMA synchronous` is FULL (2) or more; with NORMAL it does not.
     pub fn committed(&self, conn: &rusqlite::Connection) {
@@ -186,7 +195,7 @@ impl Power {
     }
 
     fn image(&mut self, answered: Option<usize>) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         copy(&self.dir, dir.path(), &|name| {
             !name.starts_with("volumes") && !name.starts_with("lock")
         });
@@ -254,6 +263,15 @@ impl Power {
             }
         }
         bytes
+    }
+}
+
+/// In memory, where a sync costs nothing, if that has room for all that a test keeps.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    match crate::sys::space(memory) {
+        Ok(space) if space.avail_bytes > 1 << 30 => pocker_testing::image::folder(),
+        _ => tempfile::tempdir().unwrap(),
     }
 }
 
