@@ -19,12 +19,16 @@ pub enum Server {
         addr: SocketAddr,
         netns: Option<PathBuf>,
     },
+    /// The same port of another host, which is looked up by its name again whenever a connection
+    /// is made: for helpers that make their own.
+    Host { name: String, port: u16 },
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Server::Unix(path) => write!(f, "{}", path.display()),
+            Server::Host { name, port } => write!(f, "{name}:{port}"),
             Server::Tcp { addr, netns: None } => write!(f, "{addr}"),
             Server::Tcp {
                 addr,

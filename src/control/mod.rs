@@ -5,11 +5,15 @@ mod care;
 mod client;
 mod collect;
 pub mod connect;
+pub mod hold;
+pub mod hosts;
 mod images;
 mod keeper;
 pub mod layers;
 pub mod looking;
+pub mod remote;
 mod services;
+mod streams;
 pub mod sys;
 pub mod upstream;
 

@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         store: variable("POCKER_STORE", "/var/pocker/store").into(),
         start: false,
         timeout: SERVER_TIMEOUT,
+        remote: None,
     };
     let client = Client::open(endpoint)?;
     match words[..] {

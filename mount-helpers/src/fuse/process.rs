@@ -13,7 +13,7 @@ use crate::helper::{Cache, RestartCommand, Server};
 use crate::sys::{self, PidNamespace};
 use fuser::{Config, SessionACL};
 use pocker_nfs::client::{
-    Client, ClientError, ClientLimits, Connect, Health, TcpConnect, UnixConnect,
+    Client, ClientError, ClientLimits, Connect, Health, HostConnect, TcpConnect, UnixConnect,
 };
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::Stable;
@@ -134,6 +134,13 @@ impl Helper {
                     Stable::FileSync
                 };
                 (Arc::new(connect), stable, None)
+            }
+            Server::Host { name, port } => {
+                let connect = HostConnect {
+                    host: name.clone(),
+                    port: *port,
+                };
+                (Arc::new(connect), Stable::FileSync, None)
             }
         };
         let mut instance = [0; 16];

@@ -50,7 +50,7 @@ impl View {
             View::Small => "view",
             View::Large => "view.large",
         };
-        client.endpoint().socket_dir.join(name)
+        client.endpoint().view_dir().join(name)
     }
 
     fn cache(self) -> Cache {
@@ -68,7 +68,9 @@ pub(super) fn place(export: &Export) -> Option<&Path> {
 
 /// Two commands would each find nothing there, and mount.
 pub(super) fn lock(client: &Client) -> Result<Flock<File>, CliError> {
-    let lock = client.endpoint().socket_dir.join("browse.lock");
+    let dir = client.endpoint().view_dir();
+    make(&dir)?;
+    let lock = dir.join("browse.lock");
     File::create(&lock)
         .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
         .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))

@@ -26,16 +26,19 @@ mod volume_tests;
 #[cfg(test)]
 mod wire_tests;
 
+use crate::control::hosts::Id;
 use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::leases;
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use handle::{Codec, Name};
 use parking_lot::RwLock;
 use pocker_nfs::proto::nfsstat3;
-use pocker_nfs::vfs::Fh;
+use pocker_nfs::vfs::{Fh, Peer};
 use pocker_store::types::{Digest, Node, ROOT};
 use pocker_store::work::Works;
 use pocker_store::{SealedTree, Store, StoreError};
+use std::collections::HashMap;
 use std::sync::Arc;
 pub use volumes::Volume;
 use volumes::Volumes;
@@ -56,6 +59,8 @@ pub struct Exports {
     pub volumes: Volumes,
     codec: Codec,
     browse: RwLock<Table>,
+    /// Trees that are another host's, which alone may use their handles.
+    leased: RwLock<HashMap<u64, Id>>,
     pub grafts: host::Grafts,
 }
 
@@ -77,8 +82,28 @@ impl Exports {
             volumes,
             codec,
             browse: RwLock::new(table),
+            leased: RwLock::default(),
             grafts,
         })
+    }
+
+    /// Work tree `id` is of that host alone from here on; of none: of whoever has its handles.
+    pub fn lease(&self, id: u64, host: Option<Id>) {
+        match host {
+            Some(host) => self.leased.write().insert(id, host),
+            None => self.leased.write().remove(&id),
+        };
+    }
+
+    /// Refuses a peer on another host than that which has the tree's lease.
+    fn leased_to(&self, peer: &Peer, id: u64) -> Result<(), nfsstat3> {
+        let Peer::Tcp(from) = peer else {
+            return Ok(());
+        };
+        match self.leased.read().get(&id) {
+            Some(host) if !leases::is_at(*host, from.ip()) => Err(nfsstat3::NFS3ERR_ACCES),
+            _ => Ok(()),
+        }
     }
 
     /// The export path of a run's, build's or mount's work tree.
