@@ -328,16 +328,12 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
     };
     let client = open::server(settings)?;
     let mounts = client.mounts()?;
-    // The browse view of another host's store is recorded nowhere.
-    let views = client
-        .endpoint()
-        .remote
-        .as_ref()
-        .map(|_| settings.browse.clone());
-    let known = |target: &str| {
-        views.as_ref().is_some_and(|view| view == Path::new(target))
-            || mounts.iter().any(|m| m.target == target)
+    let views = match client.endpoint().remote {
+        Some(_) => view::noted(&client),
+        None => Vec::new(),
     };
+    let is_view = |target: &str| views.iter().any(|view| view == target);
+    let known = |target: &str| is_view(target) || mounts.iter().any(|m| m.target == target);
     // As `mount` took it. Not looked at before it must be: it may be a mount that is dead.
     let real = match known(target) {
         true => None,
@@ -351,6 +347,9 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
     must_be_seen(&client)?;
     crate::daemon::unmount(target)
         .map_err(|e| CliError::from_error(format!("cannot unmount {target}"), &e))?;
+    if is_view(target) {
+        return view::forget(&client, target);
+    }
     Ok(client.remove_mount(target)?)
 }
 

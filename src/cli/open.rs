@@ -4,6 +4,7 @@ use super::bounds;
 use super::config::Settings;
 use super::error::CliError;
 use crate::control::connect::StartError;
+use crate::control::remote::SCHEME;
 use crate::control::{Client, ClientError};
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,11 @@ impl From<ClientError> for CliError {
             ClientError::Refused { message, hint } => CliError::new(message).hint(hint),
             ClientError::Hold(ref e) => {
                 CliError::from_error("cannot start the process that keeps this host's lease", e)
+            }
+            ClientError::Gone { ref socket, .. } if socket.starts_with(SCHEME) => {
+                CliError::from_error("the server is away", &error).hint(
+                    "see that `pocker serve --listen ADDR --allow CIDR` runs there; running the command again goes on after finished steps",
+                )
             }
             ClientError::Gone { .. } => CliError::from_error("the server went away", &error).hint(
                 "start one with `pocker serve`; finished steps are kept, so running the command again goes on after them",

@@ -91,7 +91,9 @@ fn read(file: &Path) -> Result<String, CliError> {
     let fail = |e: &dyn std::error::Error| {
         CliError::from_error(format!("cannot read the token in {}", file.display()), e)
     };
-    let opened = std::fs::File::open(file).map_err(|e| fail(&e))?;
+    let opened = std::fs::File::open(file).map_err(|e| {
+        fail(&e).hint("`pocker token create` makes one where the server is; put it there")
+    })?;
     let meta = opened.metadata().map_err(|e| fail(&e))?;
     let own = nix::unistd::geteuid().as_raw();
     if meta.mode() & 0o077 != 0 || (meta.uid() != own && meta.uid() != 0) {

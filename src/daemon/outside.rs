@@ -145,6 +145,10 @@ async fn one(
 ) {
     let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
+        // Somebody looked whether a server is here.
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return tracing::debug!(peer = %from, "no TLS: {e}");
+        }
         Ok(Err(e)) => return tracing::warn!(peer = %from, "no TLS: {e}"),
         Err(_) => return tracing::warn!(peer = %from, "no TLS within {PATIENCE:?}"),
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// How long what was sent may go without an acknowledgement (tcp(7), TCP_USER_TIMEOUT).
 #[cfg(target_os = "linux")]
-const UNHEARD: Duration = Duration::from_secs(15);
+const UNHEARD: Duration = Duration::from_secs(10);
 
 /// Ends a connection whose other side is gone, whether something is under way on it or not. Where
 /// that cannot be asked for it ends after the system's own time.

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// The view's export.
 const EXPORT: &str = "/chroot";
+/// The places at which the store of another host is shown, a line each.
+const NOTED: &str = "places";
 
 /// From this mean size of a step's files on, in bytes, opening them is a small part of
 /// reading them.
@@ -101,7 +103,49 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     } else {
         chosen.mount_at(client, &whole(), at, Cache::View)?;
     }
+    note(client, at)?;
     record(client, at, BROWSE_VIEW)
+}
+
+/// Where this host shows another's store: that one has no record of it.
+pub(super) fn noted(client: &Client) -> Vec<String> {
+    let text = std::fs::read_to_string(client.endpoint().view_dir().join(NOTED));
+    let text = text.unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn note(client: &Client, at: &Path) -> Result<(), CliError> {
+    let mut all = noted(client);
+    let at = utf8(at)?.to_owned();
+    if client.endpoint().remote.is_none() || all.contains(&at) {
+        return Ok(());
+    }
+    all.push(at);
+    write(client, &all)
+}
+
+fn write(client: &Client, all: &[String]) -> Result<(), CliError> {
+    let file = client.endpoint().view_dir().join(NOTED);
+    std::fs::write(&file, all.join("\n"))
+        .map_err(|e| CliError::from_error(format!("cannot write {}", file.display()), &e))
+}
+
+/// The view is shown there no more; the last place takes with it what it was bound from.
+pub(super) fn forget(client: &Client, at: &str) -> Result<(), CliError> {
+    let _held = lock(client)?;
+    let mut all = noted(client);
+    all.retain(|place| place != at);
+    write(client, &all)?;
+    if all.is_empty() {
+        for view in [View::Small, View::Large] {
+            let dir = view.dir(client);
+            if is_mounted(&dir)? {
+                // Other mounts of steps keep what they need of it.
+                let _ = crate::daemon::unmount(utf8(&dir)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn whole() -> Export {
