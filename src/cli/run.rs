@@ -179,23 +179,34 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
 }
 
 fn start(settings: &Settings, client: &Client, spec: &Spec) -> Result<i32, CliError> {
-    let (mut sandbox, _keeper) = spawn(settings, client, spec)?;
+    let (mut sandbox, _beside) = spawn(settings, client, spec)?;
     Ok(sandbox.wait().status())
 }
 
-/// The sandbox, and who brings its server back.
+/// What a sandbox needs beside it for as long as it runs: its mounts' session, without which a mount
+/// helper waits for a server that is away no longer than for one whose users are dead, and who
+/// brings the server back.
+pub struct Beside {
+    _mounter: Mounter,
+    _keeper: Option<Keeper>,
+}
+
 pub fn spawn(
     settings: &Settings,
     client: &Client,
     spec: &Spec,
-) -> Result<(Sandbox, Option<Keeper>), CliError> {
+) -> Result<(Sandbox, Beside), CliError> {
     let mounting = mounting::session(settings, client)?;
     let mut mounter = Mounter(mounting.session);
     let sandbox = sandbox::spawn(spec, &mut mounter)?;
     // The FUSE helper brings a dead server back itself; for the kernel's client we do.
     let watch = mounting.auto && !mounting.restarts;
     let keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));
-    Ok((sandbox, keeper))
+    let beside = Beside {
+        _mounter: mounter,
+        _keeper: keeper,
+    };
+    Ok((sandbox, beside))
 }
 
 /// TERM, where this process has a terminal to give.

@@ -6,6 +6,7 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio_rustls::client::TlsStream;
 pub const SCHEME: &str = "pocker://";
 /// How long one attempt to connect may take, and a handshake.
 const ATTEMPT: Duration = Duration::from_secs(8);
+/// How many of a name's addresses are tried.
+const ADDRESSES: usize = 4;
 
 /// What shows who asks. It is in no text that is made of this.
 #[derive(Clone)]
@@ -95,15 +98,23 @@ pub enum Unreached {
 impl Remote {
     /// A connection on which the server has shown who it is.
     pub async fn connect(&self) -> Result<TlsStream<TcpStream>, Unreached> {
-        let reached = tokio::time::timeout(ATTEMPT * 2, self.handshake()).await;
+        let reached = tokio::time::timeout(ATTEMPT * 5, self.handshake()).await;
         reached.unwrap_or_else(|_| Err(Unreached::Away(io::ErrorKind::TimedOut.into())))
     }
 
     async fn handshake(&self) -> Result<TlsStream<TcpStream>, Unreached> {
         let Place { host, port } = &self.place;
-        let stream = tokio::time::timeout(ATTEMPT, TcpStream::connect((host.as_str(), *port)));
-        let stream = stream.await.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
-        let stream = stream.map_err(Unreached::Away)?;
+        // By the system's own call, on this thread: who forks may have no other.
+        let found = (host.as_str(), *port).to_socket_addrs();
+        let mut reached = Err(io::ErrorKind::NotFound.into());
+        for addr in found.map_err(Unreached::Away)?.take(ADDRESSES) {
+            let stream = tokio::time::timeout(ATTEMPT, TcpStream::connect(addr)).await;
+            reached = stream.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+            if reached.is_ok() {
+                break;
+            }
+        }
+        let stream = reached.map_err(Unreached::Away)?;
         pocker_nfs::client::notice_death(&stream);
         stream.set_nodelay(true).map_err(Unreached::Away)?;
         let name = ServerName::try_from(host.clone());

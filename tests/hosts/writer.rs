@@ -24,13 +24,22 @@ impl<'a> Writer<'a> {
         let args = [
             "run", "--name", name, "-d", &graft, pocker, "--", "sh", "-c", WRITE,
         ];
-        let writer = Writer {
+        let mut writer = Writer {
             child: host.start(&args),
             host,
             name,
             said,
         };
-        writer.goes_on();
+        until("it writes", || {
+            let ended = writer.child.try_wait().expect("looked");
+            if ended.is_some() {
+                let mut said = String::new();
+                let mut err = writer.child.stderr.take().expect("a pipe");
+                let _ = std::io::Read::read_to_string(&mut err, &mut said);
+                panic!("it has ended: {said}");
+            }
+            writer.done() > 0
+        });
         writer
     }
 
