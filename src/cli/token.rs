@@ -105,7 +105,7 @@ mod tests {
         ];
         insta::assert_snapshot!(table(&all, 1000), @r"
         NAME  ROLE      EXPIRES  LAST USED
-        ci    build      in 2 d  60 s ago, by 10.0.0.7
+        ci    build      in 2 d  1 min ago, by 10.0.0.7
         old   build     expired  never
         lost  build     revoked  never
         ");

@@ -5,7 +5,7 @@ use super::docs::{self, Doc, MountDoc, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::leases;
 use super::state::Daemon;
-use crate::control::api::Purpose;
+use crate::control::api::{Purpose, VolumeUse};
 use crate::control::hosts::{HostInfo, Id, Lease, LeaseInfo};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -48,6 +48,12 @@ impl Daemon {
             self.exports
                 .lease(tree, owner.lease.map(|lease| lease.host));
         }
+        for volume in self.exports.volumes.list() {
+            let hosts = self.writers_of(&volume.name);
+            if !hosts.is_empty() {
+                self.exports.written_by(volume.id, hosts);
+            }
+        }
     }
 
     /// A host calls.
@@ -83,6 +89,29 @@ impl Daemon {
             seen: now,
         };
         docs::save(&self.store, &doc).map_err(fail)
+    }
+
+    /// A host is about to write to a volume: those that write there already, and it, may.
+    pub fn host_writes(&self, volume: &str, host: Option<Id>) {
+        let Some(volume) = self.exports.volumes.find(volume) else {
+            return;
+        };
+        let mut hosts = self.writers_of(&volume.name);
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+        self.exports.written_by(volume.id, hosts);
+    }
+
+    fn writers_of(&self, volume: &str) -> Vec<Option<Id>> {
+        let writes = |used: &VolumeUse| used.name == volume && !used.read_only;
+        let runs = self.runs().unwrap_or_default().into_iter();
+        let runs = runs.filter(|run| run.live() && run.volumes.iter().any(writes));
+        let mounts = docs::all::<MountDoc>(&self.store).unwrap_or_default();
+        let mounts = mounts.into_iter();
+        let mounts = mounts.filter(|mount| mount.record.volume.as_ref().is_some_and(writes));
+        let mounts = mounts.map(|mount| mount.maker.and_then(|maker| maker.host()));
+        runs.map(|run| run.owner.host()).chain(mounts).collect()
     }
 
     /// What people call a host.

@@ -161,6 +161,14 @@ pub fn is_at(host: Id, addr: IpAddr) -> bool {
     known.is_some_and(|known| known[family(addr)] == Some(addr))
 }
 
+/// Whether some other host called from there.
+pub fn is_anybody_at(addr: IpAddr) -> bool {
+    let addr = addr.to_canonical();
+    let table = TABLE.lock();
+    let mut all = table.addresses.values();
+    all.any(|known| known[family(addr)] == Some(addr))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,10 +30,16 @@ impl Daemon {
         let mut volumes = Vec::new();
         for mount in &new.volumes {
             volumes.push(self.volume_for(&mount.name, mount.read_only)?);
+            if !mount.read_only {
+                self.host_writes(&mount.name, owner.host());
+            }
         }
         self.drop_ended_of(&new.name, owner.host())?;
         self.works.make_room();
         let (tree, root) = self.root_of(new, &step.snapshot)?;
+        if let Some(kept) = &new.kept {
+            self.host_writes(kept, owner.host());
+        }
         let mut doc = RunDoc {
             id: tree,
             name: new.name.clone(),

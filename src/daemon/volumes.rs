@@ -189,6 +189,9 @@ impl Daemon {
             self.retry_mount(target, maker)?;
         }
         let export = self.volume_for(name, how.read_only)?;
+        if !how.read_only && how.target.is_some() {
+            self.host_writes(name, maker.host());
+        }
         if let Some(target) = &how.target {
             let record = MountRecord {
                 target: target.clone(),

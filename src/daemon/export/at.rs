@@ -84,6 +84,9 @@ impl Exports {
                 node,
                 read_only,
             } => {
+                if !read_only {
+                    self.written_at(cx.peer, id)?;
+                }
                 let tree = self.volumes.tree(id).map_err(convert::status)?;
                 let by = match read_only {
                     true => By::ReadOnlyVolume,

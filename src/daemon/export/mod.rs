@@ -61,6 +61,9 @@ pub struct Exports {
     browse: RwLock<Table>,
     /// Trees that are another host's, which alone may use their handles.
     leased: RwLock<HashMap<u64, Id>>,
+    /// Volumes that somebody had for writing since the server started: who had them last. None among
+    /// them is this host.
+    writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
     pub grafts: host::Grafts,
 }
 
@@ -83,6 +86,7 @@ impl Exports {
             codec,
             browse: RwLock::new(table),
             leased: RwLock::default(),
+            writers: RwLock::default(),
             grafts,
         })
     }
@@ -103,6 +107,28 @@ impl Exports {
         match self.leased.read().get(&id) {
             Some(host) if !leases::is_at(*host, from.ip()) => Err(nfsstat3::NFS3ERR_ACCES),
             _ => Ok(()),
+        }
+    }
+
+    /// These hosts write to a volume from here on, and no others that are known.
+    pub fn written_by(&self, volume: u64, hosts: Vec<Option<Id>>) {
+        self.writers.write().insert(volume, hosts);
+    }
+
+    /// Refuses a host whose lease of a volume is over, as another has it since: what it has mounted
+    /// yet would write there behind that one's back.
+    fn written_at(&self, peer: &Peer, volume: u64) -> Result<(), nfsstat3> {
+        let Peer::Tcp(from) = peer else {
+            return Ok(());
+        };
+        let writers = self.writers.read();
+        let Some(writers) = writers.get(&volume) else {
+            return Ok(());
+        };
+        let theirs = |host: &Option<Id>| host.is_some_and(|host| leases::is_at(host, from.ip()));
+        match writers.iter().any(theirs) || !leases::is_anybody_at(from.ip()) {
+            true => Ok(()),
+            false => Err(nfsstat3::NFS3ERR_ACCES),
         }
     }
 
