@@ -35,7 +35,7 @@ fn table(hosts: &[HostInfo], now: i64) -> String {
         let first = format!(
             "{:name$}  {:8}  {:addr$}  {:token$}  {:>8}",
             host.name,
-            host.id.short(),
+            host.id,
             host.address,
             host.token,
             text::age(now - host.seen)
@@ -59,12 +59,12 @@ fn table(hosts: &[HostInfo], now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::hosts::{Id, LeaseInfo};
+    use crate::control::hosts::LeaseInfo;
 
     #[test]
     fn hosts_are_a_table_with_their_leases() {
         let host = |n: u8, name: &str, leases| HostInfo {
-            id: Id([n; 16]),
+            id: format!("{n:08x}"),
             name: name.into(),
             address: format!("10.0.0.{n}"),
             token: "lab".into(),
@@ -73,7 +73,7 @@ mod tests {
             leases,
         };
         let lease = |holds: &[&str], left| LeaseInfo {
-            id: Id([9; 16]),
+            id: "09".into(),
             holds: holds.iter().map(|s| (*s).to_owned()).collect(),
             left,
         };
@@ -87,9 +87,9 @@ mod tests {
         ];
         insta::assert_snapshot!(table(&all, 1012), @r"
         NAME   ID        ADDRESS   TOKEN      SEEN  HOLDS
-        alpha  01010101  10.0.0.1  lab        12 s  run 7 of web (for 48 s more)
+        alpha  00000001  10.0.0.1  lab        12 s  run 7 of web (for 48 s more)
                                                     web@step2 (its lease is over)
-        b      02020202  10.0.0.2  lab        12 s  nothing
+        b      00000002  10.0.0.2  lab        12 s  nothing
         ");
         assert_eq!(table(&[], 0), "");
     }

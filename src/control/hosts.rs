@@ -98,7 +98,8 @@ pub struct Beat {
 /// `GET /v1/hosts`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostInfo {
-    pub id: Id,
+    /// The beginning of its number: who knows all of it is that host.
+    pub id: String,
     pub name: String,
     pub address: String,
     /// The token that it showed last.
@@ -111,7 +112,7 @@ pub struct HostInfo {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeaseInfo {
-    pub id: Id,
+    pub id: String,
     /// As a person would say it: "run 7 of web", "build of web step 2".
     pub holds: Vec<String>,
     /// Seconds that are left of it; 0 where it is over and what it held is about to go.

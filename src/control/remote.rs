@@ -209,9 +209,11 @@ fn host_name() -> String {
     name.to_string_lossy().chars().take(NAME_MAX).collect()
 }
 
-/// This host's number, kept in `file`; drawn where there is none yet.
+/// This host's number, kept in `file`; drawn where there is none yet. Nobody else is told: by it a
+/// server knows what is whose.
 pub fn host_id(file: &std::path::Path) -> io::Result<Id> {
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
     for _ in 0..3 {
         match std::fs::read_to_string(file) {
             Ok(text) => {
@@ -232,7 +234,12 @@ pub fn host_id(file: &std::path::Path) -> io::Result<Id> {
         }
         // Two commands may be the first: one of them names the host.
         let new = file.with_extension(Id::short(id));
-        std::fs::File::create_new(&new)?.write_all(format!("{id}\n").as_bytes())?;
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)?
+            .write_all(format!("{id}\n").as_bytes())?;
         let linked = std::fs::hard_link(&new, file);
         let _ = std::fs::remove_file(&new);
         match linked {

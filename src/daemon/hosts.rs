@@ -78,7 +78,7 @@ impl Daemon {
                     "{HOSTS_MAX} hosts use this store already"
                 )));
             }
-            tracing::info!(host = %id, name, %address, token, "a host calls for the first time");
+            tracing::info!(host = id.short(), name, %address, token, "a host calls for the first time");
         }
         let doc = HostDoc {
             id,
@@ -167,16 +167,16 @@ impl Daemon {
             let leases = ids.into_iter().map(|lease| {
                 let holds = leased.iter().filter(|(of, _)| *of == lease);
                 LeaseInfo {
-                    id: lease.id,
+                    id: lease.id.short(),
                     holds: holds.map(|(_, what)| what.clone()).collect(),
                     left: leases::left(lease).as_secs(),
                 }
             });
             // What holds nothing is a call's, not a thing to wait for.
             let mut leases: Vec<LeaseInfo> = leases.filter(|l| !l.holds.is_empty()).collect();
-            leases.sort_by(|a, b| (&a.holds, a.id).cmp(&(&b.holds, b.id)));
+            leases.sort_by(|a, b| (&a.holds, &a.id).cmp(&(&b.holds, &b.id)));
             out.push(HostInfo {
-                id: host.id,
+                id: host.id.short(),
                 name: host.name,
                 address: host.address.to_string(),
                 token: host.token,
@@ -185,7 +185,7 @@ impl Daemon {
                 leases,
             });
         }
-        out.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        out.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(out)
     }
 

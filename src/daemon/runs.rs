@@ -221,7 +221,12 @@ impl Daemon {
                 && !run.ended
                 && !run.owner.lives()
             {
-                tracing::info!(run = run.id, name = run.name, host = %lease.host, "its host's lease is over: dropped");
+                tracing::info!(
+                    run = run.id,
+                    name = run.name,
+                    host = lease.host.short(),
+                    "its host's lease is over: dropped"
+                );
                 self.release_run(&run);
                 self.forget_tree(run.id);
                 let _ = docs::delete(&self.store, &run);
