@@ -133,6 +133,9 @@ pub trait MountHelper {
 pub trait Session: Send {
     /// Mounts in the caller's current mount namespace.
     fn mount(&mut self, req: &Request<'_>) -> Result<Mounted, MountError>;
+    /// What there is to say of its mounts from here on nobody hears: whoever reads this process's
+    /// errors need not wait for the session's end.
+    fn quiet(&mut self) {}
 }
 
 /// Where a mount failed.

@@ -199,6 +199,7 @@ pub fn spawn(
     let mounting = mounting::session(settings, client)?;
     let mut mounter = Mounter(mounting.session);
     let sandbox = sandbox::spawn(spec, &mut mounter)?;
+    mounter.0.quiet();
     // The FUSE helper brings a dead server back itself; for the kernel's client we do.
     let watch = mounting.auto && !mounting.restarts;
     let keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));

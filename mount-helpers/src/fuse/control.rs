@@ -98,6 +98,14 @@ impl Hello {
     }
 }
 
+/// What a session asks for after its [`Hello`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    Mount(Mount),
+    /// Whoever reads our errors may wait for the end of them.
+    Quiet,
+}
+
 /// One mount to serve.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Mount {
