@@ -15,3 +15,4 @@ pub mod run;
 pub mod sandbox;
 pub mod sync;
 pub mod sys;
+pub mod tls;

@@ -283,6 +283,7 @@ fn a_server_that_is_there_and_does_not_answer_is_waited_for() {
         store: dir.path().join("store"),
         start: false,
         timeout: support::PATIENCE,
+        remote: None,
     };
     let listener = std::os::unix::net::UnixListener::bind(endpoint.control_socket());
     let listener = listener.expect("bound");

@@ -19,12 +19,16 @@ pub enum Server {
         addr: SocketAddr,
         netns: Option<PathBuf>,
     },
+    /// The same port of another host, which is looked up by its name again whenever a connection
+    /// is made: for helpers that make their own.
+    Host { name: String, port: u16 },
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Server::Unix(path) => write!(f, "{}", path.display()),
+            Server::Host { name, port } => write!(f, "{name}:{port}"),
             Server::Tcp { addr, netns: None } => write!(f, "{addr}"),
             Server::Tcp {
                 addr,
@@ -129,6 +133,9 @@ pub trait MountHelper {
 pub trait Session: Send {
     /// Mounts in the caller's current mount namespace.
     fn mount(&mut self, req: &Request<'_>) -> Result<Mounted, MountError>;
+    /// What there is to say of its mounts from here on nobody hears: whoever reads this process's
+    /// errors need not wait for the session's end.
+    fn quiet(&mut self) {}
 }
 
 /// Where a mount failed.

@@ -53,7 +53,7 @@ pub fn sweep(settings: &Settings) {
 
 impl Bounded {
     pub fn prepare(settings: &Settings, run: &Run) -> Result<Bounded, CliError> {
-        make_socket_dir(&settings.endpoint(false))?;
+        make_socket_dir(&settings.own_endpoint(false))?;
         let limits = &run.limits;
         let wanted = Wanted::new(limits.memory, limits.pids, limits.cpus);
         let dir = &settings.socket_dir;

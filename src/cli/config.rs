@@ -1,13 +1,16 @@
 //! Settings: flag, else environment, else `/etc/pocker.conf`, else the default.
 
-use super::args::Global;
+use super::args::{Global, net};
 use super::defaults;
 use super::error::CliError;
+use super::remote::{Said, remote};
 use crate::control::Endpoint;
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest settings file that is read.
@@ -23,6 +26,14 @@ pub struct File {
     pub mount_helper: Option<String>,
     pub server_timeout: Option<u64>,
     pub listen: Option<String>,
+    /// Hosts that may reach it: CIDR or addresses.
+    pub allow: Option<Vec<String>>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// `pocker://HOST[:PORT]`: the store is another host's.
+    pub remote: Option<String>,
+    pub remote_ca: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: Option<bool>,
     pub upstream: Option<String>,
@@ -43,6 +54,12 @@ pub struct Settings {
     pub mount_helper: Option<String>,
     pub server_timeout: Duration,
     pub listen: Option<String>,
+    pub allow: Vec<IpNet>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub remote: Option<String>,
+    remote_ca: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: bool,
     pub upstream: Option<String>,
@@ -67,6 +84,10 @@ impl Settings {
             crate::limits::size(text)
                 .map_err(|e| CliError::usage(format!("upstream_cache in the settings: {e}")))
         });
+        let allow = file.allow.unwrap_or_default().into_iter().map(|text| {
+            net(&text).map_err(|e| CliError::usage(format!("allow in the settings: {text}: {e}")))
+        });
+        let allow = allow.collect::<Result<Vec<IpNet>, CliError>>()?;
         Ok(Settings {
             store_given: store.is_some(),
             store: absolute(store.unwrap_or(defaults::STORE.into())),
@@ -87,6 +108,16 @@ impl Settings {
                     .unwrap_or(defaults::SERVER_TIMEOUT),
             ),
             listen: file.listen,
+            allow,
+            tls_cert: file.tls_cert,
+            tls_key: file.tls_key,
+            remote: global
+                .remote
+                .clone()
+                .or(file.remote)
+                .filter(|remote| !remote.is_empty()),
+            remote_ca: global.remote_ca.clone().or(file.remote_ca),
+            token_file: file.token_file,
             metrics: file.metrics,
             verify_reads: file.verify_reads.unwrap_or(false),
             upstream: file.upstream,
@@ -107,6 +138,12 @@ impl Settings {
         if self.store_given {
             flags.extend(["--store".into(), self.store.clone().into()]);
         }
+        if let Some(remote) = &self.remote {
+            flags.extend(["--remote".into(), remote.into()]);
+        }
+        if let Some(ca) = &self.remote_ca {
+            flags.extend(["--remote-ca".into(), ca.into()]);
+        }
         if let Some(config) = &self.config {
             flags.extend(["--config".into(), config.into()]);
         }
@@ -117,12 +154,41 @@ impl Settings {
     }
 
     /// Where this command's server is; `start` = one may be started.
-    pub fn endpoint(&self, start: bool) -> Endpoint {
+    pub fn endpoint(&self, start: bool) -> Result<Endpoint, CliError> {
+        let own = self.own_endpoint(start);
+        let Some(text) = &self.remote else {
+            return Ok(own);
+        };
+        let said = Said {
+            text,
+            ca: self.remote_ca.as_deref(),
+            token_file: self.token_file.as_deref(),
+        };
+        Ok(Endpoint {
+            remote: Some(Arc::new(remote(&said, &self.store)?)),
+            ..own
+        })
+    }
+
+    /// This host's own server, wherever the store is.
+    pub fn own_endpoint(&self, start: bool) -> Endpoint {
         Endpoint {
             socket_dir: self.socket_dir.clone(),
             store: self.store.clone(),
             start,
             timeout: self.server_timeout,
+            remote: None,
+        }
+    }
+
+    /// Refuses what only this host's own server can do.
+    pub fn must_be_own(&self, what: &str) -> Result<(), CliError> {
+        match &self.remote {
+            None => Ok(()),
+            Some(remote) => Err(CliError::usage(format!(
+                "{what} is for the host where the store is, and this is another one's ({remote})"
+            ))
+            .hint("run it there; or leave out --remote, POCKER_REMOTE and the settings' `remote`, for this host's own store")),
         }
     }
 }

@@ -9,6 +9,13 @@ pub const BROWSE: &str = "/var/pocker/chroot";
 /// Host directories behind `EXEC --cache`.
 pub const CACHE: &str = "/var/pocker/cache";
 pub const CONFIG: &str = "/etc/pocker.conf";
+/// Whom to believe that they are another host's server, and what to show it.
+pub const REMOTE_CA: &str = "/etc/pocker/ca.pem";
+pub const TOKEN_FILE: &str = "/etc/pocker/token";
+/// Where `serve init-tls` puts what a server shows.
+pub const TLS_DIR: &str = "/etc/pocker/tls";
+/// Seconds for which another host that is not heard of keeps what it holds.
+pub const LEASE_TERM: u64 = 60;
 pub const NFS_PORT: u16 = 2049;
 pub const CONTROL_PORT: u16 = 2050;
 /// Seconds a command waits for a server that is away.

@@ -167,7 +167,24 @@ fn store(path: &Path) -> Finding {
 }
 
 fn server(settings: &Settings) -> Finding {
-    match crate::control::Client::open(settings.endpoint(false)).and_then(|c| c.status()) {
+    if let Some(remote) = &settings.remote {
+        let asked = super::open::running_server(settings).and_then(|c| Ok(c.status()?));
+        return match asked {
+            Ok(s) => finding(
+                "server",
+                Verdict::Ok,
+                format!("{remote}: version {}, {} runs", s.version, s.runs),
+            ),
+            Err(e) => finding(
+                "server",
+                Verdict::Missing,
+                format!("{remote}: {}", e.line()),
+            )
+            .mend(e.hint.as_deref().unwrap_or_default()),
+        };
+    }
+    let own = settings.own_endpoint(false);
+    match crate::control::Client::open(own).and_then(|c| c.status()) {
         Ok(s) => finding(
             "server",
             Verdict::Ok,

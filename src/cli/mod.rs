@@ -13,6 +13,8 @@ mod export;
 mod fsck;
 mod gc;
 mod history;
+mod hold;
+mod hosts;
 mod import;
 mod life;
 mod looking;
@@ -24,6 +26,7 @@ mod pin;
 mod progress;
 mod refused;
 mod registry;
+mod remote;
 mod run;
 mod serve;
 mod shell;
@@ -32,6 +35,7 @@ mod store;
 mod sync;
 mod sys;
 mod text;
+mod token;
 mod transfer;
 mod unpack;
 mod volume;
@@ -95,6 +99,9 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         ))
         .hint("Linux 5.12 protects it by a mount, and older ones by a copy in memory, for which there has to be room"));
     }
+    if matches!(cli.command, Command::Hold) {
+        return hold::run();
+    }
     // What stays behind holds nothing open that who started it left open: a lock, a pipe.
     if cli.command.stays() {
         crate::sys::process::close_except(&[]);
@@ -144,6 +151,9 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Push(args) => done(registry::push(&settings, &args)),
         Command::Pull(args) => done(registry::pull(&settings, &args)),
         Command::Sync(args) => done(sync::run(&settings, &args)),
+        Command::Hosts(args) => done(hosts::run(&settings, &args)),
+        Command::Token(command) => done(token::run(&settings, &command)),
+        Command::Hold => hold::run(),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Doctor(args) => doctor::run(&settings, &args),
         Command::Version(args) => done(text::version(&args)),

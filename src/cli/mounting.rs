@@ -10,11 +10,13 @@ use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
 use super::{ls, open, text, volume};
-use crate::control::Client;
 use crate::control::api::{Export, MountRecord, MountVolume, NewTree, Purpose, Status, VolumeUse};
+use crate::control::remote::Place;
+use crate::control::{Client, Endpoint};
 use pocker_mount_helpers::{
     Cache, ChooseError, MountError, MountHelper, Request, RestartCommand, Server, Session, bind,
 };
+use std::net::ToSocketAddrs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,10 @@ impl From<ChooseError> for CliError {
 }
 
 /// The server's listeners, as mount helpers reach them.
-pub fn listeners(status: &Status) -> Vec<Server> {
+pub fn listeners(status: &Status, endpoint: &Endpoint) -> Vec<Server> {
+    if let Some(remote) = &endpoint.remote {
+        return afar(status, &remote.place);
+    }
     let mut out = vec![Server::Unix(PathBuf::from(&status.nfs_socket))];
     if let Some(kernel) = &status.kernel
         && let Ok(addr) = kernel.addr.parse()
@@ -44,6 +49,25 @@ pub fn listeners(status: &Status) -> Vec<Server> {
         });
     }
     out
+}
+
+/// NFS of a server on another host: the same name as its control API has, or where it is now, for the
+/// kernel's own client.
+fn afar(status: &Status, place: &Place) -> Vec<Server> {
+    let port = status.listen.as_ref().and_then(|listen| {
+        let (_, port) = listen.rsplit_once(':')?;
+        port.parse::<u16>().ok()
+    });
+    let Some(port) = port else {
+        return Vec::new();
+    };
+    let name = place.host.clone();
+    let addr = (name.as_str(), port).to_socket_addrs();
+    let addr = addr.ok().and_then(|mut all| all.next());
+    let kernel = addr.map(|addr| Server::Tcp { addr, netns: None });
+    let mut all = vec![Server::Host { name, port }];
+    all.extend(kernel);
+    all
 }
 
 /// A mount helper at work, and what it leaves to its user.
@@ -66,11 +90,13 @@ impl Chosen {
     fn new(settings: &Settings, client: &Client) -> Result<Chosen, CliError> {
         let status = client.status()?;
         let named = settings.mount_helper.as_deref();
-        let (helper, server) = pocker_mount_helpers::choose(named, &listeners(&status))?;
+        let (helper, server) =
+            pocker_mount_helpers::choose(named, &listeners(&status, client.endpoint()))?;
         Ok(Chosen {
             helper,
             server,
-            auto: status.auto,
+            // Another host starts its own.
+            auto: status.auto && client.endpoint().remote.is_none(),
         })
     }
 
@@ -302,7 +328,12 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
     };
     let client = open::server(settings)?;
     let mounts = client.mounts()?;
-    let known = |target: &str| mounts.iter().any(|m| m.target == target);
+    let views = match client.endpoint().remote {
+        Some(_) => view::noted(&client),
+        None => Vec::new(),
+    };
+    let is_view = |target: &str| views.iter().any(|view| view == target);
+    let known = |target: &str| is_view(target) || mounts.iter().any(|m| m.target == target);
     // As `mount` took it. Not looked at before it must be: it may be a mount that is dead.
     let real = match known(target) {
         true => None,
@@ -316,6 +347,9 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
     must_be_seen(&client)?;
     crate::daemon::unmount(target)
         .map_err(|e| CliError::from_error(format!("cannot unmount {target}"), &e))?;
+    if is_view(target) {
+        return view::forget(&client, target);
+    }
     Ok(client.remove_mount(target)?)
 }
 

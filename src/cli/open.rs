@@ -4,6 +4,7 @@ use super::bounds;
 use super::config::Settings;
 use super::error::CliError;
 use crate::control::connect::StartError;
+use crate::control::remote::SCHEME;
 use crate::control::{Client, ClientError};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub fn server(settings: &Settings) -> Result<Client, CliError> {
     must_be_root()?;
     bounds::sweep(settings);
-    let client = Client::open(settings.endpoint(true))?;
+    let client = Client::open(settings.endpoint(true)?)?;
     if let Some(pid) = client.started()
         && !settings.quiet
     {
@@ -27,14 +28,15 @@ pub fn server(settings: &Settings) -> Result<Client, CliError> {
 /// Connects to a server that runs; starts none.
 pub fn running_server(settings: &Settings) -> Result<Client, CliError> {
     must_be_root()?;
-    let client = Client::open(settings.endpoint(false))?;
+    let client = Client::open(settings.endpoint(false)?)?;
     right_store(settings, &client)?;
     Ok(client)
 }
 
 /// Who names a store means that one, whichever the server has.
 fn right_store(settings: &Settings, client: &Client) -> Result<(), CliError> {
-    if !settings.store_given || client.started().is_some() {
+    let afar = client.endpoint().remote.is_some();
+    if afar || !settings.store_given || client.started().is_some() {
         return Ok(());
     }
     let served = PathBuf::from(client.status()?.store);
@@ -75,6 +77,15 @@ impl From<ClientError> for CliError {
             ClientError::Api(api) => api.into(),
             ClientError::NotFound(what) => CliError::new(what),
             ClientError::Start(start) => start.into(),
+            ClientError::Refused { message, hint } => CliError::new(message).hint(hint),
+            ClientError::Hold(ref e) => {
+                CliError::from_error("cannot start the process that keeps this host's lease", e)
+            }
+            ClientError::Gone { ref socket, .. } if socket.starts_with(SCHEME) => {
+                CliError::from_error("the server is away", &error).hint(
+                    "see that `pocker serve --listen ADDR --allow CIDR` runs there; running the command again goes on after finished steps",
+                )
+            }
             ClientError::Gone { .. } => CliError::from_error("the server went away", &error).hint(
                 "start one with `pocker serve`; finished steps are kept, so running the command again goes on after them",
             ),

@@ -77,6 +77,7 @@ pub fn options(
         terminal: terminal(),
         confine: confine::confinement(&args.confine, grafts, volumes)?,
         resolv_conf: resolv_conf(),
+        bind_grafts: false,
         etc: Vec::new(),
     })
 }
@@ -89,10 +90,18 @@ pub fn prepare(
     bounded: &Bounded,
     kept: Option<String>,
 ) -> Result<(RunInfo, Spec), CliError> {
+    // Another host's server has no directories of this one.
+    let bind_grafts = client.endpoint().remote.is_some();
+    if bind_grafts {
+        grafts_apart(&asked.grafts, &client.endpoint().store)?;
+    }
     let new = NewRun {
         name: args.name.clone(),
         pid: std::process::id(),
-        grafts: asked.grafts.clone(),
+        grafts: match bind_grafts {
+            true => Vec::new(),
+            false => asked.grafts.clone(),
+        },
         volumes: asked.volumes.clone(),
         quota: bounds::quota(&args.limits),
         kept,
@@ -109,6 +118,7 @@ pub fn prepare(
     let options = Options {
         resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
         etc: bounded.etc(),
+        bind_grafts,
         ..asked.options.clone()
     };
     let spec = run::run(&info, &asked.grafts, &asked.volumes, &options).map_err(CliError::from);
@@ -118,6 +128,26 @@ pub fn prepare(
             client.end_run(info.id)?;
             Err(e)
         }
+    }
+}
+
+/// This host may have a store of its own, whose server is not asked: that is no run's to rewrite.
+fn grafts_apart(grafts: &[Graft], store: &std::path::Path) -> Result<(), CliError> {
+    let real = |path: &std::path::Path| std::fs::canonicalize(path).ok();
+    let Some(store) = real(store) else {
+        return Ok(());
+    };
+    let holds = |graft: &&Graft| {
+        let dir = real(std::path::Path::new(&graft.host));
+        dir.is_some_and(|dir| dir.starts_with(&store) || store.starts_with(&dir))
+    };
+    match grafts.iter().find(holds) {
+        None => Ok(()),
+        Some(graft) => Err(CliError::usage(format!(
+            "graft {}: it holds this host's own store ({})",
+            graft.host,
+            store.display()
+        ))),
     }
 }
 
@@ -138,6 +168,7 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
         terminal: terminal(),
         confine: run::Confinement::default(),
         resolv_conf: resolv_conf(),
+        bind_grafts: false,
         etc: hosts(),
     };
     start(
@@ -148,23 +179,35 @@ pub fn debug(settings: &Settings, args: &Debug) -> Result<i32, CliError> {
 }
 
 fn start(settings: &Settings, client: &Client, spec: &Spec) -> Result<i32, CliError> {
-    let (mut sandbox, _keeper) = spawn(settings, client, spec)?;
+    let (mut sandbox, _beside) = spawn(settings, client, spec)?;
     Ok(sandbox.wait().status())
 }
 
-/// The sandbox, and who brings its server back.
+/// What a sandbox needs beside it for as long as it runs: its mounts' session, without which a mount
+/// helper waits for a server that is away no longer than for one whose users are dead, and who
+/// brings the server back.
+pub struct Beside {
+    _mounter: Mounter,
+    _keeper: Option<Keeper>,
+}
+
 pub fn spawn(
     settings: &Settings,
     client: &Client,
     spec: &Spec,
-) -> Result<(Sandbox, Option<Keeper>), CliError> {
+) -> Result<(Sandbox, Beside), CliError> {
     let mounting = mounting::session(settings, client)?;
     let mut mounter = Mounter(mounting.session);
     let sandbox = sandbox::spawn(spec, &mut mounter)?;
+    mounter.0.quiet();
     // The FUSE helper brings a dead server back itself; for the kernel's client we do.
     let watch = mounting.auto && !mounting.restarts;
     let keeper = watch.then(|| Keeper::watch(client.endpoint().clone(), true, None));
-    Ok((sandbox, keeper))
+    let beside = Beside {
+        _mounter: mounter,
+        _keeper: keeper,
+    };
+    Ok((sandbox, beside))
 }
 
 /// TERM, where this process has a terminal to give.

@@ -1,12 +1,13 @@
 //! `pocker serve`, and `pocker serve --stop`.
 
-use super::args::{LogFormat, Serve};
+use super::args::{InitTls, LogFormat, Serve, ServeCommand};
 use super::config::Settings;
 use super::error::CliError;
 use super::{args, bounds, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::sys::process_start;
-use crate::daemon::{Portmap, ServeOptions, Upstream, serve};
+use crate::daemon::{Portmap, ServeOptions, TlsFiles, Upstream, serve};
+use crate::tls;
 use pocker_store::StoreError;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,6 +18,12 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
+    if let Some(ServeCommand::InitTls(args)) = &args.command {
+        return init_tls(args).map(|()| 0);
+    }
+    if args.stop && settings.remote.is_some() {
+        return stop_afar(settings).map(|()| 0);
+    }
     if args.stop {
         let stopped = stop(settings);
         // A run that had to be killed, supervisor and all, leaves this.
@@ -57,6 +64,12 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         store: settings.store.clone(),
         socket_dir: settings.socket_dir.clone(),
         listen: listen.map(|text| address(text)).transpose()?,
+        allow: match args.allow.is_empty() {
+            true => settings.allow.clone(),
+            false => args.allow.clone(),
+        },
+        tls: tls_files(settings, args),
+        lease_term: Duration::from_secs(args.lease),
         metrics: args.metrics.or(settings.metrics),
         portmap: match args.portmap {
             args::Portmap::Off => Portmap::Off,
@@ -73,7 +86,13 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         return Err(CliError::usage("--portmap: there is nothing to tell of")
             .hint("it is for other hosts: give --listen ADDR too"));
     }
-    make_socket_dir(&settings.endpoint(false))?;
+    if !options.allow.is_empty() && options.listen.is_none() {
+        return Err(
+            CliError::usage("--allow: this server serves no other hosts")
+                .hint("give --listen ADDR too"),
+        );
+    }
+    make_socket_dir(&settings.own_endpoint(false))?;
     log_to_stderr(args.log);
     if args.auto {
         // Ctrl-C in the terminal of the command that started it is not for the server.
@@ -93,6 +112,50 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         error.hint = hint;
         error
     })
+}
+
+/// What was named, or what `init-tls` made.
+fn tls_files(settings: &Settings, args: &Serve) -> Option<TlsFiles> {
+    let named = args.tls_cert.clone().zip(args.tls_key.clone());
+    let named = named.or(settings.tls_cert.clone().zip(settings.tls_key.clone()));
+    let made = || {
+        let dir = Path::new(defaults::TLS_DIR);
+        let (cert, key) = (dir.join(tls::SERVER_CERT), dir.join(tls::SERVER_KEY));
+        (cert.exists() && key.exists()).then_some((cert, key))
+    };
+    named
+        .or_else(made)
+        .map(|(cert, key)| TlsFiles { cert, key })
+}
+
+fn init_tls(args: &InitTls) -> Result<(), CliError> {
+    open::must_be_root()?;
+    let dir = args.dir.clone().unwrap_or(defaults::TLS_DIR.into());
+    let made = tls::make(&dir, &args.names).map_err(|e| CliError {
+        hint: e.hint(),
+        ..CliError::from_error("cannot make what TLS needs", &e)
+    })?;
+    let (ca, cert) = (made.ca.display(), made.cert.display());
+    let again = if made.again { ", as it was" } else { "" };
+    super::text::out(&format!(
+        "authority    {ca}{again}: give it to the hosts that are to use this server\n\
+         certificate  {cert}, for {}, good for {} days\n",
+        args.names.join(", "),
+        made.days
+    ))
+}
+
+/// Another host's server, which its own host waits for.
+fn stop_afar(settings: &Settings) -> Result<(), CliError> {
+    let client = open::running_server(settings)?;
+    let stopped = client.stop()?;
+    if !settings.quiet {
+        for run in &stopped.runs {
+            eprintln!("stopped {run}");
+        }
+        eprintln!("the server of {} leaves", stopped.store);
+    }
+    Ok(())
 }
 
 fn upstream(settings: &Settings, args: &Serve) -> Option<Upstream> {

@@ -137,7 +137,7 @@ impl Reached {
             (Place::Remote(url), _) => return Ok(Side::Remote(Remote::open(url, create)?.into())),
             (Place::Socket(socket), _) => socket.clone(),
             (_, Some(own)) => own.client.endpoint().control_socket(),
-            _ => self.settings.endpoint(false).control_socket(),
+            _ => self.settings.own_endpoint(false).control_socket(),
         };
         Ok(Side::Served(Served::at(&socket)?))
     }
@@ -151,7 +151,7 @@ fn serve(settings: &Settings, store: &Path) -> Result<Own, CliError> {
     let endpoint = Endpoint {
         socket_dir: dir.path().to_path_buf(),
         store: store.to_path_buf(),
-        ..settings.endpoint(true)
+        ..settings.own_endpoint(true)
     };
     let client = Client::open(endpoint)?;
     Ok(Own { client, _dir: dir })
@@ -167,6 +167,7 @@ impl From<SyncError> for CliError {
 }
 
 pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
+    settings.must_be_own("`sync`")?;
     if args.source == args.destination {
         return Err(CliError::usage("both sides are the same store").hint(PLACES));
     }

@@ -3,23 +3,20 @@
 
 use super::api::*;
 use super::connect::{Endpoint, ensure_server};
+use super::hold::Holder;
+use super::remote::Unreached;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, StreamBody};
-use hyper::body::Frame;
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use std::cell::RefCell;
-use std::io::Read;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A JSON reply larger than this is no reply of ours.
-const REPLY_MAX: usize = 64 << 20;
-/// Bytes read from an archive at a time.
-const CHUNK: usize = 256 << 10;
-
-type Body = Either<Full<Bytes>, StreamBody<chunks::Chunks>>;
+pub(super) const REPLY_MAX: usize = 64 << 20;
+pub(super) type Body = Either<Full<Bytes>, StreamBody<chunks::Chunks>>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,19 +38,26 @@ pub enum ClientError {
     Start(#[from] super::connect::StartError),
     #[error("the server at {socket} gave an answer that makes no sense: {detail}")]
     Garbled { socket: String, detail: String },
+    /// A server of another host that will not do, or will not have us.
+    #[error("{message}")]
+    Refused { message: String, hint: String },
+    #[error("cannot start the process that keeps this host's lease")]
+    Hold(#[source] std::io::Error),
     #[error("reading the archive failed")]
     Archive(#[source] std::io::Error),
 }
 
 /// A connection to the server. Single-threaded: a command may fork while it holds one.
 pub struct Client {
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
     endpoint: Endpoint,
-    sender: RefCell<Option<SendRequest<Body>>>,
+    pub(super) sender: RefCell<Option<SendRequest<Body>>>,
+    /// Who keeps this process's lease, once it needs one.
+    pub(super) holder: RefCell<Option<Holder>>,
     started: std::cell::Cell<Option<u32>>,
 }
 
-mod chunks {
+pub(super) mod chunks {
     //! A stream over an mpsc channel, as `StreamBody` wants it.
     use bytes::Bytes;
     use hyper::body::Frame;
@@ -84,6 +88,7 @@ impl Client {
             runtime,
             endpoint,
             sender: RefCell::new(None),
+            holder: RefCell::new(None),
             started: std::cell::Cell::new(None),
         };
         // A server that is killed right now still has its socket for a moment.
@@ -130,21 +135,47 @@ impl Client {
             source,
         };
         let sender = self.runtime.block_on(async {
-            let stream = tokio::net::UnixStream::connect(&socket)
-                .await
-                .map_err(gone)?;
-            let io = hyper_util::rt::TokioIo::new(stream);
-            let (sender, connection) = hyper::client::conn::http1::handshake(io)
-                .await
-                .map_err(|e| gone(std::io::Error::other(e)))?;
-            tokio::spawn(async move {
-                // Its error reaches the caller through the request it broke.
-                let _ = connection.await;
-            });
-            Ok::<_, ClientError>(sender)
+            match &self.endpoint.remote {
+                Some(remote) => {
+                    let stream = remote.connect().await;
+                    self.speak(stream.map_err(|e| self.unreached(e))?).await
+                }
+                None => {
+                    let stream = tokio::net::UnixStream::connect(&socket).await;
+                    self.speak(stream.map_err(gone)?).await
+                }
+            }
         })?;
         *self.sender.borrow_mut() = Some(sender);
         Ok(())
+    }
+
+    /// HTTP on a connection.
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Body>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let shaken = hyper::client::conn::http1::handshake(io).await;
+        let (sender, connection) = shaken.map_err(|e| ClientError::Gone {
+            socket: self.endpoint.control_text(),
+            source: std::io::Error::other(e),
+        })?;
+        tokio::spawn(async move {
+            // Its error reaches the caller through the request it broke.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    fn unreached(&self, why: Unreached) -> ClientError {
+        match why {
+            Unreached::Away(source) => ClientError::Gone {
+                socket: self.endpoint.control_text(),
+                source,
+            },
+            Unreached::Refused { message, hint } => ClientError::Refused { message, hint },
+        }
     }
 
     /// One attempt: `Err(Gone)` means nothing is known of whether it ran.
@@ -167,6 +198,10 @@ impl Client {
         self.runtime.block_on(async {
             sender.ready().await.map_err(gone)?;
             let response = sender.send_request(request).await.map_err(gone)?;
+            if let Some(remote) = &self.endpoint.remote {
+                let same = remote.check_version(response.headers());
+                same.map_err(|e| self.unreached(e))?;
+            }
             let status = response.status();
             let limited = http_body_util::Limited::new(response.into_body(), REPLY_MAX);
             let body = limited.collect().await.map_err(|e| ClientError::Gone {
@@ -177,7 +212,7 @@ impl Client {
         })
     }
 
-    fn request(&self, method: &Method, path: &str, body: Body) -> Request<Body> {
+    pub(super) fn request(&self, method: &Method, path: &str, body: Body) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         // Paths are built from digests, numbers and checked names only.
@@ -189,6 +224,9 @@ impl Client {
             "content-type",
             hyper::header::HeaderValue::from_static("application/json"),
         );
+        if let Some(remote) = &self.endpoint.remote {
+            remote.put_headers(request.headers_mut());
+        }
         request
     }
 
@@ -232,7 +270,7 @@ impl Client {
         }
     }
 
-    fn decode<R: DeserializeOwned>(
+    pub(super) fn decode<R: DeserializeOwned>(
         &self,
         status: StatusCode,
         reply: &[u8],
@@ -293,11 +331,13 @@ impl Client {
 
     /// A finished step; it stays as long as this process lives.
     pub fn step(&self, key: &str) -> Result<Option<StepInfo>, ClientError> {
+        self.hold()?;
         self.find(&format!("/v1/steps/{key}?pid={}", std::process::id()))
     }
 
     /// One try to get the right to build a step; `Busy` comes after up to a second of waiting.
     pub fn claim(&self, key: &str, request: &ClaimRequest) -> Result<ClaimReply, ClientError> {
+        self.hold()?;
         self.call(
             Method::POST,
             &format!("/v1/steps/{key}/claim"),
@@ -314,6 +354,7 @@ impl Client {
     }
 
     pub fn new_tree(&self, tree: &NewTree) -> Result<TreeInfo, ClientError> {
+        self.hold()?;
         self.call(Method::POST, "/v1/trees", Some(tree))
     }
 
@@ -369,6 +410,7 @@ impl Client {
     }
 
     pub fn new_run(&self, run: &NewRun) -> Result<RunInfo, ClientError> {
+        self.hold()?;
         self.call(Method::POST, "/v1/runs", Some(run))
     }
 
@@ -383,6 +425,11 @@ impl Client {
     }
 
     pub fn add_mount(&self, mount: &MountRecord) -> Result<(), ClientError> {
+        if self.endpoint.remote.is_some() && mount.what == BROWSE_VIEW {
+            // Of sealed trees only, and this host's own to look after.
+            return Ok(());
+        }
+        self.hold_mount(&mount.target)?;
         self.call(Method::POST, "/v1/mounts", Some(mount))
     }
 
@@ -413,169 +460,5 @@ impl Client {
 
     pub fn stop(&self) -> Result<Stopped, ClientError> {
         self.call(Method::POST, "/v1/stop", Some(&()))
-    }
-
-    /// Streams a tar archive into a new sealed tree. Never sent again: the stream is spent.
-    pub fn ingest(
-        &self,
-        archive: &mut dyn Read,
-        clamp: Option<i64>,
-    ) -> Result<ArchiveDone, ClientError> {
-        let query = clamp
-            .map(|secs| format!("?clamp={secs}"))
-            .unwrap_or_default();
-        self.upload(&format!("/v1/archive{query}"), archive)
-    }
-
-    /// Streams a tar archive onto a work tree, below `dest`.
-    pub fn apply_archive(
-        &self,
-        tree: u64,
-        dest: impl AsRef<[u8]>,
-        archive: &mut dyn Read,
-    ) -> Result<ArchiveDone, ClientError> {
-        let dest = hex::encode(dest);
-        self.upload(&format!("/v1/trees/{tree}/archive?dest={dest}"), archive)
-    }
-
-    pub(super) fn upload(
-        &self,
-        path: &str,
-        archive: &mut dyn Read,
-    ) -> Result<ArchiveDone, ClientError> {
-        // A broken idle connection is found out before the stream is touched.
-        let _: Status = self.status()?;
-        let (send, receive) = mpsc::channel(4);
-        let request = self.request(
-            &Method::PUT,
-            path,
-            Either::Right(StreamBody::new(chunks::Chunks(receive))),
-        );
-        let mut failed = None;
-        let gone = |e: hyper::Error| ClientError::Gone {
-            socket: self.endpoint.control_text(),
-            source: std::io::Error::other(e),
-        };
-        let mut slot = self.sender.borrow_mut();
-        let Some(sender) = slot.as_mut() else {
-            let source = std::io::Error::from(std::io::ErrorKind::NotConnected);
-            return Err(ClientError::Gone {
-                socket: self.endpoint.control_text(),
-                source,
-            });
-        };
-        let outcome = self.runtime.block_on(async {
-            sender.ready().await.map_err(gone)?;
-            let reply = sender.send_request(request);
-            tokio::pin!(reply);
-            // Reading blocks this thread, which is all there is: the
-            // connection's task runs between the reads.
-            let feed = async {
-                loop {
-                    let mut chunk = vec![0; CHUNK];
-                    match archive.read(&mut chunk) {
-                        Ok(0) => break,
-                        Ok(n) => {
-                            chunk.truncate(n);
-                            if send.send(Ok(Frame::data(chunk.into()))).await.is_err() {
-                                break;
-                            }
-                            tokio::task::yield_now().await;
-                        }
-                        Err(e) => {
-                            let broken = std::io::Error::new(e.kind(), "archive cut short");
-                            let _ = send.send(Err(broken)).await;
-                            failed = Some(e);
-                            break;
-                        }
-                    }
-                }
-                drop(send);
-                std::future::pending::<()>().await;
-            };
-            let response = tokio::select! {
-                response = &mut reply => response,
-                () = feed => unreachable!("feeding never completes by itself"),
-            };
-            let response = response.map_err(gone)?;
-            let status = response.status();
-            let limited = http_body_util::Limited::new(response.into_body(), REPLY_MAX);
-            let body = limited
-                .collect()
-                .await
-                .map_err(|e| self.garbled(e.to_string()))?;
-            Ok::<_, ClientError>((status, body.to_bytes()))
-        });
-        drop(slot);
-        if let Some(e) = failed {
-            self.sender.borrow_mut().take();
-            return Err(ClientError::Archive(e));
-        }
-        let (status, reply) = outcome?;
-        self.decode(status, &reply)
-    }
-
-    /// Streams a sealed tree as tar into `out`; returns bytes.
-    pub fn export_tar(
-        &self,
-        snapshot: &str,
-        out: &mut dyn std::io::Write,
-    ) -> Result<u64, ClientError> {
-        self.download(&format!("/v1/snapshots/{snapshot}/tar"), out)
-    }
-
-    /// A reply's body as it comes; returns bytes. Never sent again: what came is spent.
-    pub(super) fn download(
-        &self,
-        path: &str,
-        out: &mut dyn std::io::Write,
-    ) -> Result<u64, ClientError> {
-        let request = self.request(&Method::GET, path, Either::Left(Full::new(Bytes::new())));
-        let _: Status = self.status()?;
-        let gone = |source| ClientError::Gone {
-            socket: self.endpoint.control_text(),
-            source,
-        };
-        let mut slot = self.sender.borrow_mut();
-        let Some(sender) = slot.as_mut() else {
-            return Err(gone(std::io::Error::from(std::io::ErrorKind::NotConnected)));
-        };
-        let outcome = self.runtime.block_on(async {
-            sender
-                .ready()
-                .await
-                .map_err(|e| gone(std::io::Error::other(e)))?;
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|e| gone(std::io::Error::other(e)))?;
-            let status = response.status();
-            let mut body = response.into_body();
-            if !status.is_success() {
-                let bytes = http_body_util::Limited::new(body, REPLY_MAX)
-                    .collect()
-                    .await
-                    .map_err(|e| self.garbled(e.to_string()))?;
-                return Ok(Err((status, bytes.to_bytes())));
-            }
-            let mut written = 0;
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|e| gone(std::io::Error::other(e)))?;
-                if let Ok(data) = frame.into_data() {
-                    out.write_all(&data).map_err(ClientError::Archive)?;
-                    written += data.len() as u64;
-                }
-            }
-            Ok(Ok(written))
-        });
-        drop(slot);
-        match outcome {
-            Ok(Ok(written)) => Ok(written),
-            Ok(Err((status, reply))) => self.decode(status, &reply),
-            Err(e) => {
-                self.sender.borrow_mut().take();
-                Err(e)
-            }
-        }
     }
 }

@@ -1,10 +1,13 @@
 //! Finding the server, and starting one in the background where none runs.
 
+use super::remote::Remote;
 use std::io::Read;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long servers are started here that are killed before they answer.
@@ -24,6 +27,8 @@ pub struct Endpoint {
     pub start: bool,
     /// How long a call waits for a server that is away.
     pub timeout: Duration,
+    /// It is on another host; what is in the folders above is this host's own all the same.
+    pub remote: Option<Arc<Remote>>,
 }
 
 impl Endpoint {
@@ -35,11 +40,43 @@ impl Endpoint {
         self.socket_dir.join("nfs.sock")
     }
 
+    /// Where this host keeps what it shows of the server's store: a folder for each.
+    pub fn view_dir(&self) -> PathBuf {
+        let Some(remote) = &self.remote else {
+            return self.socket_dir.clone();
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+        let host: String = remote
+            .place
+            .host
+            .chars()
+            .map(|c| if plain(c) { c } else { '_' })
+            .collect();
+        let name = format!("remote-{host}-{}", remote.place.port);
+        self.socket_dir.join(name)
+    }
+
+    /// Whether a server takes connections.
+    pub fn answers(&self) -> bool {
+        match &self.remote {
+            None => UnixStream::connect(self.control_socket()).is_ok(),
+            Some(remote) => {
+                let place = (remote.place.host.as_str(), remote.place.port);
+                let found = place.to_socket_addrs().into_iter().flatten();
+                let mut found = found.take(4);
+                found.any(|addr| TcpStream::connect_timeout(&addr, PROBE).is_ok())
+            }
+        }
+    }
+
     pub fn log_file(&self) -> PathBuf {
         self.socket_dir.join("serve.log")
     }
 
     pub(crate) fn control_text(&self) -> String {
+        if let Some(remote) = &self.remote {
+            return remote.place.to_string();
+        }
         self.control_socket().display().to_string()
     }
 
@@ -58,6 +95,9 @@ impl Endpoint {
         ]
     }
 }
+
+/// How long another host's server may take to take a connection.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// How long a server that somebody else starts just now may take to answer, on a busy machine.
 const OTHERS_START: Duration = Duration::from_secs(3);
@@ -92,6 +132,10 @@ pub enum StartError {
 /// Makes sure that a server answers; the pid of the one it started, if it had to. One that is
 /// killed before it answers is started again.
 pub fn ensure_server(endpoint: &Endpoint) -> Result<Option<u32>, StartError> {
+    // Another host's is its own to start.
+    if endpoint.remote.is_some() {
+        return Ok(None);
+    }
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if UnixStream::connect(endpoint.control_socket()).is_ok() {

@@ -2,7 +2,6 @@
 //! and says when it stays away too long.
 
 use super::connect::{Endpoint, ensure_server};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How often the server is looked for. A connection to a unix socket costs microseconds.
 const EVERY: Duration = Duration::from_millis(250);
+/// One to another host is a few packets, and a line in nobody's log.
+const EVERY_AFAR: Duration = Duration::from_secs(2);
 
 /// What is done when the server stays away.
 pub type OnGone = Box<dyn Fn() + Send>;
@@ -30,8 +31,12 @@ impl Keeper {
         let (told, flag) = (stop.clone(), gone.clone());
         let watch = move || {
             let mut away: Option<Instant> = None;
-            while !stopped(&told) {
-                if UnixStream::connect(endpoint.control_socket()).is_ok() {
+            let every = match endpoint.remote {
+                None => EVERY,
+                Some(_) => EVERY_AFAR,
+            };
+            while !stopped(&told, every) {
+                if endpoint.answers() {
                     away = None;
                     continue;
                 }
@@ -62,9 +67,9 @@ impl Keeper {
 }
 
 /// Waits for the next look; true when there is none.
-fn stopped((stop, changed): &(Mutex<bool>, Condvar)) -> bool {
+fn stopped((stop, changed): &(Mutex<bool>, Condvar), every: Duration) -> bool {
     let guard = stop.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = changed.wait_timeout_while(guard, EVERY, |stop| !*stop);
+    let waited = changed.wait_timeout_while(guard, every, |stop| !*stop);
     *waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
@@ -91,6 +96,7 @@ mod tests {
             store: PathBuf::from("/nonexistent"),
             start: false,
             timeout: Duration::from_millis(1),
+            remote: None,
         };
         let there =
             std::os::unix::net::UnixListener::bind(endpoint.control_socket()).expect("bind");

@@ -50,6 +50,7 @@ impl Client {
 
     /// Where a volume can be mounted, where nobody else has it.
     pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Result<Export, ClientError> {
+        self.hold()?;
         let path = format!("/v1/volumes/{name}/mount");
         self.call(Method::POST, &path, Some(how))
     }

@@ -1,5 +1,6 @@
 //! Who builds which step: one builder a key, the others wait and take its result.
 
+use super::docs::Owner;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
@@ -7,8 +8,7 @@ use std::collections::HashMap;
 #[derive(Clone, Debug)]
 struct Claim {
     id: u64,
-    pid: u32,
-    start: Option<u64>,
+    owner: Owner,
     rebuild: bool,
 }
 
@@ -23,65 +23,68 @@ struct Inner {
     next: u64,
     by_key: HashMap<String, Claim>,
     /// Processes that build, and since when, in seconds.
-    builders: HashMap<u32, (Option<u64>, i64)>,
+    builders: HashMap<Owner, i64>,
 }
 
 /// What asking for a claim gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
     Yours(u64),
-    /// The process that has it.
-    Taken(u32),
+    /// Who has it.
+    Taken(Owner),
 }
 
 impl Claims {
-    /// `start` is when process `pid` started, `alive` says whether a process still is the same.
+    /// `alive` says whether a process still is the same.
     pub fn ask(
         &self,
         key: &str,
-        pid: u32,
-        start: Option<u64>,
+        owner: Owner,
         rebuild: bool,
-        alive: impl Fn(u32, Option<u64>) -> bool,
+        alive: impl Fn(&Owner) -> bool,
     ) -> Asked {
         let mut inner = self.inner.lock();
         if let Some(held) = inner.by_key.get(key)
-            && alive(held.pid, held.start)
+            && alive(&held.owner)
         {
-            return Asked::Taken(held.pid);
+            return Asked::Taken(held.owner);
         }
         inner.next += 1;
         let id = inner.next;
-        inner.by_key.insert(
-            key.to_string(),
-            Claim {
-                id,
-                pid,
-                start,
-                rebuild,
-            },
-        );
+        inner
+            .by_key
+            .insert(key.to_string(), Claim { id, owner, rebuild });
         Asked::Yours(id)
     }
 
     /// A process builds: until it ends, nothing finished since then is garbage.
-    pub fn builder(&self, pid: u32, start: Option<u64>, now: i64) {
-        self.inner
-            .lock()
-            .builders
-            .entry(pid)
-            .or_insert((start, now));
+    pub fn builder(&self, owner: Owner, now: i64) {
+        self.inner.lock().builders.entry(owner).or_insert(now);
     }
 
     /// Since when somebody has been building.
-    pub fn building_since(&self, alive: impl Fn(u32, Option<u64>) -> bool) -> Option<i64> {
+    pub fn building_since(&self, alive: impl Fn(&Owner) -> bool) -> Option<i64> {
         let mut inner = self.inner.lock();
-        inner.builders.retain(|pid, (start, _)| alive(*pid, *start));
-        inner.builders.values().map(|(_, since)| *since).min()
+        inner.builders.retain(|owner, _| alive(owner));
+        inner.builders.values().copied().min()
     }
 
     pub fn release(&self, id: u64) {
         self.inner.lock().by_key.retain(|_, claim| claim.id != id);
+    }
+
+    /// Whose a claim is.
+    pub fn owner(&self, id: u64) -> Option<Owner> {
+        let inner = self.inner.lock();
+        let mut all = inner.by_key.values();
+        all.find(|claim| claim.id == id).map(|claim| claim.owner)
+    }
+
+    /// Who builds which steps.
+    pub fn held(&self) -> Vec<(Owner, String)> {
+        let inner = self.inner.lock();
+        let all = inner.by_key.iter();
+        all.map(|(key, claim)| (claim.owner, key.clone())).collect()
     }
 
     /// Whether the claim was made to build a finished step again.
@@ -99,9 +102,9 @@ impl Claims {
     }
 
     /// Claims of living processes.
-    pub fn live(&self, alive: impl Fn(u32, Option<u64>) -> bool) -> usize {
+    pub fn live(&self, alive: impl Fn(&Owner) -> bool) -> usize {
         let mut inner = self.inner.lock();
-        inner.by_key.retain(|_, c| alive(c.pid, c.start));
+        inner.by_key.retain(|_, c| alive(&c.owner));
         inner.by_key.len()
     }
 }
@@ -113,26 +116,24 @@ mod tests {
     #[test]
     fn one_builder_a_step_until_it_ends_or_dies() {
         let claims = Claims::default();
-        let Asked::Yours(first) = claims.ask("k", 10, None, false, |_, _| true) else {
+        let process = |pid| Owner {
+            pid,
+            start: None,
+            lease: None,
+        };
+        let ask =
+            |key: &str, pid, alive: fn(&Owner) -> bool| claims.ask(key, process(pid), false, alive);
+        let Asked::Yours(first) = ask("k", 10, |_| true) else {
             panic!("nobody had it")
         };
-        assert_eq!(
-            claims.ask("k", 11, None, false, |_, _| true),
-            Asked::Taken(10)
-        );
-        assert!(matches!(
-            claims.ask("other", 11, None, false, |_, _| true),
-            Asked::Yours(_)
-        ));
+        assert_eq!(ask("k", 11, |_| true), Asked::Taken(process(10)));
+        assert!(matches!(ask("other", 11, |_| true), Asked::Yours(_)));
         claims.release(first);
+        assert!(matches!(ask("k", 11, |_| true), Asked::Yours(_)));
         assert!(matches!(
-            claims.ask("k", 11, None, false, |_, _| true),
+            ask("k", 12, |owner| owner.pid != 11),
             Asked::Yours(_)
         ));
-        assert!(matches!(
-            claims.ask("k", 12, None, false, |pid, _| pid != 11),
-            Asked::Yours(_)
-        ));
-        assert_eq!(claims.live(|_, _| true), 2);
+        assert_eq!(claims.live(|_| true), 2);
     }
 }

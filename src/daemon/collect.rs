@@ -101,7 +101,7 @@ impl Daemon {
         let blobs = blobs.map_err(|e| Fail::internal("cannot read the volumes", &e))?;
         let keep = usize::try_from(request.keep.unwrap_or(1)).unwrap_or(usize::MAX);
         let (steps, builds) = self.kept_builds(keep)?;
-        let lives = |pid, start| docs::Owner { pid, start }.lives();
+        let lives = docs::Owner::lives;
         let building = self.claims.building_since(lives);
         let older = request.older.map(|secs| now.saturating_sub_unsigned(secs));
         asked.builds = builds;

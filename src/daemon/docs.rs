@@ -1,14 +1,19 @@
 //! What the daemon remembers beside the trees, as JSON documents in the store.
 
+use super::leases;
 use crate::control::api::{MountRecord, Purpose, Service, VolumeUse};
+use crate::control::hosts::{Id, Lease};
 use pocker_store::{Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// A process, named so that a pid used again is not mistaken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A process, named so that a pid used again is not mistaken for it; or one of another host,
+/// which has a lease in place of a number here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     pub pid: u32,
     pub start: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
 }
 
 impl Owner {
@@ -16,10 +21,27 @@ impl Owner {
         Owner {
             pid,
             start: crate::control::sys::process_start(pid),
+            lease: None,
         }
     }
 
+    pub fn afar(lease: Lease) -> Owner {
+        Owner {
+            pid: 0,
+            start: None,
+            lease: Some(lease),
+        }
+    }
+
+    /// The host it is on; none is this one.
+    pub fn host(&self) -> Option<Id> {
+        self.lease.map(|lease| lease.host)
+    }
+
     pub fn lives(&self) -> bool {
+        if let Some(lease) = self.lease {
+            return leases::lives(lease);
+        }
         self.start.is_some() && crate::control::sys::process_start(self.pid) == self.start
     }
 }
@@ -69,7 +91,7 @@ pub struct MountDoc {
     #[serde(flatten)]
     pub record: MountRecord,
     /// Who is about to mount it: what is not mounted yet counts while that one lives. What
-    /// is mounted has none.
+    /// is mounted has none; on another host it is who looks after the mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<Owner>,
 }
@@ -108,10 +130,21 @@ impl Doc for Service {
     }
 }
 
+/// A place is one of each host; this one's go by the path alone.
+pub fn mount_key(host: Option<Id>, target: &str) -> Vec<u8> {
+    match host {
+        Some(host) => format!("{host}:{target}").into_bytes(),
+        None => target.as_bytes().to_vec(),
+    }
+}
+
 impl Doc for MountDoc {
     const KIND: &'static str = MountRecord::KIND;
     fn key(&self) -> Vec<u8> {
-        self.record.key()
+        mount_key(
+            self.maker.and_then(|maker| maker.host()),
+            &self.record.target,
+        )
     }
 }
 

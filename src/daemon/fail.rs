@@ -37,6 +37,16 @@ impl Fail {
         Fail::new(StatusCode::FORBIDDEN, message)
     }
 
+    /// It was there, and is over for good.
+    pub fn gone(message: impl Into<String>) -> Fail {
+        Fail::new(StatusCode::GONE, message)
+    }
+
+    /// Whoever asks has not shown that they may.
+    pub fn unauthorized(message: impl Into<String>) -> Fail {
+        Fail::new(StatusCode::UNAUTHORIZED, message)
+    }
+
     pub fn bad(message: impl Into<String>) -> Fail {
         Fail::new(StatusCode::BAD_REQUEST, message)
     }

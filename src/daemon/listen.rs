@@ -4,7 +4,7 @@
 use super::http::Peer;
 use super::serve::ServeError;
 use super::state::Daemon;
-use super::{Portmap, sys};
+use super::{Portmap, ServeOptions, sys};
 use crate::control::api::KernelListener;
 use axum::Router;
 use hyper::Request;
@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
-use pocker_nfs::server::{CONNECTIONS_MAX, Options, Server};
+use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -57,10 +57,10 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     };
     let local = Options {
         root_peer_only: true,
-        ..any
+        ..any.clone()
     };
     let nfs = options.nfs_socket();
-    server.listen_unix(unix(&nfs)?, local);
+    server.listen_unix(unix(&nfs)?, local.clone());
     server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
     if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
@@ -71,7 +71,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                     listener,
                     Options {
                         reserved_port: true,
-                        ..any
+                        ..any.clone()
                     },
                 );
                 let netns = sys::PRIVATE_NETNS.then(|| options.netns_pin().display().to_string());
@@ -83,16 +83,29 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         }
     }
     if let Some(addr) = options.listen {
+        let allow = allow(options);
+        let any = Options { allow, ..any };
         let remote = Options {
             reserved_port: true,
-            ..any
+            // Whoever may ask at all is a host that was named.
+            helpers: !options.allow.is_empty(),
+            ..any.clone()
         };
-        server.listen_tcp(tcp(addr).await?, remote);
+        server.listen_tcp(tcp(addr).await?, remote.clone());
         server.listen_udp(udp(addr).await?, remote);
         tracing::info!(%addr, read_only = options.read_only, "serving other hosts");
         portmap(&server, options.portmap, addr, any).await?;
     }
     Ok(server)
+}
+
+/// Who is served over TCP and UDP.
+fn allow(options: &ServeOptions) -> Allow {
+    if options.allow.is_empty() {
+        return Allow::default();
+    }
+    let nets = options.allow.clone();
+    Allow::these(move |addr| nets.iter().any(|net| net.contains(&addr)))
 }
 
 /// Connections that a listener may have, by the descriptors there are.
@@ -192,9 +205,9 @@ pub async fn serve_control(
         };
         let own = nix::unistd::geteuid().as_raw();
         let peer = match stream.peer_cred() {
-            Ok(peer) if peer.uid() == 0 || peer.uid() == own => Peer {
-                pid: peer.pid().unwrap_or_default(),
-            },
+            Ok(peer) if peer.uid() == 0 || peer.uid() == own => {
+                Peer::Here(peer.pid().unwrap_or_default())
+            }
             _ => continue,
         };
         let routes = TowerToHyperService::new(router.clone());

@@ -12,11 +12,14 @@ pub mod export;
 mod fail;
 mod failpoints;
 mod history;
+mod hosts;
 mod http;
 mod ingest;
+mod leases;
 mod listen;
 mod look;
 mod mounts;
+mod outside;
 mod pins;
 mod runs;
 mod serve;
@@ -26,6 +29,7 @@ mod state;
 mod stats;
 mod sync;
 mod sys;
+mod tokens;
 mod upkeep;
 mod volumes;
 
@@ -58,6 +62,13 @@ pub struct Upstream {
     pub timeout: Duration,
 }
 
+/// PEM files.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -65,6 +76,12 @@ pub struct ServeOptions {
     pub socket_dir: PathBuf,
     /// Other hosts reach NFS here.
     pub listen: Option<SocketAddr>,
+    /// Those that may; without any, all may, and none has a control API.
+    pub allow: Vec<ipnet::IpNet>,
+    /// What this server shows hosts that speak to its control API: certificate and key.
+    pub tls: Option<TlsFiles>,
+    /// How long what another host holds is kept for it when it is not heard of.
+    pub lease_term: Duration,
     /// Prometheus finds `/metrics` here.
     pub metrics: Option<SocketAddr>,
     /// How clients of other hosts find its ports.

@@ -4,12 +4,13 @@ use super::docs::{self, GraftDoc, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo, VolumeUse};
+use crate::control::hosts::Id;
 use pocker_store::work::Limits;
 use std::path::Path;
 
 impl Daemon {
     /// Starts a run of NAME: drops what its ended runs left, then clones.
-    pub fn start_run(&self, new: &NewRun) -> Outcome<RunInfo> {
+    pub fn start_run(&self, new: &NewRun, owner: Owner) -> Outcome<RunInfo> {
         let _one = self.change.lock();
         let pocker = self.known_pocker(&new.name)?;
         let Some(step) = pocker.steps.last().cloned() else {
@@ -18,21 +19,32 @@ impl Daemon {
                 &std::fmt::Error,
             ));
         };
+        if owner.lease.is_some() && !new.grafts.is_empty() {
+            return Err(Fail::bad(
+                "a host directory is its host's own: this server has none of another host's",
+            ));
+        }
         for graft in &new.grafts {
             check_host_dir(self, &graft.host)?;
         }
         let mut volumes = Vec::new();
         for mount in &new.volumes {
             volumes.push(self.volume_for(&mount.name, mount.read_only)?);
+            if !mount.read_only {
+                self.host_writes(&mount.name, owner.host());
+            }
         }
-        self.drop_ended_runs(&new.name)?;
+        self.drop_ended_of(&new.name, owner.host())?;
         self.works.make_room();
         let (tree, root) = self.root_of(new, &step.snapshot)?;
+        if let Some(kept) = &new.kept {
+            self.host_writes(kept, owner.host());
+        }
         let mut doc = RunDoc {
             id: tree,
             name: new.name.clone(),
             key: step.key.clone(),
-            owner: Owner::of(new.pid),
+            owner,
             grafts: Vec::new(),
             volumes: new
                 .volumes
@@ -72,6 +84,9 @@ impl Daemon {
                 path: self.exports.graft_path(id),
                 read_only: graft.read_only,
             });
+        }
+        if new.kept.is_none() {
+            self.exports.lease(tree, owner.host());
         }
         docs::save(&self.store, &doc).map_err(|e| Fail::internal("cannot record the run", &e))?;
         Ok(RunInfo {
@@ -133,12 +148,17 @@ impl Daemon {
 
     /// Drops the trees of NAME's ended runs; a run whose process is gone has ended.
     pub fn drop_ended_runs(&self, name: &str) -> Outcome<u64> {
+        self.drop_runs(|run| run.name == name && !run.live())
+    }
+
+    /// The same for those of one host: each keeps its last one.
+    fn drop_ended_of(&self, name: &str, host: Option<Id>) -> Outcome<u64> {
+        self.drop_runs(|run| run.name == name && !run.live() && run.owner.host() == host)
+    }
+
+    fn drop_runs(&self, which: impl Fn(&RunDoc) -> bool) -> Outcome<u64> {
         let mut dropped = 0;
-        for run in self
-            .runs()?
-            .into_iter()
-            .filter(|r| r.name == name && !r.live())
-        {
+        for run in self.runs()?.into_iter().filter(which) {
             self.release_run(&run);
             self.forget_tree(run.id);
             docs::delete(&self.store, &run)
@@ -197,7 +217,20 @@ impl Daemon {
     /// Marks runs whose process is gone as ended: their grafts go, their trees stay.
     pub fn reap_runs(&self) {
         for run in self.runs().unwrap_or_default() {
-            if !run.ended && !run.owner.lives() {
+            if let Some(lease) = run.owner.lease
+                && !run.ended
+                && !run.owner.lives()
+            {
+                tracing::info!(
+                    run = run.id,
+                    name = run.name,
+                    host = lease.host.short(),
+                    "its host's lease is over: dropped"
+                );
+                self.release_run(&run);
+                self.forget_tree(run.id);
+                let _ = docs::delete(&self.store, &run);
+            } else if !run.ended && !run.owner.lives() {
                 tracing::info!(run = run.id, name = run.name, "the run's process is gone");
                 let _ = self.end_run(run.id);
             }

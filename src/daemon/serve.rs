@@ -3,7 +3,7 @@
 use super::docs::{self, Doc, RunDoc, TreeDoc};
 use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
-use super::{ServeOptions, clock, failpoints, http, listen};
+use super::{ServeOptions, clock, failpoints, http, listen, outside};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use crate::sync::remote::Fetcher;
 use parking_lot::Mutex;
@@ -49,6 +49,8 @@ pub enum ServeError {
     Register(#[source] pocker_nfs::portmap::RegisterError),
     #[error("cannot use the upstream")]
     Upstream(#[from] SyncError),
+    #[error("cannot serve other hosts")]
+    Tls(#[from] crate::tls::TlsError),
     #[error("cannot start the server's threads")]
     Runtime(#[source] std::io::Error),
 }
@@ -71,6 +73,7 @@ impl ServeError {
                     .to_string(),
             ),
             ServeError::Upstream(e) => e.hint.clone(),
+            ServeError::Tls(e) => e.hint(),
             ServeError::Runtime(_) => None,
         }
     }
@@ -195,6 +198,8 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         stop: tokio::sync::watch::Sender::new(false),
         options,
     });
+    super::leases::start(daemon.options.lease_term);
+    daemon.know_hosts();
     reopen_grafts(&daemon);
     drop_unowned(&daemon);
     Ok(daemon)
@@ -251,6 +256,8 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     let nfs = listen::nfs(&daemon).await?;
     let control = listen::control(&daemon)?;
     let router = http::router(daemon.clone());
+    let stop = daemon.stop.subscribe();
+    let outside = outside::start(&daemon.options, router.clone(), stop).await?;
     let serving = tokio::spawn(listen::serve_control(
         control,
         router,
@@ -284,7 +291,13 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     if left + mounts > 0 {
         tracing::warn!("{left} runs and {mounts} mounts wait for this store's server to come back");
     }
-    let _ = tokio::time::timeout(DRAIN, serving).await;
+    let _ = tokio::time::timeout(DRAIN, async {
+        let _ = serving.await;
+        if let Some(outside) = outside {
+            let _ = outside.await;
+        }
+    })
+    .await;
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
     daemon.note_uses();

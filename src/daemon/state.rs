@@ -82,12 +82,9 @@ impl Daemon {
             .map_err(internal("cannot note which steps were used"))
     }
 
-    /// Process `pid` builds, and is about to look for steps: what it finds stays until it ends.
-    pub fn builder(&self, pid: u32) -> Owner {
-        let owner = Owner::of(pid);
-        self.claims
-            .builder(owner.pid, owner.start, clock::now().secs);
-        owner
+    /// A process builds, and is about to look for steps: what it finds stays until it ends.
+    pub fn builder(&self, owner: Owner) {
+        self.claims.builder(owner, clock::now().secs);
     }
 
     /// The step of a key that a build asks for, if it is finished.
@@ -167,16 +164,17 @@ impl Daemon {
     }
 
     /// A writable clone, recorded with its owner.
-    pub fn new_tree(&self, new: &NewTree) -> Outcome<TreeInfo> {
+    pub fn new_tree(&self, new: &NewTree, owner: Owner) -> Outcome<TreeInfo> {
         let _one = self.change.lock();
         let id = self.clone_tree(new.base.as_deref(), new.purpose, &new.label)?;
         let doc = TreeDoc {
             id,
             purpose: new.purpose,
             label: new.label.clone(),
-            owner: Owner::of(new.pid),
+            owner,
             kept_for: None,
         };
+        self.exports.lease(id, owner.host());
         docs::save(&self.store, &doc).map_err(internal("cannot record the tree"))?;
         Ok(TreeInfo {
             id,
@@ -243,6 +241,7 @@ impl Daemon {
 
     /// Drops a work tree and what is recorded of it.
     pub fn forget_tree(&self, id: u64) {
+        self.exports.lease(id, None);
         // A seal has dropped its tree already.
         if let Err(e) = self.works.drop_tree(id)
             && e != Errno::Stale
@@ -273,6 +272,7 @@ impl Daemon {
         let doc = docs::get::<TreeDoc>(&self.store, &id.to_be_bytes())
             .map_err(internal("cannot read the tree"))?
             .ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
+        self.exports.lease(id, None);
         docs::save(
             &self.store,
             &TreeDoc {
@@ -387,6 +387,20 @@ impl Daemon {
         Ok(all.into_iter().filter(of).collect())
     }
 
+    /// What runs on another host is that one's to end.
+    fn none_afar(&self, name: &str) -> Outcome<()> {
+        let runs = self.runs()?.into_iter();
+        let mut afar = runs.filter(|run| run.name == name && run.live());
+        match afar.find_map(|run| run.owner.host()) {
+            None => Ok(()),
+            Some(host) => Err(Fail::busy(format!(
+                "{name} is running on host {}",
+                self.host_name(host)
+            ))
+            .hint("stop it there first: `pocker stop`; `pocker hosts` says what runs where")),
+        }
+    }
+
     pub fn remove_pocker(&self, name: &str, force: bool) -> Outcome<()> {
         let pocker = self.known_pocker(name)?;
         if !pocker.running.is_empty() && !force {
@@ -412,6 +426,7 @@ impl Daemon {
             );
         }
         if force {
+            self.none_afar(name)?;
             self.stop_runs(Some(name));
             self.unmount_all(
                 |m| mounted.iter().any(|own| own.target == m.target),

@@ -81,7 +81,7 @@ impl Daemon {
     fn leases(&self, works: &WorkUse, volumes: &WorkUse) -> Outcome<Leases> {
         let mounts = docs::all::<MountRecord>(&self.store);
         let mounts = mounts.map_err(|e| Fail::internal("cannot list mounts", &e))?;
-        let lives = |pid, start| Owner { pid, start }.lives();
+        let lives = Owner::lives;
         let [build_trees, run_trees, mount_trees, _] = works.trees;
         Ok(Leases {
             runs: self.runs()?.iter().filter(|r| RunDoc::live(r)).count() as u64,

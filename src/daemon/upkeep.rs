@@ -55,8 +55,9 @@ impl Daemon {
         self.syncs.live();
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
-            let held =
-                tree.kept_for.is_some() || tree.purpose == Purpose::Mount || tree.owner.lives();
+            // What this host mounts is looked for among its mounts.
+            let mounted = tree.purpose == Purpose::Mount && tree.owner.lease.is_none();
+            let held = tree.kept_for.is_some() || mounted || tree.owner.lives();
             if !held {
                 tracing::info!(
                     tree = tree.id,
@@ -66,6 +67,7 @@ impl Daemon {
                 self.forget_tree(tree.id);
             }
         }
+        self.forget_hosts();
         let _one = self.change.lock();
         self.reap_mounts();
     }
@@ -75,10 +77,7 @@ impl Daemon {
     pub fn idle_since(&self) -> Option<i64> {
         let busy = self.calls.load(Ordering::Relaxed) > 0
             || self.syncs.live() > 0
-            || self
-                .claims
-                .live(|pid, start| super::docs::Owner { pid, start }.lives())
-                > 0
+            || self.claims.live(super::docs::Owner::lives) > 0
             || self.runs().is_ok_and(|runs| runs.iter().any(RunDoc::live))
             || docs::all::<TreeDoc>(&self.store).is_ok_and(|trees| {
                 trees
@@ -94,9 +93,11 @@ impl Daemon {
         Some(self.active.load(Ordering::Relaxed))
     }
 
-    /// Ends live runs, of one name or all; returns whose they were.
+    /// Ends live runs of this host, of one name or all; returns whose they were.
     pub fn stop_runs(&self, name: Option<&str>) -> Vec<String> {
-        let wanted = |run: &RunDoc| run.live() && name.is_none_or(|n| run.name == n);
+        let wanted = |run: &RunDoc| {
+            run.live() && run.owner.lease.is_none() && name.is_none_or(|n| run.name == n)
+        };
         let live: Vec<RunDoc> = self
             .runs()
             .unwrap_or_default()
@@ -127,6 +128,9 @@ impl Daemon {
 
     /// What people call the run that this process supervises.
     pub fn run_called(&self, supervisor: u32) -> Option<String> {
+        if supervisor == 0 {
+            return None;
+        }
         let all = Runs::of(&self.options.socket_dir).all().ok()?;
         let mut of = all
             .into_iter()
@@ -150,11 +154,8 @@ impl Daemon {
     /// Unmounts what commands left mounted, outermost first: the way to a mount inside
     /// another leads through that other one, and so through this server. What is inside goes with it.
     pub fn unmount_all(&self, which: impl Fn(&MountRecord) -> bool, stopped: &mut Stopped) {
-        let mut mounts: Vec<MountRecord> = docs::all(&self.store)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(which)
-            .collect();
+        let own = self.mounts_of(None).unwrap_or_default();
+        let mut mounts: Vec<MountRecord> = own.into_iter().filter(which).collect();
         mounts.sort_by_key(|m| m.target.len());
         let mounted = sys::mounted().unwrap_or_default();
         for mount in mounts {
@@ -163,7 +164,7 @@ impl Daemon {
             match here.try_for_each(|_| sys::unmount(&mount.target)) {
                 Ok(()) => {
                     stopped.mounts.push(mount.target.clone());
-                    let _ = self.remove_mount(&mount.target);
+                    let _ = self.remove_mount(None, &mount.target);
                 }
                 Err(e) => stopped.left.push(format!("{}: {}", mount.target, e.desc())),
             }

@@ -1,7 +1,7 @@
 //! Volumes: made, listed, removed, and who has them.
 
 use super::clock;
-use super::docs;
+use super::docs::{self, Owner};
 use super::export::Volume;
 use super::fail::{Fail, Outcome};
 use super::state::{Daemon, digest};
@@ -34,6 +34,15 @@ impl Daemon {
         for run in self.runs()?.into_iter().filter(docs::RunDoc::live) {
             let uses = run.volumes.iter().filter(|used| used.name == name);
             let called = self.run_called(run.owner.pid);
+            if let Some(host) = run.owner.host() {
+                let host = self.host_name(host);
+                users.extend(uses.map(|used| User {
+                    who: format!("run {} of {} on host {host}", run.id, run.name),
+                    read_only: used.read_only,
+                    end: format!("stop it first on host {host}"),
+                }));
+                continue;
+            }
             users.extend(uses.map(|used| User {
                 who: format!(
                     "run {} of {} (process {})",
@@ -48,16 +57,24 @@ impl Daemon {
                 },
             }));
         }
-        let mounts: Vec<MountRecord> =
+        let mounts: Vec<docs::MountDoc> =
             docs::all(&self.store).map_err(|e| Fail::internal("cannot list mounts", &e))?;
-        for mount in mounts {
+        for docs::MountDoc { record, maker } in mounts {
+            let host = maker.and_then(|maker| maker.host());
+            let at = host.map_or_else(String::new, |host| {
+                format!(" of host {}", self.host_name(host))
+            });
+            let mount = record;
             let Some(used) = mount.volume.filter(|used| used.name == name) else {
                 continue;
             };
             users.push(User {
-                who: format!("the mount on {}", mount.target),
+                who: format!("the mount on {}{at}", mount.target),
                 read_only: used.read_only,
-                end: format!("`pocker umount {}` first", mount.target),
+                end: match host {
+                    None => format!("`pocker umount {}` first", mount.target),
+                    Some(_) => format!("`pocker umount {}` there first", mount.target),
+                },
             });
         }
         Ok(users)
@@ -196,12 +213,15 @@ impl Daemon {
 
     /// The export. Where a target is given its maker has the volume at once, so that of two
     /// who ask one is told of the other.
-    pub fn mount_volume(&self, name: &str, how: &MountVolume) -> Outcome<Export> {
+    pub fn mount_volume(&self, name: &str, how: &MountVolume, maker: Owner) -> Outcome<Export> {
         let _one = self.change.lock();
         if let Some(target) = &how.target {
-            self.retry_mount(target, how.pid)?;
+            self.retry_mount(target, maker)?;
         }
         let export = self.volume_for(name, how.read_only)?;
+        if !how.read_only && how.target.is_some() {
+            self.host_writes(name, maker.host());
+        }
         if let Some(target) = &how.target {
             let record = MountRecord {
                 target: target.clone(),
@@ -212,7 +232,7 @@ impl Daemon {
                     read_only: how.read_only,
                 }),
             };
-            self.begin_mount(record, how.pid)?;
+            self.begin_mount(record, maker)?;
         }
         Ok(export)
     }

@@ -4,7 +4,9 @@ use super::direct::direct;
 use super::env::environment;
 use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
-use crate::sandbox::{Bounds, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What};
+use crate::sandbox::{
+    Bounds, HostFlags, Isolation, NfsMount, Place, Privileges, Profile, Spec, Stdio, What,
+};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,8 @@ pub struct Options {
     pub confine: Confinement,
     /// The host's resolv.conf, which goes with the host's network; none leaves the tree's.
     pub resolv_conf: Option<PathBuf>,
+    /// Grafts are bound as they are: the server is on another host.
+    pub bind_grafts: bool,
     /// Other names in /etc, and the host's files that are seen there.
     pub etc: Vec<(&'static str, PathBuf)>,
 }
@@ -72,7 +76,14 @@ pub fn run(
     options: &Options,
 ) -> Result<Spec, RunError> {
     for (asked, got) in [
-        (grafts.len(), info.grafts.len()),
+        (
+            grafts.len(),
+            if options.bind_grafts {
+                grafts.len()
+            } else {
+                info.grafts.len()
+            },
+        ),
         (volumes.len(), info.volumes.len()),
     ] {
         if asked != got {
@@ -101,6 +112,9 @@ pub fn run(
     }
     mounts.extend(etc(options));
     let mut places = places(info, grafts, volumes);
+    if options.bind_grafts {
+        places.extend(grafts.iter().map(bound));
+    }
     places.extend(confine.tmpfs.iter().map(tmpfs));
     // Outer places first, so that none hides another.
     places.sort_by_key(|place| place.target.components().count());
@@ -168,6 +182,22 @@ fn places(info: &RunInfo, grafts: &[Graft], volumes: &[VolumeMount]) -> Vec<Plac
         place(&volume.target, volume.read_only, export, what)
     });
     grafts.chain(volumes).collect()
+}
+
+fn bound(graft: &Graft) -> Place {
+    let ro = if graft.read_only { ":ro" } else { "" };
+    Place {
+        target: PathBuf::from(&graft.target),
+        what: What::HostDir {
+            host: PathBuf::from(&graft.host),
+            flags: HostFlags {
+                read_only: graft.read_only,
+                suid: graft.suid,
+                dev: graft.dev,
+            },
+        },
+        label: format!("graft {}:{}{ro}", graft.host, graft.target),
+    }
 }
 
 fn tmpfs(tmpfs: &Tmpfs) -> Place {
@@ -268,6 +298,7 @@ mod tests {
             graft("/srv/www", "/a", false),
         ];
         let options = Options {
+            bind_grafts: false,
             resolv_conf: Some("/etc/resolv.conf".into()),
             etc: vec![("hosts", "/run/pocker/hosts-7".into())],
             ..Options::default()
@@ -285,6 +316,7 @@ mod tests {
             terminal: Some("xterm".into()),
             confine: Confinement::default(),
             resolv_conf: None,
+            bind_grafts: false,
             etc: Vec::new(),
         };
         let spec = run(&info(0), &[], &[], &options).unwrap();

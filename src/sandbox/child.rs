@@ -6,7 +6,7 @@ use super::identity::{self, Identity};
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
 use super::privileges::Privileges;
-use super::spec::{NfsMount, Stdio};
+use super::spec::{HostFlags, NfsMount, Stdio};
 use super::{exec, report, supervise, workdir};
 use crate::sys::os::{Ground, Target};
 use crate::sys::process::{self, Forked};
@@ -172,6 +172,14 @@ impl<'a> Child<'a> {
                 flags: *flags,
             })?,
             Source::BindDir(host) => self.ground.stage_bind_dir(host)?,
+            Source::HostDir { host, flags } => {
+                let HostFlags {
+                    read_only,
+                    suid,
+                    dev,
+                } = *flags;
+                self.ground.stage_host_dir(host, read_only, suid, dev)?;
+            }
             Source::Tmpfs { mode, size } => self.ground.stage_tmpfs(*mode, *size)?,
             Source::BindFile(host) => {
                 self.ground.stage_bind_file(host)?;

@@ -25,4 +25,4 @@ pub use error::SandboxError;
 pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
 pub use privileges::{Privileges, UnknownCapability};
 pub use running::{Sandbox, Source, Watch};
-pub use spec::{Exit, Isolation, NfsMount, Place, Profile, Spec, Stdio, What};
+pub use spec::{Exit, HostFlags, Isolation, NfsMount, Place, Profile, Spec, Stdio, What};

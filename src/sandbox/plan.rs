@@ -11,7 +11,7 @@
 use super::bounds::{Enclosure, Rlimit};
 use super::mounter::{Caching, TreeFlags};
 use super::privileges::Privileges;
-use super::spec::{Isolation, NfsMount, Place, Spec, Stdio, What};
+use super::spec::{HostFlags, Isolation, NfsMount, Place, Spec, Stdio, What};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -60,6 +60,7 @@ pub enum Source {
     Tree { tree: NfsMount, flags: TreeFlags },
     BindFile(PathBuf),
     BindDir(PathBuf),
+    HostDir { host: PathBuf, flags: HostFlags },
     Tmpfs { mode: u32, size: Option<u64> },
 }
 
@@ -322,6 +323,10 @@ fn mount(place: &Place) -> Action {
         },
         What::BindFile { host } => Source::BindFile(host.clone()),
         What::BindDir { host } => Source::BindDir(host.clone()),
+        What::HostDir { host, flags } => Source::HostDir {
+            host: host.clone(),
+            flags: *flags,
+        },
         What::Tmpfs { mode, size } => Source::Tmpfs {
             mode: *mode,
             size: *size,

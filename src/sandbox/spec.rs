@@ -89,6 +89,14 @@ pub struct Place {
     pub label: String,
 }
 
+/// What of a host directory is in force where it is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFlags {
+    pub read_only: bool,
+    pub suid: bool,
+    pub dev: bool,
+}
+
 #[derive(Debug)]
 pub enum What {
     /// A graft or volume: an export, mounted with NFS. The directory is created if missing.
@@ -98,6 +106,8 @@ pub enum What {
     BindFile { host: PathBuf },
     /// A host directory (EXEC --cache): read-write, never part of the tree.
     BindDir { host: PathBuf },
+    /// A graft that is not served, but bound as it is.
+    HostDir { host: PathBuf, flags: HostFlags },
     Tmpfs {
         mode: u32,
         /// In bytes; none leaves it to the kernel.

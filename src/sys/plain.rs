@@ -90,6 +90,16 @@ impl Ground {
         Err(lacks("bind mounts"))
     }
 
+    pub fn stage_host_dir(
+        &self,
+        _host: &Path,
+        _read_only: bool,
+        _suid: bool,
+        _dev: bool,
+    ) -> Result<(), Fault> {
+        Err(lacks("bind mounts"))
+    }
+
     pub fn stage_bind_file(&self, _host: &Path) -> Result<(), Fault> {
         Err(lacks("bind mounts"))
     }

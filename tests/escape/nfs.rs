@@ -90,6 +90,7 @@ pub fn client(world: &World) -> Client {
         store: world.path("store"),
         start: false,
         timeout: Duration::from_secs(30),
+        remote: None,
     })
     .expect("the server answers")
 }

@@ -41,6 +41,7 @@ impl Server {
             store: world.path("store"),
             start: false,
             timeout: Duration::from_secs(30),
+            remote: None,
         });
         Server {
             control: control.expect("the control socket"),

@@ -83,6 +83,7 @@ impl Server {
             store: self.world.path("store"),
             start: false,
             timeout: PATIENCE,
+            remote: None,
         };
         Control::open(endpoint).ok()
     }

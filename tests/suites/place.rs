@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         store: variable("POCKER_STORE", "/var/pocker/store").into(),
         start: false,
         timeout: SERVER_TIMEOUT,
+        remote: None,
     };
     let client = Client::open(endpoint)?;
     match words[..] {
@@ -101,7 +102,10 @@ fn mount(
     cache: Cache,
 ) -> Result<(), Box<dyn Error>> {
     let wanted = std::env::var("POCKER_MOUNT_HELPER").ok();
-    let (helper, server) = choose(wanted.as_deref(), &listeners(&client.status()?))?;
+    let (helper, server) = choose(
+        wanted.as_deref(),
+        &listeners(&client.status()?, client.endpoint()),
+    )?;
     for (client_number, target) in (0..).zip(targets) {
         if *target == "-" {
             println!("{}", export.path);

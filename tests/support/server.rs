@@ -41,6 +41,7 @@ impl Server {
             store: self.world.path("store"),
             start: false,
             timeout: PATIENCE,
+            remote: None,
         }
     }
 

@@ -38,6 +38,11 @@ pub(crate) enum Hello {
         netns: Option<Vec<u8>>,
         restart: Option<Vec<Vec<u8>>>,
     },
+    Host {
+        name: String,
+        port: u16,
+        restart: Option<Vec<Vec<u8>>>,
+    },
 }
 
 impl Hello {
@@ -55,6 +60,11 @@ impl Hello {
             Server::Tcp { addr, netns } => Hello::Tcp {
                 addr: *addr,
                 netns: netns.as_ref().map(|p| p.as_os_str().as_bytes().to_vec()),
+                restart,
+            },
+            Server::Host { name, port } => Hello::Host {
+                name: name.clone(),
+                port: *port,
                 restart,
             },
         }
@@ -75,12 +85,25 @@ impl Hello {
                 let netns = netns.map(path);
                 (Server::Tcp { addr, netns }, restart)
             }
+            Hello::Host {
+                name,
+                port,
+                restart,
+            } => (Server::Host { name, port }, restart),
         };
         let restart = restart.map(|argv| RestartCommand {
             argv: argv.into_iter().map(OsString::from_vec).collect(),
         });
         (server, restart)
     }
+}
+
+/// What a session asks for after its [`Hello`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    Mount(Mount),
+    /// Whoever reads our errors may wait for the end of them.
+    Quiet,
 }
 
 /// One mount to serve.

@@ -177,6 +177,11 @@ impl Session for FuseSession {
         read_ahead(req.target);
         Ok(mounted)
     }
+
+    fn quiet(&mut self) {
+        // A helper that is gone says nothing either.
+        let _ = control::send(self.control.as_fd(), &control::Message::Quiet, &[]);
+    }
 }
 
 impl FuseSession {
@@ -192,6 +197,7 @@ impl FuseSession {
         };
         let pids = sys::own_pid_namespace().map_err(helper)?;
         let fds = [device.as_raw_fd(), far.as_raw_fd(), pids.as_raw_fd()];
+        let message = control::Message::Mount(message);
         control::send(self.control.as_fd(), &message, &fds).map_err(helper)?;
         drop(far);
         near.set_read_timeout(Some(ANSWER_DEADLINE))

@@ -2,7 +2,7 @@
 //! session is closed and the last mount gone.
 
 use super::attr::errno;
-use super::control::{self, Answer, Hello, WirePhase};
+use super::control::{self, Answer, Hello, Message, WirePhase};
 use super::export::{Export, Policy};
 use super::fs::Fs;
 use super::passthrough::Passthrough;
@@ -13,7 +13,7 @@ use crate::helper::{Cache, RestartCommand, Server};
 use crate::sys::{self, PidNamespace};
 use fuser::{Config, SessionACL};
 use pocker_nfs::client::{
-    Client, ClientError, ClientLimits, Connect, Health, TcpConnect, UnixConnect,
+    Client, ClientError, ClientLimits, Connect, Health, HostConnect, TcpConnect, UnixConnect,
 };
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::Stable;
@@ -135,6 +135,13 @@ impl Helper {
                 };
                 (Arc::new(connect), stable, None)
             }
+            Server::Host { name, port } => {
+                let connect = HostConnect {
+                    host: name.clone(),
+                    port: *port,
+                };
+                (Arc::new(connect), Stable::FileSync, None)
+            }
         };
         let mut instance = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut instance)?;
@@ -183,8 +190,13 @@ impl Helper {
     fn take_mounts(&self, control: &OwnedFd) -> Taken {
         let mut taken = Taken::default();
         loop {
-            let (mount, fds) = match control::receive::<control::Mount>(control.as_fd()) {
-                Ok(Some(message)) => message,
+            let (mount, fds) = match control::receive::<Message>(control.as_fd()) {
+                Ok(Some((Message::Mount(mount), fds))) => (mount, fds),
+                Ok(Some((Message::Quiet, _))) => {
+                    let null = File::options().write(true).open("/dev/null");
+                    let _ = null.map(|null| nix::unistd::dup2_stderr(&null));
+                    continue;
+                }
                 Ok(None) => return taken,
                 Err(cause) => {
                     eprintln!("pocker mount-helper: a message that is none: {cause}");

@@ -1,9 +1,11 @@
 //! How a client reaches its server.
 
+use super::sys;
 use async_trait::async_trait;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -49,6 +51,41 @@ impl Connect for TcpConnect {
         };
         stream.set_nodelay(true)?;
         Ok(Box::new(stream))
+    }
+}
+
+/// A port of a host that is called by its name, or by an address, and reached from a reserved
+/// port. The name is looked up for each connection: a server that moves is found again.
+#[derive(Clone, Debug)]
+pub struct HostConnect {
+    pub host: String,
+    pub port: u16,
+}
+
+/// How long one attempt to connect may take; a few lost packets are no reason to give up.
+const ATTEMPT: Duration = Duration::from_secs(8);
+
+#[async_trait]
+impl Connect for HostConnect {
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        for addr in found {
+            let one = TcpConnect {
+                addr,
+                reserved_port: true,
+            };
+            match tokio::time::timeout(ATTEMPT, one.reserved()).await {
+                Ok(Ok(stream)) => {
+                    stream.set_nodelay(true)?;
+                    sys::notice_death(&stream);
+                    return Ok(Box::new(stream));
+                }
+                Ok(Err(e)) => last = e,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
     }
 }
 

@@ -11,11 +11,13 @@ pub(crate) mod fuzz {
 }
 mod link;
 mod replies;
+mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{Connect, Stream, TcpConnect, UnixConnect};
+pub use connect::{Connect, HostConnect, Stream, TcpConnect, UnixConnect};
 pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, PathConf, ReadReply, WriteReply};
+pub use sys::notice_death;
 
 use crate::proto::nfsstat3;
 use crate::rpc::{finish_record, put_call, start_record};

@@ -132,6 +132,8 @@ fn asked_for(procedure: u32, mut args: Reader<'_>) -> Decoded<usize> {
 pub enum Programs {
     /// NFS and MOUNT, and to helpers on this host our own program.
     Nfs,
+    /// The same, and our own program to helpers on any host.
+    Helpers,
     Mount,
     Portmap(Arc<[Mapping]>),
 }
@@ -140,8 +142,10 @@ impl Programs {
     /// Versions of a program, lowest and highest; `None` where it is not served here.
     fn versions(&self, program: u32, session: &Session) -> Option<(u32, u32)> {
         match (self, program) {
-            (Programs::Nfs, NFS_PROGRAM) => Some((NFS_V3, NFS_V3)),
-            (Programs::Nfs | Programs::Mount, MOUNT_PROGRAM) => Some((MOUNT_V1, MOUNT_V3)),
+            (Programs::Nfs | Programs::Helpers, NFS_PROGRAM) => Some((NFS_V3, NFS_V3)),
+            (Programs::Portmap(_), MOUNT_PROGRAM) => None,
+            (_, MOUNT_PROGRAM) => Some((MOUNT_V1, MOUNT_V3)),
+            (Programs::Helpers, POCKER_PROGRAM) => Some((POCKER_V1, POCKER_V1)),
             (Programs::Nfs, POCKER_PROGRAM) => session.trusted().then_some((POCKER_V1, POCKER_V1)),
             (Programs::Portmap(_), PORTMAP_PROGRAM) => Some((PORTMAP_V2, PORTMAP_V2)),
             _ => None,

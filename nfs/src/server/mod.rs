@@ -36,15 +36,47 @@ use crate::vfs::{Peer, Vfs};
 use guests::Guests;
 use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
+/// Addresses that may be served; all, unless told otherwise.
+#[derive(Clone, Default)]
+pub struct Allow(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
+
+impl Allow {
+    pub fn these(which: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Allow {
+        Allow(Some(Arc::new(which)))
+    }
+
+    fn has(&self, addr: IpAddr) -> bool {
+        // An IPv4 peer of a listener for both is the same peer.
+        self.0
+            .as_ref()
+            .is_none_or(|which| which(addr.to_canonical()))
+    }
+}
+
+impl std::fmt::Debug for Allow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => "Allow(some)",
+            None => "Allow(all)",
+        })
+    }
+}
+
 /// What a listener asks of its peers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// TCP and UDP: where peers may be.
+    pub allow: Allow,
+    /// TCP: peers are hosts that are trusted as this one is, whose helpers speak our own
+    /// program too.
+    pub helpers: bool,
     /// TCP: the source port is below 1024, so root opened it.
     pub reserved_port: bool,
     /// Unix: the peer is root, or who runs the server.
@@ -56,6 +88,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            allow: Allow::default(),
+            helpers: false,
             reserved_port: false,
             root_peer_only: false,
             connections: CONNECTIONS_MAX,
@@ -156,7 +190,11 @@ impl Server {
     }
 
     pub fn listen_tcp(&self, listener: TcpListener, options: Options) {
-        self.listen(listener, options, self.service.clone());
+        let programs = match options.helpers {
+            true => Programs::Helpers,
+            false => Programs::Nfs,
+        };
+        self.listen(listener, options, self.service.serving(programs));
     }
 
     /// MOUNT over UDP, as some clients ask for it; NFS itself is on TCP only.
@@ -174,7 +212,7 @@ impl Server {
         mappings: Vec<Mapping>,
     ) {
         let service = self.service.serving(Programs::Portmap(mappings.into()));
-        udp::serve(service.clone(), udp, options, self.stop.subscribe());
+        udp::serve(service.clone(), udp, options.clone(), self.stop.subscribe());
         self.listen(tcp, options, service);
     }
 
@@ -190,6 +228,10 @@ impl Server {
                 let Some((stream, addr)) = taken(accepted).await else {
                     continue;
                 };
+                if !options.allow.has(addr.ip()) {
+                    guests.complain(&format!("{} is not among the hosts allowed", addr.ip()));
+                    continue;
+                }
                 if options.reserved_port && addr.port() >= 1024 {
                     guests.complain(&format!("anybody may use the port of {addr}"));
                     continue;

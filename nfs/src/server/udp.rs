@@ -32,6 +32,9 @@ pub fn serve(
                 tokio::task::yield_now().await;
                 continue;
             };
+            if !options.allow.has(from.ip()) {
+                continue;
+            }
             if options.reserved_port && from.port() >= 1024 {
                 continue;
             }

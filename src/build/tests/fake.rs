@@ -304,6 +304,7 @@ pub fn show_spec(spec: &Spec) -> String {
     for place in &spec.mounts {
         let what = match &place.what {
             What::BindFile { host } => format!("file {}", host.display()),
+            What::HostDir { host, .. } => format!("graft {}", host.display()),
             What::BindDir { host } => format!("dir {}", host.display()),
             What::Tmpfs { mode, .. } => format!("tmpfs {mode:o}"),
             What::Nfs(_) => "nfs".to_owned(),

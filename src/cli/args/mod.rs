@@ -2,6 +2,7 @@
 
 mod build;
 mod confine;
+mod hosts;
 mod images;
 mod life;
 mod limits;
@@ -16,6 +17,7 @@ mod trees;
 
 pub use build::*;
 pub use confine::Confine;
+pub use hosts::*;
 pub use images::*;
 pub use life::*;
 pub use limits::*;
@@ -63,6 +65,12 @@ pub struct Global {
         value_name = "HELPER"
     )]
     pub mount_helper: Option<String>,
+    /// Use the store of another host's server: pocker://HOST[:PORT]
+    #[arg(long, global = true, env = "POCKER_REMOTE", value_name = "URL")]
+    pub remote: Option<String>,
+    /// Whom to believe that it is: a PEM file of certificates [default: /etc/pocker/ca.pem]
+    #[arg(long, global = true, env = "POCKER_REMOTE_CA", value_name = "FILE")]
+    pub remote_ca: Option<PathBuf>,
     /// Seconds to wait for a server that is away [default: 30]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub server_timeout: Option<u64>,
@@ -156,6 +164,11 @@ pub enum Command {
     Store(StoreCommand),
     /// Run the server, or stop it
     Serve(Serve),
+    /// List the hosts that use this store, what they hold, and for how long
+    Hosts(Json),
+    /// Make, list and revoke tokens, with which other hosts use this store
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Say what this host can do and what is missing
     Doctor(Json),
     /// Print the version
@@ -164,6 +177,9 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Write the manual pages to a directory
     Man { dir: PathBuf },
+    /// The process that keeps a lease with another host's server
+    #[command(hide = true)]
+    Hold,
     /// The FUSE helper's own process
     #[command(hide = true, name = "mount-helper")]
     MountHelper { kind: String },

@@ -1,14 +1,56 @@
 //! The server.
 
 use crate::cli::defaults;
-use clap::{Args, ValueEnum};
-use std::net::SocketAddr;
+use clap::{Args, Subcommand, ValueEnum};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// An address alone is a net of one.
+pub fn net(text: &str) -> Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    let net = one.or_else(|_| text.parse::<IpNet>());
+    net.map_err(|_| "an address or a net, as 192.0.2.7 or 192.0.2.0/24".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ServeCommand {
+    /// Make a certificate authority, and a certificate of it for these names and addresses of this host
+    #[command(name = "init-tls")]
+    InitTls(InitTls),
+}
 
 #[derive(Debug, Args)]
+pub struct InitTls {
+    /// Names and addresses by which other hosts reach this server
+    #[arg(value_name = "HOST", required = true)]
+    pub names: Vec<String>,
+    /// Where [default: /etc/pocker/tls]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Serve {
+    #[command(subcommand)]
+    pub command: Option<ServeCommand>,
     /// Serve other hosts too, on TCP [port: 2049]
     #[arg(long, value_name = "ADDR[:PORT]")]
     pub listen: Option<String>,
+    /// Serve these hosts and no others: an address, or ADDR/BITS; with a certificate (`serve init-tls`) they reach the
+    /// control API too, on the port after that of --listen
+    #[arg(long, value_name = "CIDR", num_args = 1.., value_delimiter = ',', value_parser = net)]
+    pub allow: Vec<IpNet>,
+    /// The certificate to show them, as PEM [default: /etc/pocker/tls/server.pem, where it is there]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Seconds for which another host that is not heard of keeps what it holds
+    #[arg(long, value_name = "SECONDS", default_value_t = defaults::LEASE_TERM, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub lease: u64,
     /// Tell clients where NFS and MOUNT are
     #[arg(long, value_enum, default_value = "off")]
     pub portmap: Portmap,

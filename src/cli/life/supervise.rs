@@ -224,9 +224,9 @@ impl Supervisor<'_> {
         };
         bounded.started();
         let outcome = match outcome {
-            Ok((mut sandbox, keeper)) => {
+            Ok((mut sandbox, beside)) => {
                 let ended = self.attend(&client, &mut sandbox);
-                drop(keeper);
+                drop(beside);
                 ended
             }
             Err(error) => {

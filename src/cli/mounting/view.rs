@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// The view's export.
 const EXPORT: &str = "/chroot";
+/// The places at which the store of another host is shown, a line each.
+const NOTED: &str = "places";
 
 /// From this mean size of a step's files on, in bytes, opening them is a small part of
 /// reading them.
@@ -50,7 +52,7 @@ impl View {
             View::Small => "view",
             View::Large => "view.large",
         };
-        client.endpoint().socket_dir.join(name)
+        client.endpoint().view_dir().join(name)
     }
 
     fn cache(self) -> Cache {
@@ -68,7 +70,9 @@ pub(super) fn place(export: &Export) -> Option<&Path> {
 
 /// Two commands would each find nothing there, and mount.
 pub(super) fn lock(client: &Client) -> Result<Flock<File>, CliError> {
-    let lock = client.endpoint().socket_dir.join("browse.lock");
+    let dir = client.endpoint().view_dir();
+    make(&dir)?;
+    let lock = dir.join("browse.lock");
     File::create(&lock)
         .and_then(|file| Ok(Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e)?))
         .map_err(|e| CliError::from_error(format!("cannot lock {}", lock.display()), &e))
@@ -99,7 +103,49 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     } else {
         chosen.mount_at(client, &whole(), at, Cache::View)?;
     }
+    note(client, at)?;
     record(client, at, BROWSE_VIEW)
+}
+
+/// Where this host shows another's store: that one has no record of it.
+pub(super) fn noted(client: &Client) -> Vec<String> {
+    let text = std::fs::read_to_string(client.endpoint().view_dir().join(NOTED));
+    let text = text.unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn note(client: &Client, at: &Path) -> Result<(), CliError> {
+    let mut all = noted(client);
+    let at = utf8(at)?.to_owned();
+    if client.endpoint().remote.is_none() || all.contains(&at) {
+        return Ok(());
+    }
+    all.push(at);
+    write(client, &all)
+}
+
+fn write(client: &Client, all: &[String]) -> Result<(), CliError> {
+    let file = client.endpoint().view_dir().join(NOTED);
+    std::fs::write(&file, all.join("\n"))
+        .map_err(|e| CliError::from_error(format!("cannot write {}", file.display()), &e))
+}
+
+/// The view is shown there no more; the last place takes with it what it was bound from.
+pub(super) fn forget(client: &Client, at: &str) -> Result<(), CliError> {
+    let _held = lock(client)?;
+    let mut all = noted(client);
+    all.retain(|place| place != at);
+    write(client, &all)?;
+    if all.is_empty() {
+        for view in [View::Small, View::Large] {
+            let dir = view.dir(client);
+            if is_mounted(&dir)? {
+                // Other mounts of steps keep what they need of it.
+                let _ = crate::daemon::unmount(utf8(&dir)?);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn whole() -> Export {

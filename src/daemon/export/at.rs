@@ -71,9 +71,10 @@ impl Which {
 }
 
 impl Exports {
-    pub(super) fn at(&self, fh: &Fh) -> Result<At> {
+    pub(super) fn at(&self, cx: &Cx, fh: &Fh) -> Result<At> {
         match self.codec.decode(fh)? {
             Name::Work { tree: id, node } => {
+                self.leased_to(cx.peer, id)?;
                 let tree = self.works.get(id).map_err(convert::status)?;
                 let id = Which { id, by: By::Tree };
                 Ok(At::Work { tree, id, node })
@@ -83,6 +84,9 @@ impl Exports {
                 node,
                 read_only,
             } => {
+                if !read_only {
+                    self.written_at(cx.peer, id)?;
+                }
                 let tree = self.volumes.tree(id).map_err(convert::status)?;
                 let by = match read_only {
                     true => By::ReadOnlyVolume,
@@ -108,8 +112,8 @@ impl Exports {
     }
 
     /// Where it may be changed.
-    pub(super) fn work(&self, fh: &Fh) -> Result<(Arc<WorkTree>, Which, Node)> {
-        match self.at(fh)? {
+    pub(super) fn work(&self, cx: &Cx, fh: &Fh) -> Result<(Arc<WorkTree>, Which, Node)> {
+        match self.at(cx, fh)? {
             At::Work { tree, id, node } if !id.read_only() => Ok((tree, id, node)),
             _ => Err(ROFS),
         }

@@ -26,16 +26,19 @@ mod volume_tests;
 #[cfg(test)]
 mod wire_tests;
 
+use crate::control::hosts::Id;
 use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::leases;
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use handle::{Codec, Name};
 use parking_lot::RwLock;
 use pocker_nfs::proto::nfsstat3;
-use pocker_nfs::vfs::Fh;
+use pocker_nfs::vfs::{Fh, Peer};
 use pocker_store::types::{Digest, Node, ROOT};
 use pocker_store::work::Works;
 use pocker_store::{SealedTree, Store, StoreError};
+use std::collections::HashMap;
 use std::sync::Arc;
 pub use volumes::Volume;
 use volumes::Volumes;
@@ -56,6 +59,11 @@ pub struct Exports {
     pub volumes: Volumes,
     codec: Codec,
     browse: RwLock<Table>,
+    /// Trees that are another host's, which alone may use their handles.
+    leased: RwLock<HashMap<u64, Id>>,
+    /// Volumes that somebody had for writing since the server started: who had them last. None among
+    /// them is this host.
+    writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
     pub grafts: host::Grafts,
 }
 
@@ -77,8 +85,51 @@ impl Exports {
             volumes,
             codec,
             browse: RwLock::new(table),
+            leased: RwLock::default(),
+            writers: RwLock::default(),
             grafts,
         })
+    }
+
+    /// Work tree `id` is of that host alone from here on; of none: of whoever has its handles.
+    pub fn lease(&self, id: u64, host: Option<Id>) {
+        match host {
+            Some(host) => self.leased.write().insert(id, host),
+            None => self.leased.write().remove(&id),
+        };
+    }
+
+    /// Refuses a peer on another host than that which has the tree's lease.
+    fn leased_to(&self, peer: &Peer, id: u64) -> Result<(), nfsstat3> {
+        let Peer::Tcp(from) = peer else {
+            return Ok(());
+        };
+        match self.leased.read().get(&id) {
+            Some(host) if !leases::is_at(*host, from.ip()) => Err(nfsstat3::NFS3ERR_ACCES),
+            _ => Ok(()),
+        }
+    }
+
+    /// These hosts write to a volume from here on, and no others that are known.
+    pub fn written_by(&self, volume: u64, hosts: Vec<Option<Id>>) {
+        self.writers.write().insert(volume, hosts);
+    }
+
+    /// Refuses a host whose lease of a volume is over, as another has it since: what it has mounted
+    /// yet would write there behind that one's back.
+    fn written_at(&self, peer: &Peer, volume: u64) -> Result<(), nfsstat3> {
+        let Peer::Tcp(from) = peer else {
+            return Ok(());
+        };
+        let writers = self.writers.read();
+        let Some(writers) = writers.get(&volume) else {
+            return Ok(());
+        };
+        let theirs = |host: &Option<Id>| host.is_some_and(|host| leases::is_at(host, from.ip()));
+        match writers.iter().any(theirs) || !leases::is_anybody_at(from.ip()) {
+            true => Ok(()),
+            false => Err(nfsstat3::NFS3ERR_ACCES),
+        }
     }
 
     /// The export path of a run's, build's or mount's work tree.

@@ -316,3 +316,75 @@ fn a_read_only_server_refuses_what_would_change() {
         );
     });
 }
+
+fn from<T>(peer: &str, call: impl FnOnce(&Cx) -> T) -> T {
+    let caller = Caller {
+        uid: 0,
+        gid: 0,
+        gids: vec![],
+    };
+    call(&Cx {
+        nowait: false,
+        caller: &caller,
+        peer: &Peer::Tcp((peer.parse::<std::net::IpAddr>().expect("an address"), 700).into()),
+        client: [0; 16],
+        once: None,
+    })
+}
+
+#[test]
+fn handles_of_another_hosts_tree_are_of_no_use_elsewhere() {
+    let w = world();
+    let v = &*w.exports;
+    let tree = w.works.create(None, WorkClass::Run, b"", Time::default());
+    let tree = tree.expect("a tree").id();
+    let path = v.tree_path("run", tree);
+    let fh = from("192.0.2.1", |cx| v.mount(cx, path.as_bytes())).expect("its secret is known");
+    let at = |peer: &str| from(peer, |cx| code(v.getattr(cx, &fh)));
+    assert_eq!(
+        (at("192.0.2.1"), at("192.0.2.2")),
+        (0, 0),
+        "nobody's in particular"
+    );
+    let host = Id([7; 16]);
+    leases::is_seen_at(host, "192.0.2.1".parse().expect("an address"));
+    v.lease(tree, Some(host));
+    assert_eq!((at("192.0.2.1"), at("::ffff:192.0.2.1")), (0, 0));
+    assert_eq!(at("192.0.2.2"), nfsstat3::NFS3ERR_ACCES as u32);
+    root(|cx| assert_eq!(code(v.getattr(cx, &fh)), 0, "the server's own host"));
+    // It has moved.
+    leases::is_seen_at(host, "192.0.2.2".parse().expect("an address"));
+    assert_eq!(at("192.0.2.1"), nfsstat3::NFS3ERR_ACCES as u32);
+    assert_eq!(at("192.0.2.2"), 0);
+    v.lease(tree, None);
+    assert_eq!(at("192.0.2.1"), 0);
+}
+
+#[test]
+fn a_host_that_lost_a_volume_writes_there_no_more() {
+    let w = world();
+    let v = &*w.exports;
+    let made = v.volumes.create("data", "t", None, Time::default());
+    made.expect("a volume");
+    let volume = v.volumes.find("data").expect("it is there");
+    let open = |read_only| {
+        let path = v.volume_path(&volume, read_only);
+        from("198.51.100.1", |cx| v.mount(cx, path.as_bytes())).expect("mounted")
+    };
+    let (writes, reads) = (open(false), open(true));
+    let at = |peer: &str, fh: &Fh| from(peer, |cx| code(v.getattr(cx, fh)));
+    let hosts = [Id([8; 16]), Id([9; 16])];
+    for (host, addr) in hosts.iter().zip(["198.51.100.1", "198.51.100.2"]) {
+        leases::is_seen_at(*host, addr.parse().expect("an address"));
+    }
+    v.written_by(volume.id, vec![Some(hosts[0])]);
+    assert_eq!(at("198.51.100.1", &writes), 0);
+    v.written_by(volume.id, vec![Some(hosts[1])]);
+    assert_eq!(at("198.51.100.1", &writes), nfsstat3::NFS3ERR_ACCES as u32);
+    assert_eq!(at("198.51.100.1", &reads), 0);
+    assert_eq!(at("198.51.100.2", &writes), 0);
+    // This host's own, and one that was mounted by hand where no pocker is.
+    v.written_by(volume.id, vec![None]);
+    assert_eq!(at("198.51.100.2", &writes), nfsstat3::NFS3ERR_ACCES as u32);
+    assert_eq!(at("198.51.100.9", &writes), 0);
+}

@@ -43,8 +43,8 @@ impl Vfs for Exports {
         }]
     }
 
-    fn getattr(&self, _cx: &Cx, fh: &Fh) -> Result<fattr3> {
-        match self.at(fh)? {
+    fn getattr(&self, cx: &Cx, fh: &Fh) -> Result<fattr3> {
+        match self.at(cx, fh)? {
             At::Sealed {
                 tree, row, node, ..
             } => {
@@ -60,10 +60,10 @@ impl Vfs for Exports {
     }
 
     fn setattr(&self, cx: &Cx, fh: &Fh, new: &sattr3, guard: Option<nfstime3>) -> Result<Wcc> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.setattr(cx, graft, &file, new, guard);
         }
-        let (tree, id, node) = self.work(fh)?;
+        let (tree, id, node) = self.work(cx, fh)?;
         let new = convert::set_attr(new);
         let guard = guard.map(convert::guard_time);
         let changed = change(cx, |op| tree.setattr(op, node, &new, guard))?;
@@ -72,7 +72,7 @@ impl Vfs for Exports {
 
     fn lookup(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Found> {
         let creds = convert::creds(cx.caller);
-        match self.at(dir)? {
+        match self.at(cx, dir)? {
             At::Sealed {
                 row,
                 node: ROOT,
@@ -120,16 +120,16 @@ impl Vfs for Exports {
     }
 
     fn access(&self, cx: &Cx, fh: &Fh, want: u32) -> Result<(u32, fattr3)> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.access(cx, graft, &file, want);
         }
         let attr = self.getattr(cx, fh)?;
-        let writable = matches!(self.at(fh)?, At::Work { id, .. } if !id.read_only());
+        let writable = matches!(self.at(cx, fh)?, At::Work { id, .. } if !id.read_only());
         Ok((granted(cx.caller, &attr, writable) & want, attr))
     }
 
-    fn readlink(&self, _cx: &Cx, fh: &Fh) -> Result<(Vec<u8>, fattr3)> {
-        match self.at(fh)? {
+    fn readlink(&self, cx: &Cx, fh: &Fh) -> Result<(Vec<u8>, fattr3)> {
+        match self.at(cx, fh)? {
             At::Sealed {
                 tree, row, node, ..
             } => {
@@ -154,7 +154,7 @@ impl Vfs for Exports {
         out: &mut Vec<u8>,
     ) -> Result<ReadDone> {
         let creds = convert::creds(cx.caller);
-        match self.at(fh)? {
+        match self.at(cx, fh)? {
             At::Sealed {
                 tree, row, node, ..
             } => {
@@ -181,11 +181,11 @@ impl Vfs for Exports {
     }
 
     fn write(&self, cx: &Cx, fh: &Fh, offset: u64, data: &[u8], stable: Stable) -> Result<Written> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             let done = self.grafts.write(cx, graft, &file, offset, data, stable);
             return self.noted(done);
         }
-        let (tree, id, node) = self.work(fh)?;
+        let (tree, id, node) = self.work(cx, fh)?;
         let stable = match tree.is_volume() {
             true => stable,
             // A work tree is thrown away with the machine, so its writes are as stable
@@ -211,10 +211,10 @@ impl Vfs for Exports {
     }
 
     fn create(&self, cx: &Cx, dir: &Fh, name: &[u8], how: &CreateHow) -> Result<Made> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             return self.grafts.create(cx, graft, &file, name, how);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         let (how, attr) = match how {
             CreateHow::Unchecked(attr) => (st::Create::Unchecked, convert::set_attr(attr)),
             CreateHow::Guarded(attr) => (st::Create::Guarded, convert::set_attr(attr)),
@@ -225,10 +225,10 @@ impl Vfs for Exports {
     }
 
     fn mkdir(&self, cx: &Cx, dir: &Fh, name: &[u8], attr: &sattr3) -> Result<Made> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             return self.grafts.mkdir(cx, graft, &file, name, attr);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         let attr = convert::set_attr(attr);
         let changed = change(cx, |op| tree.mkdir(op, node, name, &attr))?;
         Ok(self.made(id, &changed))
@@ -242,20 +242,20 @@ impl Vfs for Exports {
         target: &[u8],
         attr: &sattr3,
     ) -> Result<Made> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             return self.grafts.symlink(cx, graft, &file, name, target, attr);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         let attr = convert::set_attr(attr);
         let changed = change(cx, |op| tree.symlink(op, node, name, target, &attr))?;
         Ok(self.made(id, &changed))
     }
 
     fn mknod(&self, cx: &Cx, dir: &Fh, name: &[u8], kind: NodeKind, attr: &sattr3) -> Result<Made> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             return self.grafts.mknod(cx, graft, &file, name, kind, attr);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         let rdev = |d: specdata3| st::Rdev {
             major: d.specdata1,
             minor: d.specdata2,
@@ -276,25 +276,25 @@ impl Vfs for Exports {
     }
 
     fn remove(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Wcc> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             let what = nix::unistd::UnlinkatFlags::NoRemoveDir;
             return self.grafts.unlink(cx, graft, &file, name, what);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         Ok(wcc(id, &change(cx, |op| tree.remove(op, node, name))?.wcc))
     }
 
     fn rmdir(&self, cx: &Cx, dir: &Fh, name: &[u8]) -> Result<Wcc> {
-        if let At::Host(graft, file) = self.at(dir)? {
+        if let At::Host(graft, file) = self.at(cx, dir)? {
             let what = nix::unistd::UnlinkatFlags::RemoveDir;
             return self.grafts.unlink(cx, graft, &file, name, what);
         }
-        let (tree, id, node) = self.work(dir)?;
+        let (tree, id, node) = self.work(cx, dir)?;
         Ok(wcc(id, &change(cx, |op| tree.rmdir(op, node, name))?.wcc))
     }
 
     fn rename(&self, cx: &Cx, from: &Fh, name: &[u8], to: &Fh, new: &[u8]) -> Result<(Wcc, Wcc)> {
-        match (self.at(from)?, self.at(to)?) {
+        match (self.at(cx, from)?, self.at(cx, to)?) {
             (At::Host(a, from), At::Host(b, to)) if a == b => {
                 self.grafts.rename(cx, a, &from, name, &to, new)
             }
@@ -317,7 +317,7 @@ impl Vfs for Exports {
     }
 
     fn link(&self, cx: &Cx, fh: &Fh, dir: &Fh, name: &[u8]) -> Result<(fattr3, Wcc)> {
-        match (self.at(fh)?, self.at(dir)?) {
+        match (self.at(cx, fh)?, self.at(cx, dir)?) {
             (At::Host(a, file), At::Host(b, dir)) if a == b => {
                 self.grafts.link(cx, a, &file, &dir, name)
             }
@@ -347,7 +347,7 @@ impl Vfs for Exports {
         emit: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Result<DirDone> {
         let creds = convert::creds(cx.caller);
-        match self.at(dir)? {
+        match self.at(cx, dir)? {
             At::Sealed {
                 tree, row, node, ..
             } => {
@@ -393,11 +393,11 @@ impl Vfs for Exports {
     }
 
     fn fsstat(&self, cx: &Cx, fh: &Fh) -> Result<(FsStat, fattr3)> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.fsstat(graft, &file);
         }
         let attr = self.getattr(cx, fh)?;
-        let space = match self.at(fh)? {
+        let space = match self.at(cx, fh)? {
             At::Work { tree, .. } => tree.space().map_err(convert::status)?,
             _ => self.store.statfs().map_err(|_| nfsstat3::NFS3ERR_IO)?,
         };
@@ -413,7 +413,7 @@ impl Vfs for Exports {
     }
 
     fn fsinfo(&self, cx: &Cx, fh: &Fh) -> Result<(FsInfo, fattr3)> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.fsinfo(graft, &file, IO_MAX);
         }
         let attr = self.getattr(cx, fh)?;
@@ -428,10 +428,10 @@ impl Vfs for Exports {
     }
 
     fn commit(&self, cx: &Cx, fh: &Fh, _offset: u64, _count: u32) -> Result<Wcc> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.noted(self.grafts.commit(graft, &file));
         }
-        if let At::Work { tree, id, node } = self.at(fh)?
+        if let At::Work { tree, id, node } = self.at(cx, fh)?
             && tree.is_volume()
         {
             let done = self.noted(tree.commit(node).map_err(convert::status))?;
@@ -454,8 +454,8 @@ impl Vfs for Exports {
         self.store.write_verifier()
     }
 
-    fn getxattr(&self, _cx: &Cx, fh: &Fh, name: &[u8]) -> Result<Vec<u8>> {
-        match self.at(fh)? {
+    fn getxattr(&self, cx: &Cx, fh: &Fh, name: &[u8]) -> Result<Vec<u8>> {
+        match self.at(cx, fh)? {
             At::Sealed { tree, node, .. } => tree.getxattr(node, name).map_err(convert::status),
             At::Work { tree, node, .. } => tree.getxattr(node, name).map_err(convert::status),
             At::Synthetic(_) => Err(nfsstat3::NFS3ERR_NOENT),
@@ -463,8 +463,8 @@ impl Vfs for Exports {
         }
     }
 
-    fn listxattr(&self, _cx: &Cx, fh: &Fh) -> Result<Vec<Vec<u8>>> {
-        match self.at(fh)? {
+    fn listxattr(&self, cx: &Cx, fh: &Fh) -> Result<Vec<Vec<u8>>> {
+        match self.at(cx, fh)? {
             At::Sealed { tree, node, .. } => tree.listxattr(node).map_err(convert::status),
             At::Work { tree, node, .. } => tree.listxattr(node).map_err(convert::status),
             At::Synthetic(_) => Ok(Vec::new()),
@@ -473,10 +473,10 @@ impl Vfs for Exports {
     }
 
     fn setxattr(&self, cx: &Cx, fh: &Fh, name: &[u8], value: &[u8], how: XattrHow) -> Result<()> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.setxattr(cx, graft, &file, name, value, how);
         }
-        let (tree, _, node) = self.work(fh)?;
+        let (tree, _, node) = self.work(cx, fh)?;
         let how = match how {
             XattrHow::Either => pocker_store::work::XattrHow::Either,
             XattrHow::Create => pocker_store::work::XattrHow::Create,
@@ -486,15 +486,15 @@ impl Vfs for Exports {
     }
 
     fn removexattr(&self, cx: &Cx, fh: &Fh, name: &[u8]) -> Result<()> {
-        if let At::Host(graft, file) = self.at(fh)? {
+        if let At::Host(graft, file) = self.at(cx, fh)? {
             return self.grafts.removexattr(cx, graft, &file, name);
         }
-        let (tree, _, node) = self.work(fh)?;
+        let (tree, _, node) = self.work(cx, fh)?;
         change(cx, |op| tree.removexattr(op, node, name)).map(drop)
     }
 
     fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
-        let At::Sealed { tree, node, .. } = self.at(fh)? else {
+        let At::Sealed { tree, node, .. } = self.at(cx, fh)? else {
             return Err(nfsstat3::NFS3ERR_NOTSUPP);
         };
         let file = tree.file(&convert::creds(cx.caller), node);

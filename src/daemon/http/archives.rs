@@ -1,14 +1,15 @@
 //! Archives over the control socket: the only bodies that are not JSON.
 
-use super::Counted;
+use super::routes::own_tree;
+use super::{Counted, Peer};
 use crate::control::api::ArchiveDone;
 use crate::daemon::archive::{self, ArchiveError, out, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::ingest::IngestSink;
 use crate::daemon::state::{Daemon, digest};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -189,12 +190,14 @@ pub struct Dest {
 /// `PUT /v1/trees/{id}/archive?dest=HEX`: onto a work tree.
 pub async fn apply(
     State(d): State<Arc<Daemon>>,
+    Extension(peer): Extension<Peer>,
     Path(id): Path<u64>,
     Query(q): Query<Dest>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
     let mut stream = reader(body);
     let done = on_blocking(d, move |d| {
+        own_tree(d, peer, id)?;
         let dest = hex::decode(&q.dest).map_err(|_| Fail::bad("dest is not hexadecimal"))?;
         let tree = d.works.get(id);
         let tree = tree.map_err(|_| Fail::not_found(format!("there is no work tree {id}")))?;

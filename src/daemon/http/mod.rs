@@ -1,11 +1,13 @@
 //! The control API: routes, and how a call reaches the synchronous daemon.
 
 mod archives;
+mod hosts;
 mod look;
 pub mod metrics;
 mod peer;
 mod read_only;
 mod request;
+mod roles;
 mod routes;
 mod sync;
 mod volumes;
@@ -17,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub use peer::Peer;
+pub use peer::{Outside, Peer};
 pub use routes::router;
 
 /// Largest JSON body: a build with thousands of steps stays far below.

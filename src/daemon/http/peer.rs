@@ -1,17 +1,79 @@
-//! Who is at the other end of a control connection, as the kernel says (unix(7), SO_PEERCRED).
+//! Who is at the other end of a control connection: on this host as the kernel says (unix(7),
+//! SO_PEERCRED), on another as its token and lease say.
 
+use crate::control::hosts::{Id, Lease, Role};
+use crate::daemon::docs::Owner;
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::sys;
+use std::net::IpAddr;
 
-/// A process; 0 where it has no number here.
+/// Where a connection over TLS comes from; nothing is known yet of who that is.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    pub pid: i32,
+pub struct Outside(pub IpAddr);
+
+/// A process.
+#[derive(Clone, Copy, Debug)]
+pub enum Peer {
+    /// On this host; 0 where it has no number here.
+    Here(i32),
+    /// On another.
+    Afar { lease: Lease, role: Role },
 }
 
 impl Peer {
+    /// Who has what this call takes. `pid` is what a process of this host says of itself.
+    pub fn owner(self, pid: u32) -> Owner {
+        match self {
+            Peer::Here(_) => Owner::of(pid),
+            Peer::Afar { lease, .. } => Owner::afar(lease),
+        }
+    }
+
+    /// The other host.
+    pub fn host(self) -> Option<Id> {
+        match self {
+            Peer::Here(_) => None,
+            Peer::Afar { lease, .. } => Some(lease.host),
+        }
+    }
+
+    pub fn lease(self) -> Option<Lease> {
+        match self {
+            Peer::Here(_) => None,
+            Peer::Afar { lease, .. } => Some(lease),
+        }
+    }
+
+    /// What a host has is its own: no other's token takes it away, save an admin's.
+    pub fn may_touch(self, owner: &Owner) -> Outcome<()> {
+        match self {
+            Peer::Afar { lease, role } if role < Role::Admin => match owner.host() {
+                Some(host) if host == lease.host => Ok(()),
+                _ => Err(Fail::forbidden("another host has that")
+                    .hint("ask there, or with a token of role admin")),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    pub fn may_build(self) -> Outcome<()> {
+        match self {
+            Peer::Afar {
+                role: Role::Run, ..
+            } => Err(
+                Fail::forbidden("a token of role run starts pockers and builds none")
+                    .hint("`pocker token create --role build` makes one where the server is"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     pub fn mounts_are_seen(self) -> bool {
-        sys::shares_namespace(self.pid, "mnt")
+        match self {
+            Peer::Here(pid) => sys::shares_namespace(pid, "mnt"),
+            // Its lease stands for its mounts.
+            Peer::Afar { .. } => true,
+        }
     }
 
     /// What is mounted where the server does not see it would soon count as unmounted: another
@@ -27,12 +89,14 @@ impl Peer {
 
     /// By its number the server knows how long a process lives that has something.
     pub fn is_numbered_here(self) -> Outcome<()> {
-        if sys::shares_namespace(self.pid, "pid") {
-            return Ok(());
+        match self {
+            Peer::Here(pid) if !sys::shares_namespace(pid, "pid") => {
+                let why = "this process is in another PID namespace than the server, which could \
+                           not tell how long it has the volume";
+                Err(Fail::forbidden(why).hint(elsewhere("-m -p")))
+            }
+            _ => Ok(()),
         }
-        let why = "this process is in another PID namespace than the server, which could not \
-                   tell how long it has the volume";
-        Err(Fail::forbidden(why).hint(elsewhere("-m -p")))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/v1`: one line a route, each a typed call of the daemon.
 
 use super::read_only::refuse_changes;
+use super::roles::authorise;
 use super::{BODY_MAX, Peer, archives, blocking, look, metrics, request};
 use crate::control::api::*;
 use crate::control::looking::DiffPage;
@@ -71,7 +72,9 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(super::sync::router())
         .merge(super::volumes::router())
         .merge(look::router())
+        .merge(super::hosts::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
+        .layer(from_fn_with_state(daemon.clone(), authorise))
         .layer(from_fn(request::number))
         .with_state(daemon)
 }
@@ -98,12 +101,13 @@ struct Builder {
 
 async fn step(
     State(d): Shared,
+    Extension(peer): From,
     Path(key): Path<String>,
     Query(q): Query<Builder>,
 ) -> Outcome<Json<StepInfo>> {
     blocking(d, move |d| {
         if let Some(pid) = q.pid {
-            d.builder(pid);
+            d.builder(peer.owner(pid));
         }
         d.step(&key)
     })
@@ -120,11 +124,13 @@ async fn put_step(
 
 async fn claim(
     State(d): Shared,
+    Extension(peer): From,
     Path(key): Path<String>,
     Json(request): Json<ClaimRequest>,
 ) -> Outcome<Json<ClaimReply>> {
     blocking(d, move |d| {
-        let owner = d.builder(request.pid);
+        let owner = peer.owner(request.pid);
+        d.builder(owner);
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
             if !request.rebuild
@@ -132,13 +138,9 @@ async fn claim(
             {
                 return Ok(ClaimReply::Done(d.step_info(&done)?));
             }
-            let lives = |pid, start| Owner { pid, start }.lives();
-            match d
-                .claims
-                .ask(&key, owner.pid, owner.start, request.rebuild, lives)
-            {
+            match d.claims.ask(&key, owner, request.rebuild, Owner::lives) {
                 Asked::Yours(claim) => return Ok(ClaimReply::Yours { claim }),
-                Asked::Taken(pid) if Instant::now() >= deadline => {
+                Asked::Taken(Owner { pid, .. }) if Instant::now() >= deadline => {
                     return Ok(ClaimReply::Busy { pid });
                 }
                 Asked::Taken(_) => std::thread::sleep(Duration::from_millis(20)),
@@ -148,32 +150,86 @@ async fn claim(
     .await
 }
 
-async fn release(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
+async fn release(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(id): Path<u64>,
+) -> Outcome<Json<()>> {
     blocking(d, move |d| {
+        if let Some(owner) = d.claims.owner(id) {
+            peer.may_touch(&owner)?;
+        }
         d.claims.release(id);
         Ok(())
     })
     .await
 }
 
-async fn new_tree(State(d): Shared, Json(new): Json<NewTree>) -> Outcome<Json<TreeInfo>> {
-    blocking(d, move |d| d.new_tree(&new)).await
+async fn new_tree(
+    State(d): Shared,
+    Extension(peer): From,
+    Json(new): Json<NewTree>,
+) -> Outcome<Json<TreeInfo>> {
+    blocking(d, move |d| {
+        if new.purpose != Purpose::Mount {
+            peer.may_build()?;
+        }
+        d.new_tree(&new, peer.owner(new.pid))
+    })
+    .await
 }
 
-async fn drop_tree(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.drop_tree(id)).await
+/// Refuses who must leave another host's tree alone.
+pub fn own_tree(d: &Daemon, peer: Peer, id: u64) -> Outcome<()> {
+    if peer.host().is_none() {
+        return Ok(());
+    }
+    let read = |e| Fail::internal("cannot read whose tree that is", &e);
+    let key = id.to_be_bytes();
+    let tree = docs::get::<docs::TreeDoc>(&d.store, &key).map_err(read)?;
+    let run = docs::get::<docs::RunDoc>(&d.store, &key).map_err(read)?;
+    match tree.map(|t| t.owner).or(run.map(|r| r.owner)) {
+        Some(owner) => peer.may_touch(&owner),
+        // There is none: what is asked for says so.
+        None => Ok(()),
+    }
+}
+
+async fn drop_tree(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(id): Path<u64>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        own_tree(d, peer, id)?;
+        d.drop_tree(id)
+    })
+    .await
 }
 
 async fn seal(
     State(d): Shared,
+    Extension(peer): From,
     Path(id): Path<u64>,
     Json(request): Json<SealRequest>,
 ) -> Outcome<Json<StepInfo>> {
-    blocking(d, move |d| d.seal(id, &request)).await
+    blocking(d, move |d| {
+        own_tree(d, peer, id)?;
+        d.seal(id, &request)
+    })
+    .await
 }
 
-async fn keep(State(d): Shared, Path((id, name)): Path<(u64, String)>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.keep_tree(id, &name)).await
+async fn keep(
+    State(d): Shared,
+    Extension(peer): From,
+    Path((id, name)): Path<(u64, String)>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        own_tree(d, peer, id)?;
+        d.keep_tree(id, &name)
+    })
+    .await
 }
 
 async fn pockers(State(d): Shared) -> Outcome<Json<Vec<PockerInfo>>> {
@@ -239,36 +295,46 @@ async fn new_run(
         if !new.volumes.is_empty() || new.kept.is_some() {
             peer.is_numbered_here()?;
         }
-        d.start_run(&new)
+        d.start_run(&new, peer.owner(new.pid))
     })
     .await
 }
 
-async fn end_run(State(d): Shared, Path(id): Path<u64>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.end_run(id)).await
+async fn end_run(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(id): Path<u64>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| {
+        own_tree(d, peer, id)?;
+        d.end_run(id)
+    })
+    .await
 }
 
-async fn services(State(d): Shared) -> Outcome<Json<Vec<Service>>> {
-    blocking(d, |d| d.services()).await
+async fn services(State(d): Shared, Extension(peer): From) -> Outcome<Json<Vec<Service>>> {
+    blocking(d, move |d| d.services(peer.host())).await
 }
 
 async fn put_service(
     State(d): Shared,
+    Extension(peer): From,
     Path(name): Path<String>,
     Json(record): Json<serde_json::Value>,
 ) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.put_service(&name, record)).await
+    blocking(d, move |d| d.put_service(peer.host(), &name, record)).await
 }
 
-async fn remove_service(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.remove_service(&name)).await
+async fn remove_service(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(name): Path<String>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.remove_service(peer.host(), &name)).await
 }
 
-async fn mounts(State(d): Shared) -> Outcome<Json<Vec<MountRecord>>> {
-    blocking(d, |d| {
-        docs::all(&d.store).map_err(|e| Fail::internal("cannot list mounts", &e))
-    })
-    .await
+async fn mounts(State(d): Shared, Extension(peer): From) -> Outcome<Json<Vec<MountRecord>>> {
+    blocking(d, move |d| d.mounts_of(peer.host())).await
 }
 
 async fn add_mount(
@@ -278,7 +344,10 @@ async fn add_mount(
 ) -> Outcome<Json<()>> {
     blocking(d, move |d| {
         peer.mounts_here()?;
-        d.add_mount(&mount)
+        if let Some(tree) = mount.tree {
+            own_tree(d, peer, tree)?;
+        }
+        d.add_mount(&mount, peer.lease().map(Owner::afar))
     })
     .await
 }
@@ -290,7 +359,7 @@ async fn remove_mount(
 ) -> Outcome<Json<()>> {
     blocking(d, move |d| {
         peer.mounts_here()?;
-        d.remove_mount(&target)
+        d.remove_mount(peer.host(), &target)
     })
     .await
 }

@@ -75,7 +75,7 @@ async fn mount_volume(
         if d.options.read_only && !how.read_only {
             return Err(refused("/v1/volumes/mount"));
         }
-        d.mount_volume(&name, &how)
+        d.mount_volume(&name, &how, peer.owner(how.pid))
     })
     .await
 }

@@ -134,6 +134,21 @@ impl Ground {
         bind(host, STAGE_DIR, MsFlags::empty())
     }
 
+    /// A graft: setuid files and devices are in force where that was asked for.
+    pub fn stage_host_dir(
+        &self,
+        host: &Path,
+        read_only: bool,
+        suid: bool,
+        dev: bool,
+    ) -> Result<(), Fault> {
+        let mut flags = MsFlags::empty();
+        flags.set(MsFlags::MS_RDONLY, read_only);
+        flags.set(MsFlags::MS_NOSUID, !suid);
+        flags.set(MsFlags::MS_NODEV, !dev);
+        bind_as(host, STAGE_DIR, flags)
+    }
+
     pub fn stage_bind_file(&self, host: &Path) -> Result<(), Fault> {
         if !host.metadata().attempt(show("look at", host))?.is_file() {
             return Err(Fault::new(format!("{} is not a file", host.display())));
@@ -299,7 +314,10 @@ fn tmpfs(at: impl AsRef<Path>, mode: u32, flags: MsFlags) -> nix::Result<()> {
 
 /// A host path at a place of ours, never with setuid files or devices in force.
 fn bind(host: &Path, at: &str, flags: MsFlags) -> Result<(), Fault> {
-    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    bind_as(host, at, flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV)
+}
+
+fn bind_as(host: &Path, at: &str, flags: MsFlags) -> Result<(), Fault> {
     mount_at(Some(host), at, None, MsFlags::MS_BIND, "").attempt(show("bind", host))?;
     let again = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     mount_at(None, at, None, again, "").attempt(show("restrict the bind of", host))

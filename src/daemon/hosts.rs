@@ -1,0 +1,211 @@
+//! Other hosts that use this store: who they are, and what they hold for how long.
+
+use super::clock;
+use super::docs::{self, Doc, MountDoc, Owner, RunDoc, TreeDoc};
+use super::fail::{Fail, Outcome};
+use super::leases;
+use super::state::Daemon;
+use crate::control::api::{Purpose, VolumeUse};
+use crate::control::hosts::{HostInfo, Id, Lease, LeaseInfo};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// How old what is recorded of a host may be, in seconds: not each call is a write.
+const NOTED: i64 = 60;
+/// A host that holds nothing and did not call for so many seconds is forgotten.
+const FORGOTTEN: i64 = 30 * 86_400;
+const HOSTS_MAX: usize = 10_000;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostDoc {
+    id: Id,
+    name: String,
+    address: IpAddr,
+    token: String,
+    since: i64,
+    seen: i64,
+}
+
+impl Doc for HostDoc {
+    const KIND: &'static str = "host";
+    fn key(&self) -> Vec<u8> {
+        self.id.0.to_vec()
+    }
+}
+
+impl Daemon {
+    /// A server that was started anew knows again where its hosts are, and whose trees are whose.
+    pub fn know_hosts(&self) {
+        for host in docs::all::<HostDoc>(&self.store).unwrap_or_default() {
+            leases::is_seen_at(host.id, host.address);
+        }
+        let trees = docs::all::<TreeDoc>(&self.store).unwrap_or_default();
+        let trees = trees.into_iter().filter(|tree| tree.kept_for.is_none());
+        let trees = trees.map(|tree| (tree.id, tree.owner));
+        let runs = docs::all::<RunDoc>(&self.store).unwrap_or_default();
+        let runs = runs.into_iter().map(|run| (run.id, run.owner));
+        for (tree, owner) in trees.chain(runs) {
+            self.exports
+                .lease(tree, owner.lease.map(|lease| lease.host));
+        }
+        for volume in self.exports.volumes.list() {
+            let hosts = self.writers_of(&volume.name);
+            if !hosts.is_empty() {
+                self.exports.written_by(volume.id, hosts);
+            }
+        }
+    }
+
+    /// A host calls.
+    pub fn host_calls(&self, id: Id, name: &str, address: IpAddr, token: &str) -> Outcome<()> {
+        leases::is_seen_at(id, address);
+        let fail = |e| Fail::internal("cannot record the host", &e);
+        let now = clock::now().secs;
+        let known = docs::get::<HostDoc>(&self.store, &id.0).map_err(fail)?;
+        let noted = known.as_ref().is_some_and(|host| {
+            host.name == name
+                && host.address == address
+                && host.token == token
+                && now - host.seen < NOTED
+        });
+        if noted || self.options.read_only {
+            return Ok(());
+        }
+        if known.is_none() {
+            let all = self.store.records(HostDoc::KIND).map_err(fail)?;
+            if all.len() >= HOSTS_MAX {
+                return Err(Fail::busy(format!(
+                    "{HOSTS_MAX} hosts use this store already"
+                )));
+            }
+            tracing::info!(host = id.short(), name, %address, token, "a host calls for the first time");
+        }
+        let doc = HostDoc {
+            id,
+            name: name.to_owned(),
+            address,
+            token: token.to_owned(),
+            since: known.map_or(now, |host| host.since),
+            seen: now,
+        };
+        docs::save(&self.store, &doc).map_err(fail)
+    }
+
+    /// A host is about to write to a volume: those that write there already, and it, may.
+    pub fn host_writes(&self, volume: &str, host: Option<Id>) {
+        let Some(volume) = self.exports.volumes.find(volume) else {
+            return;
+        };
+        let mut hosts = self.writers_of(&volume.name);
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+        self.exports.written_by(volume.id, hosts);
+    }
+
+    fn writers_of(&self, volume: &str) -> Vec<Option<Id>> {
+        let writes = |used: &VolumeUse| used.name == volume && !used.read_only;
+        let runs = self.runs().unwrap_or_default().into_iter();
+        let runs = runs.filter(|run| run.live() && run.volumes.iter().any(writes));
+        let mounts = docs::all::<MountDoc>(&self.store).unwrap_or_default();
+        let mounts = mounts.into_iter();
+        let mounts = mounts.filter(|mount| mount.record.volume.as_ref().is_some_and(writes));
+        let mounts = mounts.map(|mount| mount.maker.and_then(|maker| maker.host()));
+        runs.map(|run| run.owner.host()).chain(mounts).collect()
+    }
+
+    /// What people call a host.
+    pub fn host_name(&self, id: Id) -> String {
+        let known = docs::get::<HostDoc>(&self.store, &id.0).ok().flatten();
+        known.map_or_else(|| id.short(), |host| host.name)
+    }
+
+    /// The leases that something is recorded under, each with what that is.
+    fn leased(&self) -> Vec<(Lease, String)> {
+        let mut all: Vec<(Lease, String)> = Vec::new();
+        let mut add = |owner: Owner, what: String| {
+            all.extend(owner.lease.map(|lease| (lease, what)));
+        };
+        for run in self.runs().unwrap_or_default() {
+            if !run.ended {
+                add(run.owner, format!("run {} of {}", run.id, run.name));
+            }
+        }
+        for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
+            if tree.kept_for.is_none() {
+                let what = match tree.purpose {
+                    Purpose::Build => "build of ",
+                    _ => "",
+                };
+                add(tree.owner, format!("{what}{}", tree.label));
+            }
+        }
+        for mount in docs::all::<MountDoc>(&self.store).unwrap_or_default() {
+            if let Some(maker) = mount.maker {
+                add(maker, format!("mount of {}", mount.record.what));
+            }
+        }
+        for (owner, key) in self.claims.held() {
+            let key: String = key.chars().take(12).collect();
+            add(owner, format!("build of step {key}"));
+        }
+        all
+    }
+
+    pub fn hosts(&self) -> Outcome<Vec<HostInfo>> {
+        let all = docs::all::<HostDoc>(&self.store);
+        let all = all.map_err(|e| Fail::internal("cannot list hosts", &e))?;
+        let leased = self.leased();
+        let mut out: Vec<HostInfo> = Vec::new();
+        for host in all {
+            let mut ids = leases::of(host.id);
+            for (lease, _) in leased.iter().filter(|(lease, _)| lease.host == host.id) {
+                if !ids.contains(lease) {
+                    ids.push(*lease);
+                }
+            }
+            let leases = ids.into_iter().map(|lease| {
+                let holds = leased.iter().filter(|(of, _)| *of == lease);
+                LeaseInfo {
+                    id: lease.id.short(),
+                    holds: holds.map(|(_, what)| what.clone()).collect(),
+                    left: leases::left(lease).as_secs(),
+                }
+            });
+            // What holds nothing is a call's, not a thing to wait for.
+            let mut leases: Vec<LeaseInfo> = leases.filter(|l| !l.holds.is_empty()).collect();
+            leases.sort_by(|a, b| (&a.holds, &a.id).cmp(&(&b.holds, &b.id)));
+            out.push(HostInfo {
+                id: host.id.short(),
+                name: host.name,
+                address: host.address.to_string(),
+                token: host.token,
+                since: host.since,
+                seen: host.seen,
+                leases,
+            });
+        }
+        out.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(out)
+    }
+
+    /// A lease is given back: what is left of it goes at once.
+    pub fn end_lease(&self, lease: Lease) {
+        leases::end(lease);
+        self.reap();
+    }
+
+    /// Hosts that are gone for good are listed no more.
+    pub fn forget_hosts(&self) {
+        if self.options.read_only {
+            return;
+        }
+        let now = clock::now().secs;
+        let old = docs::all::<HostDoc>(&self.store).unwrap_or_default();
+        for host in old.into_iter().filter(|host| now - host.seen > FORGOTTEN) {
+            if !self.leased().iter().any(|(lease, _)| lease.host == host.id) {
+                let _ = docs::delete(&self.store, &host);
+            }
+        }
+    }
+}

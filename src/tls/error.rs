@@ -1,0 +1,51 @@
+//! What goes wrong with certificates and keys.
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("cannot read {path}")]
+    Read {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot write {path}")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is no PEM file of ours: {why}")]
+    Pem { path: String, why: String },
+    #[error("{path} can be read by others than its owner")]
+    Open { path: String },
+    #[error("cannot use {what}")]
+    Config {
+        what: String,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("cannot make a certificate")]
+    Make(#[from] rcgen::Error),
+    #[error("{0:?} is neither a name nor an address of a host")]
+    Name(String),
+}
+
+impl TlsError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            TlsError::Read { .. } | TlsError::Pem { .. } => Some(
+                "`pocker serve init-tls HOST` makes a certificate authority and what a server needs"
+                    .into(),
+            ),
+            TlsError::Open { path } => Some(format!("chmod 600 {path}")),
+            TlsError::Config { .. } => {
+                Some("see that the certificate and the key belong together".into())
+            }
+            TlsError::Name(_) => {
+                Some("give the names and addresses by which hosts reach this server".into())
+            }
+            TlsError::Write { .. } | TlsError::Make(_) => None,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A certificate authority of one's own, and a server's certificate.
+
+use super::{CA_CERT, SERVER_CERT, SERVER_KEY, TlsError};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::ServerName;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const CA_KEY: &str = "ca.key";
+const DAY: Duration = Duration::from_secs(86_400);
+const CA_DAYS: u32 = 3650;
+const SERVER_DAYS: u32 = 825;
+
+/// What was made, and where.
+pub struct Made {
+    /// What other hosts believe: no secret.
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    /// The authority was there already.
+    pub again: bool,
+    /// Days for which the server's certificate is good.
+    pub days: u32,
+}
+
+fn valid(params: &mut CertificateParams, days: u32) {
+    let now = SystemTime::now();
+    // Clocks differ a little.
+    params.not_before = (now - DAY).into();
+    params.not_after = (now + DAY * days).into();
+}
+
+/// The same for the same key: a later certificate of it needs no other authority.
+fn authority() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, "pocker certificate authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// Makes an authority in `dir` unless it is there, and a certificate for these names and addresses in
+/// place of the server's last one.
+pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
+    for name in names {
+        ServerName::try_from(name.as_str()).map_err(|_| TlsError::Name(name.clone()))?;
+    }
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(|source| TlsError::Write {
+        path: dir.display().to_string(),
+        source,
+    })?;
+    let (ca, ca_key) = (dir.join(CA_CERT), dir.join(CA_KEY));
+    let again = ca.exists() && ca_key.exists();
+    let key = match again {
+        true => {
+            let text = super::read(&ca_key)?;
+            KeyPair::from_pem(&String::from_utf8_lossy(&text))?
+        }
+        false => KeyPair::generate()?,
+    };
+    let mut params = authority();
+    valid(&mut params, CA_DAYS);
+    if !again {
+        let cert = params.self_signed(&key)?;
+        write(&ca_key, &key.serialize_pem(), 0o600)?;
+        write(&ca, &cert.pem(), 0o644)?;
+    }
+    let issuer = Issuer::new(params, key);
+    let own = KeyPair::generate()?;
+    let mut params = CertificateParams::new(names.to_vec())?;
+    let first = names.first().map_or("pocker", String::as_str);
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, first);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    valid(&mut params, SERVER_DAYS);
+    let cert = params.signed_by(&own, &issuer)?;
+    let at = dir.join(SERVER_CERT);
+    write(&dir.join(SERVER_KEY), &own.serialize_pem(), 0o600)?;
+    write(&at, &cert.pem(), 0o644)?;
+    Ok(Made {
+        ca,
+        cert: at,
+        again,
+        days: SERVER_DAYS,
+    })
+}
+
+/// Whole or not at all, and never to be read by others for a moment.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let fail = |source| TlsError::Write {
+        path: path.display().to_string(),
+        source,
+    };
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&new)
+        .map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    std::fs::rename(&new, path).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_second_certificate_is_of_the_same_authority_and_keys_are_their_owners() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path().join("tls");
+        let names = ["store.example".to_owned(), "192.0.2.1".to_owned()];
+        let first = make(&dir, &names).expect("made");
+        let ca = std::fs::read(&first.ca).expect("read");
+        let second = make(&dir, &["::1".to_owned()]).expect("made again");
+        assert!(!first.again && second.again);
+        assert_eq!(std::fs::read(&second.ca).expect("read"), ca);
+        let mode = |name: &str| std::fs::metadata(dir.join(name)).expect(name).mode() & 0o777;
+        assert_eq!(
+            (mode(CA_KEY), mode(SERVER_KEY), mode(".")),
+            (0o600, 0o600, 0o700)
+        );
+        super::super::server(&second.cert, &dir.join(SERVER_KEY)).expect("a server's");
+        super::super::client(&second.ca).expect("a client's");
+        assert!(matches!(
+            make(&dir, &["not a name".to_owned()]),
+            Err(TlsError::Name(_))
+        ));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = make(dir.path(), &["localhost".to_owned()]).expect("made");
+        let key = dir.path().join(SERVER_KEY);
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).expect("chmod");
+        let refused = super::super::server(&made.cert, &key).expect_err("refused");
+        assert!(matches!(refused, TlsError::Open { .. }), "{refused}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Several hosts on one store: each is a network of its own, joined by a bridge, with its own
+//! sockets, settings and token. docs/sharing.md takes the same steps.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod lab;
+mod refused;
+mod replay;
+mod together;
+mod writer;
