@@ -7,9 +7,10 @@ use super::watched::{Watched, reason};
 use crate::control::{Client, ClientError};
 use crate::daemon::archive::entry::Kind;
 use crate::daemon::archive::{self, ArchiveError, Sink};
+use crate::sys::device;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat, linkat, symlinkat};
@@ -209,14 +210,8 @@ impl Sink for HostSink {
     fn special(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<(), ArchiveError> {
         let (dir, name) = self.parent(path)?;
         let (kind, device) = match kind {
-            Kind::Char(rdev) => (
-                SFlag::S_IFCHR,
-                makedev(rdev.major.into(), rdev.minor.into()),
-            ),
-            Kind::Block(rdev) => (
-                SFlag::S_IFBLK,
-                makedev(rdev.major.into(), rdev.minor.into()),
-            ),
+            Kind::Char(rdev) => (SFlag::S_IFCHR, device::make(rdev.major, rdev.minor)),
+            Kind::Block(rdev) => (SFlag::S_IFBLK, device::make(rdev.major, rdev.minor)),
             _ => (SFlag::S_IFIFO, 0),
         };
         mknodat(&dir, name, kind, mode(0o600), device).map_err(|e| at(path, e))?;

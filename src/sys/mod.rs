@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 mod capability;
+pub mod device;
 mod fault;
 pub mod process;
 pub mod signals;
