@@ -75,7 +75,7 @@ fn a_mirror_that_breaks_off_leaves_nothing() {
         "hint:",
     ]);
     assert_eq!(w.pocker(&["ls"]).ok().out, "");
-    let left: Vec<_> = std::fs::read_dir(w.path("store/staging"))
+    let left: Vec<_> = std::fs::read_dir(w.path("store/staging/in"))
         .expect("listed")
         .collect();
     assert!(left.is_empty(), "{left:?}");

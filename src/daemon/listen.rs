@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
 use pocker_nfs::server::{CONNECTIONS_MAX, Options, Server};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +62,12 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     let nfs = options.nfs_socket();
     server.listen_unix(unix(&nfs)?, local);
     server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
-    if sys::kernel_nfs() {
+    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, KERNEL_PORT));
+    if !sys::PRIVATE_NETNS && options.listen.is_some_and(|addr| covers(addr, own)) {
+        // The same port serves both.
+        let addr = own.to_string();
+        let _ = daemon.kernel.set(KernelListener { netns: None, addr });
+    } else if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {
                 let listener = tokio_listener(listener)
@@ -71,6 +76,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                     listener,
                     Options {
                         reserved_port: true,
+                        transfer: sys::KERNEL_TRANSFER,
                         ..any
                     },
                 );
@@ -85,6 +91,10 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     if let Some(addr) = options.listen {
         let remote = Options {
             reserved_port: true,
+            transfer: match covers(addr, own) && !sys::PRIVATE_NETNS {
+                true => sys::KERNEL_TRANSFER,
+                false => any.transfer,
+            },
             ..any
         };
         server.listen_tcp(tcp(addr).await?, remote);
@@ -93,6 +103,11 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         portmap(&server, options.portmap, addr, any).await?;
     }
     Ok(server)
+}
+
+/// Whether a listener at `addr` is reached at `at` too.
+fn covers(addr: SocketAddr, at: SocketAddr) -> bool {
+    addr.port() == at.port() && (addr.ip() == at.ip() || addr.ip().is_unspecified())
 }
 
 /// Connections that a listener may have, by the descriptors there are.

@@ -94,6 +94,9 @@ mod imp {
     /// Kernel clients' listener has a network namespace of its own.
     pub const PRIVATE_NETNS: bool = true;
 
+    /// Most bytes that the kernel's client reads or writes at once.
+    pub const KERNEL_TRANSFER: u32 = 1 << 20;
+
     /// Whether PR_SET_IO_FLUSHER is allowed (prctl(2)); asked for, as there is no other way to know.
     pub fn io_flusher() -> bool {
         // SAFETY: the call takes plain numbers and changes a flag of this thread alone.
@@ -240,6 +243,10 @@ mod imp {
 
     /// Only Linux has network namespaces.
     pub const PRIVATE_NETNS: bool = false;
+
+    /// OpenBSD's client takes a reply of this and its header, in one fragment, and no more
+    /// (NFS_MAXPACKET).
+    pub const KERNEL_TRANSFER: u32 = 64 << 10;
 
     /// Linux alone has it.
     pub fn io_flusher() -> bool {
