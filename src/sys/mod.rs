@@ -5,6 +5,7 @@
 //! that it does not rot unseen.
 #![allow(unsafe_code)]
 
+pub mod bsd;
 mod capability;
 pub mod device;
 mod fault;

@@ -3,7 +3,7 @@
 use crate::bsd::plan::{Call, Plan, System};
 use crate::helper::Unmounted;
 use nix::errno::Errno;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::io;
 use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt;
@@ -93,6 +93,8 @@ pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
 
 #[cfg(target_os = "freebsd")]
 pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
+    use std::ffi::CStr;
+
     let Call::FreeBsd {
         addr,
         root,
