@@ -50,6 +50,7 @@ mod tests {
         let script = "#!/bin/sh -\nM() {\n\tmknod $1 $2 $3 $4\n}\ncase $i in\nstd)\n\tM console\tc 0 0 600\n\
                       \tM tty\t\tc 1 0 666\n\tM mem\t\tc 2 0 640 kmem\n\tM null\t\tc 2 2 666\n\tM zero c 2 12 666\n\
                       \tM stdin c 22 0 666; M stdout c 22 1 666\n\tM null b 9 9 666\n\t;;\n\
+                      \tM ptm b 81 0 666\n\
                       urandom|random)\n\tM urandom\tc 45 0 644\n\tln -sf urandom random\n;;\nM tty c x 0 666\n";
         let found: Vec<String> = nodes(script)
             .iter()
