@@ -1,7 +1,7 @@
 //! What all mount helpers have in common: the server they reach, the request
 //! for a mount, its outcome, and the choice of a helper.
 
-use crate::{bsd_kernel, fuse, linux_kernel, sys};
+use crate::{bsd, fuse, linux_kernel, sys};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
@@ -113,6 +113,10 @@ pub trait MountHelper {
     /// Whether this way can reach `server` at all.
     fn takes(&self, server: &Server) -> bool;
     fn probe(&self) -> Probe;
+    /// Whether it may be chosen where none is named.
+    fn unasked(&self) -> bool {
+        true
+    }
     /// Whether the kernel keeps nothing of one mount for the next one of the same server:
     /// sealed trees are then best bound from one mount of the browse view ([`bind`]).
     fn keeps_by_mount(&self) -> bool {
@@ -287,7 +291,8 @@ pub fn helpers() -> Vec<Box<dyn MountHelper>> {
     vec![
         Box::new(linux_kernel::LinuxKernel),
         Box::new(fuse::FuseHelper::new()),
-        Box::new(bsd_kernel::BsdKernel),
+        Box::new(bsd::BsdKernel),
+        Box::new(bsd::mount_nfs::MountNfs),
     ]
 }
 
@@ -322,7 +327,7 @@ fn choose_from(
     let mut missing = Vec::new();
     for helper in helpers {
         let helper_name = helper.name();
-        if name.is_some_and(|n| n != helper_name) {
+        if name.map_or(!helper.unasked(), |n| n != helper_name) {
             continue;
         }
         let server = servers.iter().find(|s| helper.takes(s)).cloned();

@@ -2,15 +2,16 @@
 //!
 //! [`helper`] is the interface: a [`MountHelper`] says whether this host can
 //! do it ([`Probe`]), opens a [`Session`] on one server, and the session mounts
-//! exports in its caller's mount namespace. Three ways exist:
+//! exports in its caller's mount namespace. Four ways exist:
 //!
 //! | name | what speaks NFS | needs |
 //! |---|---|---|
 //! | `linux-kernel` | Linux's NFS client, by mount(2) | the `nfs` file system, a TCP listener |
 //! | `fuse` | a helper process of ours | `/dev/fuse` |
-//! | `bsd-kernel` | OpenBSD's NFS client | OpenBSD |
+//! | `bsd-kernel` | OpenBSD's or FreeBSD's NFS client, by mount(2) or nmount(2) | a TCP listener |
+//! | `mount_nfs` | OpenBSD's NFS client, by its own mount_nfs(8) | a portmapper that knows the server; never chosen unasked |
 
-pub mod bsd_kernel;
+pub mod bsd;
 pub mod helper;
 pub mod linux_kernel;
 mod ping;

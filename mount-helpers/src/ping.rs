@@ -1,5 +1,5 @@
-//! Is the server there? A NULL call (RFC 5531, RFC 1813 §3.3.0) with a deadline,
-//! before a kernel client is pointed at it: some wait for ever on a dead port.
+//! Calls with a deadline before a kernel client is pointed at a server: NULL (RFC 5531, RFC 1813 §3.3.0),
+//! for some wait for ever on a dead port, and MNT (§5.2.1) for those that are given the root's handle.
 
 use crate::helper::Server;
 use crate::sys;
@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{
     self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
 };
-use pocker_nfs::proto::{NFS_PROGRAM, NFS_V3};
+use pocker_nfs::proto::{MOUNT_PROGRAM, MOUNT_V3, NFS_PROGRAM, NFS_V3};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 /// How long a local server may take to answer before it counts as gone.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The longest reply to NULL that makes sense: mark, header, and a verifier of
-/// at most 400 bytes (RFC 5531 §8.2).
-const REPLY_MAX: usize = 512;
+/// The longest reply that makes sense: mark, header, a verifier of at most 400 bytes
+/// (RFC 5531 §8.2), and for MNT a handle of at most 64 and a few flavours.
+const REPLY_MAX: usize = 1024;
+
+/// Longest handle (RFC 1813 §2.4, NFS3_FHSIZE).
+const HANDLE_MAX: usize = 64;
 
 /// The ports of rresvport(3).
 const RESERVED: std::ops::Range<u16> = 600..1024;
@@ -39,6 +42,30 @@ pub(crate) fn null_call(server: &Server) -> io::Result<()> {
     in_netns(netns.as_deref(), move || ping(addr, DEADLINE))?
 }
 
+/// Asks a TCP server of this network namespace for an export's root: its handle.
+pub(crate) fn root_handle(server: &Server, export: &[u8]) -> io::Result<Vec<u8>> {
+    match server {
+        Server::Tcp { addr, netns: None } => mnt(*addr, export, DEADLINE),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a TCP server of this host",
+        )),
+    }
+}
+
+fn mnt(addr: SocketAddr, export: &[u8], deadline: Duration) -> io::Result<Vec<u8>> {
+    let reply = call(addr, &mnt_record(export), deadline)?;
+    match handle(&reply) {
+        Some(Ok(handle)) => Ok(handle),
+        // mountstat3 has errno's numbers for what can happen here (RFC 1813 §5.1.5).
+        Some(Err(status)) => Err(match i32::try_from(status) {
+            Ok(errno @ 1..=63) => Errno::from_raw(errno).into(),
+            _ => not_nfs("it refused the export"),
+        }),
+        None => Err(not_nfs("the reply to MNT is not one")),
+    }
+}
+
 /// Runs `work` in a network namespace and comes back. Only the calling thread moves; one
 /// of its own would not do, as a process that has unshared its PID namespace can make
 /// none (clone(2), CLONE_THREAD). It keeps its mount namespace.
@@ -53,10 +80,15 @@ pub(crate) fn in_netns<T>(netns: Option<&Path>, work: impl FnOnce() -> T) -> io:
 }
 
 fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
+    call(addr, &null_record(), deadline).map(drop)
+}
+
+/// The results of an accepted reply to the record of one call, all of it one fragment.
+fn call(addr: SocketAddr, record: &[u8], deadline: Duration) -> io::Result<Vec<u8>> {
     let start = Instant::now();
     let mut stream = connect(addr)?;
     stream.set_write_timeout(Some(deadline))?;
-    stream.write_all(&null_record())?;
+    stream.write_all(record)?;
     let mut reply = [0; REPLY_MAX];
     let mut have = 0;
     loop {
@@ -68,7 +100,7 @@ fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
         let n = stream.read(&mut reply[have..])?;
         have += n;
         if n == 0 || have == REPLY_MAX {
-            return Err(not_nfs("the reply to NULL is not one"));
+            return Err(not_nfs("the reply is not one"));
         }
         if let Some(outcome) = accepted(&reply[..have]) {
             return outcome;
@@ -110,33 +142,69 @@ fn raw(addr: SocketAddr) -> Box<dyn SockaddrLike> {
 
 /// A record of one fragment: xid, CALL, RPC 2, NFS 3, procedure 0, AUTH_NONE twice.
 fn null_record() -> Vec<u8> {
-    let body = [XID, 0, 2, NFS_PROGRAM, NFS_V3, 0, 0, 0, 0, 0];
-    let mark = 0x8000_0000 | (4 * body.len() as u32);
-    std::iter::once(mark)
-        .chain(body)
-        .flat_map(u32::to_be_bytes)
-        .collect()
+    record(&[XID, 0, 2, NFS_PROGRAM, NFS_V3, 0, 0, 0, 0, 0], &[])
 }
 
-/// Whether the reply is MSG_ACCEPTED and SUCCESS; `None` while it is incomplete.
-fn accepted(reply: &[u8]) -> Option<io::Result<()>> {
-    let word = |i: usize| {
-        let bytes = reply.get(4 * i..4 * i + 4)?;
-        Some(u32::from_be_bytes(bytes.try_into().ok()?))
-    };
+/// MNT, as root: AUTH_SYS of five words (stamp, no name, uid, gid, no groups).
+fn mnt_record(export: &[u8]) -> Vec<u8> {
+    let head = [XID, 0, 2, MOUNT_PROGRAM, MOUNT_V3, 1, 1, 20];
+    let who = [0, 0, 0, 0, 0, 0, 0, export.len() as u32];
+    let mut words = head.to_vec();
+    words.extend(who);
+    record(&words, export)
+}
+
+fn record(words: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let padded = bytes.len().next_multiple_of(4);
+    let mark = 0x8000_0000 | ((4 * words.len() + padded) as u32);
+    let mut out: Vec<u8> = std::iter::once(mark)
+        .chain(words.iter().copied())
+        .flat_map(u32::to_be_bytes)
+        .collect();
+    out.extend_from_slice(bytes);
+    out.resize(4 + 4 * words.len() + padded, 0);
+    out
+}
+
+fn word(bytes: &[u8], i: usize) -> Option<u32> {
+    let bytes = bytes.get(4 * i..4 * i + 4)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The results where the reply is MSG_ACCEPTED and SUCCESS; `None` while it is incomplete.
+fn accepted(reply: &[u8]) -> Option<io::Result<Vec<u8>>> {
+    let word = |i| word(reply, i);
     // Mark, xid, REPLY, reply_stat, verifier's flavour and length, then accept_stat.
-    let (xid, kind, stat) = (word(1)?, word(2)?, word(3)?);
+    let (mark, xid, kind, stat) = (word(0)?, word(1)?, word(2)?, word(3)?);
     if (xid, kind, stat) != (XID, 1, 0) {
         return Some(Err(not_nfs("it refused the call")));
     }
     let verifier = usize::try_from(word(5)?).ok()?.div_ceil(4);
     if verifier > 100 {
-        return Some(Err(not_nfs("the reply to NULL is not one")));
+        return Some(Err(not_nfs("the reply is not one")));
     }
-    Some(match word(6 + verifier)? {
-        0 => Ok(()),
-        _ => Err(not_nfs("it does not serve NFS version 3")),
-    })
+    if word(6 + verifier)? != 0 {
+        return Some(Err(not_nfs("it does not serve NFS version 3")));
+    }
+    let end = 4 + (mark & 0x7fff_ffff) as usize;
+    if end > REPLY_MAX {
+        return Some(Err(not_nfs("the reply is not one")));
+    }
+    let results = reply.get(..end)?.get(4 * (7 + verifier)..);
+    Some(Ok(results.unwrap_or_default().to_vec()))
+}
+
+/// What MNT answers: a handle, or a status. `None`: neither.
+fn handle(results: &[u8]) -> Option<Result<Vec<u8>, u32>> {
+    match word(results, 0)? {
+        0 => {
+            let len = usize::try_from(word(results, 1)?).ok()?;
+            let fits = (1..=HANDLE_MAX).contains(&len);
+            fits.then(|| results.get(8..8 + len))?
+                .map(|bytes| Ok(bytes.to_vec()))
+        }
+        status => Some(Err(status)),
+    }
 }
 
 fn not_nfs(why: &str) -> io::Error {
@@ -188,6 +256,57 @@ mod tests {
         ] {
             let error = ping_with(reply.clone()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{reply:?}");
+        }
+    }
+
+    fn mnt_with(results: &[u32]) -> io::Result<Vec<u8>> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut reply = vec![
+            0x8000_0000 | (24 + 4 * results.len() as u32),
+            XID,
+            1,
+            0,
+            0,
+            0,
+            0,
+        ];
+        reply.extend(results);
+        let reply = words(&reply);
+        let server = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut call = [0; 4 + 16 * 4 + 8];
+            peer.read_exact(&mut call).unwrap();
+            assert_eq!(&call[68..], b"/run/a\0\0");
+            // In two pieces: the handle comes later than its length.
+            peer.write_all(&reply[..36.min(reply.len())]).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            peer.write_all(&reply[36.min(reply.len())..]).unwrap();
+        });
+        let outcome = mnt(addr, b"/run/a", Duration::from_secs(10));
+        server.join().unwrap();
+        outcome
+    }
+
+    #[test]
+    fn an_exports_root_is_asked_for() {
+        let handle = mnt_with(&[0, 8, 0x0102_0304, 0x0506_0708, 1, 1]).unwrap();
+        assert_eq!(handle, [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn an_export_that_is_not_there_is_the_servers_word() {
+        let error = mnt_with(&[2]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        for bad in [
+            &[0][..],
+            &[0, 0],
+            &[0, 65, 1, 1],
+            &[0, 8, 1],
+            &[0, u32::MAX],
+        ] {
+            let error = mnt_with(bad).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}");
         }
     }
 

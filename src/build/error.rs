@@ -51,6 +51,12 @@ pub enum BuildError {
         why: String,
         hint: String,
     },
+    #[error("line {line}: SETS: {why}")]
+    Sets {
+        line: u32,
+        why: String,
+        hint: String,
+    },
     /// This host cannot model a root on itself.
     #[error("PROOT: {why}")]
     Proot { why: String, hint: String },
@@ -107,6 +113,7 @@ impl BuildError {
             | BuildError::NoBase { line, .. }
             | BuildError::Copy { line, .. }
             | BuildError::Image { line, .. }
+            | BuildError::Sets { line, .. }
             | BuildError::StepFailed { line, .. } => Some(*line),
             _ => None,
         }
@@ -126,7 +133,7 @@ impl BuildError {
             BuildError::Io { .. } | BuildError::Cancelled => None,
             BuildError::Copy { hint, .. } => hint.map(str::to_owned),
             BuildError::Pin { .. } => Some("the archive changed: verify it, then pin its new digest; nothing was kept".to_owned()),
-            BuildError::Image { hint, .. } | BuildError::Archive { hint, .. } => Some(hint.clone()),
+            BuildError::Image { hint, .. } | BuildError::Archive { hint, .. } | BuildError::Sets { hint, .. } => Some(hint.clone()),
             BuildError::Proot { hint, .. } => Some(hint.clone()),
             BuildError::Program { .. } => Some("is the mirror reachable from this host? proxies are taken from http_proxy and https_proxy, a CA from --ca FILE".to_owned()),
             BuildError::StepFailed { tree, name, .. } => tree.map(|_| format!("its tree is kept: `pocker debug {name}` enters it")),

@@ -127,7 +127,7 @@ pub(super) fn fetch(
         failure: &mut failure,
         done: 0,
     };
-    let done = workshop.ingest_layers(&mut stream, request.source_date_epoch);
+    let done = workshop.ingest_layers(&mut stream, request.source_date_epoch, false);
     if request.cancelled.load(Ordering::Relaxed) {
         return Err(BuildError::Cancelled);
     }

@@ -15,6 +15,7 @@ mod name;
 mod pkg;
 pub mod plan;
 pub mod proot;
+mod sets;
 mod steps;
 mod tail;
 #[cfg(test)]

@@ -70,10 +70,11 @@ const MANAGERS: [Manager; 7] = [
     Manager {
         program: "pkg_add",
         env: &[],
-        // Its index is the mirror's directory, read at each call.
+        // Its index is the mirror's directory, read at each call: of PKG_PATH, else of /etc/installurl. A
+        // version stands behind a dash in the package's own name. -I asks nothing, -x draws no progress.
         update: "true",
         index: "",
-        install: r#"pkg_add -I "$@""#,
+        install: r#"for name; do shift; set -- "$@" "$(printf %s "$name" | sed 's/=/-/')"; done; pkg_add -I -x "$@""#,
     },
     Manager {
         program: "pkg",
@@ -175,7 +176,16 @@ mod tests {
     /// Runs the script with nothing on PATH but `programs`, each a fake.
     fn run(programs: &[(&str, &str)], mode: &str) -> (Output, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a directory");
-        for tool in ["sha256sum", "cat", "rm", "chmod", "find", "mkdir", "chown"] {
+        for tool in [
+            "sed",
+            "sha256sum",
+            "cat",
+            "rm",
+            "chmod",
+            "find",
+            "mkdir",
+            "chown",
+        ] {
             let real = ["/usr/bin", "/bin"].map(|d| format!("{d}/{tool}"));
             let real = real
                 .iter()
@@ -254,7 +264,7 @@ mod tests {
         elif command -v pkg_add >/dev/null 2>&1; then
           update() { true; }
           index() { :; }
-          install() { pkg_add -I "$@"; }
+          install() { for name; do shift; set -- "$@" "$(printf %s "$name" | sed 's/=/-/')"; done; pkg_add -I -x "$@"; }
         elif command -v pkg >/dev/null 2>&1; then
           export ASSUME_ALWAYS_YES=yes
           export PKG_CACHEDIR=/run/pocker/work/pkg
@@ -299,6 +309,40 @@ mod tests {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.starts_with("update\n\u{1}pocker-index "), "{text}");
         assert!(!text.contains("add"), "{text}");
+    }
+
+    /// OpenBSD's tree has none of the others, and sha256(1) in place of sha256sum.
+    #[test]
+    fn pkg_add_is_told_names_versions_and_flavours() {
+        let recorded = r#"printf '%s\n' "pkg_add $*" "PKG_PATH=$PKG_PATH""#;
+        let script = |names: &[&str]| {
+            let (output, dir) = run(&[("pkg_add", recorded)], "install");
+            assert_eq!(output.status.code(), Some(0));
+            let script = script().replace(WORK, &dir.path().join("work").display().to_string());
+            let output = Command::new("/bin/sh")
+                .args(["-c", &script, "pocker-pkg", "install"])
+                .args(names)
+                .env_clear()
+                .env("PATH", dir.path())
+                .env("PKG_PATH", "http://mirror/7.8/packages/amd64/")
+                .output()
+                .expect("sh starts");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            text.lines()
+                .filter(|line| !line.starts_with(INDEX_MARK))
+                .map(|line| format!("{line}\n"))
+                .collect::<String>()
+        };
+        insta::assert_snapshot!(script(&["nginx", "vim--no_x11", "python%3.12", "curl=8.15.0"]), @r"
+        pkg_add -I -x nginx vim--no_x11 python%3.12 curl-8.15.0
+        PKG_PATH=http://mirror/7.8/packages/amd64/
+        ");
+        let (output, _dir) = run(
+            &[("pkg_add", "echo \"Can't find $4\" >&2; exit 1")],
+            "install",
+        );
+        assert_eq!(output.status.code(), Some(INSTALL_FAILED));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Can't find curl"));
     }
 
     #[test]

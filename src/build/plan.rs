@@ -4,7 +4,7 @@
 use crate::control::api::RunConfig;
 use crate::pockerfile::{
     self, From, Instruction, Kind, ParseError, Problem, Secret, Word, absolute_path, package_name,
-    pin, tree_path,
+    pin, set_name, tree_path,
 };
 
 /// What `ENV PATH=/opt/bin:$PATH` adds to, and what commands get that set none.
@@ -14,6 +14,8 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 pub enum Base {
     /// PROOT.
     Host,
+    /// SETS.
+    Sets(SetsPlan),
     Scratch,
     Pocker(String),
     /// An image of a registry, by its whole name.
@@ -23,6 +25,27 @@ pub enum Base {
         path: String,
         sha256: String,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetsPlan {
+    /// As in `7.8`.
+    pub release: String,
+    /// As OpenBSD names it: amd64.
+    pub arch: String,
+    /// In the order in which they are unpacked, each once.
+    pub sets: Vec<String>,
+    /// A directory or a mirror, not the host's own.
+    pub from: Option<String>,
+    /// A public key, relative to the context, that is not the host's own.
+    pub key: Option<String>,
+}
+
+impl SetsPlan {
+    /// The release in the names of files: 78.
+    pub fn digits(&self) -> String {
+        self.release.replace('.', "")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +195,7 @@ impl<'a> Planner<'a> {
     fn kind(&mut self, kind: &Kind) -> Result<Option<(String, Action)>, Problem> {
         match kind {
             Kind::Proot => Ok(Some(("PROOT".to_owned(), Action::Base(Base::Host)))),
+            Kind::Sets(sets) => self.sets(sets).map(Some),
             Kind::From(from) => self.from(from).map(Some),
             Kind::Pkg(words) => self.pkg(words).map(Some),
             Kind::Exec(exec) => {
@@ -231,6 +255,7 @@ impl<'a> Planner<'a> {
                 }
             }
             Kind::Proot
+            | Kind::Sets(_)
             | Kind::From(_)
             | Kind::Pkg(_)
             | Kind::Run(_)
@@ -295,6 +320,42 @@ impl<'a> Planner<'a> {
         Ok((canonical, Action::Base(base)))
     }
 
+    fn sets(&self, sets: &pockerfile::Sets) -> Result<(String, Action), Problem> {
+        let given = |word: &Option<Word>| word.as_ref().map(|w| self.expand(w)).transpose();
+        let release = self.expand(&sets.release)?;
+        pockerfile::release(&release)?;
+        let arch = match given(&sets.arch)? {
+            Some(arch) => arch,
+            None => openbsd_arch(std::env::consts::ARCH).to_owned(),
+        };
+        pockerfile::arch_name(&arch)?;
+        let mut names: Vec<String> = Vec::new();
+        for word in &sets.sets {
+            for name in self.expand(word)?.split_whitespace() {
+                set_name(name)?;
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        if names.is_empty() {
+            return Err(Problem::Missing {
+                keyword: "SETS",
+                what: "a release and its sets",
+            });
+        }
+        // Where they come from and who vouches for them says nothing of the tree: their digests do.
+        let canonical = format!("SETS {release} {arch} {}", names.join(" "));
+        let plan = SetsPlan {
+            release,
+            arch,
+            sets: names,
+            from: given(&sets.from)?,
+            key: given(&sets.key)?,
+        };
+        Ok((canonical, Action::Base(Base::Sets(plan))))
+    }
+
     fn pkg(&self, words: &[Word]) -> Result<(String, Action), Problem> {
         let mut names = Vec::new();
         for word in words {
@@ -338,6 +399,16 @@ impl<'a> Planner<'a> {
             target,
         };
         Ok((plan.canonical(), Action::Copy(plan)))
+    }
+}
+
+/// Rust's name of a machine to OpenBSD's.
+fn openbsd_arch(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "i386",
+        other => other,
     }
 }
 

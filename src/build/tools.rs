@@ -27,11 +27,13 @@ pub trait Workshop {
     fn release(&self, claim: u64);
     /// A tar stream becomes a sealed tree. When `tar` fails, nothing is kept and its error is given back.
     fn ingest(&self, tar: &mut dyn Read, clamp: Option<i64>) -> Result<ArchiveDone, BuildError>;
-    /// The layers of an image, framed, become a sealed tree; as `ingest`.
+    /// The layers of an image, framed, become a sealed tree; as `ingest`. Those that are `trusted` may hold
+    /// device nodes of any kind.
     fn ingest_layers(
         &self,
         layers: &mut dyn Read,
         clamp: Option<i64>,
+        trusted: bool,
     ) -> Result<ArchiveDone, BuildError>;
     fn put_step(
         &self,

@@ -48,6 +48,7 @@ pub fn confinement(
         privileges: privileges
             .changed(&args.cap_add, &args.cap_drop)
             .map_err(|e| unknown(&e))?,
+        as_root: args.as_root || args.unsafe_plain,
         isolation: match args.unsafe_plain {
             true => Isolation::Plain,
             false => Isolation::Full,

@@ -62,9 +62,10 @@ impl Workshop for Remote<'_> {
         &self,
         layers: &mut dyn Read,
         clamp: Option<i64>,
+        trusted: bool,
     ) -> Result<ArchiveDone, BuildError> {
         self.client
-            .ingest_layers(layers, clamp, false)
+            .ingest_layers(layers, clamp, trusted)
             .map_err(server)
     }
 

@@ -4,11 +4,12 @@
 use super::body::Body;
 use crate::daemon::archive::entry::Kind;
 use crate::daemon::archive::{ArchiveError, Sink};
+use crate::sys::device;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, makedev, mkdirat,
-    mknodat, utimensat,
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, futimens, mkdirat, mknodat,
+    utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{
@@ -306,7 +307,7 @@ impl Sink for Below {
             self.devices += 1;
             return Ok(());
         }
-        let device = |rdev: Rdev| makedev(rdev.major.into(), rdev.minor.into());
+        let device = |rdev: Rdev| device::make(rdev.major, rdev.minor);
         let (kind, device) = match kind {
             Kind::Char(rdev) => (SFlag::S_IFCHR, device(rdev)),
             Kind::Block(rdev) => (SFlag::S_IFBLK, device(rdev)),

@@ -116,7 +116,7 @@ struct Writer<'a> {
     out: tar::Builder<&'a mut dyn Write>,
     owner: Option<(u32, u32)>,
     /// Where a file with several names was written first, by device and number.
-    linked: HashMap<(u64, u64), Vec<u8>>,
+    linked: HashMap<(libc::dev_t, libc::ino_t), Vec<u8>>,
     /// What is being read.
     path: PathBuf,
 }

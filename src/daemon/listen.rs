@@ -16,7 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
 use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +62,12 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     let nfs = options.nfs_socket();
     server.listen_unix(unix(&nfs)?, local.clone());
     server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
-    if sys::kernel_nfs() {
+    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, KERNEL_PORT));
+    if !sys::PRIVATE_NETNS && options.listen.is_some_and(|addr| covers(addr, own)) {
+        // The same port serves both.
+        let addr = own.to_string();
+        let _ = daemon.kernel.set(KernelListener { netns: None, addr });
+    } else if sys::kernel_nfs() {
         match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {
                 let listener = tokio_listener(listener)
@@ -71,6 +76,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                     listener,
                     Options {
                         reserved_port: true,
+                        transfer: sys::KERNEL_TRANSFER,
                         ..any.clone()
                     },
                 );
@@ -89,6 +95,10 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
             reserved_port: true,
             // Whoever may ask at all is a host that was named.
             helpers: !options.allow.is_empty(),
+            transfer: match covers(addr, own) && !sys::PRIVATE_NETNS {
+                true => sys::KERNEL_TRANSFER,
+                false => any.transfer,
+            },
             ..any.clone()
         };
         server.listen_tcp(tcp(addr).await?, remote.clone());
@@ -99,13 +109,21 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
     Ok(server)
 }
 
-/// Who is served over TCP and UDP.
+/// Who is served over TCP and UDP. Where this host's own kernel comes by the same way, it is too.
 fn allow(options: &ServeOptions) -> Allow {
     if options.allow.is_empty() {
         return Allow::default();
     }
     let nets = options.allow.clone();
-    Allow::these(move |addr| nets.iter().any(|net| net.contains(&addr)))
+    Allow::these(move |addr| {
+        let own = !sys::PRIVATE_NETNS && addr.is_loopback();
+        own || nets.iter().any(|net| net.contains(&addr))
+    })
+}
+
+/// Whether a listener at `addr` is reached at `at` too.
+fn covers(addr: SocketAddr, at: SocketAddr) -> bool {
+    addr.port() == at.port() && (addr.ip() == at.ip() || addr.ip().is_unspecified())
 }
 
 /// Connections that a listener may have, by the descriptors there are.

@@ -94,6 +94,9 @@ mod imp {
     /// Kernel clients' listener has a network namespace of its own.
     pub const PRIVATE_NETNS: bool = true;
 
+    /// Most bytes that the kernel's client reads or writes at once.
+    pub const KERNEL_TRANSFER: u32 = 1 << 20;
+
     /// Whether PR_SET_IO_FLUSHER is allowed (prctl(2)); asked for, as there is no other way to know.
     pub fn io_flusher() -> bool {
         // SAFETY: the call takes plain numbers and changes a flag of this thread alone.
@@ -206,6 +209,31 @@ mod imp {
     use std::net::TcpListener;
     use std::path::Path;
 
+    /// Every mount point, as the kernel has them; none is asked for anything, for its server may be gone.
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
+        // sys/mount.h: what is known, not what is asked.
+        const MNT_NOWAIT: libc::c_int = 2;
+        /// Mounts that came between the two calls.
+        const MORE: usize = 64;
+        // SAFETY: with no buffer the call only counts.
+        let there = unsafe { libc::getfsstat(std::ptr::null_mut(), 0, MNT_NOWAIT) };
+        let room = usize::try_from(Errno::result(there)?).unwrap_or(0) + MORE;
+        // SAFETY: statfs is plain data, valid when all zero.
+        let mut all: Vec<libc::statfs> = vec![unsafe { std::mem::zeroed() }; room];
+        let bytes = size_of_val(all.as_slice());
+        // SAFETY: the kernel fills at most that many bytes of a buffer of that size.
+        let got = unsafe { libc::getfsstat(all.as_mut_ptr(), bytes as _, MNT_NOWAIT) };
+        all.truncate(usize::try_from(Errno::result(got)?).unwrap_or(0));
+        let on = |fs: &libc::statfs| {
+            let bytes = fs.f_mntonname.iter().map(|c| *c as u8);
+            bytes.take_while(|byte| *byte != 0).collect()
+        };
+        Ok(all.iter().map(on).collect())
+    }
+
+    /// By what mount(8) says: `WHAT on WHERE type KIND …`.
+    #[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
     pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
         let out = std::process::Command::new("/sbin/mount").output()?;
         Ok(out
@@ -224,6 +252,24 @@ mod imp {
         true
     }
 
+    /// Plainly, so that nothing is lost; a busy mount by force, with what is mounted below it.
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    pub fn unmount(target: &str) -> Result<(), Errno> {
+        let target = std::ffi::CString::new(target).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: the path ends in NUL.
+        let with = |flags| Errno::result(unsafe { libc::unmount(target.as_ptr(), flags) });
+        let done = match with(0) {
+            Err(Errno::EBUSY) => with(libc::MNT_FORCE),
+            done => done,
+        };
+        match done {
+            // Nothing is mounted there any more.
+            Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    #[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
     pub fn unmount(target: &str) -> Result<(), Errno> {
         let done = std::process::Command::new("/sbin/umount")
             .args(["-f", target])
@@ -240,6 +286,10 @@ mod imp {
 
     /// Only Linux has network namespaces.
     pub const PRIVATE_NETNS: bool = false;
+
+    /// OpenBSD's client takes a reply of this and its header, in one fragment, and no more
+    /// (NFS_MAXPACKET).
+    pub const KERNEL_TRANSFER: u32 = 64 << 10;
 
     /// Linux alone has it.
     pub fn io_flusher() -> bool {

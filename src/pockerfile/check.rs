@@ -50,7 +50,10 @@ pub(super) fn order(all: &[Instruction]) -> Result<(), ParseError> {
 }
 
 fn is_base(instruction: &Instruction) -> bool {
-    matches!(instruction.kind, Kind::Proot | Kind::From(_))
+    matches!(
+        instruction.kind,
+        Kind::Proot | Kind::Sets(_) | Kind::From(_)
+    )
 }
 
 fn run_is_last(all: &[Instruction]) -> Result<(), ParseError> {
@@ -147,6 +150,48 @@ pub fn package_name(name: &str) -> Result<(), Problem> {
         name: name.chars().take(80).collect(),
         why: "a package's name starts with a letter or digit and has no blanks or shell characters",
     })
+}
+
+/// A release of OpenBSD: two numbers, as in 7.8.
+pub fn release(text: &str) -> Result<(), Problem> {
+    let number =
+        |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    let fits = text
+        .split_once('.')
+        .is_some_and(|(major, minor)| number(major) && number(minor));
+    match fits {
+        true => Ok(()),
+        false => Err(Problem::BadName {
+            name: text.chars().take(80).collect(),
+            why: "a release is two numbers, as in SETS 7.8 base",
+        }),
+    }
+}
+
+/// A set as OpenBSD names it, without the release: part of a file's name on a mirror.
+pub fn set_name(name: &str) -> Result<(), Problem> {
+    let why = "sets are base, comp, man, game, xbase, xshare, xfont and xserv, without a number";
+    lower_case(name, false, why)
+}
+
+/// An architecture as OpenBSD names it: a directory of a mirror.
+pub fn arch_name(name: &str) -> Result<(), Problem> {
+    lower_case(name, true, "architectures are amd64, arm64 and the like")
+}
+
+fn lower_case(name: &str, digits: bool, why: &'static str) -> Result<(), Problem> {
+    let fits = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || digits && b.is_ascii_digit())
+        && name.len() <= 32;
+    match fits {
+        true => Ok(()),
+        false => Err(Problem::BadName {
+            name: name.chars().take(80).collect(),
+            why,
+        }),
+    }
 }
 
 /// `sha256:` and 64 hexadecimal digits; gives the digits in lower case.

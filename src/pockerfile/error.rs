@@ -37,7 +37,7 @@ pub enum Problem {
         word: String,
         near: Option<&'static str>,
     },
-    #[error("the first instruction must be PROOT or FROM, not {0}")]
+    #[error("the first instruction must be PROOT, SETS or FROM, not {0}")]
     First(&'static str),
     #[error("a second {0}: a tree has one base")]
     SecondBase(&'static str),
@@ -106,7 +106,7 @@ impl Problem {
             Problem::Empty => "the smallest Pockerfile is PROOT and RUN command, one a line",
             Problem::Unknown { near, .. } => return Some(unknown_hint(*near)),
             Problem::First(_) => {
-                "start with PROOT (this host's own release), FROM name, FROM archive sha256:… or FROM scratch; only ARG may stand before it"
+                "start with PROOT (this host's own release), SETS release sets (OpenBSD's own), FROM name, FROM archive sha256:… or FROM scratch; only ARG may stand before it"
             }
             Problem::SecondBase(_) => "build the other base as a pocker of its own",
             Problem::NoRun => "end with RUN command: it starts the pocker",
@@ -158,13 +158,16 @@ impl Problem {
 fn unknown_hint(near: Option<&str>) -> String {
     match near {
         Some(near) => format!("did you mean {near}?"),
-        None => "instructions are PROOT, FROM, PKG, EXEC, COPY, ENV, USER, WORKDIR, VOLUME, ARG and RUN, in capitals".to_owned(),
+        None => "instructions are PROOT, SETS, FROM, PKG, EXEC, COPY, ENV, USER, WORKDIR, VOLUME, ARG and RUN, in capitals".to_owned(),
     }
 }
 
 fn usage(keyword: &str) -> &'static str {
     match keyword {
         "FROM" => "write FROM name, FROM archive.tar sha256:DIGEST or FROM scratch",
+        "SETS" => {
+            "write SETS [--from=DIR or URL] [--key=FILE] [--arch=ARCH] release set…, as in SETS 7.8 base comp man"
+        }
         "PKG" => "write PKG name…, as in PKG nginx curl",
         "RUN" => "write RUN command, as in RUN nginx -g 'daemon off;'",
         "EXEC" => "write EXEC [--secret id=ID] [--cache=/path] command",

@@ -1,10 +1,11 @@
 //! From lines to instructions: one function a keyword.
 
 use super::words::{self, Word};
-use super::{Copy, Exec, From, Instruction, Kind, ParseError, Problem, Secret, check, shell};
+use super::{Copy, Exec, From, Instruction, Kind, ParseError, Problem, Secret, Sets, check, shell};
 
-const KEYWORDS: [&str; 11] = [
-    "PROOT", "FROM", "PKG", "RUN", "EXEC", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "ARG",
+const KEYWORDS: [&str; 12] = [
+    "PROOT", "SETS", "FROM", "PKG", "RUN", "EXEC", "COPY", "ENV", "USER", "WORKDIR", "VOLUME",
+    "ARG",
 ];
 /// What people write who come from other tools.
 const ELSEWHERE: [(&str, &str); 8] = [
@@ -20,6 +21,7 @@ const ELSEWHERE: [(&str, &str); 8] = [
 /// Longest excerpt of the file that a message repeats.
 const MAX_SHOWN: usize = 120;
 const EXEC_FLAGS: &str = "--secret id=ID[,target=/path] and --cache=/path";
+const SETS_FLAGS: &str = "--from=DIR or URL, --key=FILE and --arch=ARCH";
 const COPY_FLAGS: &str = "--chown=USER[:GROUP] and --chmod=MODE";
 
 /// The file, read line by line.
@@ -246,6 +248,7 @@ fn word_kind(keyword: &'static str, words: Vec<Word>) -> Result<Kind, Problem> {
             Some(extra) => Err(Problem::ProotArgument(extra.shown())),
             None => Ok(Kind::Proot),
         },
+        "SETS" => sets(words).map(Kind::Sets),
         "FROM" => from(words).map(Kind::From),
         "PKG" => pkg(words),
         "COPY" => copy(words).map(Kind::Copy),
@@ -303,6 +306,49 @@ fn from(words: Vec<Word>) -> Result<From, Problem> {
         }
         _ => Ok(From::Pocker(base)),
     }
+}
+
+fn sets(words: Vec<Word>) -> Result<Sets, Problem> {
+    let (mut from, mut key, mut arch) = (None, None, None);
+    let mut rest = Vec::new();
+    for word in words {
+        let flag = matches!(word.0.first(), Some(super::Part::Text(t)) if t.starts_with("--"));
+        if !flag || !rest.is_empty() {
+            rest.push(word);
+            continue;
+        }
+        let shown = word.shown();
+        match word.split_pair() {
+            Some((name, value)) if name == "--from" => from = Some(value),
+            Some((name, value)) if name == "--key" => key = Some(value),
+            Some((name, value)) if name == "--arch" => arch = Some(value),
+            _ => {
+                return Err(Problem::UnknownFlag {
+                    keyword: "SETS",
+                    flag: shown,
+                    known: SETS_FLAGS,
+                });
+            }
+        }
+    }
+    if rest.len() < 2 {
+        return Err(Problem::Missing {
+            keyword: "SETS",
+            what: "a release and its sets",
+        });
+    }
+    let release = rest.remove(0);
+    release.literal().map_or(Ok(()), check::release)?;
+    for word in rest.iter().filter_map(Word::literal) {
+        check::set_name(word)?;
+    }
+    Ok(Sets {
+        from,
+        key,
+        arch,
+        release,
+        sets: rest,
+    })
 }
 
 fn pkg(words: Vec<Word>) -> Result<Kind, Problem> {

@@ -13,7 +13,9 @@ mod shell;
 mod tests;
 mod words;
 
-pub use check::{absolute_path, env_name, package_name, pin, tree_path};
+pub use check::{
+    absolute_path, arch_name, env_name, package_name, pin, release, set_name, tree_path,
+};
 pub use error::{ParseError, Problem};
 pub use words::{Part, Word};
 
@@ -38,6 +40,8 @@ pub struct Instruction {
 pub enum Kind {
     /// A root modelled on this host's own release.
     Proot,
+    /// A root of OpenBSD's own sets.
+    Sets(Sets),
     From(From),
     /// Packages, by the names the tree's own package manager knows.
     Pkg(Vec<Word>),
@@ -59,6 +63,7 @@ impl Kind {
     pub fn keyword(&self) -> &'static str {
         match self {
             Kind::Proot => "PROOT",
+            Kind::Sets(_) => "SETS",
             Kind::From(_) => "FROM",
             Kind::Pkg(_) => "PKG",
             Kind::Run(_) => "RUN",
@@ -81,6 +86,17 @@ pub enum From {
     Pocker(Word),
     /// A root archive and the SHA-256 it must have (checked after expansion).
     Archive { path: Word, sha256: Word },
+}
+
+/// OpenBSD's release, its sets, and where they and their key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sets {
+    /// A directory of the context or a mirror.
+    pub from: Option<Word>,
+    pub key: Option<Word>,
+    pub arch: Option<Word>,
+    pub release: Word,
+    pub sets: Vec<Word>,
 }
 
 /// A command run while building.

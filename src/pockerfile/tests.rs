@@ -79,6 +79,30 @@ RUN exec server --port 80
 }
 
 #[test]
+fn sets_of_a_release() {
+    insta::assert_snapshot!(show("ARG R=7.8\nSETS --from=sets --key=k.pub --arch=arm64 $R base comp\nRUN x\n"), @r#"
+ 1 Arg { name: "R", default: Some(Word([Text("7.8")])) }
+ 2 Sets(Sets { from: Some(Word([Text("sets")])), key: Some(Word([Text("k.pub")])), arch: Some(Word([Text("arm64")])), release: Word([Var { name: "R", default: None }]), sets: [Word([Text("base")]), Word([Text("comp")])] })
+ 3 Run("x")
+"#);
+    for (wrong, why) in [
+        ("SETS", "SETS needs a release and its sets"),
+        ("SETS 7.8", "SETS needs a release and its sets"),
+        ("SETS 78 base", "bad name `78`"),
+        ("SETS 7.8 base78", "bad name `base78`"),
+        ("SETS 7.8 ../base", "bad name `../base`"),
+        (
+            "SETS --mirror=x 7.8 base",
+            "SETS does not know the flag `--mirror=x`",
+        ),
+        ("PROOT\nSETS 7.8 base", "a second SETS"),
+    ] {
+        let error = parse(format!("{wrong}\nRUN x\n").as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(why), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_with_a_hint() {
     let pin = "0".repeat(64);
     let files = [
@@ -155,9 +179,9 @@ fn mistakes_are_told_with_a_hint() {
     line 2: unknown instruction `ENTRYPOINT`
        hint: did you mean RUN?
     line 2: unknown instruction `FROBNICATE`
-       hint: instructions are PROOT, FROM, PKG, EXEC, COPY, ENV, USER, WORKDIR, VOLUME, ARG and RUN, in capitals
-    line 1: the first instruction must be PROOT or FROM, not PKG
-       hint: start with PROOT (this host's own release), FROM name, FROM archive sha256:… or FROM scratch; only ARG may stand before it
+       hint: instructions are PROOT, SETS, FROM, PKG, EXEC, COPY, ENV, USER, WORKDIR, VOLUME, ARG and RUN, in capitals
+    line 1: the first instruction must be PROOT, SETS or FROM, not PKG
+       hint: start with PROOT (this host's own release), SETS release sets (OpenBSD's own), FROM name, FROM archive sha256:… or FROM scratch; only ARG may stand before it
     line 2: a second FROM: a tree has one base
        hint: build the other base as a pocker of its own
     line 2: there is no RUN
@@ -381,7 +405,7 @@ fn the_references_examples_parse() {
         count += 1;
     }
     assert!(count >= 10, "only {count} examples found");
-    assert_eq!(seen.len(), 11, "an instruction has no example: {seen:?}");
+    assert_eq!(seen.len(), 12, "an instruction has no example: {seen:?}");
 }
 
 #[test]

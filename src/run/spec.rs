@@ -41,6 +41,8 @@ pub struct Options {
 pub struct Confinement {
     pub privileges: Privileges,
     pub isolation: Isolation,
+    /// A run in a chroot may be user 0.
+    pub as_root: bool,
     /// The tree takes no writes.
     pub read_only: bool,
     pub tmpfs: Vec<Tmpfs>,
@@ -53,6 +55,7 @@ impl Default for Confinement {
         Confinement {
             privileges: Privileges::RUN,
             isolation: Isolation::Full,
+            as_root: false,
             read_only: false,
             tmpfs: Vec::new(),
             hostname: None,
@@ -126,6 +129,7 @@ pub fn run(
         hostname: confine.hostname.clone().or_else(|| Some(info.name.clone())),
         privileges: confine.privileges,
         isolation: confine.isolation,
+        as_root: confine.as_root,
         read_only: confine.read_only,
         profile: Profile::Run,
         ..base(&info.name, &info.tree, config, options)
@@ -144,6 +148,7 @@ pub fn debug(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options)
         profile: Profile::Build,
         privileges: Privileges::BUILD,
         isolation: Isolation::Full,
+        as_root: true,
         read_only: false,
         ..base(name, tree, config, options)
     }
@@ -163,6 +168,7 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         profile: Profile::Run,
         privileges: Privileges::RUN,
         isolation: Isolation::Full,
+        as_root: true,
         read_only: false,
         bounds: Bounds::default(),
     }

@@ -3,6 +3,7 @@
 
 use super::bounds::{Enclosure, Rlimit};
 use super::identity::{self, Identity};
+use super::laid::Laid;
 use super::mounter::{TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
 use super::privileges::Privileges;
@@ -19,7 +20,7 @@ use nix::unistd::{
 };
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Status of a process of ours that failed and said so.
 const FAILED: i32 = 1;
@@ -52,6 +53,9 @@ pub struct Child<'a> {
     arguments: Option<Range<usize>>,
     role: Option<Role>,
     root_mounted: bool,
+    /// Without mounts of a sandbox's own: what is in the tree for this run, and where the host mounted in it.
+    laid: Option<Laid>,
+    mounted: Vec<PathBuf>,
     slave: Option<OwnedFd>,
     /// HOME of who the command runs as.
     home: Option<std::ffi::OsString>,
@@ -72,6 +76,8 @@ impl<'a> Child<'a> {
             role: None,
             arguments: None,
             root_mounted: false,
+            laid: None,
+            mounted: Vec::new(),
             slave: None,
             home: None,
         }
@@ -141,6 +147,8 @@ impl<'a> Child<'a> {
             Action::Stdio(stdio) => self.stdio(*stdio),
             Action::Workdir { dir, make } => workdir::enter(dir, *make),
             Action::Confine(p) => self.ground.confine(p.root.and(p.others), p.setuid),
+            Action::LoginClass(class) => crate::sys::bsd::login_class(class),
+            Action::Promise(promises) => crate::sys::bsd::promise(promises),
             Action::Identity { user, privileges } => self.become_user(user.as_deref(), *privileges),
             Action::Exec { argv, env } => {
                 process::close_except(&self.report_fd());
@@ -164,6 +172,9 @@ impl<'a> Child<'a> {
     }
 
     fn mount(&mut self, target: &Path, source: &Source) -> Result<(), Fault> {
+        if !crate::sys::os::NAMESPACES {
+            return self.lay(target, source);
+        }
         match source {
             Source::Devices { .. } => self.stage_devices()?,
             Source::Tree { tree, flags } => self.mounter.mount(&TreeMount {
@@ -187,6 +198,40 @@ impl<'a> Child<'a> {
             }
         }
         self.ground.attach_dir(target)
+    }
+
+    fn lay(&mut self, target: &Path, source: &Source) -> Result<(), Fault> {
+        let ground = &self.ground;
+        let laid = self
+            .laid
+            .get_or_insert_with(|| Laid::new(ground.root_point()));
+        let done = match source {
+            Source::Tree { tree, flags } => {
+                let at = laid
+                    .mount_point(target)
+                    .map_err(|e| Fault::new(e.to_string()))?;
+                self.mounter.mount(&TreeMount {
+                    export: tree.export.as_bytes(),
+                    target: &at,
+                    flags: *flags,
+                })?;
+                self.mounted.push(at);
+                return Ok(());
+            }
+            Source::BindFile(host) => laid.file(host, target),
+            // What is kept of it between builds is not here: it begins empty.
+            Source::BindDir(_) => laid.empty(target, 0o755),
+            Source::Tmpfs { mode, .. } => laid.empty(target, *mode),
+            // Nothing is bound here, and a server elsewhere has no directories of this host.
+            Source::HostDir { host, .. } => {
+                return Err(Fault::new(format!(
+                    "{} is this host's, and only a server here can serve it: leave out --remote, or keep the data in a volume",
+                    host.display()
+                )));
+            }
+            Source::Devices { .. } => Ok(()),
+        };
+        done.map_err(|e| Fault::new(e.to_string()))
     }
 
     fn stage_devices(&mut self) -> Result<(), Fault> {
@@ -253,6 +298,13 @@ impl<'a> Child<'a> {
     fn clean(&mut self) {
         if self.role.is_some() {
             return;
+        }
+        // Plainly, the innermost first; what stays goes with the root's, which is forced where it is in use.
+        while let Some(at) = self.mounted.pop() {
+            let _ = self.mounter.unmount(&at);
+        }
+        if let Some(laid) = &mut self.laid {
+            laid.clear();
         }
         if self.root_mounted && !crate::sys::os::NAMESPACES {
             let _ = self.mounter.unmount(self.ground.root_point());

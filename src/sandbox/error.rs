@@ -46,6 +46,9 @@ impl SandboxError {
     /// What to do, where that is not in the text.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            SandboxError::Invalid(super::plan::PlanError::Root) => Some(
+                "let it run as a user of its own: -u NAME, or USER in the Pockerfile; --as-root where a root is meant",
+            ),
             SandboxError::Phase { fault, .. } if fault.errno == Some(Errno::EMFILE as i32) => Some(
                 "to start a command takes a few open files: --ulimit nofile=64, or leave it out",
             ),

@@ -8,6 +8,7 @@ mod child;
 mod error;
 mod exec;
 mod identity;
+mod laid;
 mod mounter;
 pub mod plan;
 mod privileges;

@@ -11,7 +11,7 @@
 use super::bounds::{Enclosure, Rlimit};
 use super::mounter::{Caching, TreeFlags};
 use super::privileges::Privileges;
-use super::spec::{HostFlags, Isolation, NfsMount, Place, Spec, Stdio, What};
+use super::spec::{HostFlags, Isolation, NfsMount, Place, Profile, Spec, Stdio, What};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -115,6 +115,10 @@ pub enum Action {
         user: Option<String>,
         privileges: Privileges,
     },
+    /// The host's limits for a class of users (login.conf(5)), read before there is another root.
+    LoginClass(&'static str),
+    /// What the kernel refuses the command and all that it starts (pledge(2), execpromises).
+    Promise(&'static str),
     Exec {
         argv: Vec<OsString>,
         env: Env,
@@ -146,6 +150,8 @@ impl fmt::Display for Action {
                 write!(f, "enter the working directory {}", dir.display())
             }
             Action::Confine(_) => f.write_str("confine the command"),
+            Action::LoginClass(class) => write!(f, "take the limits of the login class {class}"),
+            Action::Promise(_) => f.write_str("confine the command"),
             Action::Identity { user, .. } => {
                 write!(f, "become user {}", user.as_deref().unwrap_or("root"))
             }
@@ -170,8 +176,13 @@ pub enum PlanError {
     Path { what: String, path: PathBuf },
     #[error("{name:?} is no name for an environment variable")]
     EnvName { name: OsString },
-    #[error("{what} needs mounts of the sandbox's own, which this system does not have")]
-    NoMounts { what: String },
+    /// chroot(2) is no wall for user 0: fchdir(2), mount(2), signals and ptrace(2) go around it.
+    #[error("a chroot keeps no root in: user 0 may mount, signal and trace what is outside")]
+    Root,
+    #[error(
+        "a root that takes no writes needs mounts of the sandbox's own, which this system does not have"
+    )]
+    ReadOnly,
 }
 
 /// The list of actions that makes `spec`. `terminal`: the caller's standard input
@@ -217,16 +228,17 @@ fn command(spec: &Spec, platform: Platform, make: bool) -> Vec<Action> {
     if platform == Platform::Namespaces && spec.isolation == Isolation::Full {
         actions.push(Action::Confine(spec.privileges));
     }
-    actions.extend([
-        Action::Identity {
-            user: spec.user.clone(),
-            privileges: spec.privileges,
-        },
-        Action::Exec {
-            argv: spec.argv.clone(),
-            env: Env(spec.env.clone()),
-        },
-    ]);
+    actions.push(Action::Identity {
+        user: spec.user.clone(),
+        privileges: spec.privileges,
+    });
+    if platform == Platform::Chroot && !spec.as_root {
+        actions.push(Action::Promise(PROMISES));
+    }
+    actions.push(Action::Exec {
+        argv: spec.argv.clone(),
+        env: Env(spec.env.clone()),
+    });
     actions
 }
 
@@ -277,18 +289,30 @@ fn mounts(spec: &Spec, terminal: bool) -> Vec<Action> {
 /// HOST_NAME_MAX of Linux, less a terminating NUL that old programs leave room for.
 const MAX_HOSTNAME: usize = 63;
 
+/// What a command that is not root's may do, and all that it starts: files, processes, sockets. Not among it:
+/// settings of the kernel, routes, other roots, tracing. What is refused fails (`error`), and kills nothing.
+const PROMISES: &str = "stdio rpath wpath cpath dpath tmppath inet mcast fattr chown flock unix dns getpw sendfd recvfd tty proc exec prot_exec id error";
+/// As OpenBSD's own services have it.
+const CLASS: &str = "daemon";
+
+/// A chroot whose grafts are mounts of the host below it; the rest is laid into the tree.
 fn plain(spec: &Spec) -> Result<Vec<Action>, PlanError> {
-    if let Some(place) = spec.mounts.first() {
-        return Err(PlanError::NoMounts {
-            what: place.label.clone(),
-        });
+    let user = spec.user.as_deref().unwrap_or("0");
+    let name = user.split_once(':').map_or(user, |(name, _)| name);
+    if !spec.as_root && matches!(name, "0" | "root") {
+        return Err(PlanError::Root);
     }
-    Ok(vec![
-        Action::Scratch,
-        root(spec),
-        Action::Fork(Role::Command),
-        Action::Enter,
-    ])
+    if spec.read_only {
+        return Err(PlanError::ReadOnly);
+    }
+    let mut actions = vec![Action::Scratch, root(spec)];
+    actions.extend(spec.mounts.iter().map(mount));
+    actions.push(Action::Fork(Role::Command));
+    if spec.profile == Profile::Run {
+        actions.push(Action::LoginClass(CLASS));
+    }
+    actions.push(Action::Enter);
+    Ok(actions)
 }
 
 fn root(spec: &Spec) -> Action {

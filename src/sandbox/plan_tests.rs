@@ -38,6 +38,7 @@ fn spec() -> Spec {
         profile: Profile::Run,
         privileges: Privileges::RUN,
         isolation: Isolation::Full,
+        as_root: false,
         read_only: false,
         bounds: Bounds::default(),
     }
@@ -102,18 +103,47 @@ fn a_build_keeps_setuid_files_and_a_sealed_root_is_cached_as_such() {
     assert_eq!(flags, Some(want));
 }
 
+/// OpenBSD's: grafts mounted below the root, then a chroot, a class, a user and promises.
 #[test]
-fn a_plain_chroot_refuses_mounts_by_their_label() {
+fn a_chroot_in_order() {
     let mut spec = spec();
-    let error = plan(&spec, Platform::Chroot, false).unwrap_err();
-    assert!(
-        error.to_string().starts_with("/tmp needs mounts"),
-        "{error}"
-    );
-    spec.mounts.clear();
+    let actions = plan(&spec, Platform::Chroot, false).unwrap();
+    let text = format!("{actions:#?}");
+    assert!(!text.contains("secret"), "{text}");
+    insta::assert_snapshot!("chroot_run", text);
+    spec.profile = Profile::Build;
+    spec.as_root = true;
     let actions = plan(&spec, Platform::Chroot, false).unwrap();
     let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
-    insta::assert_snapshot!(phases.join("\n"));
+    insta::assert_snapshot!("chroot_build", phases.join("\n"));
+}
+
+#[test]
+fn a_chroot_is_no_jail_for_root() {
+    let mut spec = spec();
+    for user in [
+        None,
+        Some("root"),
+        Some("0"),
+        Some("0:0"),
+        Some("root:wheel"),
+    ] {
+        spec.user = user.map(str::to_owned);
+        let error = plan(&spec, Platform::Chroot, false).unwrap_err();
+        assert_eq!(error, PlanError::Root, "{user:?}");
+    }
+    assert!(error_text(&spec).contains("mount, signal and trace"));
+    spec.as_root = true;
+    let actions = plan(&spec, Platform::Chroot, false).unwrap();
+    let promised = actions.iter().any(|a| matches!(a, Action::Promise(_)));
+    assert!(!promised, "root is promised nothing");
+    spec.read_only = true;
+    let error = plan(&spec, Platform::Chroot, false).unwrap_err();
+    assert_eq!(error, PlanError::ReadOnly);
+}
+
+fn error_text(spec: &Spec) -> String {
+    plan(spec, Platform::Chroot, false).unwrap_err().to_string()
 }
 
 #[test]

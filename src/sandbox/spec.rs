@@ -26,6 +26,8 @@ pub struct Spec {
     /// What the command may do beyond its user.
     pub privileges: Privileges,
     pub isolation: Isolation,
+    /// User 0 is taken for granted where it is a prisoner of nothing: in a chroot.
+    pub as_root: bool,
     /// The root takes no writes from the command, though its export does.
     pub read_only: bool,
     /// Limits and network.

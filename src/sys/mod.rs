@@ -5,7 +5,9 @@
 //! that it does not rot unseen.
 #![allow(unsafe_code)]
 
+pub mod bsd;
 mod capability;
+pub mod device;
 mod fault;
 pub mod process;
 pub mod signals;

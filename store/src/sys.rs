@@ -207,11 +207,6 @@ pub(crate) fn is_cached(file: &File, offset: u64, len: u64) -> bool {
     failed == 0 && stat[0] >= pages
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn is_cached(_file: &File, _offset: u64, _len: u64) -> bool {
-    false
-}
-
 /// Where data begins from `at` on (lseek(2), SEEK_DATA), or no file reaches; `at` where the
 /// system or the file system cannot tell.
 #[cfg(target_os = "linux")]

@@ -15,6 +15,21 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::*;
 
+#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+mod bsd;
+#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+pub(crate) use bsd::*;
+
+#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+mod no_bsd;
+#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+pub(crate) use no_bsd::*;
+
+#[cfg(not(any(target_os = "linux", target_os = "openbsd", target_os = "freebsd")))]
+mod unknown;
+#[cfg(not(any(target_os = "linux", target_os = "openbsd", target_os = "freebsd")))]
+pub(crate) use unknown::*;
+
 /// Whether this is the system whose `mount_nfs` we know.
 pub(crate) const OPENBSD: bool = cfg!(target_os = "openbsd");
 

@@ -1,9 +1,10 @@
-//! Systems without the Linux helpers: the same calls, answering that they are not there.
+//! Systems that are not Linux: its calls, answering that they are not there.
 
-use crate::helper::Unmounted;
 use std::io;
 use std::path::Path;
 
+/// What Linux's helper asks of mount(2).
+#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MountFlags {
     pub read_only: bool,
@@ -12,7 +13,7 @@ pub(crate) struct MountFlags {
     pub noexec: bool,
 }
 
-fn unsupported<T>() -> io::Result<T> {
+pub(super) fn unsupported<T>() -> io::Result<T> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         "not available on this operating system",
@@ -37,18 +38,6 @@ pub(crate) fn load_fs(_fstype: &str) {}
 
 pub(crate) fn knows_fs(_fstype: &str) -> bool {
     false
-}
-
-pub(crate) fn is_nfs(_target: &Path) -> io::Result<bool> {
-    unsupported()
-}
-
-pub(crate) fn unmount(_target: &Path) -> io::Result<Unmounted> {
-    unsupported()
-}
-
-pub(crate) fn unmount_dead(_target: &Path) -> io::Result<Unmounted> {
-    unsupported()
 }
 
 /// Only Linux has network namespaces.

@@ -4,7 +4,7 @@
 mod register;
 mod serve;
 
-pub use register::{RegisterError, register, unregister};
+pub use register::{RegisterError, port_of, register, unregister};
 pub(crate) use serve::answer;
 
 /// Program number of the portmapper.

@@ -37,6 +37,30 @@ pub fn register(mappings: &[Mapping]) -> Result<(), RegisterError> {
     register_at((Ipv4Addr::LOCALHOST, PORTMAP_PORT).into(), mappings)
 }
 
+/// The port that the portmapper of `host` has for a service; 0 where it knows none. From any port: whoever
+/// asks may.
+pub fn port_of(
+    host: Ipv4Addr,
+    program: u32,
+    version: u32,
+    protocol: u32,
+) -> Result<u32, RegisterError> {
+    let row = Mapping {
+        program,
+        version,
+        protocol,
+        port: 0,
+    };
+    port_at((host, PORTMAP_PORT).into(), &row)
+}
+
+fn port_at(at: SocketAddr, row: &Mapping) -> Result<u32, RegisterError> {
+    let fail = |source| RegisterError::Io { at, source };
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(fail)?;
+    socket.connect(at).map_err(fail)?;
+    ask(&socket, at, GETPORT, row)
+}
+
 /// Takes `mappings` back.
 pub fn unregister(mappings: &[Mapping]) -> Result<(), RegisterError> {
     let at = (Ipv4Addr::LOCALHOST, PORTMAP_PORT).into();
@@ -49,6 +73,7 @@ pub fn unregister(mappings: &[Mapping]) -> Result<(), RegisterError> {
 
 const SET: u32 = 1;
 const UNSET: u32 = 2;
+const GETPORT: u32 = 3;
 
 fn register_at(at: SocketAddr, mappings: &[Mapping]) -> Result<(), RegisterError> {
     let socket = socket(at)?;
@@ -57,7 +82,7 @@ fn register_at(at: SocketAddr, mappings: &[Mapping]) -> Result<(), RegisterError
         ask(&socket, at, UNSET, row)?;
     }
     for row in mappings {
-        if !ask(&socket, at, SET, row)? {
+        if ask(&socket, at, SET, row)? == 0 {
             return Err(RegisterError::Refused {
                 at,
                 program: row.program,
@@ -89,7 +114,7 @@ fn ask(
     at: SocketAddr,
     procedure: u32,
     row: &Mapping,
-) -> Result<bool, RegisterError> {
+) -> Result<u32, RegisterError> {
     let fail = |source| RegisterError::Io { at, source };
     let xid = xid(procedure, row);
     let root = Caller {
@@ -152,9 +177,9 @@ fn xid(procedure: u32, row: &Mapping) -> u32 {
     })
 }
 
-/// The boolean that the portmapper answers; `None` for another call's reply. Refusals of
-/// the call itself are a "no".
-fn result(reply: &[u8], xid: u32) -> Option<bool> {
+/// The boolean or the port that the portmapper answers; `None` for another call's reply.
+/// Refusals of the call itself are a "no".
+fn result(reply: &[u8], xid: u32) -> Option<u32> {
     let mut r = Reader::new(reply);
     if r.u32().ok()? != xid || r.u32().ok()? != 1 {
         return None;
@@ -166,9 +191,9 @@ fn result(reply: &[u8], xid: u32) -> Option<bool> {
         r.u32().ok()?;
         r.opaque(400).ok()?;
         (r.u32().ok()? == 0).then_some(())?;
-        r.bool().ok()
+        r.u32().ok()
     };
-    Some(value().unwrap_or(false))
+    Some(value().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -222,6 +247,32 @@ mod tests {
         let asked = thread.join().unwrap();
         let procedures: Vec<u32> = asked.iter().map(|a| a.0).collect();
         assert_eq!(procedures, [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_port_is_asked_for_and_nobody_is_an_error() {
+        let row = Mapping {
+            program: crate::proto::MOUNT_PROGRAM,
+            version: 3,
+            protocol: crate::portmap::TCP,
+            port: 0,
+        };
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let at = socket.local_addr().unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let (len, from) = socket.recv_from(&mut buffer).unwrap();
+            let call = parse_call(&buffer[..len]).ok().unwrap();
+            assert_eq!(call.procedure, GETPORT);
+            let mut out = Vec::new();
+            put_accepted(&mut out, call.xid, Accept::Success);
+            out.u32(2050);
+            socket.send_to(&out, from).unwrap();
+        });
+        assert_eq!(port_at(at, &row).unwrap(), 2050);
+        thread.join().unwrap();
+        let gone = port_at(at, &row).unwrap_err();
+        assert!(gone.to_string().contains(&at.to_string()), "{gone}");
     }
 
     #[test]

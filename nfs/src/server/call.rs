@@ -362,6 +362,7 @@ fn dispatch(
                 cx,
                 out,
                 blocked: false,
+                transfer: service.transfer,
             };
             let ran = procedure.run(call.procedure, &mut args);
             done.blocked = procedure.blocked;

@@ -15,6 +15,7 @@ use super::outbox::Outbox;
 use super::patience::Patience;
 use super::room::{Held, Pool, Room, SERVER_HELD};
 use super::spares::Spares;
+use crate::rpc::IO_MAX;
 use crate::vfs::{Peer, Vfs};
 use std::future::poll_fn;
 use std::io;
@@ -72,6 +73,8 @@ pub struct Service {
     pub(super) spares: Arc<Spares>,
     pub(super) once: Arc<Once>,
     pub(super) programs: Programs,
+    /// Most bytes of a READ, a WRITE or a listing.
+    pub(super) transfer: u32,
     pub(super) live: Arc<watch::Sender<usize>>,
 }
 
@@ -86,6 +89,7 @@ impl Service {
             spares: Arc::default(),
             once: Arc::default(),
             programs: Programs::Nfs,
+            transfer: IO_MAX,
             live: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -94,6 +98,14 @@ impl Service {
     pub(crate) fn serving(&self, programs: Programs) -> Service {
         Service {
             programs,
+            ..self.clone()
+        }
+    }
+
+    /// The same service for a listener whose clients take replies of so many bytes.
+    pub(crate) fn transferring(&self, transfer: u32) -> Service {
+        Service {
+            transfer: transfer.clamp(4096, IO_MAX),
             ..self.clone()
         }
     }

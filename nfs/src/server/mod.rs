@@ -32,6 +32,7 @@ pub use mounts::{Mounted, Mounts};
 pub use room::{Pool, SERVER_HELD};
 
 use crate::portmap::Mapping;
+use crate::rpc::IO_MAX;
 use crate::vfs::{Peer, Vfs};
 use guests::Guests;
 use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
@@ -83,6 +84,9 @@ pub struct Options {
     pub root_peer_only: bool,
     /// Connections at once, [`CONNECTIONS_MAX`] at most.
     pub connections: usize,
+    /// Most bytes of a READ, a WRITE or a listing: FSINFO says so, and no reply has more. A
+    /// power of two, as the BSDs' clients count blocks with it.
+    pub transfer: u32,
 }
 
 impl Default for Options {
@@ -93,6 +97,7 @@ impl Default for Options {
             reserved_port: false,
             root_peer_only: false,
             connections: CONNECTIONS_MAX,
+            transfer: IO_MAX,
         }
     }
 }
@@ -190,11 +195,16 @@ impl Server {
     }
 
     pub fn listen_tcp(&self, listener: TcpListener, options: Options) {
+        let transfer = options.transfer;
         let programs = match options.helpers {
             true => Programs::Helpers,
             false => Programs::Nfs,
         };
-        self.listen(listener, options, self.service.serving(programs));
+        self.listen(
+            listener,
+            options,
+            self.service.serving(programs).transferring(transfer),
+        );
     }
 
     /// MOUNT over UDP, as some clients ask for it; NFS itself is on TCP only.

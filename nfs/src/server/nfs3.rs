@@ -2,7 +2,6 @@
 
 use super::readdir;
 use crate::proto::*;
-use crate::rpc::IO_MAX;
 use crate::vfs::*;
 use crate::xdr::{Decoded, Garbage, Put, Reader};
 
@@ -47,6 +46,8 @@ pub struct Proc<'a> {
     pub out: &'a mut Vec<u8>,
     /// The file system would have waited: nothing was done, and `out` says nothing.
     pub blocked: bool,
+    /// Most bytes of a READ, a WRITE or a listing on this connection, [`crate::rpc::IO_MAX`] at most.
+    pub transfer: u32,
 }
 
 /// Bytes of READ3resok before its data.
@@ -203,7 +204,7 @@ impl Proc<'_> {
     fn read(&mut self, args: &mut Reader<'_>) -> Answered {
         let fh = args.fh()?;
         let offset = args.u64()?;
-        let count = args.u32()?.min(IO_MAX);
+        let count = args.u32()?.min(self.transfer);
         let start = self.out.len();
         self.out.u32(OK);
         // Written once it is known.
@@ -250,7 +251,7 @@ impl Proc<'_> {
             return Err(Garbage);
         }
         // More than FSINFO says is written in part.
-        let data = &data[..count.min(IO_MAX as usize)];
+        let data = &data[..count.min(self.transfer as usize)];
         // Of before: where another call's failure moves it meanwhile, this data may be gone too.
         let verifier = self.vfs.write_verifier();
         let end = offset
@@ -463,7 +464,7 @@ impl Proc<'_> {
         let fh = args.fh()?;
         match self.vfs.fsinfo(&self.cx, &fh) {
             Ok((info, attr)) => {
-                let io = info.io_max.min(IO_MAX);
+                let io = info.io_max.min(self.transfer);
                 self.out.u32(OK);
                 self.out.attr(Some(&attr));
                 for word in [io, io, 4096, io, io, 4096, DTPREF] {

@@ -3,7 +3,6 @@
 
 use super::nfs3::{Answered, Proc};
 use crate::proto::*;
-use crate::rpc::IO_MAX;
 use crate::vfs::{Entry, Fh};
 use crate::xdr::{Put, Reader};
 
@@ -33,7 +32,7 @@ pub fn readdir(call: &mut Proc<'_>, args: &mut Reader<'_>) -> Answered {
     let dir = args.fh()?;
     let cookie = args.u64()?;
     args.u64()?;
-    let max = args.u32()?.min(IO_MAX) as usize;
+    let max = args.u32()?.min(call.transfer) as usize;
     list(call, &dir, cookie, false, usize::MAX, max);
     Ok(())
 }
@@ -43,7 +42,7 @@ pub fn readdirplus(call: &mut Proc<'_>, args: &mut Reader<'_>) -> Answered {
     let cookie = args.u64()?;
     args.u64()?;
     let dir_max = args.u32()? as usize;
-    let max = args.u32()?.min(IO_MAX) as usize;
+    let max = args.u32()?.min(call.transfer) as usize;
     list(call, &dir, cookie, true, dir_max, max);
     Ok(())
 }

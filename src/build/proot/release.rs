@@ -68,9 +68,14 @@ const KNOWN: [Known; 2] = [
 pub fn read(root: &Path, os: &str, machine: &str) -> Result<Release, BuildError> {
     if os != "linux" {
         return Err(BuildError::Proot {
-            why: format!("this host runs {os}; modelling a root on the host works on Debian and Ubuntu"),
+            why: format!(
+                "this host runs {os}; modelling a root on the host works on Debian and Ubuntu"
+            ),
             hint: match os {
-                "openbsd" => "roots of OpenBSD's sets and proot(1) come with the OpenBSD support; until then FROM archive.tar sha256:DIGEST".to_owned(),
+                "openbsd" => {
+                    "write SETS RELEASE base, as in SETS 7.8 base: a root of the release's own sets"
+                        .to_owned()
+                }
                 _ => "start from an archive: FROM archive.tar sha256:DIGEST".to_owned(),
             },
         });
@@ -361,7 +366,7 @@ mod tests {
         PROOT: /etc/os-release names no VERSION_CODENAME
           hint: add it, as in VERSION_CODENAME=bookworm
         PROOT: this host runs openbsd; modelling a root on the host works on Debian and Ubuntu
-          hint: roots of OpenBSD's sets and proot(1) come with the OpenBSD support; until then FROM archive.tar sha256:DIGEST
+          hint: write SETS RELEASE base, as in SETS 7.8 base: a root of the release's own sets
         "#);
     }
 

@@ -71,6 +71,9 @@ impl Builder<'_> {
             Action::Base(Base::Host) => {
                 "this host's release, its mirrors or --source-date-epoch changed"
             }
+            Action::Base(Base::Sets(_)) => {
+                "the release's sets, its mirror or --source-date-epoch changed"
+            }
             Action::Base(Base::Image(_)) => "its name means another image now",
             Action::Base(Base::Pocker(_)) => "the pocker it starts from changed",
             Action::Base(_) => "--source-date-epoch changed",

@@ -7,6 +7,7 @@ use crate::build::copy::{self, Owner, Placement, TarStream};
 use crate::build::images;
 use crate::build::plan::{Action, Base, CopyPlan, Planned};
 use crate::build::proot::Bootstrap;
+use crate::build::sets;
 use crate::build::tools::{Event, Phase};
 use crate::control::api::{SealRequest, StepInfo};
 use std::sync::atomic::Ordering;
@@ -36,6 +37,11 @@ impl<'a> Builder<'a> {
             Action::Base(Base::Host) => {
                 let (snapshot, upstream) = self.proot(at)?;
                 seal.upstream = upstream;
+                self.sealing();
+                workshop.put_step(&key, &snapshot, seal)?
+            }
+            Action::Base(Base::Sets(_)) => {
+                let snapshot = self.sets(at, step.line)?;
                 self.sealing();
                 workshop.put_step(&key, &snapshot, seal)?
             }
@@ -121,6 +127,15 @@ impl<'a> Builder<'a> {
             &mut |tar| workshop.ingest(tar, request.source_date_epoch),
         )?;
         Ok((done.snapshot.ok_or_else(no_snapshot)?, upstream))
+    }
+
+    fn sets(&mut self, at: usize, line: u32) -> Result<String, BuildError> {
+        let Input::Sets(pinned) = &self.inputs[at] else {
+            return Err(no_snapshot());
+        };
+        let (workshop, progress) = (self.tools.workshop, &mut *self.progress);
+        let snapshot = sets::build(self.request, workshop, progress, line, pinned)?;
+        snapshot.ok_or_else(no_snapshot)
     }
 
     fn image(&mut self, at: usize, line: u32, name: &str) -> Result<(String, String), BuildError> {

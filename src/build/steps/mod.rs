@@ -8,7 +8,7 @@ use super::copy::{self, Context, Manifest};
 use super::plan::{self, Action, Base, Plan, Planned};
 use super::proot::Release;
 use super::tools::{Claim, Event, Outcome, Progress, Workshop};
-use super::{BuildError, BuildRequest, Built, Tools, images, key, name};
+use super::{BuildError, BuildRequest, Built, Tools, images, key, name, sets};
 use crate::control::api::{PockerInfo, RunConfig, StepInfo};
 use crate::pockerfile;
 use judge::{Verdict, stands_on};
@@ -30,6 +30,7 @@ pub(super) struct Builder<'a> {
 enum Input {
     None,
     Release(Release),
+    Sets(sets::Pinned),
     /// FROM another pocker: its last tree.
     Snapshot(String),
     /// FROM an image: its digest, and what is kept with the step.
@@ -45,6 +46,7 @@ impl Input {
         match self {
             Input::None => None,
             Input::Release(release) => Some(release.digest()),
+            Input::Sets(sets) => Some(sets.digest()),
             Input::Snapshot(snapshot) => Some(snapshot.clone()),
             Input::Image { digest, .. } => Some(digest.clone()),
             Input::Copy(manifest) => Some(manifest.digest()),
@@ -127,6 +129,9 @@ impl<'a> Builder<'a> {
         for step in &self.plan.steps {
             let input = match &step.action {
                 Action::Base(Base::Host) => Input::Release(self.tools.host.release()?),
+                Action::Base(Base::Sets(plan)) => {
+                    Input::Sets(sets::find(self.request, step.line, plan)?)
+                }
                 Action::Base(Base::Pocker(_)) => {
                     let last = parent.and_then(|parent| parent.steps.last());
                     Input::Snapshot(last.map(|s| s.snapshot.clone()).unwrap_or_default())
@@ -218,10 +223,7 @@ impl<'a> Builder<'a> {
     }
 
     fn check_cancelled(&self) -> Result<(), BuildError> {
-        match self.request.cancelled.load(Ordering::Relaxed) {
-            true => Err(BuildError::Cancelled),
-            false => Ok(()),
-        }
+        cancelled(self.request)
     }
 
     fn step(
@@ -265,6 +267,13 @@ impl<'a> Builder<'a> {
             let number = at + 1;
             self.progress.event(Event::Why { number, why });
         }
+    }
+}
+
+pub(super) fn cancelled(request: &BuildRequest<'_>) -> Result<(), BuildError> {
+    match request.cancelled.load(Ordering::Relaxed) {
+        true => Err(BuildError::Cancelled),
+        false => Ok(()),
     }
 }
 

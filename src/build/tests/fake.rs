@@ -150,6 +150,7 @@ impl Workshop for FakeWorkshop {
         &self,
         layers: &mut dyn Read,
         _clamp: Option<i64>,
+        _trusted: bool,
     ) -> Result<ArchiveDone, BuildError> {
         let mut frames = crate::control::layers::Frames::new(layers);
         let mut count = 0;

@@ -1,6 +1,6 @@
 //! The builder against fakes: no root, no server, no network.
 
-mod fake;
+pub(crate) mod fake;
 mod inputs;
 mod keys;
 mod steps;

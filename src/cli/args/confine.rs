@@ -27,6 +27,9 @@ pub struct Confine {
     /// Set environment variables from a file, NAME=VALUE a line
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
+    /// Let user 0 run where a run is a chroot (OpenBSD), which keeps no root in
+    #[arg(long)]
+    pub as_root: bool,
     /// Run in a bare chroot, which protects nothing: for comparison
     #[arg(long, conflicts_with_all = ["cap_add", "cap_drop", "read_only", "hostname"])]
     pub unsafe_plain: bool,

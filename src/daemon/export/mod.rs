@@ -20,6 +20,8 @@ mod volumes;
 #[cfg(test)]
 mod mount_tests;
 #[cfg(test)]
+mod openbsd_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod volume_tests;

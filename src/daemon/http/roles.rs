@@ -51,7 +51,11 @@ const ROLES: &[(&str, &str, Role)] = &[
     ("GET", "/v1/volumes/{name}/snapshots", Run),
     ("POST", "/v1/volumes/{name}/snapshots", Build),
     ("DELETE", "/v1/volumes/{name}/snapshots/{snapshot}", Build),
-    ("POST", "/v1/volumes/{name}/snapshots/{snapshot}/rollback", Build),
+    (
+        "POST",
+        "/v1/volumes/{name}/snapshots/{snapshot}/rollback",
+        Build,
+    ),
     ("GET", "/v1/mounts", Run),
     ("POST", "/v1/mounts", Run),
     ("POST", "/v1/mounts/remove", Run),

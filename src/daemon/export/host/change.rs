@@ -459,8 +459,7 @@ fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
         set_gid3::Void => None,
     };
     if uid.is_some() || gid.is_some() {
-        nix::unistd::fchownat(&node.fd, "", uid, gid, AtFlags::AT_EMPTY_PATH)
-            .map_err(host_status)?;
+        sys::chown(node.fd.as_fd(), uid, gid).map_err(host_status)?;
     }
     if let set_mode3::mode(mode) = new.mode {
         if node.is(libc::S_IFLNK) {

@@ -209,7 +209,7 @@ pub(super) fn io_status(e: std::io::Error) -> nfsstat3 {
         .raw_os_error()
         .map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
     match errno {
-        nix::errno::Errno::ENODATA => nfsstat3::NFS3ERR_NOENT,
+        super::sys::NO_ATTRIBUTE => nfsstat3::NFS3ERR_NOENT,
         other => host_status(other),
     }
 }

@@ -4,12 +4,14 @@
 
 use super::super::handle::HostFile;
 use nix::errno::Errno;
-use std::ffi::CStr;
+use nix::unistd::{Gid, Uid};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[cfg(target_os = "linux")]
 mod imp {
     use super::*;
+    use nix::fcntl::AtFlags;
+    use std::ffi::CStr;
     use std::os::fd::FromRawFd;
 
     /// Longest handle the kernel gives (MAX_HANDLE_SZ, name_to_handle_at(2)).
@@ -23,6 +25,13 @@ mod imp {
     }
 
     pub const O_PATH: libc::c_int = libc::O_PATH;
+    /// A file without the extended attribute that was asked for.
+    pub const NO_ATTRIBUTE: Errno = Errno::ENODATA;
+
+    /// Of the file `fd` is open on, a symlink too.
+    pub fn chown(fd: BorrowedFd, uid: Option<Uid>, gid: Option<Gid>) -> Result<(), Errno> {
+        nix::unistd::fchownat(fd, "", uid, gid, AtFlags::AT_EMPTY_PATH)
+    }
 
     /// The kernel's name of the file `fd` is open on.
     pub fn file_of(fd: BorrowedFd) -> Result<HostFile, Errno> {
@@ -140,6 +149,11 @@ mod imp {
     use super::*;
 
     pub const O_PATH: libc::c_int = libc::O_RDONLY;
+    pub const NO_ATTRIBUTE: Errno = Errno::ENOATTR;
+
+    pub fn chown(fd: BorrowedFd, uid: Option<Uid>, gid: Option<Gid>) -> Result<(), Errno> {
+        nix::unistd::fchown(fd, uid, gid)
+    }
 
     pub fn file_of(_fd: BorrowedFd) -> Result<HostFile, Errno> {
         Err(Errno::EOPNOTSUPP)

@@ -1,19 +1,22 @@
-//! OpenBSD's NFS client, by its own `mount_nfs` and `umount`.
+//! OpenBSD's NFS client, by its own `mount_nfs` and `umount`, for who asks for it.
 //!
 //! mount_nfs(8) asks the portmapper on UDP 111 for MOUNT, so the server must be
-//! registered there. Its plain umount sends UMNT to MOUNT version 1 over UDP and fails where
-//! nobody answers; `umount -f` sends nothing. With TCP and nothing listening the
-//! kernel's client waits for ever, uninterruptibly: hence the NULL call first.
+//! registered there (`pocker serve --listen 127.0.0.1 --portmap register`). Its plain umount
+//! sends UMNT to MOUNT version 1 over UDP and fails where nobody answers; `umount -f` sends
+//! nothing.
 
+use super::plan::NAME_MAX;
 use crate::helper::{
     Cache, MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand, Server,
     Session, Unmounted, check_target,
 };
 use crate::ping::null_call;
 use crate::sys;
+use pocker_nfs::portmap;
+use pocker_nfs::proto::{MOUNT_PROGRAM, MOUNT_V3};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::SocketAddr;
+use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -21,27 +24,22 @@ use std::process::Command;
 const MOUNT_NFS: &str = "/sbin/mount_nfs";
 const UMOUNT: &str = "/sbin/umount";
 
-/// mount(2) copies at most MNAMELEN (90) bytes, NUL included, of the target and
-/// of `host:path` (sys/mount.h).
-const NAME_MAX: usize = 89;
-
-/// The helper named `bsd-kernel`.
+/// The helper named `mount_nfs`.
 #[derive(Clone, Copy, Debug)]
-pub struct BsdKernel;
+pub struct MountNfs;
 
-impl MountHelper for BsdKernel {
+impl MountHelper for MountNfs {
     fn name(&self) -> &'static str {
-        "bsd-kernel"
+        "mount_nfs"
     }
 
     fn takes(&self, server: &Server) -> bool {
-        matches!(
-            server,
-            Server::Tcp {
-                addr: SocketAddr::V4(_),
-                netns: None
-            }
-        )
+        super::v4(server).is_some()
+    }
+
+    /// It needs a portmapper, shows the export's path in `mount`, and can do no more.
+    fn unasked(&self) -> bool {
+        false
     }
 
     fn probe(&self) -> Probe {
@@ -59,12 +57,9 @@ impl MountHelper for BsdKernel {
         server: &Server,
         _restart: Option<RestartCommand>,
     ) -> Result<Box<dyn Session>, MountError> {
-        match server {
-            Server::Tcp {
-                addr: addr @ SocketAddr::V4(_),
-                netns: None,
-            } => Ok(Box::new(BsdSession { addr: *addr })),
-            _ => {
+        match super::v4(server) {
+            Some(addr) => Ok(Box::new(NfsSession { addr })),
+            None => {
                 let cause = io::Error::new(io::ErrorKind::InvalidInput, "needs an IPv4 listener");
                 Err(MountError::of_server(Phase::Server, server, cause))
             }
@@ -72,28 +67,43 @@ impl MountHelper for BsdKernel {
     }
 }
 
-struct BsdSession {
-    addr: SocketAddr,
+struct NfsSession {
+    addr: SocketAddrV4,
 }
 
-impl Session for BsdSession {
+impl Session for NfsSession {
     fn mount(&mut self, req: &Request<'_>) -> Result<Mounted, MountError> {
         check_target(req.target)?;
         let fail = |phase| move |cause| MountError::new(phase, req.target, cause);
         let server = Server::Tcp {
-            addr: self.addr,
+            addr: self.addr.into(),
             netns: None,
         };
         null_call(&server).map_err(fail(Phase::Server))?;
+        portmapper(self.addr).map_err(fail(Phase::Server))?;
         let argv = mount_argv(self.addr, req).map_err(fail(Phase::Target))?;
         run(MOUNT_NFS, &argv).map_err(fail(Phase::Mount))?;
         Ok(Mounted::new(req.target, Some(server), unmount))
     }
 }
 
+/// Whether the portmapper leads to MOUNT: mount_nfs(8) would ask it for a minute.
+fn portmapper(server: SocketAddrV4) -> io::Result<()> {
+    let known = portmap::port_of(*server.ip(), MOUNT_PROGRAM, MOUNT_V3, portmap::TCP);
+    let why = match known {
+        Ok(0) => "the portmapper knows no MOUNT".to_string(),
+        Ok(_) => return Ok(()),
+        Err(e) => e.to_string(),
+    };
+    Err(io::Error::other(format!(
+        "{why}: start the server with `pocker serve --listen {} --portmap register`, or `builtin` where no portmapper runs",
+        server.ip()
+    )))
+}
+
 /// The arguments of mount_nfs for a request. A writable mount is `sync`: on
 /// loopback, dirty NFS buffers and the server's own writes wait for each other.
-pub fn mount_argv(addr: SocketAddr, req: &Request<'_>) -> io::Result<Vec<OsString>> {
+pub fn mount_argv(addr: SocketAddrV4, req: &Request<'_>) -> io::Result<Vec<OsString>> {
     let mut source = format!("{}:", addr.ip()).into_bytes();
     source.extend_from_slice(req.export);
     let target = req.target.as_os_str();
@@ -185,7 +195,7 @@ mod tests {
     }
 
     fn argv(target: &str, read_only: bool, cache: Cache) -> io::Result<Vec<String>> {
-        let addr = ([127, 0, 0, 1], 2049).into();
+        let addr = "127.0.0.1:2049".parse().unwrap();
         let argv = mount_argv(addr, &req(Path::new(target), read_only, cache))?;
         Ok(argv.into_iter().map(|a| a.into_string().unwrap()).collect())
     }
@@ -193,21 +203,13 @@ mod tests {
     #[test]
     fn a_sealed_tree_is_mounted_read_only_with_read_ahead() {
         let got = argv("/pk/1", true, Cache::Sealed).unwrap().join(" ");
-        assert_eq!(
-            got,
-            "-3 -T -i -R 1 -r 65536 -a 4 -o ro,nodev,nosuid,acregmin=3600,acregmax=3600,\
-             acdirmin=3600,acdirmax=3600,port=2049 127.0.0.1:/run/a /pk/1"
-        );
+        insta::assert_snapshot!(got, @"-3 -T -i -R 1 -r 65536 -a 4 -o ro,nodev,nosuid,acregmin=3600,acregmax=3600,acdirmin=3600,acdirmax=3600,port=2049 127.0.0.1:/run/a /pk/1");
     }
 
     #[test]
     fn a_writable_tree_is_mounted_sync() {
         let got = argv("/pk/1", false, Cache::Shared).unwrap().join(" ");
-        assert_eq!(
-            got,
-            "-3 -T -i -R 1 -r 65536 -w 65536 -o rw,sync,nodev,nosuid,acregmin=1,acregmax=1,\
-             acdirmin=1,acdirmax=1,port=2049 127.0.0.1:/run/a /pk/1"
-        );
+        insta::assert_snapshot!(got, @"-3 -T -i -R 1 -r 65536 -w 65536 -o rw,sync,nodev,nosuid,acregmin=1,acregmax=1,acdirmin=1,acdirmax=1,port=2049 127.0.0.1:/run/a /pk/1");
     }
 
     #[test]

@@ -1,0 +1,129 @@
+//! OpenBSD's `struct nfs_args` and the numbers that go with it (sys/mount.h), for every system, so that tests
+//! can hold them against its headers: `layout.c` is compiled with them by `scripts/cross-openbsd`.
+
+/// sys/mount.h, 64 bits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NfsArgs {
+    pub version: i32,
+    pub addr: *mut u8,
+    pub addrlen: i32,
+    pub sotype: i32,
+    pub proto: i32,
+    pub fh: *mut u8,
+    pub fhsize: i32,
+    pub flags: i32,
+    pub wsize: i32,
+    pub rsize: i32,
+    pub readdirsize: i32,
+    pub timeo: i32,
+    pub retrans: i32,
+    pub maxgrouplist: i32,
+    pub readahead: i32,
+    pub leaseterm: i32,
+    pub deadthresh: i32,
+    pub hostname: *mut u8,
+    pub acregmin: i32,
+    pub acregmax: i32,
+    pub acdirmin: i32,
+    pub acdirmax: i32,
+}
+
+pub mod openbsd {
+    pub const NFS_ARGSVERSION: i32 = 4;
+    pub const SOCK_STREAM: i32 = 1;
+    pub const MNAMELEN: i32 = 90;
+
+    pub const MNT_RDONLY: i32 = 0x1;
+    pub const MNT_SYNCHRONOUS: i32 = 0x2;
+    pub const MNT_NOEXEC: i32 = 0x4;
+    pub const MNT_NOSUID: i32 = 0x8;
+    pub const MNT_NODEV: i32 = 0x10;
+    pub const MNT_FORCE: i32 = 0x80000;
+
+    pub const NFSMNT_WSIZE: i32 = 0x2;
+    pub const NFSMNT_RSIZE: i32 = 0x4;
+    pub const NFSMNT_INT: i32 = 0x40;
+    pub const NFSMNT_NFSV3: i32 = 0x200;
+    pub const NFSMNT_READAHEAD: i32 = 0x2000;
+    pub const NFSMNT_ACREGMIN: i32 = 0x40000;
+    pub const NFSMNT_ACREGMAX: i32 = 0x80000;
+    pub const NFSMNT_ACDIRMIN: i32 = 0x10_0000;
+    pub const NFSMNT_ACDIRMAX: i32 = 0x20_0000;
+
+    pub const MOUNT_FLAGS: &[(&str, i32)] = &[
+        ("MNT_RDONLY", MNT_RDONLY),
+        ("MNT_SYNCHRONOUS", MNT_SYNCHRONOUS),
+        ("MNT_NOEXEC", MNT_NOEXEC),
+        ("MNT_NOSUID", MNT_NOSUID),
+        ("MNT_NODEV", MNT_NODEV),
+        ("MNT_FORCE", MNT_FORCE),
+    ];
+
+    pub const NFS_FLAGS: &[(&str, i32)] = &[
+        ("NFSMNT_WSIZE", NFSMNT_WSIZE),
+        ("NFSMNT_RSIZE", NFSMNT_RSIZE),
+        ("NFSMNT_INT", NFSMNT_INT),
+        ("NFSMNT_NFSV3", NFSMNT_NFSV3),
+        ("NFSMNT_READAHEAD", NFSMNT_READAHEAD),
+        ("NFSMNT_ACREGMIN", NFSMNT_ACREGMIN),
+        ("NFSMNT_ACREGMAX", NFSMNT_ACREGMAX),
+        ("NFSMNT_ACDIRMIN", NFSMNT_ACDIRMIN),
+        ("NFSMNT_ACDIRMAX", NFSMNT_ACDIRMAX),
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+    use std::mem::{offset_of, size_of};
+
+    /// The C that says of OpenBSD's headers what this file says.
+    fn assertions() -> String {
+        let mut c = String::from(
+            "/* Made by the tests of layout.rs; compiled with OpenBSD's headers by scripts/cross-openbsd. */\n\
+             #include <sys/param.h>\n#include <sys/mount.h>\n#include <sys/socket.h>\n#include <netinet/in.h>\n\
+             #include <stddef.h>\n\n",
+        );
+        let mut says = |what: &str, value: usize| {
+            let _ = writeln!(c, "_Static_assert({what} == {value}, \"{what}\");");
+        };
+        says("sizeof(struct nfs_args)", size_of::<NfsArgs>());
+        macro_rules! fields {
+            ($($field:ident)*) => {
+                $(says(concat!("offsetof(struct nfs_args, ", stringify!($field), ")"), offset_of!(NfsArgs, $field));)*
+            };
+        }
+        fields!(version addr addrlen sotype proto fh fhsize flags wsize rsize readdirsize timeo retrans
+            maxgrouplist readahead leaseterm deadthresh hostname acregmin acregmax acdirmin acdirmax);
+        // sin_len, sin_family, sin_port, sin_addr, as `sys` fills them by libc's definition.
+        says("sizeof(struct sockaddr_in)", 16);
+        says("offsetof(struct sockaddr_in, sin_family)", 1);
+        says("offsetof(struct sockaddr_in, sin_port)", 2);
+        says("offsetof(struct sockaddr_in, sin_addr)", 4);
+        for (name, value) in [
+            ("NFS_ARGSVERSION", openbsd::NFS_ARGSVERSION),
+            ("SOCK_STREAM", openbsd::SOCK_STREAM),
+            ("MNAMELEN", openbsd::MNAMELEN),
+        ]
+        .iter()
+        .chain(openbsd::MOUNT_FLAGS)
+        .chain(openbsd::NFS_FLAGS)
+        {
+            says(name, *value as usize);
+        }
+        c
+    }
+
+    #[test]
+    fn the_c_that_is_held_against_openbsds_headers_says_what_is_here() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bsd/layout.c");
+        let want = assertions();
+        if std::env::var_os("POCKER_UPDATE_LAYOUT").is_some() {
+            std::fs::write(path, &want).unwrap();
+        }
+        let have = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(have, want, "POCKER_UPDATE_LAYOUT=1 writes it anew");
+    }
+}

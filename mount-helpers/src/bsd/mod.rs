@@ -1,0 +1,108 @@
+//! The BSDs' own NFS clients, by their system calls: `bsd-kernel`.
+//!
+//! Each takes the root's handle itself, so neither a portmapper nor the kernel's MOUNT is needed, and what
+//! mount(8) shows holds no path of an export. [`plan`] says what is asked of the kernel, as values that any
+//! system can make and test; `sys` does it.
+//!
+//! With TCP and nothing listening OpenBSD's client waits for ever, uninterruptibly, in mount(2) too: hence the
+//! NULL call first. Its mount(2) on a file succeeds and mounts nothing: hence the looks before and after.
+
+pub mod layout;
+pub mod mount_nfs;
+pub mod plan;
+
+use crate::helper::{
+    MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand, Server, Session,
+    Unmounted, check_target,
+};
+use crate::ping::{null_call, root_handle};
+use crate::sys;
+use plan::{Plan, System};
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::Path;
+
+/// The helper named `bsd-kernel`.
+#[derive(Clone, Copy, Debug)]
+pub struct BsdKernel;
+
+impl MountHelper for BsdKernel {
+    fn name(&self) -> &'static str {
+        "bsd-kernel"
+    }
+
+    fn takes(&self, server: &Server) -> bool {
+        v4(server).is_some()
+    }
+
+    fn probe(&self) -> Probe {
+        match sys::BSD {
+            Some(system) => Probe::yes(format!("{system}'s NFS client")),
+            None => Probe::no("not available: this is none of the BSDs it knows", None),
+        }
+    }
+
+    fn session(
+        &self,
+        server: &Server,
+        _restart: Option<RestartCommand>,
+    ) -> Result<Box<dyn Session>, MountError> {
+        let wrong = |why| {
+            let cause = io::Error::new(io::ErrorKind::InvalidInput, why);
+            MountError::of_server(Phase::Server, server, cause)
+        };
+        let addr = v4(server).ok_or_else(|| wrong("needs an IPv4 listener"))?;
+        let system = sys::BSD.ok_or_else(|| wrong("this is none of the BSDs it knows"))?;
+        Ok(Box::new(BsdSession { addr, system }))
+    }
+}
+
+/// The one kind of listener that these clients reach.
+fn v4(server: &Server) -> Option<SocketAddrV4> {
+    match server {
+        Server::Tcp {
+            addr: SocketAddr::V4(addr),
+            netns: None,
+        } => Some(*addr),
+        _ => None,
+    }
+}
+
+struct BsdSession {
+    addr: SocketAddrV4,
+    system: System,
+}
+
+impl Session for BsdSession {
+    fn mount(&mut self, req: &Request<'_>) -> Result<Mounted, MountError> {
+        check_target(req.target)?;
+        let fail = |phase| move |cause| MountError::new(phase, req.target, cause);
+        plan::check_length(req.target).map_err(fail(Phase::Target))?;
+        let server = Server::Tcp {
+            addr: self.addr.into(),
+            netns: None,
+        };
+        null_call(&server).map_err(fail(Phase::Server))?;
+        let root = root_handle(&server, req.export).map_err(fail(Phase::Export))?;
+        let plan = Plan::new(self.system, self.addr, &root, req);
+        sys::bsd_mount(&plan).map_err(fail(Phase::Mount))?;
+        let mounted = Mounted::new(req.target, Some(server), unmount);
+        match sys::is_nfs(req.target) {
+            Ok(true) => Ok(mounted),
+            Ok(false) => Err(fail(Phase::Mount)(io::Error::other(
+                "mount(2) succeeded, but what is there is not NFS",
+            ))),
+            Err(cause) => Err(fail(Phase::Mount)(cause)),
+        }
+    }
+}
+
+/// Plainly first, so that nothing is lost, unless the server is gone: a plain unmount would wait for it. A
+/// forced one takes what is mounted below along, so it is made of the outermost mount only, whose path needs
+/// no dead server.
+fn unmount(target: &Path, server: Option<&Server>) -> io::Result<Unmounted> {
+    match server.map(null_call) {
+        Some(Err(_)) => sys::unmount_dead(target),
+        _ => sys::unmount(target),
+    }
+}

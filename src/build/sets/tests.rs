@@ -1,0 +1,159 @@
+//! SETS over a fake server: what goes into the tree, its key, and what is refused.
+
+#[path = "../../../tests/support/release.rs"]
+mod release;
+
+use super::*;
+use crate::build::tests::fake::World;
+use release::{list, mirror, public, sets, signed, write};
+
+const FILE: &str =
+    "SETS --from=rel --key=rel/base.pub --arch=amd64 7.8 base comp man\nRUN exec ksh\n";
+
+fn world() -> World {
+    let world = World::new();
+    write(&world.dir.path().join("context/rel"), &sets());
+    world
+}
+
+fn put(world: &World, name: &str, bytes: impl AsRef<[u8]>) {
+    let path = world.dir.path().join("context/rel/7.8/amd64").join(name);
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// The message and its hint, without this test's directory; nothing may be left.
+fn refused(world: &mut World, file: &str) -> String {
+    let error = world.build("x", file).expect_err("refused");
+    world.assert_nothing_left();
+    assert!(world.workshop.steps.borrow().is_empty(), "a step is kept");
+    assert!(world.workshop.pockers.borrow().is_empty(), "a name is kept");
+    let left = std::fs::read_dir(world.dir.path().join("cache")).expect("listed");
+    assert_eq!(left.count(), 0, "something lies in the cache");
+    let dir = world.dir.path().join("context").display().to_string();
+    let text = format!("{error}\n  {}", error.hint().unwrap_or_default());
+    text.replace(&dir, "CONTEXT")
+}
+
+#[test]
+fn the_key_is_of_the_release_and_not_of_where_it_lies() {
+    let mut world = world();
+    let keys = |world: &mut World, file: &str| {
+        let built = world.build("x", file).expect("builds");
+        built.steps[0].0.key.clone()
+    };
+    let first = keys(&mut world, FILE);
+    let other = world.dir.path().join("context/elsewhere");
+    write(&other, &sets());
+    let there = keys(
+        &mut world,
+        &FILE.replace("--from=rel", "--from=elsewhere/7.8/amd64"),
+    );
+    assert_eq!(first, there);
+    let order = keys(&mut world, &FILE.replace("base comp", "comp base"));
+    assert_ne!(first, order);
+    let mut changed = sets();
+    changed[2].1 = changed[1].1.clone();
+    write(&other, &changed);
+    assert_ne!(
+        first,
+        keys(&mut world, &FILE.replace("--from=rel", "--from=elsewhere"))
+    );
+}
+
+#[test]
+fn a_list_that_nobody_vouches_for_is_refused() {
+    let mut world = world();
+    let mut all = Vec::new();
+    put(
+        &world,
+        "SHA256.sig",
+        signed(1, &list(&sets())).replace(") = ", ") =  "),
+    );
+    all.push(refused(&mut world, FILE));
+    put(&world, "SHA256.sig", signed(2, &list(&sets())));
+    all.push(refused(&mut world, FILE));
+    put(&world, "SHA256.sig", list(&sets()));
+    all.push(refused(&mut world, FILE));
+    put(&world, "SHA256.sig", signed(1, &list(&sets()[..2])));
+    all.push(refused(&mut world, FILE));
+    put(&world, "SHA256.sig", vec![b'x'; LIST_MAX as usize + 1]);
+    all.push(refused(&mut world, FILE));
+    put(&world, "SHA256.sig", signed(1, &list(&sets())));
+    world.write("rel/base.pub", "untrusted comment: x\nRWQ=\n");
+    all.push(refused(&mut world, FILE));
+    world.write("rel/base.pub", &format!("{}{}", public(1), public(2)));
+    all.push(refused(&mut world, FILE));
+    all.push(refused(
+        &mut world,
+        &FILE.replace("rel/base.pub", "none.pub"),
+    ));
+    all.push(refused(
+        &mut world,
+        &FILE.replace(" --key=rel/base.pub", ""),
+    ));
+    insta::assert_snapshot!("lists", all.join("\n"));
+}
+
+#[test]
+fn a_set_that_is_not_the_releases_is_refused() {
+    let mut world = world();
+    let mut all = Vec::new();
+    let comp = sets()[1].1.clone();
+    put(&world, "comp78.tgz", &comp[..comp.len() / 2]);
+    all.push(refused(&mut world, FILE));
+    std::fs::remove_file(world.dir.path().join("context/rel/7.8/amd64/comp78.tgz")).expect("gone");
+    all.push(refused(&mut world, FILE));
+    // Signed, and no set at all.
+    let odd = [
+        ("base", b"no gzip".to_vec()),
+        ("comp", comp),
+        ("man", Vec::new()),
+    ];
+    write(&world.dir.path().join("context/rel"), &odd);
+    all.push(refused(&mut world, FILE));
+    insta::assert_snapshot!("sets", all.join("\n"));
+}
+
+#[test]
+fn a_mirror_is_taken_at_its_word_and_at_nobody_elses() {
+    let mut world = world();
+    let dir = world.dir.path().join("context/rel");
+    let mut all = Vec::new();
+    for (cut, from) in [
+        ("comp78.tgz", None),
+        ("SHA256.sig", None),
+        ("", Some("http://127.0.0.1:1/pub")),
+        ("", Some("ftp://mirror/pub")),
+    ] {
+        let url = from.map_or_else(|| mirror(&dir, cut), str::to_owned);
+        let file = FILE.replace("--from=rel", &format!("--from={url}"));
+        all.push(refused(&mut world, &file).replace(&url, "MIRROR"));
+    }
+    let nothing = mirror(&dir.join("7.8"), "");
+    let file = FILE.replace("--from=rel", &format!("--from={nothing}"));
+    all.push(refused(&mut world, &file).replace(&nothing, "MIRROR"));
+    insta::assert_snapshot!("mirrors", all.join("\n"));
+    let url = mirror(&dir, "");
+    let file = FILE.replace("--from=rel", &format!("--from={url}"));
+    assert_eq!(world.build("x", &file).expect("builds").steps.len(), 2);
+}
+
+#[test]
+fn an_interrupted_build_keeps_nothing() {
+    let mut world = world();
+    static NOW: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+    let error = world.build_until("x", FILE, &NOW).expect_err("cancelled");
+    assert!(matches!(error, BuildError::Cancelled), "{error}");
+    world.assert_nothing_left();
+}
+
+#[test]
+fn a_release_runs_on_its_own_kernel() {
+    runs_on("OpenBSD", "7.8", "7.8").expect("its own");
+    runs_on("Linux", "6.1", "7.8").expect("built, not run");
+    let error = runs_on("OpenBSD", "7.7", "7.8").expect_err("another");
+    assert_eq!(
+        format!("{}; {}", error.why, error.hint),
+        "programs of OpenBSD 7.8 do not run on this kernel, which is 7.7; write SETS 7.7, or upgrade this host with sysupgrade(8)"
+    );
+}

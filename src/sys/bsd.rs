@@ -1,0 +1,57 @@
+//! What OpenBSD has for a process that gives things up; nothing elsewhere.
+
+use super::Fault;
+
+#[cfg(target_os = "openbsd")]
+mod imp {
+    use super::*;
+    use crate::sys::Attempt;
+    use nix::errno::Errno;
+    use std::ffi::{CString, c_char, c_int, c_uint};
+
+    /// login_cap.h: priority, limits and umask, of what a class has.
+    const LOGIN_SETPRIORITY: c_uint = 0x8;
+    const LOGIN_SETRESOURCES: c_uint = 0x10;
+    const LOGIN_SETUMASK: c_uint = 0x20;
+
+    #[link(name = "util")]
+    unsafe extern "C" {
+        /// libc has no binding for it (login_cap(3)).
+        fn setclasscontext(class: *mut c_char, flags: c_uint) -> c_int;
+    }
+
+    fn text(what: &str) -> Result<CString, Fault> {
+        CString::new(what).map_err(|_| Fault::new("a NUL byte"))
+    }
+
+    pub fn login_class(class: &str) -> Result<(), Fault> {
+        let flags = LOGIN_SETPRIORITY | LOGIN_SETRESOURCES | LOGIN_SETUMASK;
+        let class = text(class)?;
+        // SAFETY: the name ends in NUL; the call reads it and changes this process's limits.
+        let done = unsafe { setclasscontext(class.as_ptr().cast_mut(), flags) };
+        Errno::result(done).map(drop).attempt("")
+    }
+
+    /// Not this process, which is about to exec, but what it becomes.
+    pub fn promise(promises: &str) -> Result<(), Fault> {
+        let promises = text(promises)?;
+        // SAFETY: no promises of this process, and a string that ends in NUL.
+        let done = unsafe { libc::pledge(std::ptr::null(), promises.as_ptr()) };
+        Errno::result(done).map(drop).attempt("")
+    }
+}
+
+#[cfg(not(target_os = "openbsd"))]
+mod imp {
+    use super::*;
+
+    pub fn login_class(_class: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    pub fn promise(_promises: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+pub use imp::*;
