@@ -230,7 +230,7 @@ impl Writer<'_> {
     fn header(&self, stat: &FileStat) -> (tar::Header, Pax) {
         let mut header = tar::Header::new_ustar();
         let (uid, gid) = self.owner.unwrap_or((stat.st_uid, stat.st_gid));
-        header.set_mode(stat.st_mode & 0o7777);
+        header.set_mode((stat.st_mode & 0o7777) as _);
         header.set_uid(u64::from(uid));
         header.set_gid(u64::from(gid));
         header.set_size(0);

@@ -427,8 +427,8 @@ impl Grafts {
 
 fn mode_of(attr: &sattr3, default: u32) -> Mode {
     match attr.mode {
-        set_mode3::mode(mode) => Mode::from_bits_truncate(mode & 0o7777),
-        set_mode3::Void => Mode::from_bits_truncate(default),
+        set_mode3::mode(mode) => Mode::from_bits_truncate((mode & 0o7777) as _),
+        set_mode3::Void => Mode::from_bits_truncate(default as _),
     }
 }
 
@@ -465,7 +465,7 @@ fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
         if node.is(libc::S_IFLNK) {
             return Err(nfsstat3::NFS3ERR_INVAL);
         }
-        let mode = Mode::from_bits_truncate(mode & 0o7777);
+        let mode = Mode::from_bits_truncate((mode & 0o7777) as _);
         nix::sys::stat::fchmodat(
             AT_FDCWD,
             node.path().as_str(),

@@ -254,7 +254,7 @@ impl Graft {
                 libc::S_IFBLK => ftype3::NF3BLK,
                 _ => ftype3::NF3REG,
             },
-            mode: stat.st_mode & 0o7777,
+            mode: (stat.st_mode & 0o7777) as _,
             nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
             uid: stat.st_uid,
             gid: stat.st_gid,
