@@ -201,7 +201,7 @@ async fn serve(exports: Arc<Exports>) -> (Server, SocketAddr, SocketAddr) {
     let any = "127.0.0.1:0";
     let nfs = TcpListener::bind(any).await.expect("a port");
     let at = nfs.local_addr().expect("an address");
-    server.listen_tcp(nfs, options);
+    server.listen_tcp(nfs, options.clone());
     server.listen_udp(UdpSocket::bind(at).await.expect("its port"), options);
     let portmap = UdpSocket::bind(any).await.expect("a port");
     let ask = portmap.local_addr().expect("an address");

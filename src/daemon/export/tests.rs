@@ -364,7 +364,7 @@ fn handles_of_another_hosts_tree_are_of_no_use_elsewhere() {
 fn a_host_that_lost_a_volume_writes_there_no_more() {
     let w = world();
     let v = &*w.exports;
-    let made = v.volumes.create("data", "t", None, Time::default());
+    let made = v.volumes.create("data", "t", false, None, Time::default());
     made.expect("a volume");
     let volume = v.volumes.find("data").expect("it is there");
     let open = |read_only| {
