@@ -14,9 +14,8 @@ mod imp {
     const LOGIN_SETRESOURCES: c_uint = 0x10;
     const LOGIN_SETUMASK: c_uint = 0x20;
 
-    #[link(name = "util")]
     unsafe extern "C" {
-        /// libc has no binding for it (login_cap(3)).
+        /// In the C library, and the crate has no binding for it (login_cap(3)).
         fn setclasscontext(class: *mut c_char, flags: c_uint) -> c_int;
     }
 
