@@ -164,7 +164,7 @@ pub fn exports(data: &[u8]) {
         let added = w.exports.grafts.add(graft, host.path(), false);
         assert!(added.is_ok(), "no graft");
         let volumes = &w.exports.volumes;
-        let Ok(volume) = volumes.create("v", "", Some(w.snapshot), clock::now()) else {
+        let Ok(volume) = volumes.create("v", "", false, Some(w.snapshot), clock::now()) else {
             panic!("no volume")
         };
         calls(w, graft, volume.id(), data);
