@@ -114,6 +114,14 @@ impl Area {
         bytes.and(named.map_err(|e| failed("sync", &dir, &e)))
     }
 
+    /// A write to a staged file.
+    pub fn write_all(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        #[cfg(test)]
+        return self.syncs.probe.write(file, bytes, at);
+        #[cfg(not(test))]
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+    }
+
     pub fn tree_dir(&self, tree: u64) -> PathBuf {
         self.dir.join(tree.to_string())
     }

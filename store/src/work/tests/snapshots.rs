@@ -169,6 +169,58 @@ fn a_writer_never_reaches_a_blob() {
     sound(&bench);
 }
 
+/// A write that failed halfway has changed the file all the same: the file as it is then does not
+/// become the blob of what it was.
+#[test]
+fn a_write_that_failed_halfway_is_a_change() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let file = tree.file(ROOT, b"file", &vec![1; 1 << 20]);
+    let (mut shots, st) = bench.works().moment(&tree).unwrap();
+    bench.syncs.probe.torn.store(true, Ordering::Relaxed);
+    let torn = tree.write(&root(9), file, 0, &vec![2; 1 << 19]);
+    assert_eq!(torn, Err(Errno::Io));
+    let made = bench.works().seal_moment(&tree, &mut shots, &st).unwrap().0;
+    bench.works().retire(&tree, &shots);
+    drop(shots);
+    let sealed = bench.store.sealed(&made.snapshot).unwrap();
+    let found = sealed.lookup(&Creds::ROOT, ROOT, b"file").unwrap();
+    assert!(slurp(&*sealed, found.node.node) == vec![1; 1 << 20]);
+    assert_eq!(tree.slurp(file)[(1 << 18) - 1..][..2], [2, 1]);
+    sound(&bench);
+}
+
+/// A file takes its name over from the blob that it was while another COMMIT syncs what was there
+/// before: that has not made the new name stable.
+#[test]
+fn a_name_that_changes_under_a_sync_is_synced_after_it() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let file = tree.file(ROOT, b"file", &vec![1; 1 << 20]);
+    tree.commit(file).unwrap();
+    tree.write(&root(9), file, 0, &[2; 10]).unwrap();
+    let (mut shots, st) = bench.works().moment(&tree).unwrap();
+    bench.works().seal_moment(&tree, &mut shots, &st).unwrap();
+    drop(shots);
+    let (syncs, files) = (&bench.syncs, || bench.syncs.stats().files);
+    let before = files();
+    std::thread::scope(|scope| {
+        syncs.probe.stick(true);
+        let commit = scope.spawn(|| tree.commit(file));
+        while files() == before {
+            std::thread::yield_now();
+        }
+        let wrote = tree.write(&root(9), file, 0, &[3; 10]);
+        syncs.probe.stick(false);
+        commit.join().unwrap().unwrap();
+        wrote.unwrap();
+    });
+    let before = files();
+    tree.commit(file).unwrap();
+    assert_eq!(files() - before, 2, "the file and its folder");
+    sound(&bench);
+}
+
 /// The next snapshot reads only what changed since.
 #[test]
 fn what_it_costs_follows_what_changed() {
