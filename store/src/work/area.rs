@@ -195,14 +195,10 @@ impl Area {
     }
 
     /// Another file is under `key` now: nobody who looks from here on finds the old one.
-    pub fn replaced(&self, key: Key) -> Result<Arc<File>, Errno> {
-        let file = self.opened(key);
+    pub fn replaced(&self, key: Key) {
         let mut open = self.open.lock();
         self.replaced.fetch_add(1, Ordering::AcqRel);
         open.pop(&key);
-        let file = file?;
-        open.put(key, Arc::clone(&file));
-        Ok(file)
     }
 
     /// Where a snapshot of the tree has its files while it is made.

@@ -314,7 +314,7 @@ impl Staged {
             return Ok(file);
         }
         super::load::unshare(area, self.key)?;
-        let file = area.replaced(self.key)?;
+        let file = area.file(self.key)?;
         if let Some(lasting) = &self.lasting {
             lasting.renamed();
         }
@@ -404,28 +404,55 @@ impl Staged {
         }
         let end = offset + data.len() as u64;
         let file = self.to_change(area, offset, end)?;
+        let wrote = self.put(area, &file, offset, data, mtime);
+        if wrote.is_err() {
+            self.cut_back(area, &file);
+        }
+        wrote
+    }
+
+    fn put(
+        &self,
+        area: &Area,
+        file: &File,
+        offset: u64,
+        data: &[u8],
+        mtime: Time,
+    ) -> Result<Wrote, Errno> {
+        let end = offset + data.len() as u64;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
         let changing = self.changing();
-        self.copy_edge(area, &file, first, offset, end)?;
+        self.copy_edge(area, file, first, offset, end)?;
         if last - 1 != first {
-            self.copy_edge(area, &file, last - 1, offset, end)?;
+            self.copy_edge(area, file, last - 1, offset, end)?;
         }
         failpoint::hit("staged.write.before")
-            .and_then(|()| area.write_all(&file, data, offset))
+            .and_then(|()| area.write_all(file, data, offset))
             .map_err(|e| failed("write staged file", &area.path(self.key), &e))?;
         failpoint::pass("staged.write.after");
-        set_mtime(area, self.key, &file, mtime)?;
+        set_mtime(area, self.key, file, mtime)?;
         failpoint::pass("staged.write.timed");
         drop(changing);
         if self.base.is_some() && self.is_disk() && self.takes_blocks(first, last) {
             self.sync(area)?;
         }
-        let (size, disk) = self.stat(area, &file)?;
+        let (size, disk) = self.stat(area, file)?;
         Ok(Wrote {
             size,
             disk,
             blocks: (first, last),
         })
+    }
+
+    /// What a write that failed put behind the end goes: a later one must not make it seen.
+    fn cut_back(&self, area: &Area, file: &File) {
+        let size = self.state().size;
+        if self.stat(area, file).is_ok_and(|(len, _)| len > size) {
+            let _changing = self.changing();
+            if let Err(e) = file.set_len(size) {
+                failed("cut staged file back", &area.path(self.key), &e);
+            }
+        }
     }
 
     /// Fills what `block` has of the base outside `from..to`, which is about to be written.
