@@ -14,7 +14,7 @@ use pocker_store::{GcOptions, GcRoots, Step, StoreError};
 use std::collections::HashMap;
 
 /// How long a tree that was just taken in waits for its step.
-const HOLD_SECS: i64 = 600;
+pub(super) const HOLD_SECS: i64 = 600;
 
 /// What is asked once the collection has begun.
 #[derive(Default)]
@@ -68,7 +68,8 @@ impl Daemon {
         })
     }
 
-    /// Packs what no step used since, and nothing that runs, builds or is mounted was cloned from.
+    /// Packs what no step used since, and nothing that runs, builds or is mounted was cloned from, or
+    /// that a volume has.
     fn pack(&self, since: i64) -> Outcome<Packed> {
         let runs = self.runs()?;
         let live = |id: u64| runs.iter().any(|run| run.id == id && run.live());
@@ -78,7 +79,9 @@ impl Daemon {
             .filter(|t| t.class != WorkClass::Run || live(t.id));
         let mut in_use: Vec<_> = used.filter_map(|t| t.base).collect();
         in_use.extend(self.exports.volumes.list().iter().filter_map(|v| v.base));
-        let report = humbly(|| self.store.pack_cold(since, &in_use));
+        let blobs = self.exports.volumes.blobs();
+        let blobs = blobs.map_err(|e| Fail::internal("cannot read the volumes", &e))?;
+        let report = humbly(|| self.store.pack_cold(since, &in_use, blobs));
         let report = report.map_err(|e| Fail::caring("cannot pack what is cold", e))?;
         Ok(Packed {
             blobs: report.blobs,

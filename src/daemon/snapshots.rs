@@ -207,7 +207,7 @@ impl Daemon {
     pub fn moment(&self, volume: &str) -> Outcome<Moment> {
         let made = self.take(&self.known_volume(volume)?)?;
         let snapshot = made.sealed.snapshot.to_string();
-        self.held.lock().push((made.tree, clock::now().secs));
+        self.hold(made.tree);
         Ok(Moment { snapshot })
     }
 

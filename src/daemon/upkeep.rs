@@ -1,6 +1,7 @@
 //! What keeps the server honest about itself: status, garbage, idleness, stopping.
 
 use super::clock;
+use super::collect::HOLD_SECS;
 use super::docs::{self, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
@@ -16,7 +17,10 @@ const RUN_GRACE: Duration = Duration::from_secs(10);
 impl Daemon {
     /// Keeps a new tree from being garbage until its step is recorded.
     pub fn hold(&self, tree: std::sync::Arc<pocker_store::SealedTree>) {
-        self.held.lock().push((tree, clock::now().secs));
+        let now = clock::now().secs;
+        let mut held = self.held.lock();
+        held.retain(|(_, since)| now - since < HOLD_SECS);
+        held.push((tree, now));
     }
 
     pub fn status(&self) -> Outcome<Status> {

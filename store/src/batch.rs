@@ -56,6 +56,8 @@ pub struct Batch {
     store: Arc<Store>,
     /// With whether it is an object: a file may hold a directory's bytes.
     pinned: HashSet<(Digest, bool)>,
+    /// Blobs that are in the store and stay there.
+    kept: Vec<Digest>,
     roots: Vec<Digest>,
     claimed: Vec<Digest>,
     blobs: Vec<(Digest, Packed)>,
@@ -74,6 +76,7 @@ impl Batch {
         Batch {
             store,
             pinned: HashSet::new(),
+            kept: Vec::new(),
             roots: Vec::new(),
             claimed: Vec::new(),
             blobs: Vec::new(),
@@ -88,6 +91,13 @@ impl Batch {
 
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    /// Blobs that something refers to now: they stay as long as the batch is there. They count as
+    /// put by nobody.
+    pub(crate) fn keep(&mut self, blobs: Vec<Digest>) {
+        self.store.pins.pin_all(&blobs);
+        self.kept.extend(blobs);
     }
 
     /// False where this batch has pinned, and so handled, the digest before.
@@ -362,7 +372,10 @@ impl Drop for Batch {
     fn drop(&mut self) {
         self.store.blobs().unclaim(self.claimed.drain(..));
         self.store.pins.release(
-            self.pinned.drain().map(|(digest, _)| digest),
+            self.pinned
+                .drain()
+                .map(|(digest, _)| digest)
+                .chain(self.kept.drain(..)),
             self.roots.drain(..),
         );
     }

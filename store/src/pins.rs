@@ -68,6 +68,11 @@ impl Pins {
         up(&mut self.lock().counts, digest);
     }
 
+    pub fn pin_all(&self, digests: &[Digest]) {
+        let state = &mut *self.lock();
+        digests.iter().for_each(|d| up(&mut state.counts, *d));
+    }
+
     /// A snapshot and all below it.
     pub fn pin_root(&self, snapshot: Digest) {
         let state = &mut *self.lock();

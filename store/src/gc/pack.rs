@@ -12,8 +12,14 @@ const CHUNK: usize = 256;
 
 impl Store {
     /// Packs the large blobs of which no step used at or after the second `since` has need, nor one of
-    /// the snapshots `in_use`. Whoever opens one, now or later, has it unpacked.
-    pub fn pack_cold(&self, since: i64, in_use: &[Digest]) -> Result<PackReport, StoreError> {
+    /// the snapshots `in_use`, and which are none of `blobs`. Whoever opens one, now or later, has it
+    /// unpacked.
+    pub fn pack_cold(
+        &self,
+        since: i64,
+        in_use: &[Digest],
+        blobs: Vec<Digest>,
+    ) -> Result<PackReport, StoreError> {
         let (_guard, mut hot) = self.pins.begin().ok_or(StoreError::Collecting)?;
         hot.extend_from_slice(in_use);
         let uses = self.uses()?;
@@ -24,6 +30,7 @@ impl Store {
             }
         }
         let mut marks = Marks::default();
+        marks.blobs(blobs);
         for snapshot in hot {
             marks.snapshot(self, snapshot)?;
         }

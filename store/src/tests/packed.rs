@@ -88,7 +88,7 @@ fn only_what_nobody_used_is_packed_and_whoever_reads_it_has_it_back() {
     let store = open(dir.path());
     let (old, new) = two(&store);
     let before = store.usage().expect("usage").large_bytes;
-    let report = store.pack_cold(500, &[]).expect("packed");
+    let report = store.pack_cold(500, &[], Vec::new()).expect("packed");
     assert_eq!(
         report.blobs, 1,
         "neither what is shared nor what would save nothing"
@@ -109,7 +109,7 @@ fn only_what_nobody_used_is_packed_and_whoever_reads_it_has_it_back() {
     assert!(sizes.held[0].own < 70_000 + report.after, "{sizes:?}");
     sound(&store);
     assert_eq!(
-        store.pack_cold(500, &[]).expect("again"),
+        store.pack_cold(500, &[], Vec::new()).expect("again"),
         PackReport::default()
     );
     assert_eq!(read(&store, &old, "a").expect("read"), text("a"));
@@ -119,7 +119,12 @@ fn only_what_nobody_used_is_packed_and_whoever_reads_it_has_it_back() {
     );
     sound(&store);
     // What is in use is not.
-    let none = store.pack_cold(5000, &[old, new]).expect("none");
+    let none = store
+        .pack_cold(5000, &[old, new], Vec::new())
+        .expect("none");
+    assert_eq!(none.blobs, 0);
+    let c = vec![crate::object::digest_of(&text("c"))];
+    let none = store.pack_cold(5000, &[old], c).expect("none");
     assert_eq!(none.blobs, 0);
     // What is open is read on, whatever becomes of its file.
     let tree = store.sealed(&old).expect("a tree");
@@ -128,7 +133,10 @@ fn only_what_nobody_used_is_packed_and_whoever_reads_it_has_it_back() {
         .file(&Creds::ROOT, found.node.node)
         .expect("open")
         .expect("large");
-    assert_eq!(store.pack_cold(5000, &[]).expect("all").blobs, 3);
+    assert_eq!(
+        store.pack_cold(5000, &[], Vec::new()).expect("all").blobs,
+        3
+    );
     let mut all = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut all).expect("read");
     assert_eq!(all, text("both"));
@@ -153,7 +161,7 @@ fn a_kill_on_the_way_leaves_the_blob_in_one_place_or_both() {
         .into_iter()
         .map(|f| (f.clone(), std::fs::read(f).expect("read")))
         .collect();
-    store.pack_cold(500, &[]).expect("packed");
+    store.pack_cold(500, &[], Vec::new()).expect("packed");
     let packed = files(&store, "packed").pop().expect("one");
     let name = packed.file_name().expect("a name").to_owned();
     drop(store);
@@ -175,7 +183,7 @@ fn what_rots_while_it_is_packed_is_found_and_set_aside() {
     for (how, cut) in [("cut", true), ("changed", false)] {
         let store = open(&dir.path().join(how));
         let (old, _) = two(&store);
-        store.pack_cold(500, &[]).expect("packed");
+        store.pack_cold(500, &[], Vec::new()).expect("packed");
         let packed = files(&store, "packed").pop().expect("one");
         let mut bytes = std::fs::read(&packed).expect("read");
         match cut {
@@ -214,7 +222,7 @@ fn a_backup_needs_no_unpacking() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (old, _) = two(&store);
-    store.pack_cold(500, &[]).expect("packed");
+    store.pack_cold(500, &[], Vec::new()).expect("packed");
     let to = dir.path().join("backup");
     let done = store
         .backup(&to, &crate::BackupOptions::default())

@@ -19,7 +19,7 @@ fn a_lost_row_comes_back_and_what_no_tree_needs_is_waste() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (old, _) = two(&store);
-    store.pack_cold(500, &[]).expect("packed");
+    store.pack_cold(500, &[], Vec::new()).expect("packed");
     let (digest, path) = packed(&store);
     let frame = std::fs::read(&path).expect("read");
     let drop_row = |tx: &rusqlite::Transaction<'_>| {
@@ -59,7 +59,7 @@ fn a_backup_names_what_rotted_and_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
         let (_, new) = two(&store);
-        store.pack_cold(500, &[]).expect("packed");
+        store.pack_cold(500, &[], Vec::new()).expect("packed");
         let (digest, path) = packed(&store);
         let mut bytes = std::fs::read(&path).expect("read");
         match cut {
@@ -85,7 +85,13 @@ fn a_packed_blob_that_takes_long_keeps_no_other_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (old, new) = two(&store);
-    assert_eq!(store.pack_cold(5000, &[]).expect("packed").blobs, 3);
+    assert_eq!(
+        store
+            .pack_cold(5000, &[], Vec::new())
+            .expect("packed")
+            .blobs,
+        3
+    );
     let name = crate::object::digest_of(&text("a")).to_string();
     let path = store.dir().join("packed").join(&name[..2]).join(&name);
     let frame = std::fs::read(&path).expect("read");

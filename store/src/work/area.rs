@@ -114,6 +114,14 @@ impl Area {
         bytes.and(named.map_err(|e| failed("sync", &dir, &e)))
     }
 
+    /// A write to a staged file.
+    pub fn write_all(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        #[cfg(test)]
+        return self.syncs.probe.write(file, bytes, at);
+        #[cfg(not(test))]
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
+    }
+
     pub fn tree_dir(&self, tree: u64) -> PathBuf {
         self.dir.join(tree.to_string())
     }
@@ -187,14 +195,10 @@ impl Area {
     }
 
     /// Another file is under `key` now: nobody who looks from here on finds the old one.
-    pub fn replaced(&self, key: Key) -> Result<Arc<File>, Errno> {
-        let file = self.opened(key);
+    pub fn replaced(&self, key: Key) {
         let mut open = self.open.lock();
         self.replaced.fetch_add(1, Ordering::AcqRel);
         open.pop(&key);
-        let file = file?;
-        open.put(key, Arc::clone(&file));
-        Ok(file)
     }
 
     /// Where a snapshot of the tree has its files while it is made.

@@ -10,6 +10,7 @@ use super::small::Small;
 use super::staged::{Staged, set_mtime};
 use super::state::State;
 use super::writer::{Link, Writer};
+use crate::StoreError;
 use crate::blob::SMALL;
 use crate::failpoint;
 use crate::sealed::SealedTree;
@@ -276,12 +277,14 @@ fn attach(
 pub(super) fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
     let path = area.path(key);
     let copy = path.with_extension("copy");
+    let fail = |e: &io::Error| failed("unshare staged file", &path, e);
+    let meta = std::fs::metadata(&path).map_err(|e| fail(&e))?;
+    if meta.nlink() < 2 {
+        return Ok(());
+    }
+    // Of one that a kill ended.
+    let _ = std::fs::remove_file(&copy);
     let run = || -> io::Result<()> {
-        let meta = std::fs::metadata(&path)?;
-        if meta.nlink() < 2 {
-            return Ok(());
-        }
-        std::fs::copy(&path, &copy)?;
         let file = std::fs::OpenOptions::new().write(true).open(&copy)?;
         file.set_modified(meta.modified()?)?;
         if area.is_disk() {
@@ -289,10 +292,19 @@ pub(super) fn unshare(area: &Area, key: super::area::Key) -> Result<(), Errno> {
         }
         failpoint::hit("unshare.copied")?;
         std::fs::rename(&copy, &path)?;
+        area.replaced(key);
         failpoint::hit("unshare.renamed")
     };
-    area.forget(key);
-    run().map_err(|e| failed("unshare staged file", &path, &e))
+    let copied = crate::backup::copy_file(&path, &copy).map_err(|e| match e {
+        StoreError::Io { source, .. } => fail(&source),
+        e => e.log(),
+    });
+    let done = copied.and_then(|()| run().map_err(|e| fail(&e)));
+    if done.is_err() {
+        // Not there any more where the rename was done.
+        let _ = std::fs::remove_file(&copy);
+    }
+    done
 }
 
 /// Unlinks files that no row speaks of: made by a transaction that never was, or

@@ -25,6 +25,7 @@ mod group;
 mod growth;
 mod hidden;
 mod journal;
+mod lasting;
 mod load;
 mod names;
 mod node;

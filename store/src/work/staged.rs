@@ -14,7 +14,7 @@
 use super::area::{Area, Key, failed};
 use super::blocks::{BLOCK, Blocks};
 use super::clock::bump;
-use super::group::Group;
+use super::lasting::{Changing, Lasting};
 use super::snap::shot::Shot;
 use crate::failpoint;
 use crate::patience::may_block;
@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest file: what every common file system takes, and far below where offsets overflow.
 pub const MAX_FILE: u64 = 1 << 43;
@@ -66,27 +66,6 @@ pub(super) struct Staged {
     shot: Mutex<Option<Arc<Shot>>>,
     /// A snapshot may have the file itself: whoever changes it needs a copy. Changes under `io`.
     shared: AtomicBool,
-}
-
-/// What is known of how much of a file is on disk.
-struct Lasting {
-    group: Group,
-    /// Changes of the file; one before it was opened, for what is not known of it.
-    changes: AtomicU64,
-    /// Its name is on disk.
-    named: AtomicBool,
-}
-
-impl Lasting {
-    fn of(area: &Area) -> Option<Box<Lasting>> {
-        area.is_disk().then(|| {
-            Box::new(Lasting {
-                group: Group::default(),
-                changes: AtomicU64::new(1),
-                named: AtomicBool::new(false),
-            })
-        })
-    }
 }
 
 /// What a write did, to be put into [`State`] under the tree's lock.
@@ -155,26 +134,17 @@ impl Staged {
         let Some(lasting) = &self.lasting else {
             return Ok(());
         };
-        let upto = lasting.changes.load(Ordering::Acquire);
-        lasting.group.wait(upto, || {
-            let upto = lasting.changes.load(Ordering::Acquire);
-            let name = !lasting.named.load(Ordering::Acquire);
-            area.sync(self.key, &*area.file(self.key)?, name)?;
-            lasting.named.store(true, Ordering::Release);
-            Ok(upto)
-        })
+        lasting.sync(|name| area.sync(self.key, &*area.file(self.key)?, name))
     }
 
     /// How often the bytes of a volume's file were changed since it was opened.
     pub fn changes(&self) -> u64 {
-        let lasting = self.lasting.as_ref();
-        lasting.map_or(0, |lasting| lasting.changes.load(Ordering::Acquire))
+        self.lasting.as_ref().map_or(0, |lasting| lasting.changes())
     }
 
-    fn changed(&self) {
-        if let Some(lasting) = &self.lasting {
-            lasting.changes.fetch_add(1, Ordering::AcqRel);
-        }
+    /// `io` held, while bytes change.
+    fn changing(&self) -> Changing<'_> {
+        Changing::of(self.lasting.as_deref())
     }
 
     fn begin(
@@ -344,9 +314,9 @@ impl Staged {
             return Ok(file);
         }
         super::load::unshare(area, self.key)?;
-        let file = area.replaced(self.key)?;
+        let file = area.file(self.key)?;
         if let Some(lasting) = &self.lasting {
-            lasting.named.store(false, Ordering::Release);
+            lasting.renamed();
         }
         self.shared.store(false, Ordering::Release);
         Ok(file)
@@ -434,27 +404,55 @@ impl Staged {
         }
         let end = offset + data.len() as u64;
         let file = self.to_change(area, offset, end)?;
+        let wrote = self.put(area, &file, offset, data, mtime);
+        if wrote.is_err() {
+            self.cut_back(area, &file);
+        }
+        wrote
+    }
+
+    fn put(
+        &self,
+        area: &Area,
+        file: &File,
+        offset: u64,
+        data: &[u8],
+        mtime: Time,
+    ) -> Result<Wrote, Errno> {
+        let end = offset + data.len() as u64;
         let (first, last) = (offset / BLOCK, end.div_ceil(BLOCK));
-        self.copy_edge(area, &file, first, offset, end)?;
+        let changing = self.changing();
+        self.copy_edge(area, file, first, offset, end)?;
         if last - 1 != first {
-            self.copy_edge(area, &file, last - 1, offset, end)?;
+            self.copy_edge(area, file, last - 1, offset, end)?;
         }
         failpoint::hit("staged.write.before")
-            .and_then(|()| file.write_all_at(data, offset))
+            .and_then(|()| area.write_all(file, data, offset))
             .map_err(|e| failed("write staged file", &area.path(self.key), &e))?;
         failpoint::pass("staged.write.after");
-        set_mtime(area, self.key, &file, mtime)?;
+        set_mtime(area, self.key, file, mtime)?;
         failpoint::pass("staged.write.timed");
-        self.changed();
+        drop(changing);
         if self.base.is_some() && self.is_disk() && self.takes_blocks(first, last) {
             self.sync(area)?;
         }
-        let (size, disk) = self.stat(area, &file)?;
+        let (size, disk) = self.stat(area, file)?;
         Ok(Wrote {
             size,
             disk,
             blocks: (first, last),
         })
+    }
+
+    /// What a write that failed put behind the end goes: a later one must not make it seen.
+    fn cut_back(&self, area: &Area, file: &File) {
+        let size = self.state().size;
+        if self.stat(area, file).is_ok_and(|(len, _)| len > size) {
+            let _changing = self.changing();
+            if let Err(e) = file.set_len(size) {
+                failed("cut staged file back", &area.path(self.key), &e);
+            }
+        }
     }
 
     /// Fills what `block` has of the base outside `from..to`, which is about to be written.
@@ -513,12 +511,13 @@ impl Staged {
     pub fn truncate(&self, area: &Area, size: u64, mtime: Time, ctime: Time) -> Result<(), Errno> {
         may_block()?;
         let file = self.to_change(area, size, u64::MAX)?;
+        let changing = self.changing();
         failpoint::hit("staged.truncate.before")
             .and_then(|()| file.set_len(size))
             .map_err(|e| failed("truncate staged file", &area.path(self.key), &e))?;
         failpoint::pass("staged.truncate.after");
         set_mtime(area, self.key, &file, mtime)?;
-        self.changed();
+        drop(changing);
         let (_, disk) = self.stat(area, &file)?;
         let mut st = self.state();
         st.size = size;

@@ -21,9 +21,9 @@ use super::staged::Staged;
 use super::state::State;
 use super::tree::WorkTree;
 use super::works::Works;
-use crate::StoreError;
 use crate::sealed::SealedTree;
 use crate::types::{Digest, Errno};
+use crate::{Batch, StoreError};
 use shot::Shots;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,17 +40,23 @@ pub struct Snapshot {
     pub pause: Duration,
 }
 
+/// A tree as it was at one moment.
+pub(super) struct Moment {
+    pub shots: Shots,
+    st: State,
+}
+
 impl Works {
     /// The tree as it is at one moment, sealed; the tree itself goes on. One at a time.
     pub fn snapshot(&self, id: u64) -> Result<Snapshot, Errno> {
         let _one = self.snapping.lock();
         let tree = self.get(id)?;
         let began = Instant::now();
-        let (mut shots, st) = self.moment(&tree)?;
+        let (mut moment, batch) = self.moment(&tree)?;
         let first = began.elapsed();
-        let (sealed, trees) = self.seal_moment(&tree, &mut shots, &st)?;
-        let second = self.retire(&tree, &shots);
-        drop(shots);
+        let (sealed, trees) = self.seal_moment(&tree, &mut moment, batch)?;
+        let second = self.retire(&tree, &moment.shots);
+        drop(moment);
         let made = trees.into_iter().next().ok_or(Errno::Io)?;
         Ok(Snapshot {
             sealed,
@@ -59,23 +65,27 @@ impl Works {
         })
     }
 
-    /// What there is now: nobody writes meanwhile.
-    pub(super) fn moment(&self, tree: &WorkTree) -> Result<(Shots, State), Errno> {
+    /// What there is now: nobody writes meanwhile. The batch keeps its blobs from garbage
+    /// collection, whatever becomes of the volume's files.
+    pub(super) fn moment(&self, tree: &WorkTree) -> Result<(Moment, Batch), Errno> {
         let _frozen = tree.freeze.write();
+        let mut batch = self.store.write_batch();
         let mut shots = Shots::of(&self.area, tree.id())?;
-        let st = tree.view()?.moment(|live| shots.take(&self.area, live))?;
-        Ok((shots, st))
+        let st = tree.view()?;
+        batch.keep(st.blobs());
+        let st = st.moment(|live| shots.take(&self.area, live))?;
+        Ok((Moment { shots, st }, batch))
     }
 
     pub(super) fn seal_moment(
         &self,
         tree: &WorkTree,
-        shots: &mut Shots,
-        st: &State,
+        moment: &mut Moment,
+        batch: Batch,
     ) -> Result<(Sealed, Vec<Arc<SealedTree>>), Errno> {
+        let Moment { shots, st } = moment;
         let plan = Plan::of(st)?;
         let options = SealOptions::default();
-        let batch = self.store.write_batch();
         let sealing = Sealing::new(&tree.area, st, plan, batch, &options);
         sealing.beside(shots).run()
     }
@@ -204,17 +214,21 @@ impl Works {
 
 impl WorkTree {
     fn blobs(&self, all: &mut Vec<Digest>) -> Result<(), Errno> {
-        let st = self.view()?;
-        all.extend(st.nodes.iter().filter_map(|(_, node)| match &node.what {
-            What::File(Content::Blob(blob)) => Some(blob.digest),
-            What::File(Content::Staged(staged)) => staged.base.map(|base| base.digest),
-            _ => None,
-        }));
+        all.extend(self.view()?.blobs());
         Ok(())
     }
 }
 
 impl State {
+    fn blobs(&self) -> Vec<Digest> {
+        let blob = |node: &Inode| match &node.what {
+            What::File(Content::Blob(blob)) => Some(blob.digest),
+            What::File(Content::Staged(staged)) => staged.base.map(|base| base.digest),
+            _ => None,
+        };
+        self.nodes.iter().filter_map(|(_, n)| blob(n)).collect()
+    }
+
     /// A copy of what is in memory, with `take` said for each staged file.
     fn moment(
         &self,

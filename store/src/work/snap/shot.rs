@@ -205,6 +205,28 @@ struct Taken {
     copy: Option<PathBuf>,
 }
 
+impl Taken {
+    /// The file itself is the snapshot's from here on, where it is what it was.
+    fn share(&self) -> bool {
+        self.live.share(|| {
+            let same = self.live.changes() == self.shot.changes;
+            self.shot.before.lock().done |= same;
+            same
+        })
+    }
+
+    fn copy_again(&self, area: &Area) -> Result<PathBuf, Errno> {
+        let (path, again) = self.shot.copied(area, &self.live)?;
+        if self.found.is_none_or(|(digest, _)| digest != again) {
+            tracing::error!(path = %path.display(), "a snapshot's file changed under it");
+            return Err(Errno::Io);
+        }
+        // Nobody reads what it was any more.
+        self.shot.before.lock().done = true;
+        Ok(path)
+    }
+}
+
 /// The staged files of a tree as they were at one moment. Writers are free of it when this goes.
 pub(in crate::work) struct Shots {
     dir: PathBuf,
@@ -270,31 +292,21 @@ impl Shots {
     }
 
     /// Gives the batch the files themselves, right before it is committed. One that was not changed
-    /// is the blob from then on, and who writes to it gets a copy.
+    /// is the blob from then on, and who writes to it gets a copy: so these come last, when the
+    /// others are copied.
     pub fn close(&mut self, area: &Area, batch: &mut Batch) -> Result<(), Errno> {
-        for taken in self.all.values_mut() {
-            let Some((digest, size)) = taken.found.filter(|(_, size)| *size > SMALL) else {
-                continue;
-            };
-            let (shot, live) = (&taken.shot, &taken.live);
+        let large = |taken: &&mut Taken| taken.found.is_some_and(|(_, size)| size > SMALL);
+        for taken in self.all.values_mut().filter(large) {
+            if taken.copy.is_none() && taken.live.changes() != taken.shot.changes {
+                taken.copy = Some(taken.copy_again(area)?);
+            }
+        }
+        for taken in self.all.values_mut().filter(large) {
+            let (digest, size) = taken.found.ok_or(Errno::Io)?;
             let path = match taken.copy.take() {
                 Some(path) => path,
-                None if live.share(|| {
-                    let same = live.changes() == shot.changes;
-                    shot.before.lock().done |= same;
-                    same
-                }) =>
-                {
-                    shot.link.clone()
-                }
-                None => {
-                    let (path, again) = shot.copied(area, live)?;
-                    if again != digest {
-                        tracing::error!(path = %path.display(), "a snapshot's file changed under it");
-                        return Err(Errno::Io);
-                    }
-                    path
-                }
+                None if taken.share() => taken.shot.link.clone(),
+                None => taken.copy_again(area)?,
             };
             batch
                 .put_large(path, digest, size)

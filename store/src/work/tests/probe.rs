@@ -8,6 +8,7 @@
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,6 +30,8 @@ pub struct Probe {
     power: Mutex<Option<Power>>,
     /// The next sync fails.
     pub broken: AtomicBool,
+    /// The next write to a staged file fails halfway.
+    pub torn: AtomicBool,
     /// Syncs do not end until this is false again.
     stuck: Mutex<bool>,
     freed: Condvar,
@@ -126,6 +129,14 @@ impl Probe {
             power.files.insert(relative, now);
         }
         Ok(())
+    }
+
+    pub fn write(&self, file: &std::fs::File, bytes: &[u8], at: u64) -> io::Result<()> {
+        if !self.torn.swap(false, Ordering::Relaxed) {
+            return file.write_all_at(bytes, at);
+        }
+        file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+        Err(io::Error::from_raw_os_error(nix::libc::EIO))
     }
 
     /// Where the power may fail although nothing is synced.

@@ -111,7 +111,7 @@ fn what_comes_later_is_not_in_it() {
         b"moved",
     ];
     let nodes = names.map(|name| tree.file(ROOT, name, &before));
-    let (mut shots, st) = bench.works().moment(&tree).unwrap();
+    let (mut moment, batch) = bench.works().moment(&tree).unwrap();
     tree.write(&root(9), nodes[1], 500_000, &[2; 100_000])
         .unwrap();
     let size = Some(70_000);
@@ -124,9 +124,12 @@ fn what_comes_later_is_not_in_it() {
     tree.rename(&root(9), ROOT, b"moved", ROOT, b"away")
         .unwrap();
     let after = [0, 1, 2, 3, 5].map(|n| tree.slurp(nodes[n]));
-    let made = bench.works().seal_moment(&tree, &mut shots, &st).unwrap();
-    bench.works().retire(&tree, &shots);
-    drop(shots);
+    let made = bench
+        .works()
+        .seal_moment(&tree, &mut moment, batch)
+        .unwrap();
+    bench.works().retire(&tree, &moment.shots);
+    drop(moment);
     let sealed = bench.store.sealed(&made.0.snapshot).unwrap();
     let listed = list(&*sealed, ROOT, 10);
     assert_eq!(listed.len(), names.len());
@@ -152,12 +155,16 @@ fn a_writer_never_reaches_a_blob() {
     let bench = Bench::volumes();
     let tree = bench.volume(None);
     let file = tree.file(ROOT, b"file", &vec![1; 1 << 20]);
-    let (mut shots, st) = bench.works().moment(&tree).unwrap();
-    let made = bench.works().seal_moment(&tree, &mut shots, &st).unwrap().0;
+    let (mut moment, batch) = bench.works().moment(&tree).unwrap();
+    let made = bench
+        .works()
+        .seal_moment(&tree, &mut moment, batch)
+        .unwrap()
+        .0;
     // Sealed, and not yet told the volume.
     tree.write(&root(9), file, 10, &[2; 10]).unwrap();
-    bench.works().retire(&tree, &shots);
-    drop(shots);
+    bench.works().retire(&tree, &moment.shots);
+    drop(moment);
     let sealed = bench.store.sealed(&made.snapshot).unwrap();
     let found = sealed.lookup(&Creds::ROOT, ROOT, b"file").unwrap();
     assert!(slurp(&*sealed, found.node.node) == vec![1; 1 << 20]);
@@ -166,6 +173,77 @@ fn a_writer_never_reaches_a_blob() {
         [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1]
     );
     tree.commit(file).unwrap();
+    sound(&bench);
+}
+
+/// A write that failed halfway has changed the file all the same: the file as it is then does not
+/// become the blob of what it was.
+#[test]
+fn a_write_that_failed_halfway_is_a_change() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let file = tree.file(ROOT, b"file", &vec![1; 1 << 20]);
+    let (mut moment, batch) = bench.works().moment(&tree).unwrap();
+    bench.syncs.probe.torn.store(true, Ordering::Relaxed);
+    let torn = tree.write(&root(9), file, 0, &vec![2; 1 << 19]);
+    assert_eq!(torn, Err(Errno::Io));
+    let made = bench
+        .works()
+        .seal_moment(&tree, &mut moment, batch)
+        .unwrap()
+        .0;
+    bench.works().retire(&tree, &moment.shots);
+    drop(moment);
+    let sealed = bench.store.sealed(&made.snapshot).unwrap();
+    let found = sealed.lookup(&Creds::ROOT, ROOT, b"file").unwrap();
+    assert!(slurp(&*sealed, found.node.node) == vec![1; 1 << 20]);
+    assert_eq!(tree.slurp(file)[(1 << 18) - 1..][..2], [2, 1]);
+    // One that made the file longer leaves nothing behind its end.
+    let file = tree.file(ROOT, b"longer", &vec![1; 100_000]);
+    bench.syncs.probe.torn.store(true, Ordering::Relaxed);
+    let torn = tree.write(&root(9), file, 100_000, &[2; 10_000]);
+    assert_eq!(torn, Err(Errno::Io));
+    bench.works().snapshot(tree.id()).unwrap();
+    bench.syncs.probe.torn.store(true, Ordering::Relaxed);
+    let torn = tree.write(&root(9), file, 100_000, &[2; 10_000]);
+    assert_eq!(torn, Err(Errno::Io));
+    tree.write(&root(9), file, 110_000, &[3]).unwrap();
+    let data = tree.slurp(file);
+    assert!(data[..100_000].iter().all(|b| *b == 1) && data[100_000..110_000] == [0; 10_000]);
+    sound(&bench);
+}
+
+/// A file takes its name over from the blob that it was while another COMMIT syncs what was there
+/// before: that has not made the new name stable.
+#[test]
+fn a_name_that_changes_under_a_sync_is_synced_after_it() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let file = tree.file(ROOT, b"file", &vec![1; 1 << 20]);
+    tree.commit(file).unwrap();
+    tree.write(&root(9), file, 0, &[2; 10]).unwrap();
+    let (mut moment, batch) = bench.works().moment(&tree).unwrap();
+    bench
+        .works()
+        .seal_moment(&tree, &mut moment, batch)
+        .unwrap();
+    drop(moment);
+    let (syncs, files) = (&bench.syncs, || bench.syncs.stats().files);
+    let before = files();
+    std::thread::scope(|scope| {
+        syncs.probe.stick(true);
+        let commit = scope.spawn(|| tree.commit(file));
+        while files() == before {
+            std::thread::yield_now();
+        }
+        let wrote = tree.write(&root(9), file, 0, &[3; 10]);
+        syncs.probe.stick(false);
+        commit.join().unwrap().unwrap();
+        wrote.unwrap();
+    });
+    let before = files();
+    tree.commit(file).unwrap();
+    assert_eq!(files() - before, 2, "the file and its folder");
     sound(&bench);
 }
 
@@ -208,17 +286,7 @@ fn collection_knows_a_volumes_blobs() {
     let made = bench.works().snapshot(tree.id()).unwrap();
     let snapshot = made.sealed.snapshot;
     drop(made);
-    let collect = || {
-        let roots = || {
-            let blobs = bench.works().blobs().unwrap();
-            let roots = crate::GcRoots {
-                blobs,
-                ..Default::default()
-            };
-            Ok((crate::GcOptions::default(), roots))
-        };
-        bench.store.gc_with(roots).unwrap()
-    };
+    let collect = || collect(&bench);
     assert_eq!(collect().snapshots, 1);
     assert!(bench.store.sealed(&snapshot).is_err());
     assert!(tree.slurp(file) == vec![1; 200_000]);
@@ -226,6 +294,44 @@ fn collection_knows_a_volumes_blobs() {
     tree.remove(&root(9), ROOT, b"file").unwrap();
     assert_eq!(collect().blobs, 1);
     assert!(tree.slurp(small) == vec![1; 20_000]);
+    sound(&bench);
+}
+
+fn collect(bench: &Bench) -> crate::GcReport {
+    let roots = || {
+        let blobs = bench.works().blobs().unwrap();
+        let roots = crate::GcRoots {
+            blobs,
+            ..Default::default()
+        };
+        Ok((crate::GcOptions::default(), roots))
+    };
+    bench.store.gc_with(roots).unwrap()
+}
+
+/// Collection leaves what a snapshot in the making has of files that are gone from the volume.
+#[test]
+fn collection_knows_a_snapshot_in_the_making() {
+    let bench = Bench::volumes();
+    let tree = bench.volume(None);
+    let names = [&b"whole"[..], b"based"];
+    let nodes = [1, 2].map(|n| tree.file(ROOT, names[n - 1], &vec![n as u8; 200_000]));
+    drop(bench.works().snapshot(tree.id()).unwrap());
+    // Over its blob now.
+    tree.write(&root(9), nodes[1], 0, &[2]).unwrap();
+    let (mut moment, batch) = bench.works().moment(&tree).unwrap();
+    for name in names {
+        tree.remove(&root(9), ROOT, name).unwrap();
+    }
+    assert_eq!(collect(&bench).blobs, 0);
+    let made = bench.works().seal_moment(&tree, &mut moment, batch);
+    let sealed = made.unwrap().0.snapshot;
+    drop(moment);
+    let sealed = bench.store.sealed(&sealed).unwrap();
+    for (name, byte) in names.into_iter().zip(1..) {
+        let found = sealed.lookup(&Creds::ROOT, ROOT, name).unwrap();
+        assert!(slurp(&*sealed, found.node.node) == vec![byte; 200_000]);
+    }
     sound(&bench);
 }
 
