@@ -20,7 +20,7 @@ struct Manager {
     env: &'static [(&'static str, &'static str)],
     /// Shell: brings the index up to date.
     update: &'static str,
-    /// Shell: prints the index, so that its digest tells whether the mirror has something newer. Empty: unknown.
+    /// Shell: prints the index, so that its digest tells whether the mirror has something newer.
     index: &'static str,
     /// Shell: installs "$@".
     install: &'static str,
@@ -73,7 +73,8 @@ const MANAGERS: [Manager; 7] = [
         // Its index is the mirror's directory, read at each call: of PKG_PATH, else of /etc/installurl. A
         // version stands behind a dash in the package's own name. -I asks nothing, -x draws no progress.
         update: "true",
-        index: "",
+        // Nothing of it is kept, so each look finds another one: `--pull` installs anew.
+        index: r#"echo "$$ $(date)""#,
         install: r#"for name; do shift; set -- "$@" "$(printf %s "$name" | sed 's/=/-/')"; done; pkg_add -I -x "$@""#,
     },
     Manager {
@@ -130,12 +131,7 @@ pub fn script() -> String {
             let _ = writeln!(out, "  export {name}={value}");
         }
         let _ = writeln!(out, "  update() {{ {}; }}", manager.update);
-        let index = if manager.index.is_empty() {
-            ":"
-        } else {
-            manager.index
-        };
-        let _ = writeln!(out, "  index() {{ {index}; }}");
+        let _ = writeln!(out, "  index() {{ {}; }}", manager.index);
         let _ = writeln!(out, "  install() {{ {}; }}", manager.install);
     }
     let _ = writeln!(out, "else exit {NO_MANAGER}; fi");
@@ -263,7 +259,7 @@ mod tests {
           install() { xbps-install -y -c "$work/xbps" "$@"; }
         elif command -v pkg_add >/dev/null 2>&1; then
           update() { true; }
-          index() { :; }
+          index() { echo "$$ $(date)"; }
           install() { for name; do shift; set -- "$@" "$(printf %s "$name" | sed 's/=/-/')"; done; pkg_add -I -x "$@"; }
         elif command -v pkg >/dev/null 2>&1; then
           export ASSUME_ALWAYS_YES=yes
@@ -343,6 +339,18 @@ mod tests {
         );
         assert_eq!(output.status.code(), Some(INSTALL_FAILED));
         assert!(String::from_utf8_lossy(&output.stderr).contains("Can't find curl"));
+    }
+
+    /// Whose index cannot be told is never taken for the same.
+    #[test]
+    fn pkg_adds_index_is_another_each_time() {
+        let index = || {
+            let (output, _dir) = run(&[("pkg_add", ":")], "probe");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let (one, other) = (index(), index());
+        assert!(one.starts_with(INDEX_MARK), "{one}");
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use super::error::CliError;
 use super::mounting;
 use crate::build::{BuildError, Shell};
 use crate::control::{Client, Keeper, OnGone};
-use crate::sandbox::{self, Caching, Exit, Fault, SandboxError, Spec, TreeMount, TreeMounter};
+use crate::sandbox::{
+    self, Caching, Exit, Fault, Force, SandboxError, Spec, TreeMount, TreeMounter,
+};
 use nix::sys::signal::Signal;
 use pocker_mount_helpers::{Cache, Request, Session};
 use std::path::Path;
@@ -91,7 +93,10 @@ impl TreeMounter for Mounter {
         Ok(())
     }
 
-    fn unmount(&mut self, target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, target: &Path, force: Force) -> Result<(), Fault> {
+        if force == Force::Never {
+            return crate::sys::bsd::unmount_unused(target);
+        }
         let text = target.to_string_lossy();
         crate::daemon::unmount(&text).map_err(|e| Fault {
             detail: "unmount".to_string(),

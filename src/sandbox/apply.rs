@@ -2,7 +2,7 @@
 
 use super::child::{Child, Lines};
 use super::error::SandboxError;
-use super::mounter::{TreeMount, TreeMounter};
+use super::mounter::{Force, TreeMount, TreeMounter};
 use super::plan::{Action, Platform, plan, plan_enter};
 use super::report;
 use super::running::{Sandbox, Streams, unblock};
@@ -59,7 +59,7 @@ impl TreeMounter for NoMounts {
         Err(Fault::new("a run that was entered is mounted already"))
     }
 
-    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, _target: &Path, _force: Force) -> Result<(), Fault> {
         Ok(())
     }
 }

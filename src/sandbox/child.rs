@@ -4,7 +4,7 @@
 use super::bounds::{Enclosure, Rlimit};
 use super::identity::{self, Identity};
 use super::laid::Laid;
-use super::mounter::{TreeFlags, TreeMount, TreeMounter};
+use super::mounter::{Force, TreeFlags, TreeMount, TreeMounter};
 use super::plan::{Action, Role, Source};
 use super::privileges::Privileges;
 use super::spec::{HostFlags, NfsMount, Stdio};
@@ -20,7 +20,7 @@ use nix::unistd::{
 };
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Status of a process of ours that failed and said so.
 const FAILED: i32 = 1;
@@ -53,9 +53,8 @@ pub struct Child<'a> {
     arguments: Option<Range<usize>>,
     role: Option<Role>,
     root_mounted: bool,
-    /// Without mounts of a sandbox's own: what is in the tree for this run, and where the host mounted in it.
+    /// Without mounts of a sandbox's own: what is in the tree for this run, mounts of the host too.
     laid: Option<Laid>,
-    mounted: Vec<PathBuf>,
     slave: Option<OwnedFd>,
     /// HOME of who the command runs as.
     home: Option<std::ffi::OsString>,
@@ -77,7 +76,6 @@ impl<'a> Child<'a> {
             arguments: None,
             root_mounted: false,
             laid: None,
-            mounted: Vec::new(),
             slave: None,
             home: None,
         }
@@ -149,7 +147,11 @@ impl<'a> Child<'a> {
             Action::Confine(p) => self.ground.confine(p.root.and(p.others), p.setuid),
             Action::LoginClass(class) => crate::sys::bsd::login_class(class),
             Action::Promise(promises) => crate::sys::bsd::promise(promises),
-            Action::Identity { user, privileges } => self.become_user(user.as_deref(), *privileges),
+            Action::Identity {
+                user,
+                no_root,
+                privileges,
+            } => self.become_user(user.as_deref(), *no_root, *privileges),
             Action::Exec { argv, env } => {
                 process::close_except(&self.report_fd());
                 exec::exec(argv, &env.0, self.home.take())
@@ -201,10 +203,10 @@ impl<'a> Child<'a> {
     }
 
     fn lay(&mut self, target: &Path, source: &Source) -> Result<(), Fault> {
-        let ground = &self.ground;
-        let laid = self
-            .laid
-            .get_or_insert_with(|| Laid::new(ground.root_point()));
+        let laid = match &mut self.laid {
+            Some(laid) => laid,
+            none => none.insert(Laid::new(self.ground.root_point()).attempt("open the root")?),
+        };
         let done = match source {
             Source::Tree { tree, flags } => {
                 let at = laid
@@ -215,8 +217,7 @@ impl<'a> Child<'a> {
                     target: &at,
                     flags: *flags,
                 })?;
-                self.mounted.push(at);
-                return Ok(());
+                laid.mounted(target)
             }
             Source::BindFile(host) => laid.file(host, target),
             // What is kept of it between builds is not here: it begins empty.
@@ -262,6 +263,8 @@ impl<'a> Child<'a> {
         match process::fork_tied().attempt("")? {
             Forked::Child { tie } => {
                 self.role = Some(role);
+                // What finds the tree from outside is not the command's.
+                self.laid = None;
                 process::forget_arguments(&self.arguments);
                 if let Some(socket) = &self.lines.report {
                     report::send_role(socket, role);
@@ -271,6 +274,7 @@ impl<'a> Child<'a> {
             Forked::Parent { child, tie } => {
                 self.lines.report = None;
                 let mut keep = self.ground.descriptors();
+                keep.extend(self.laid.iter().flat_map(Laid::descriptors));
                 keep.extend([tie.as_raw_fd(), self.lines.ended.as_raw_fd()]);
                 // Whoever reads the command's output shall see its end, not ours.
                 let _ = connect(&self.lines.null, [true; 3]);
@@ -299,15 +303,14 @@ impl<'a> Child<'a> {
         if self.role.is_some() {
             return;
         }
-        // Plainly, the innermost first; what stays goes with the root's, which is forced where it is in use.
-        while let Some(at) = self.mounted.pop() {
-            let _ = self.mounter.unmount(&at);
-        }
-        if let Some(laid) = &mut self.laid {
-            laid.clear();
+        // What stays of its mounts goes with the root's, which is forced where it is in use.
+        if let Some(mut laid) = self.laid.take() {
+            laid.clear(&mut |at| {
+                let _ = self.mounter.unmount(at, Force::Never);
+            });
         }
         if self.root_mounted && !crate::sys::os::NAMESPACES {
-            let _ = self.mounter.unmount(self.ground.root_point());
+            let _ = self.mounter.unmount(self.ground.root_point(), Force::InUse);
         }
         self.ground.clean();
     }
@@ -374,13 +377,18 @@ impl<'a> Child<'a> {
         process::close_except(&keep);
     }
 
-    fn become_user(&mut self, user: Option<&str>, privileges: Privileges) -> Result<(), Fault> {
+    fn become_user(
+        &mut self,
+        user: Option<&str>,
+        no_root: bool,
+        privileges: Privileges,
+    ) -> Result<(), Fault> {
         let Identity {
             uid,
             gid,
             groups,
             home,
-        } = identity::look_up(user)?;
+        } = identity::look_up(user)?.allowed(no_root)?;
         // What this sandbox made for the command's output is the user's to reopen
         // (/dev/stderr); what it inherited stays as it is.
         let (output, errors) = (&self.lines.output, &self.lines.errors);

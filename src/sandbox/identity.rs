@@ -28,6 +28,16 @@ pub struct Identity {
     pub home: OsString,
 }
 
+impl Identity {
+    /// Where a chroot is all the wall, user 0 is refused by its number: a name of any spelling may have it.
+    pub fn allowed(self, no_root: bool) -> Result<Identity, Fault> {
+        match no_root && self.uid == 0 {
+            true => Err(Fault::new(super::plan::PlanError::Root.to_string())),
+            false => Ok(self),
+        }
+    }
+}
+
 /// In the tree that is `/` now. `user` is `name`, `uid`, or either with `:group` or
 /// `:gid`; none is root.
 pub fn look_up(user: Option<&str>) -> Result<Identity, Fault> {
@@ -214,6 +224,18 @@ mod tests {
         assert_eq!(found.groups.len(), MAX_GROUPS);
         let distinct: HashSet<u32> = found.groups.iter().copied().collect();
         assert_eq!(distinct.len(), MAX_GROUPS);
+    }
+
+    #[test]
+    fn user_0_is_refused_by_whatever_name_where_asked() {
+        let passwd = b"app:x:0:0::/:\nwww:x:33:34::/:\n";
+        let allowed = |user, no_root| identify(user, passwd, b"")?.allowed(no_root);
+        for user in ["app", "app:33", "0", "00", "000:5"] {
+            let refused = allowed(user, true).expect_err(user).to_string();
+            assert!(refused.contains("keeps no root in"), "{refused}");
+            assert_eq!(allowed(user, false).expect(user).uid, 0);
+        }
+        assert_eq!(allowed("www", true).expect("another").uid, 33);
     }
 
     #[test]

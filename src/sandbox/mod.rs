@@ -23,7 +23,7 @@ pub use crate::sys::{Capabilities, Capability, Fault};
 pub use apply::{enter, spawn};
 pub use bounds::{Bounds, Rlimit};
 pub use error::SandboxError;
-pub use mounter::{Caching, TreeFlags, TreeMount, TreeMounter};
+pub use mounter::{Caching, Force, TreeFlags, TreeMount, TreeMounter};
 pub use privileges::{Privileges, UnknownCapability};
 pub use running::{Sandbox, Source, Watch};
 pub use spec::{Exit, HostFlags, Isolation, NfsMount, Place, Profile, Spec, Stdio, What};

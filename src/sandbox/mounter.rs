@@ -34,6 +34,14 @@ pub struct TreeMount<'a> {
     pub flags: TreeFlags,
 }
 
+/// Whether an unmount may be forced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// What a command could have put something else in place of.
+    Never,
+    InUse,
+}
+
 /// Mounts exports. It is called in a forked child of the process that made it, in
 /// the sandbox's own mount namespace (elsewhere than Linux: in the host's), and
 /// nothing of it is dropped there.
@@ -41,5 +49,5 @@ pub trait TreeMounter {
     fn mount(&mut self, tree: &TreeMount<'_>) -> Result<(), Fault>;
 
     /// Undoes `mount`. Only where no mount namespace does so: not on Linux.
-    fn unmount(&mut self, target: &Path) -> Result<(), Fault>;
+    fn unmount(&mut self, target: &Path, force: Force) -> Result<(), Fault>;
 }

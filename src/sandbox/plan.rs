@@ -113,6 +113,8 @@ pub enum Action {
     Confine(Privileges),
     Identity {
         user: Option<String>,
+        /// User 0 is refused, however the tree calls it.
+        no_root: bool,
         privileges: Privileges,
     },
     /// The host's limits for a class of users (login.conf(5)), read before there is another root.
@@ -229,6 +231,7 @@ fn command(spec: &Spec, platform: Platform, make: bool) -> Vec<Action> {
         actions.push(Action::Confine(spec.privileges));
     }
     actions.push(Action::Identity {
+        no_root: platform == Platform::Chroot && !spec.as_root,
         user: spec.user.clone(),
         privileges: spec.privileges,
     });

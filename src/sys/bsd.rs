@@ -54,3 +54,30 @@ mod imp {
 }
 
 pub use imp::*;
+
+/// Unmounts what nothing uses; never by force.
+#[cfg(any(
+    target_os = "openbsd",
+    target_os = "netbsd",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
+pub fn unmount_unused(target: &std::path::Path) -> Result<(), Fault> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(target.as_os_str().as_bytes());
+    let path = path.map_err(|_| Fault::new("a NUL byte"))?;
+    // SAFETY: the path ends in NUL.
+    let done = unsafe { libc::unmount(path.as_ptr(), 0) };
+    super::Attempt::attempt(nix::errno::Errno::result(done).map(drop), "unmount")
+}
+
+/// Nothing is unmounted so where mounts are a sandbox's own.
+#[cfg(not(any(
+    target_os = "openbsd",
+    target_os = "netbsd",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+)))]
+pub fn unmount_unused(_target: &std::path::Path) -> Result<(), Fault> {
+    Err(Fault::new("this system unmounts only by force"))
+}

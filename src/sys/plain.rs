@@ -28,16 +28,21 @@ pub const NAMESPACES: bool = false;
 
 /// What a sandbox's first process builds on.
 pub struct Ground {
-    /// A directory made for this sandbox, for the root to be mounted on.
+    /// A directory made for this sandbox, which nobody else may enter.
+    private: PathBuf,
+    /// In it, for the root to be mounted on: a mount shows its own mode, not what it covers.
     point: PathBuf,
 }
 
 impl Default for Ground {
     fn default() -> Ground {
-        let name = format!("pocker-{}", std::process::id());
+        // Nobody can guess it and be there first; without a random number, `create` still refuses what is there.
+        let random = getrandom::u64().unwrap_or(u64::from(std::process::id()));
         // Short: OpenBSD mounts on paths of at most 89 bytes.
+        let private = Path::new("/tmp").join(format!("pocker-{random:016x}"));
         Ground {
-            point: Path::new("/tmp").join(name),
+            point: private.join("r"),
+            private,
         }
     }
 }
@@ -53,10 +58,13 @@ impl Ground {
 
     pub fn scratch(&self) -> Result<(), Fault> {
         use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&self.point)
-            .attempt(format!("create {}", self.point.display()))
+        for dir in [&self.private, &self.point] {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(dir)
+                .attempt(format!("create {}", dir.display()))?;
+        }
+        Ok(())
     }
 
     pub fn root_point(&self) -> &Path {
@@ -172,6 +180,7 @@ impl Ground {
     /// The mount itself is undone by the mounter before this.
     pub fn clean(&mut self) {
         let _ = std::fs::remove_dir(&self.point);
+        let _ = std::fs::remove_dir(&self.private);
     }
 }
 

@@ -107,7 +107,12 @@ impl<B: Bytes> Heads<B> {
                 continue;
             }
             let size = said.size.unwrap_or(own);
-            self.rest = padded(size);
+            // No stream is so long: the size is made up.
+            let end = |rest: &u64| self.at.checked_add(*rest).is_some();
+            let Some(rest) = padded(size).filter(end) else {
+                return Ok(None);
+            };
+            self.rest = rest;
             return Ok(Some(Entry {
                 name: said
                     .name
@@ -152,7 +157,9 @@ impl<B: Bytes> Heads<B> {
             let hint = format!("{HEADER_MAX} are taken: it is damaged, or made to fill memory");
             return Err(ImageError::new(message, hint).into());
         }
-        let padded = padded(size);
+        let Some(padded) = padded(size) else {
+            return Ok(None);
+        };
         let mut bytes = Vec::new();
         (&mut self.bytes).take(padded).read_to_end(&mut bytes)?;
         self.at += bytes.len() as u64;
@@ -164,8 +171,8 @@ impl<B: Bytes> Heads<B> {
     }
 }
 
-fn padded(size: u64) -> u64 {
-    size.saturating_add(BLOCK as u64 - 1) / BLOCK as u64 * BLOCK as u64
+fn padded(size: u64) -> Option<u64> {
+    size.checked_next_multiple_of(BLOCK as u64)
 }
 
 impl Said {
@@ -292,6 +299,25 @@ mod tests {
     }
 
     /// What it says is believed of no header, and a file of zeros that long costs nothing.
+    /// Neither the padding nor where the next one would begin is a number then.
+    #[test]
+    fn a_size_beyond_all_numbers_ends_the_list() {
+        for size in [u64::MAX, u64::MAX - 1023, u64::MAX - 511] {
+            let mut builder = tar::Builder::new(Vec::new());
+            let text = size.to_string();
+            builder
+                .append_pax_extensions([("size", text.as_bytes())])
+                .expect("added");
+            let mut header = Header::new_ustar();
+            header.set_size(0);
+            header.set_path("x").expect("a name");
+            header.set_cksum();
+            builder.append(&header, &[][..]).expect("added");
+            let bytes = builder.into_inner().expect("ended");
+            assert!(all(&bytes).expect("read").is_empty(), "{size}");
+        }
+    }
+
     #[test]
     fn a_header_is_bounded_before_it_is_read() {
         for kind in [
