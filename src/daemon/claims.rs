@@ -47,6 +47,10 @@ impl Claims {
         if let Some(held) = inner.by_key.get(key)
             && alive(&held.owner)
         {
+            // Another host asks again where it heard no answer: it would wait for itself.
+            if held.owner == owner && owner.host().is_some() {
+                return Asked::Yours(held.id);
+            }
             return Asked::Taken(held.owner);
         }
         inner.next += 1;

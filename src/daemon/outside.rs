@@ -98,7 +98,7 @@ async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    let crowd = Arc::new(Crowd::default());
+    let (crowd, strangers) = (Arc::new(Crowd::default()), Arc::new(Crowd::default()));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -113,18 +113,22 @@ async fn serve(
             }
         };
         let from = peer.ip().to_canonical();
-        let Some(place) = crowd.admit(from) else {
-            tracing::warn!(peer = %from, "too many connections");
-            continue;
-        };
         if !allow.iter().any(|net| net.contains(&from)) {
             tracing::warn!(peer = %from, "refused: not among the hosts allowed");
+            // Strangers have places of their own: they take none of a host's.
+            let Some(place) = strangers.admit(from) else {
+                continue;
+            };
             tokio::spawn(async move {
                 let _place = place;
                 let _ = tokio::time::timeout(PATIENCE, turn_away(stream)).await;
             });
             continue;
         }
+        let Some(place) = crowd.admit(from) else {
+            tracing::warn!(peer = %from, "too many connections");
+            continue;
+        };
         pocker_nfs::client::notice_death(&stream);
         let _ = stream.set_nodelay(true);
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());

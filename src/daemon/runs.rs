@@ -266,7 +266,7 @@ fn check_host_dir(daemon: &Daemon, host: &str) -> Outcome<()> {
             store.display()
         )));
     }
-    let served = docs::all::<crate::control::api::MountRecord>(&daemon.store).unwrap_or_default();
+    let served = daemon.mounts_of(None)?;
     if let Some(mount) = served.iter().find(|m| real.starts_with(&m.target)) {
         return Err(Fail::bad(format!(
             "graft {host}: it lies in {}, which this server serves itself ({})",

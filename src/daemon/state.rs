@@ -429,7 +429,11 @@ impl Daemon {
             self.none_afar(name)?;
             self.stop_runs(Some(name));
             self.unmount_all(
-                |m| mounted.iter().any(|own| own.target == m.target),
+                |m| {
+                    mounted
+                        .iter()
+                        .any(|own| own.target == m.target && own.what == m.what)
+                },
                 &mut Stopped::default(),
             );
         }

@@ -119,7 +119,7 @@ impl TreeMounter for Broken {
         Err(Fault::new("the helper said no"))
     }
 
-    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, _target: &Path, _force: pocker::sandbox::Force) -> Result<(), Fault> {
         Ok(())
     }
 }
@@ -206,7 +206,7 @@ impl TreeMounter for Hang {
         }
     }
 
-    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, _target: &Path, _force: pocker::sandbox::Force) -> Result<(), Fault> {
         Ok(())
     }
 }

@@ -124,7 +124,7 @@ impl TreeMounter for Hang {
         }
     }
 
-    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, _target: &Path, _force: pocker::sandbox::Force) -> Result<(), Fault> {
         Ok(())
     }
 }

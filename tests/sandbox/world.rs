@@ -169,7 +169,7 @@ impl TreeMounter for Binder {
         mount(none, tree.target, none, flags, none).map_err(fault)
     }
 
-    fn unmount(&mut self, _target: &Path) -> Result<(), Fault> {
+    fn unmount(&mut self, _target: &Path, _force: pocker::sandbox::Force) -> Result<(), Fault> {
         unreachable!("a mount namespace does that")
     }
 }

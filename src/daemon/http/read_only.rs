@@ -17,6 +17,7 @@ fn harmless(method: &Method, uri: &Uri) -> bool {
     };
     match path {
         _ if method == Method::GET => true,
+        "/v1/hosts/beat" | "/v1/hosts/lease" => true,
         "/v1/stop" | "/v1/mounts" | "/v1/mounts/remove" | "/v1/store/backup" => true,
         "/v1/gc" => asks("dry_run=true"),
         "/v1/fsck" => !asks("repair=true"),

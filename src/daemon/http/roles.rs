@@ -167,13 +167,14 @@ async fn admit(daemon: Arc<Daemon>, call: Call, from: IpAddr) -> Outcome<Peer> {
             true => tracing::debug!(peer = %from, token = shown.name, method, route, "called"),
             false => tracing::info!(peer = %from, token = shown.name, method, route, "called"),
         }
-        daemon.host_calls(asked.lease.host, &asked.name, from, &shown.name)?;
         if !leases::renew(asked.lease, beat) {
             return Err(
                 Fail::gone("this host's lease is over: it was not heard of for too long")
                     .hint("start again what it ran; `pocker hosts` shows leases"),
             );
         }
+        // Renewed before it: a full disk ends no lease.
+        daemon.host_calls(asked.lease.host, &asked.name, from, &shown.name)?;
         Ok(Peer::Afar {
             lease: asked.lease,
             role: shown.role,

@@ -195,6 +195,17 @@ pub fn own_tree(d: &Daemon, peer: Peer, id: u64) -> Outcome<()> {
     }
 }
 
+/// A number that no tree has yet may be another host's tomorrow, and a mount's end drops its tree.
+fn known_tree(d: &Daemon, peer: Peer, id: u64) -> Outcome<()> {
+    let read = |e| Fail::internal("cannot read whose tree that is", &e);
+    let tree = docs::get::<docs::TreeDoc>(&d.store, &id.to_be_bytes()).map_err(read)?;
+    match tree {
+        None if peer.host().is_some() => Err(Fail::not_found("there is no such tree".to_owned())
+            .hint("only a tree that this host was given can be recorded as mounted")),
+        _ => Ok(()),
+    }
+}
+
 async fn drop_tree(
     State(d): Shared,
     Extension(peer): From,
@@ -346,6 +357,7 @@ async fn add_mount(
         peer.mounts_here()?;
         if let Some(tree) = mount.tree {
             own_tree(d, peer, tree)?;
+            known_tree(d, peer, tree)?;
         }
         d.add_mount(&mount, peer.lease().map(Owner::afar))
     })
