@@ -4,13 +4,14 @@
 use crate::helper::Server;
 use crate::sys;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
 };
 use pocker_nfs::proto::{MOUNT_PROGRAM, MOUNT_V3, NFS_PROGRAM, NFS_V3};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,7 @@ fn ping(addr: SocketAddr, deadline: Duration) -> io::Result<()> {
 /// The results of an accepted reply to the record of one call, all of it one fragment.
 fn call(addr: SocketAddr, record: &[u8], deadline: Duration) -> io::Result<Vec<u8>> {
     let start = Instant::now();
-    let mut stream = connect(addr)?;
+    let mut stream = connect(addr, start + deadline)?;
     stream.set_write_timeout(Some(deadline))?;
     stream.write_all(record)?;
     let mut reply = [0; REPLY_MAX];
@@ -110,7 +111,7 @@ fn call(addr: SocketAddr, record: &[u8], deadline: Duration) -> io::Result<Vec<u
 
 /// Connects from a port that only root may use, as kernel clients do and servers demand;
 /// from any other where this is not root. A port that nothing listens on is refused at once.
-fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+fn connect(addr: SocketAddr, until: Instant) -> io::Result<TcpStream> {
     let (family, any): (_, IpAddr) = match addr {
         SocketAddr::V4(_) => (AddressFamily::Inet, Ipv4Addr::UNSPECIFIED.into()),
         SocketAddr::V6(_) => (AddressFamily::Inet6, Ipv6Addr::UNSPECIFIED.into()),
@@ -123,14 +124,47 @@ fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
             Err(Errno::EACCES) => break,
             Err(e) => return Err(e.into()),
         }
-        match socket::connect(socket.as_raw_fd(), &*raw(addr)) {
-            Ok(()) => return Ok(TcpStream::from(socket)),
+        let stream = TcpStream::from(socket);
+        stream.set_nonblocking(true)?;
+        match connected(&stream, addr, until) {
+            Ok(()) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
             // The pair of ports still is in TIME_WAIT.
             Err(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) => continue,
             Err(e) => return Err(e.into()),
         }
     }
-    TcpStream::connect_timeout(&addr, DEADLINE)
+    let left = until.saturating_duration_since(Instant::now());
+    TcpStream::connect_timeout(&addr, left.max(Duration::from_millis(1)))
+}
+
+/// A host that drops what it is sent would hold a blocking connect(2) for minutes.
+fn connected(stream: &TcpStream, addr: SocketAddr, until: Instant) -> nix::Result<()> {
+    match socket::connect(stream.as_raw_fd(), &*raw(addr)) {
+        Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        done => return done,
+    }
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Errno::ETIMEDOUT);
+        }
+        let wait = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut asked = [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut asked, wait) {
+            // Less than a millisecond is left, or none.
+            Ok(0) if left < Duration::from_millis(1) => return Err(Errno::ETIMEDOUT),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => break,
+            Err(e) => return Err(e),
+        }
+    }
+    match socket::getsockopt(stream, socket::sockopt::SocketError)? {
+        0 => Ok(()),
+        error => Err(Errno::from_raw(error)),
+    }
 }
 
 fn raw(addr: SocketAddr) -> Box<dyn SockaddrLike> {

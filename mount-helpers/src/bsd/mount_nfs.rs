@@ -91,14 +91,27 @@ impl Session for NfsSession {
 fn portmapper(server: SocketAddrV4) -> io::Result<()> {
     let known = portmap::port_of(*server.ip(), MOUNT_PROGRAM, MOUNT_V3, portmap::TCP);
     let why = match known {
-        Ok(0) => "the portmapper knows no MOUNT".to_string(),
-        Ok(_) => return Ok(()),
+        Ok(port) => match wrong_port(port, server.port()) {
+            Some(why) => why,
+            None => return Ok(()),
+        },
         Err(e) => e.to_string(),
     };
     Err(io::Error::other(format!(
         "{why}: start the server with `pocker serve --listen {} --portmap register`, or `builtin` where no portmapper runs",
         server.ip()
     )))
+}
+
+/// Another server's MOUNT would be sent the export's path, which may hold a secret.
+fn wrong_port(known: u32, own: u16) -> Option<String> {
+    match known {
+        0 => Some("the portmapper knows no MOUNT".to_string()),
+        port if port == u32::from(own) => None,
+        port => Some(format!(
+            "the portmapper has MOUNT at port {port}, which is another server's; this one is at {own}"
+        )),
+    }
 }
 
 /// The arguments of mount_nfs for a request. A writable mount is `sync`: on
@@ -210,6 +223,16 @@ mod tests {
     fn a_writable_tree_is_mounted_sync() {
         let got = argv("/pk/1", false, Cache::Shared).unwrap().join(" ");
         insta::assert_snapshot!(got, @"-3 -T -i -R 1 -r 65536 -w 65536 -o rw,sync,nodev,nosuid,acregmin=1,acregmax=1,acdirmin=1,acdirmax=1,port=2049 127.0.0.1:/run/a /pk/1");
+    }
+
+    #[test]
+    fn mount_is_asked_of_this_server_only() {
+        assert_eq!(wrong_port(2049, 2049), None);
+        assert!(wrong_port(0, 2049).unwrap().contains("knows no MOUNT"));
+        let other = wrong_port(635, 2049).unwrap();
+        assert!(other.contains("port 635"), "{other}");
+        // Beyond a port's number it is not cut to one.
+        assert!(wrong_port(65_536 + 2049, 2049).is_some());
     }
 
     #[test]

@@ -24,6 +24,15 @@ pub enum RegisterError {
     },
     #[error("the portmapper at {at} does not answer")]
     Silent { at: SocketAddr },
+    #[error(
+        "the portmapper at {at} has program {program} version {version} at port {port} already: stop what serves it there"
+    )]
+    Taken {
+        at: SocketAddr,
+        program: u32,
+        version: u32,
+        port: u32,
+    },
     #[error("the portmapper at {at} refuses program {program} version {version}")]
     Refused {
         at: SocketAddr,
@@ -32,7 +41,7 @@ pub enum RegisterError {
     },
 }
 
-/// Registers `mappings` in place of what another server left there.
+/// Registers `mappings`, in place of what an earlier server left there at the same ports; all or none.
 pub fn register(mappings: &[Mapping]) -> Result<(), RegisterError> {
     register_at((Ipv4Addr::LOCALHOST, PORTMAP_PORT).into(), mappings)
 }
@@ -77,18 +86,41 @@ const GETPORT: u32 = 3;
 
 fn register_at(at: SocketAddr, mappings: &[Mapping]) -> Result<(), RegisterError> {
     let socket = socket(at)?;
-    // UNSET takes a version's rows of all transports.
+    let (mut old, mut rows) = (Vec::new(), mappings.to_vec());
     for row in mappings {
-        ask(&socket, at, UNSET, row)?;
-    }
-    for row in mappings {
-        if ask(&socket, at, SET, row)? == 0 {
-            return Err(RegisterError::Refused {
+        let port = ask(&socket, at, GETPORT, row)?;
+        if port == u32::from(row.port) {
+            old.push(*row);
+        } else if port != 0 {
+            return Err(RegisterError::Taken {
                 at,
                 program: row.program,
                 version: row.version,
+                port,
             });
         }
+    }
+    // UNSET takes a version's rows of all transports, so each version's once and before any is set.
+    for row in &old {
+        ask(&socket, at, UNSET, row)?;
+    }
+    for done in 0..rows.len() {
+        let row = &rows[done];
+        let refused = match ask(&socket, at, SET, row) {
+            Ok(0) => RegisterError::Refused {
+                at,
+                program: row.program,
+                version: row.version,
+            },
+            Ok(_) => continue,
+            // It may have been set, and the answer lost.
+            Err(e) => e,
+        };
+        rows.truncate(done + usize::from(!matches!(refused, RegisterError::Refused { .. })));
+        for row in &rows {
+            let _ = ask(&socket, at, UNSET, row);
+        }
+        return Err(refused);
     }
     Ok(())
 }
@@ -202,8 +234,12 @@ mod tests {
     use crate::portmap::mappings;
     use crate::rpc::{Accept, parse_call, put_accepted};
 
-    /// A portmapper that loses the first of each call and then agrees to all but `no`.
-    fn portmapper(no: u32) -> (SocketAddr, std::thread::JoinHandle<Vec<(u32, u32)>>) {
+    /// A portmapper that loses the first call, has all at `port`, and agrees to all but `no`.
+    fn portmapper(
+        no: u32,
+        port: u32,
+        calls: usize,
+    ) -> (SocketAddr, std::thread::JoinHandle<Vec<(u32, u32)>>) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let at = socket.local_addr().unwrap();
         socket
@@ -225,13 +261,16 @@ mod tests {
                 asked.push((call.procedure, program));
                 let mut out = Vec::new();
                 put_accepted(&mut out, call.xid, Accept::Success);
-                out.bool(program != no);
+                match call.procedure {
+                    GETPORT => out.u32(port),
+                    _ => out.bool(program != no),
+                }
                 // A stranger's reply first.
                 let mut other = out.clone();
                 other[0] ^= 0x80;
                 socket.send_to(&other, from).unwrap();
                 socket.send_to(&out, from).unwrap();
-                if asked.len() == 10 || call.procedure == SET && program == no {
+                if asked.len() == calls {
                     break;
                 }
             }
@@ -242,11 +281,25 @@ mod tests {
 
     #[test]
     fn rows_are_taken_back_and_set_and_a_lost_call_is_sent_again() {
-        let (at, thread) = portmapper(0);
+        let (at, thread) = portmapper(0, 2049, 15);
         register_at(at, &mappings(2049)).unwrap();
         let asked = thread.join().unwrap();
         let procedures: Vec<u32> = asked.iter().map(|a| a.0).collect();
-        assert_eq!(procedures, [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+        assert_eq!(procedures, [3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1]);
+        let (at, thread) = portmapper(0, 0, 10);
+        register_at(at, &mappings(2049)).unwrap();
+        let asked = thread.join().unwrap();
+        let procedures: Vec<u32> = asked.iter().map(|a| a.0).collect();
+        assert_eq!(procedures, [3, 3, 3, 3, 3, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn what_another_server_registered_stays() {
+        let (at, thread) = portmapper(0, 635, 1);
+        let taken = register_at(at, &mappings(2049)).unwrap_err().to_string();
+        assert!(taken.contains("at port 635 already"), "{taken}");
+        let asked = thread.join().unwrap();
+        assert!(asked.iter().all(|a| a.0 == GETPORT), "{asked:?}");
     }
 
     #[test]
@@ -277,7 +330,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_was_refused() {
-        let (at, thread) = portmapper(crate::proto::MOUNT_PROGRAM);
+        let rows = mappings(2049);
+        let no = crate::proto::MOUNT_PROGRAM;
+        let set = rows.iter().position(|r| r.program == no).unwrap();
+        let (at, thread) = portmapper(no, 0, rows.len() + set + 1 + set);
         let refused = register_at(at, &mappings(2049));
         assert!(
             matches!(
@@ -290,6 +346,10 @@ mod tests {
             ),
             "{refused:?}"
         );
-        thread.join().unwrap();
+        // What had been set is taken back.
+        let asked = thread.join().unwrap();
+        let unset = asked.iter().filter(|a| a.0 == UNSET).count();
+        assert_eq!(unset, set);
+        assert_eq!(asked.iter().filter(|a| a.0 == SET).count(), set + 1);
     }
 }
