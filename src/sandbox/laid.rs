@@ -67,6 +67,8 @@ fn look(dir: impl AsFd, name: &OsStr) -> nix::Result<Option<FileStat>> {
     }
 }
 
+// Other systems have other types there.
+#[allow(clippy::useless_conversion)]
 fn kind(stat: &FileStat) -> u32 {
     u32::from(stat.st_mode) & 0o170_000
 }
@@ -75,6 +77,8 @@ fn is_dir(stat: &FileStat) -> bool {
     kind(stat) == 0o040_000
 }
 
+// Other systems have other types there.
+#[allow(clippy::unnecessary_cast)]
 fn device(stat: &FileStat) -> u64 {
     stat.st_dev as u64
 }
