@@ -405,7 +405,8 @@ impl Staged {
         let end = offset + data.len() as u64;
         let file = self.to_change(area, offset, end)?;
         let wrote = self.put(area, &file, offset, data, mtime);
-        if wrote.is_err() {
+        // Of other trees nobody makes snapshots.
+        if wrote.is_err() && self.is_disk() {
             self.cut_back(area, &file);
         }
         wrote
