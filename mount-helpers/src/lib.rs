@@ -13,6 +13,7 @@
 
 pub mod bsd;
 pub mod helper;
+mod kernel;
 pub mod linux_kernel;
 mod ping;
 mod sys;

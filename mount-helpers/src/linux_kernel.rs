@@ -9,13 +9,13 @@
 
 use crate::helper::{
     Cache, MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand, Server,
-    Session, Unmounted, check_target,
+    Session, check_target,
 };
+use crate::kernel;
 use crate::ping::{in_netns, null_call};
 use crate::sys::{self, MountFlags};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 
 /// The helper named `linux-kernel`.
 #[derive(Clone, Copy, Debug)]
@@ -85,22 +85,7 @@ impl Session for KernelSession {
         })
         .flatten()
         .map_err(fail(Phase::Mount))?;
-        let mounted = Mounted::new(req.target, Some(self.server.clone()), unmount);
-        match sys::is_nfs(req.target) {
-            Ok(true) => Ok(mounted),
-            Ok(false) => Err(fail(Phase::Mount)(io::Error::other(
-                "mount(2) succeeded, but what is there is not NFS",
-            ))),
-            Err(cause) => Err(fail(Phase::Mount)(cause)),
-        }
-    }
-}
-
-/// A plain unmount waits for a server that is gone; then it is forced.
-fn unmount(target: &Path, server: Option<&Server>) -> io::Result<Unmounted> {
-    match server.map(null_call) {
-        Some(Err(_)) => sys::unmount_dead(target),
-        _ => sys::unmount(target),
+        kernel::seen(req.target, self.server.clone()).map_err(fail(Phase::Mount))
     }
 }
 

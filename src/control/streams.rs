@@ -41,6 +41,8 @@ impl Client {
         path: &str,
         archive: &mut dyn Read,
     ) -> Result<ArchiveDone, ClientError> {
+        // It may take longer than a lease that nobody renews.
+        self.hold()?;
         // A broken idle connection is found out before the stream is touched.
         let _: Status = self.status()?;
         let (send, receive) = mpsc::channel(4);
@@ -128,6 +130,7 @@ impl Client {
         path: &str,
         out: &mut dyn std::io::Write,
     ) -> Result<u64, ClientError> {
+        self.hold()?;
         let request = self.request(&Method::GET, path, Either::Left(Full::new(Bytes::new())));
         let _: Status = self.status()?;
         let gone = |source| ClientError::Gone {

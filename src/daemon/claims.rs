@@ -140,4 +140,19 @@ mod tests {
         ));
         assert_eq!(claims.live(|_| true), 2);
     }
+    /// Its answer may have been lost on the way: it is not told to wait for itself.
+    #[test]
+    fn another_host_that_asks_again_has_what_it_had() {
+        use crate::control::hosts::{Id, Lease};
+        let lease = |id| Lease {
+            host: Id([1; 16]),
+            id: Id([id; 16]),
+        };
+        let claims = Claims::default();
+        let ask = |id| claims.ask("k", Owner::afar(lease(id)), false, |_| true);
+        let first = ask(1);
+        assert!(matches!(first, Asked::Yours(_)));
+        assert_eq!(ask(1), first);
+        assert_eq!(ask(2), Asked::Taken(Owner::afar(lease(1))));
+    }
 }

@@ -87,7 +87,14 @@ impl Daemon {
 
     pub fn create_token(&self, new: &NewToken) -> Outcome<TokenMade> {
         let _one = self.change.lock();
-        let all = self.all_tokens()?;
+        let mut all = self.all_tokens()?;
+        let now = clock::now().secs;
+        if all.len() >= TOKENS_MAX {
+            // Those that are over are listed as long as there is room.
+            let over = |t: &mut TokenDoc| t.revoked || t.expires <= now;
+            let gone: Vec<TokenDoc> = all.extract_if(.., over).collect();
+            gone.iter().try_for_each(|old| self.forget_token(old))?;
+        }
         if all.len() >= TOKENS_MAX {
             return Err(Fail::busy(format!("there are {TOKENS_MAX} tokens already"))
                 .hint("`pocker token revoke` ends those that nobody needs"));
@@ -105,7 +112,6 @@ impl Daemon {
                 "a token's name has letters, digits, `.`, `_` and `-`, {NAME_MAX} at most"
             )));
         }
-        let now = clock::now().secs;
         if all
             .iter()
             .any(|t| t.name == name && !t.revoked && t.expires > now)

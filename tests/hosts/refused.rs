@@ -91,6 +91,51 @@ fn tokens_that_are_not_good_are_refused_and_the_next_one_works() {
     assert!(!holds(&index) && !holds(&wal));
 }
 
+/// Of a host's client, as its commands are: which of the store's first work trees it may look into.
+fn looked_into(host: &super::lab::Host) -> Vec<u64> {
+    use pocker::control::hosts::{Id, Lease};
+    use pocker::control::looking::TreeRef;
+    use pocker::control::remote::{Place, Remote, Token};
+    use pocker::control::{Client, Endpoint};
+    let text = |path: &std::path::Path| std::fs::read_to_string(path).expect("read");
+    let id = text(&host.world.path("host-id"));
+    super::replay::at(&host.net, || {
+        let remote = Remote {
+            place: Place::parse(&format!("pocker://{STORE}"), 2050).expect("a place"),
+            ca: host.ca.clone(),
+            tls: pocker::tls::client(&host.ca).expect("an authority"),
+            token: Token(text(&host.token).trim().to_owned()),
+            lease: Lease {
+                host: id.trim().parse().expect("a number"),
+                id: Id::draw().expect("random"),
+            },
+        };
+        let client = Client::open(Endpoint {
+            socket_dir: "/".into(),
+            store: "/".into(),
+            start: false,
+            timeout: std::time::Duration::ZERO,
+            remote: Some(std::sync::Arc::new(remote)),
+        });
+        let client = client.expect("connected");
+        let may = |id: &u64| client.stat(&TreeRef::Work(*id), b"", false).is_ok();
+        (0..100).filter(may).collect()
+    })
+}
+
+#[test]
+fn a_hosts_work_trees_are_not_looked_into_by_others() {
+    let (_lab, hosts) = Lab::with(20, 2);
+    let lines = "EXEC echo kept >/word\nRUN sleep 1000\n";
+    hosts[0].create("box", lines).ok();
+    let run = ["run", "--detach", "--name", "r", "box"];
+    hosts[0].pocker(&run).ok();
+    assert_eq!(hosts[1].pocker(&["cat", "box:/word"]).ok().out, "kept\n");
+    assert_eq!(looked_into(&hosts[0]).len(), 1);
+    assert_eq!(looked_into(&hosts[1]), Vec::<u64>::new());
+    hosts[0].pocker(&["stop", "r"]).ok();
+}
+
 #[test]
 fn a_server_that_is_not_what_it_should_be_is_not_spoken_to() {
     let (mut lab, mut hosts) = Lab::with(20, 1);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Runs `f` on a thread of a host's network.
-fn at<T: Send>(net: &str, f: impl FnOnce() -> T + Send) -> T {
+pub(super) fn at<T: Send>(net: &str, f: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let done = scope.spawn(|| {
             let net = File::open(format!("/run/netns/{net}")).expect("a network");

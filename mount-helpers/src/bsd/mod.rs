@@ -13,14 +13,14 @@ pub mod plan;
 
 use crate::helper::{
     MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand, Server, Session,
-    Unmounted, check_target,
+    check_target,
 };
+use crate::kernel;
 use crate::ping::{null_call, root_handle};
 use crate::sys;
 use plan::{Plan, System};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::path::Path;
 
 /// The helper named `bsd-kernel`.
 #[derive(Clone, Copy, Debug)]
@@ -86,23 +86,6 @@ impl Session for BsdSession {
         let root = root_handle(&server, req.export).map_err(fail(Phase::Export))?;
         let plan = Plan::new(self.system, self.addr, &root, req);
         sys::bsd_mount(&plan).map_err(fail(Phase::Mount))?;
-        let mounted = Mounted::new(req.target, Some(server), unmount);
-        match sys::is_nfs(req.target) {
-            Ok(true) => Ok(mounted),
-            Ok(false) => Err(fail(Phase::Mount)(io::Error::other(
-                "mount(2) succeeded, but what is there is not NFS",
-            ))),
-            Err(cause) => Err(fail(Phase::Mount)(cause)),
-        }
-    }
-}
-
-/// Plainly first, so that nothing is lost, unless the server is gone: a plain unmount would wait for it. A
-/// forced one takes what is mounted below along, so it is made of the outermost mount only, whose path needs
-/// no dead server.
-fn unmount(target: &Path, server: Option<&Server>) -> io::Result<Unmounted> {
-    match server.map(null_call) {
-        Some(Err(_)) => sys::unmount_dead(target),
-        _ => sys::unmount(target),
+        kernel::seen(req.target, server).map_err(fail(Phase::Mount))
     }
 }

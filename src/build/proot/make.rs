@@ -113,6 +113,8 @@ impl Host for ThisHost {
             }
         }
         command.args(tool.arguments(release, options, work.path()));
+        // Packages' own scripts are none of those that it is for.
+        command.env_remove("POCKER_TOKEN");
         command.env("TMPDIR", work.path()).env("LC_ALL", "C.UTF-8");
         command.envs(options.proxies.iter().map(|(name, value)| (name, value)));
         if let Some(epoch) = options.source_date_epoch {

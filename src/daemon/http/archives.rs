@@ -58,6 +58,9 @@ impl Read for BodyReader {
     }
 }
 
+/// How long more is read, and left, of a body that was refused.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The digest is taken here, beside the thread that takes the archive apart and hashes
 /// its files.
 pub(super) fn reader(body: Body) -> BodyReader {
@@ -73,7 +76,13 @@ pub(super) fn reader(body: Body) -> BodyReader {
                 bytes += chunk.len() as u64;
             }
             let sent = send.send(chunk.map_err(std::io::Error::other)).await;
-            if broken || sent.is_err() {
+            if broken {
+                return;
+            }
+            if sent.is_err() {
+                // Refused: the answer is on its way, and who still sends would hear of a closed connection instead.
+                let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+                let _ = tokio::time::timeout(LINGER, rest).await;
                 return;
             }
         }

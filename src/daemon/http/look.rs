@@ -1,21 +1,23 @@
 //! Looking into trees: `/v1/look/{tree}/…`. What may be long comes as a stream.
 
 use super::archives::{BodyWriter, QUEUE};
-use super::{Counted, blocking};
-use crate::control::looking::{DiskUse, NodeInfo};
+use super::routes::own_tree;
+use super::{Counted, Peer, blocking};
+use crate::control::looking::{DiskUse, NodeInfo, TreeRef};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::look::Looked;
 use crate::daemon::state::Daemon;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 type Shared = State<Arc<Daemon>>;
+type From = Extension<Peer>;
 
 pub fn router() -> Router<Arc<Daemon>> {
     Router::new()
@@ -47,20 +49,37 @@ impl At {
     }
 }
 
+/// Sealed trees and volumes are everybody's with a token; a work tree is its host's.
+fn looked(d: &Daemon, peer: Peer, tree: &str) -> Outcome<Looked> {
+    if let Ok(TreeRef::Work(id)) = tree.parse() {
+        own_tree(d, peer, id)?;
+    }
+    d.looked(tree)
+}
+
 async fn stat(
     State(d): Shared,
+    Extension(peer): From,
     Path(tree): Path<String>,
     Query(at): Query<At>,
 ) -> Outcome<Json<Option<NodeInfo>>> {
-    blocking(d, move |d| d.looked(&tree)?.stat(&at.path()?, at.follow)).await
+    blocking(d, move |d| {
+        looked(d, peer, &tree)?.stat(&at.path()?, at.follow)
+    })
+    .await
 }
 
-async fn list(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+async fn list(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(tree): Path<String>,
+    Query(at): Query<At>,
+) -> Outcome<Body> {
     let depth = at.depth.unwrap_or(usize::MAX);
     stream(
         d,
         move |d| {
-            let looked = d.looked(&tree)?;
+            let looked = looked(d, peer, &tree)?;
             let top = looked.top(&at.path()?)?;
             Ok((looked, top))
         },
@@ -69,11 +88,16 @@ async fn list(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) 
     .await
 }
 
-async fn file(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+async fn file(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(tree): Path<String>,
+    Query(at): Query<At>,
+) -> Outcome<Body> {
     stream(
         d,
         move |d| {
-            let looked = d.looked(&tree)?;
+            let looked = looked(d, peer, &tree)?;
             let file = looked.file(&at.path()?)?;
             Ok((looked, file))
         },
@@ -82,11 +106,16 @@ async fn file(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) 
     .await
 }
 
-async fn tar(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -> Outcome<Body> {
+async fn tar(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(tree): Path<String>,
+    Query(at): Query<At>,
+) -> Outcome<Body> {
     stream(
         d,
         move |d| {
-            let looked = d.looked(&tree)?;
+            let looked = looked(d, peer, &tree)?;
             let top = looked.source(&at.path()?, at.follow)?;
             let name = hex::decode(&at.name).map_err(|_| Fail::bad("name is not hexadecimal"))?;
             Ok((looked, top, name))
@@ -96,10 +125,10 @@ async fn tar(State(d): Shared, Path(tree): Path<String>, Query(at): Query<At>) -
     .await
 }
 
-async fn diff(State(d): Shared, Path(tree): Path<String>) -> Outcome<Body> {
+async fn diff(State(d): Shared, Extension(peer): From, Path(tree): Path<String>) -> Outcome<Body> {
     stream(
         d,
-        move |d| d.looked(&tree),
+        move |d| looked(d, peer, &tree),
         |looked: Looked, out| looked.changes(out),
     )
     .await

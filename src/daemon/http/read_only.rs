@@ -83,6 +83,8 @@ mod tests {
             ("POST", "/v1/volumes/data/mount"),
             ("POST", "/v1/snapshots/00/file"),
             ("POST", "/v1/store/backup"),
+            ("POST", "/v1/hosts/beat"),
+            ("DELETE", "/v1/hosts/lease"),
         ] {
             assert!(may(method, uri), "{method} {uri}");
         }

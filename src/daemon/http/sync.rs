@@ -12,14 +12,11 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{delete, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 type Shared = State<Arc<Daemon>>;
-
-/// Read and left of what was refused.
-const REST: u64 = 64 << 20;
 
 pub fn router() -> Router<Arc<Daemon>> {
     Router::new()
@@ -77,14 +74,7 @@ async fn lacks(
 
 async fn take(State(d): Shared, Path(session): Path<u64>, body: Body) -> Outcome<Json<()>> {
     let mut frames = reader(body);
-    let done = on_blocking(d, move |d| {
-        let done = d.sync_take(session, &mut frames);
-        if done.is_err() {
-            // Who still sends hears of a closed connection, and not why.
-            let _ = std::io::copy(&mut frames.take(REST), &mut std::io::sink());
-        }
-        done
-    });
+    let done = on_blocking(d, move |d| d.sync_take(session, &mut frames));
     done.await.map(Json)
 }
 
