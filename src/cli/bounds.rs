@@ -91,6 +91,7 @@ impl Bounded {
         let net = self.network.as_ref().map(Network::namespace).transpose();
         let bounds = Bounds {
             groups: self.groups.doors()?,
+            memory: limits.memory.is_some(),
             net: net.map_err(|e| CliError::from_error("cannot share the network", &e))?,
             rlimits: rlimits(&limits.ulimits),
         };

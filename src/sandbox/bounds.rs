@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 pub struct Bounds {
     /// The control groups that its processes belong to: whoever writes 0 there joins.
     pub groups: Vec<OwnedFd>,
+    /// One of them limits memory.
+    pub memory: bool,
     /// A network namespace of its own.
     pub net: Option<OwnedFd>,
     /// Of the command's process.
@@ -19,6 +21,7 @@ impl Bounds {
     pub(super) fn enclosure(&self, isolation: Isolation) -> Option<Enclosure> {
         let enclosure = Enclosure {
             groups: self.groups.iter().map(AsRawFd::as_raw_fd).collect(),
+            memory: self.memory,
             hidden: isolation == Isolation::Full,
             net: self.net.as_ref().map(AsRawFd::as_raw_fd),
         };
@@ -30,6 +33,8 @@ impl Bounds {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enclosure {
     pub groups: Vec<RawFd>,
+    /// One of them limits memory.
+    pub memory: bool,
     /// The sandbox sees its groups as the top, and no others.
     pub hidden: bool,
     pub net: Option<RawFd>,

@@ -137,9 +137,10 @@ impl<'a> Child<'a> {
             Action::MountProc => self.ground.proc(),
             Action::Enclose(Enclosure {
                 groups,
+                memory,
                 hidden,
                 net,
-            }) => self.ground.enclose(groups, *hidden, *net),
+            }) => self.ground.enclose(groups, *memory, *hidden, *net),
             Action::Limit(limit) => set_limit(limit),
             Action::Session => self.session(),
             Action::Stdio(stdio) => self.stdio(*stdio),
@@ -269,7 +270,11 @@ impl<'a> Child<'a> {
                 if let Some(socket) = &self.lines.report {
                     report::send_role(socket, role);
                 }
-                process::tie_to_parent(tie).attempt("")
+                process::tie_to_parent(tie).attempt("")?;
+                match role {
+                    Role::Command => self.ground.not_spared(),
+                    Role::Init => Ok(()),
+                }
             }
             Forked::Parent { child, tie } => {
                 self.lines.report = None;

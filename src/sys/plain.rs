@@ -127,6 +127,7 @@ impl Ground {
     pub fn enclose(
         &self,
         _groups: &[RawFd],
+        _memory: bool,
         _hidden: bool,
         _net: Option<RawFd>,
     ) -> Result<(), Fault> {
@@ -153,6 +154,10 @@ impl Ground {
 
     pub fn proc(&self) -> Result<(), Fault> {
         Err(lacks("a /proc of its own"))
+    }
+
+    pub fn not_spared(&self) -> Result<(), Fault> {
+        Ok(())
     }
 
     pub fn confine(&self, _granted: Capabilities, _setuid: bool) -> Result<(), Fault> {

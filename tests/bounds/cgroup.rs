@@ -73,6 +73,24 @@ fn what_is_asked_for_holds_from_the_first_process_on_and_is_gone_after() {
     assert_eq!(value("pids.max").as_deref(), Some("21"));
     let cpu = value("cpu.cfs_quota_us").or(value("cpu.max"));
     assert!(cpu.is_some_and(|cpu| cpu.starts_with("50000")));
+    // Where memory runs out its first process, ours, is the last to go, however small the others.
+    let adjusted = |pid: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        text.unwrap_or_default().trim().parse::<i32>().ok()
+    };
+    let own = adjusted("self");
+    until("its first process is spared", || {
+        let mut pids: Vec<u32> = all
+            .iter()
+            .find_map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok())
+            .map(|procs| procs.lines().filter_map(|pid| pid.parse().ok()).collect())
+            .unwrap_or_default();
+        pids.sort_unstable();
+        let scores: Vec<_> = pids.iter().map(|pid| adjusted(&pid.to_string())).collect();
+        // A lower one is root's to ask for, with CAP_SYS_RESOURCE; a higher one anybody's.
+        matches!(scores[..], [first, command, ..] if first.is_some() && first < command
+            && (command == own || (first == own && command == Some(1000))))
+    });
     drop(child.stdin.take());
     let done = wait(child);
     assert_eq!(of(pid), Vec::<PathBuf>::new());

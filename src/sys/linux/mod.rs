@@ -12,6 +12,7 @@ mod filter;
 mod handle;
 mod join;
 pub mod netns;
+mod oom;
 mod proc;
 mod program;
 mod resolve;
@@ -33,6 +34,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::FsFlags;
 use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
+use oom::Spared;
 use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -58,6 +60,10 @@ pub struct Ground {
     created: Vec<Created>,
     /// By [`Ground::seal_root`].
     sealed: bool,
+    /// Memory is limited for it.
+    limited: bool,
+    /// By [`Ground::proc`], for the command's process.
+    spared: Option<Spared>,
 }
 
 impl Ground {
@@ -210,8 +216,15 @@ impl Ground {
     }
 
     /// By the first process of the pid namespace, for all that come from it.
-    pub fn enclose(&self, groups: &[RawFd], hidden: bool, net: Option<RawFd>) -> Result<(), Fault> {
+    pub fn enclose(
+        &mut self,
+        groups: &[RawFd],
+        memory: bool,
+        hidden: bool,
+        net: Option<RawFd>,
+    ) -> Result<(), Fault> {
         enclose::join_groups(groups, hidden)?;
+        self.limited = memory;
         net.map_or(Ok(()), enclose::enter_net)
     }
 
@@ -232,8 +245,14 @@ impl Ground {
     }
 
     /// By the first process of the pid namespace, whose view it is.
-    pub fn proc(&self) -> Result<(), Fault> {
-        proc::mount()
+    pub fn proc(&mut self) -> Result<(), Fault> {
+        self.spared = oom::spare(proc::mount()?, self.limited)?;
+        Ok(())
+    }
+
+    /// By the command's process: memory runs out for it as for others.
+    pub fn not_spared(&mut self) -> Result<(), Fault> {
+        self.spared.take().map_or(Ok(()), Spared::command)
     }
 
     /// Takes effect with the next exec, but for the system calls, which go at once.

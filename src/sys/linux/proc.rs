@@ -43,7 +43,7 @@ const HIDDEN: &[&str] = &[
 ];
 
 /// By the first process of the pid namespace, whose view it is.
-pub fn mount() -> Result<(), Fault> {
+pub fn mount() -> Result<OwnedFd, Fault> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount_at(Some(Path::new("proc")), "/proc", Some("proc"), flags, "").attempt("")?;
     // From here on by the mount itself: another process may change what the path leads to
@@ -61,7 +61,8 @@ pub fn mount() -> Result<(), Fault> {
     for name in HIDDEN {
         hide(name, &null, flags)?;
     }
-    chdir("/").attempt("leave it")
+    chdir("/").attempt("leave it")?;
+    Ok(mounted)
 }
 
 fn open_path(path: &str, more: OFlag) -> nix::Result<OwnedFd> {
