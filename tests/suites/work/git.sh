@@ -2,7 +2,7 @@
 # git: clone, branches, commits, gc and fsck of a repository with a history.
 . "$(dirname "$0")/lib.sh"
 commits=80
-case ${WORK_PLACE:-} in kernel-*) commits=40 ;; fuse-tree) commits=300 ;; esac
+case ${WORK_PLACE:-} in kernel-*) commits=15 ;; fuse-tree) commits=300 ;; esac
 [ -z "${WORK_LONG:-}" ] || { commits=1500; case $WORK_PLACE in kernel-*) commits=200 ;; esac; }
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=$WORK_LOCAL/.gitconfig
 export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
