@@ -135,13 +135,11 @@ impl<O> Bench<'_, O> {
                 let nth = injector.seen();
                 if nth > before && wanted.contains(&nth) {
                     let image = to.join(nth.to_string());
+                    // Before the copy: another thread's last change, let through, may come during it.
+                    let acked = acked.load(SeqCst);
                     copy(&from, &image, Empty::Left);
-                    let mut taken = taken.lock().expect("images");
-                    taken.push((
-                        image,
-                        acked.load(SeqCst),
-                        format!("{nth}, before {change:?}"),
-                    ));
+                    let when = format!("{nth}, before {change:?}");
+                    taken.lock().expect("images").push((image, acked, when));
                 }
                 verdict
             })

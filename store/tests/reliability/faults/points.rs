@@ -105,9 +105,10 @@ fn crashes(known: &Known) -> (usize, Vec<u64>, u64, String) {
             let verdict = count(change);
             if injector.seen() > before && from.exists() {
                 let image = to.join(before.to_string());
+                // Before the copy: another thread's last change, let through, may come during it.
+                let acked = acked.load(SeqCst);
                 copy(&from, &image, Empty::Left);
-                let mut taken = taken.lock();
-                taken.push((image, acked.load(SeqCst), change.clone()));
+                taken.lock().push((image, acked, change.clone()));
             }
             verdict
         })
