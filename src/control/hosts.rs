@@ -154,3 +154,31 @@ pub struct TokenMade {
     pub info: TokenInfo,
     pub token: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokens_name_is_one_part_of_a_path() {
+        let long = "x".repeat(NAME_MAX);
+        for name in ["ci", "a.b_c-D9", "..a", long.as_str()] {
+            assert!(names_token(name), "{name}");
+        }
+        let longer = format!("{long}x");
+        for odd in [
+            "a/b",
+            "..",
+            ".",
+            "a?x",
+            "a#x",
+            "a b",
+            "a%2f",
+            "ä",
+            longer.as_str(),
+        ] {
+            assert!(!names_token(odd), "{odd}");
+        }
+        assert!(!names_token(""));
+    }
+}

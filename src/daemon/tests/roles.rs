@@ -37,7 +37,7 @@ async fn nothing_is_noted_of_who_is_not_let_in() {
     assert_eq!(status, StatusCode::GONE, "{said}");
     assert!(!known(&world, late.lease));
     let good = call(&token);
-    let (status, _) = good.ask("POST", "/v1/hosts/beat", &()).await;
+    let (status, _) = good.ask("GET", "/v1/hosts", &()).await;
     assert_eq!(status, StatusCode::OK);
     assert!(known(&world, good.lease));
     assert_eq!(leases::of(good.lease.host), [good.lease]);

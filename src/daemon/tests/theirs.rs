@@ -3,7 +3,7 @@
 use super::*;
 
 fn ends(world: &World, lease: Lease) -> u64 {
-    let run = world.run(Owner::afar(lease)).id;
+    let run = world.run(command(lease)).id;
     world.d.end_run(run).expect("ended");
     run
 }
@@ -19,7 +19,7 @@ fn a_host_removes_no_pocker_that_runs_elsewhere() {
     assert!(here().lives() && world.there(run.id));
     world.d.end_run(run.id).expect("ended");
     // Nor what another host runs, or has mounted.
-    let other = world.run(Owner::afar(lease()));
+    let other = world.run(command(lease()));
     assert!(world.d.remove_pocker("box", true, asker(one)).is_err());
     world.d.end_run(other.id).expect("ended");
     let record = MountRecord {
@@ -41,9 +41,9 @@ fn what_others_left_stays_when_a_host_removes_or_resets() {
     let theirs = ends(&world, two);
     let own = world.run(here()).id;
     world.d.end_run(own).expect("ended");
-    let failed = world.tree(Owner::afar(two)).id;
+    let failed = world.tree(command(two)).id;
     world.d.keep_tree(failed, "box").expect("kept");
-    let kept = world.tree(Owner::afar(one)).id;
+    let kept = world.tree(command(one)).id;
     world.d.keep_tree(kept, "box").expect("kept");
     assert!(world.there(failed), "another host's is not in its place");
     assert_eq!(world.d.reset("box", asker(one)).expect("reset"), 2);
@@ -78,14 +78,14 @@ fn a_host_debugs_what_it_left_and_an_admin_what_any_did() {
     assert_eq!(debug(all), Some(theirs));
     assert_eq!(debug(Asker::HERE), Some(theirs));
     let mine = ends(&world, one);
-    let failed = world.tree(Owner::afar(two)).id;
+    let failed = world.tree(command(two)).id;
     world.d.keep_tree(failed, "box").expect("kept");
     assert_eq!(debug(asker(one)), Some(mine));
     assert_eq!(debug(asker(two)), Some(failed));
     // One's own goes first.
-    let kept = world.tree(Owner::afar(one)).id;
+    let kept = world.tree(command(one)).id;
     world.d.keep_tree(kept, "box").expect("kept");
-    let last = world.tree(Owner::afar(lease())).id;
+    let last = world.tree(command(lease())).id;
     world.d.keep_tree(last, "box").expect("kept");
     assert_eq!(debug(all), Some(kept));
 }
@@ -142,12 +142,11 @@ fn a_removal_unmounts_its_own_here_and_nothing_else() {
         volume: None,
     };
     let afar = lease();
-    leases::renew(afar, false);
     for (target, what, owner) in [
         ("/nowhere/a", "box@run", here()),
         ("/nowhere/b", "other@run", here()),
-        ("/nowhere/c", "box@run", Owner::afar(afar)),
-        ("/nowhere/b", "box@run", Owner::afar(afar)),
+        ("/nowhere/c", "box@run", command(afar)),
+        ("/nowhere/b", "box@run", command(afar)),
     ] {
         let begun = world.d.begin_mount(record(target, what), owner);
         begun.expect("noted");
