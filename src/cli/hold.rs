@@ -3,6 +3,7 @@
 
 use super::error::CliError;
 use crate::control::hold::Task;
+use crate::control::hosts::Beat;
 use crate::control::remote::Remote;
 use crate::control::{Client, ClientError, Endpoint};
 use std::io::{BufRead, BufReader};
@@ -14,8 +15,9 @@ use std::time::{Duration, Instant};
 const BEATS: u32 = 4;
 /// Between two looks at what is mounted.
 const LOOK: Duration = Duration::from_millis(500);
-/// After a beat that nobody answered.
+/// After a beat that nobody answered, the first time and at most.
 const AGAIN: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(8);
 /// How long giving the lease back may take; after that it ends by itself.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -60,10 +62,38 @@ fn client(task: &Task, timeout: Duration) -> Option<Client> {
     Client::open(endpoint).ok()
 }
 
+/// What became of a beat.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// For so long.
+    Renewed(Duration),
+    /// It is over, or the token is: whoever has something finds out by using it.
+    Over,
+    /// No answer, or one of a server that cannot just now.
+    Nothing,
+}
+
+impl Heard {
+    fn of(beat: Result<Beat, ClientError>) -> Heard {
+        match beat {
+            Ok(beat) => Heard::Renewed(Duration::from_secs(beat.term)),
+            Err(ClientError::Api(e)) if [401, 403, 410].contains(&e.status) => Heard::Over,
+            Err(_) => Heard::Nothing,
+        }
+    }
+}
+
+/// Before the next try, when so many failed one after the other; never longer than between two beats.
+fn pause(failed: u32, between: Duration) -> Duration {
+    let grown = AGAIN * 2u32.pow(failed.saturating_sub(1).min(8));
+    grown.min(SELDOM).min(between.max(AGAIN))
+}
+
 fn keep(task: &Task, told: &Receiver<String>) {
     let mut mounts: Vec<String> = Vec::new();
     let mut alone = false;
     let mut connected = None;
+    let (mut between, mut failed) = (SELDOM, 0);
     let mut next = Instant::now();
     let mut looked = Instant::now();
     loop {
@@ -71,16 +101,20 @@ fn keep(task: &Task, told: &Receiver<String>) {
             if connected.is_none() {
                 connected = client(task, Duration::ZERO);
             }
-            next = Instant::now()
-                + match connected.as_ref().map(Client::beat) {
-                    Some(Ok(beat)) => Duration::from_secs(beat.term) / BEATS,
-                    // It is over, or the token is: whoever has something finds out by using it.
-                    Some(Err(ClientError::Api(_))) => return,
-                    _ => {
-                        connected = None;
-                        AGAIN
-                    }
-                };
+            let heard = connected.as_ref().map(Client::beat);
+            let pause = match heard.map_or(Heard::Nothing, Heard::of) {
+                Heard::Renewed(term) => {
+                    (between, failed) = (term / BEATS, 0);
+                    between
+                }
+                Heard::Over => return,
+                Heard::Nothing => {
+                    connected = None;
+                    failed += 1;
+                    pause(failed, between)
+                }
+            };
+            next = Instant::now() + pause;
         }
         let wait = next.saturating_duration_since(Instant::now()).min(LOOK);
         match told.recv_timeout(wait) {
@@ -102,5 +136,44 @@ fn keep(task: &Task, told: &Receiver<String>) {
     // What it held goes at once, and not when the lease is over.
     if let Some(client) = client(task, FAREWELL) {
         let _ = client.end_lease();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::ApiError;
+
+    #[test]
+    fn only_what_is_over_for_good_ends_the_keeper() {
+        let said = |status| {
+            Heard::of(Err(ClientError::Api(ApiError {
+                message: "no".into(),
+                hint: None,
+                status,
+            })))
+        };
+        for status in [401, 403, 410] {
+            assert_eq!(said(status), Heard::Over, "{status}");
+        }
+        for status in [400, 404, 409, 429, 500, 503] {
+            assert_eq!(said(status), Heard::Nothing, "{status}");
+        }
+        let missing = ClientError::NotFound("no".into());
+        assert_eq!(Heard::of(Err(missing)), Heard::Nothing);
+        let term = Duration::from_secs(60);
+        assert_eq!(Heard::of(Ok(Beat { term: 60 })), Heard::Renewed(term));
+    }
+
+    #[test]
+    fn tries_become_seldom_and_never_too_seldom_for_the_lease() {
+        let quarter = Duration::from_secs(15);
+        let pauses: Vec<u64> = (1..8)
+            .map(|n| pause(n, quarter).as_millis() as u64)
+            .collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert_eq!(pause(u32::MAX, quarter), SELDOM);
+        assert_eq!(pause(9, Duration::from_secs(1)), Duration::from_secs(1));
+        assert_eq!(pause(1, Duration::from_millis(1)), AGAIN);
     }
 }

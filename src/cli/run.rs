@@ -105,6 +105,7 @@ pub fn prepare(
         volumes: asked.volumes.clone(),
         quota: bounds::quota(&args.limits),
         kept,
+        token: volume::token()?,
     };
     let info = match client.new_run(&new) {
         Err(e @ ClientError::NotFound(_)) => {

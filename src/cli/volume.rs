@@ -123,7 +123,7 @@ fn free_name(client: &Client, name: &str) -> Result<(), CliError> {
 }
 
 /// Names a call.
-fn token() -> Result<String, CliError> {
+pub(super) fn token() -> Result<String, CliError> {
     let mut token = [0; 16];
     getrandom::fill(&mut token)
         .map_err(|e| CliError::new(format!("the system gives no random bytes: {e}")))?;

@@ -415,6 +415,9 @@ pub struct NewRun {
     /// The volume that is its tree, in place of a fresh one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
+    /// Names the call: sent again, it finds the run that it made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub token: String,
 }
 
 /// What a run's tree may hold beside its base; none: no limit.
@@ -445,6 +448,9 @@ pub struct ApiError {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// That of the reply.
+    #[serde(skip)]
+    pub status: u16,
 }
 
 /// A mount that a command left in place: `POST /v1/mounts`.

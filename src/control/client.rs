@@ -288,7 +288,8 @@ impl Client {
         if status == StatusCode::NOT_FOUND {
             return Err(ClientError::NotFound(error.message));
         }
-        Err(ClientError::Api(error))
+        let status = status.as_u16();
+        Err(ClientError::Api(ApiError { status, ..error }))
     }
 
     pub(super) fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {

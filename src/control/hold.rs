@@ -1,7 +1,7 @@
 //! Who keeps this process's lease with a server on another host: a process of its own, as this one
 //! may fork and so has no threads. It lives as long as this one, or what that leaves mounted.
 
-use super::hosts::{Beat, HostInfo, NewToken, TokenInfo, TokenMade};
+use super::hosts::{Beat, HostInfo, NewToken, TokenInfo, TokenMade, names_token};
 use super::remote::{Place, Token};
 use super::{Client, ClientError};
 use crate::control::hosts::Lease;
@@ -116,6 +116,9 @@ impl Client {
     }
 
     pub fn revoke_token(&self, name: &str) -> Result<(), ClientError> {
+        if !names_token(name) {
+            return Err(ClientError::NotFound("no token has such a name".into()));
+        }
         self.call::<(), ()>(Method::DELETE, &format!("/v1/tokens/{name}"), None)
     }
 }

@@ -9,8 +9,15 @@ pub const HOST: &str = "x-pocker-host";
 pub const HOST_NAME: &str = "x-pocker-host-name";
 pub const LEASE: &str = "x-pocker-lease";
 
-/// Longest name of a host (hostname(7)).
+/// Longest name of a host (hostname(7)), and of a token.
 pub const NAME_MAX: usize = 64;
+
+/// Whether that may be a token's name. It becomes part of a path.
+pub fn names_token(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let dots = name.bytes().all(|b| b == b'.');
+    !dots && name.len() <= NAME_MAX && name.bytes().all(plain)
+}
 
 /// A number that nobody else drew: a host's, or a lease's. 32 hexadecimal digits as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,4 +153,32 @@ pub struct TokenInfo {
 pub struct TokenMade {
     pub info: TokenInfo,
     pub token: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokens_name_is_one_part_of_a_path() {
+        let long = "x".repeat(NAME_MAX);
+        for name in ["ci", "a.b_c-D9", "..a", long.as_str()] {
+            assert!(names_token(name), "{name}");
+        }
+        let longer = format!("{long}x");
+        for odd in [
+            "a/b",
+            "..",
+            ".",
+            "a?x",
+            "a#x",
+            "a b",
+            "a%2f",
+            "ä",
+            longer.as_str(),
+        ] {
+            assert!(!names_token(odd), "{odd}");
+        }
+        assert!(!names_token(""));
+    }
 }

@@ -25,6 +25,16 @@ pub struct SnapshotInfo {
     /// Files, directories and all else in it, by name, and bytes of its files.
     pub files: u64,
     pub bytes: u64,
+    /// It alone has it, whatever others are called.
+    #[serde(default)]
+    pub id: String,
+}
+
+/// `POST /v1/volumes/{name}/snapshots/{snapshot}/rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RollBack {
+    /// Names the call: sent again, it does nothing more.
+    pub token: String,
 }
 
 /// `POST /v1/volumes/{name}/moment`: a volume as it is now, under no name. It stays for a while, for who
@@ -69,13 +79,26 @@ impl Client {
     }
 
     pub fn remove_snapshot(&self, volume: &str, snapshot: &str) -> Result<(), ClientError> {
-        self.remove(&format!("/v1/volumes/{volume}/snapshots/{snapshot}"))
+        let all = self.snapshots(volume)?;
+        let known = all.into_iter().find(|known| known.name == snapshot);
+        // Sent again it must not remove one that somebody made by this name meanwhile.
+        let plain = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        let id = match known.filter(|known| plain(&known.id)) {
+            Some(known) => format!("?id={}", known.id),
+            None => String::new(),
+        };
+        self.remove(&format!("/v1/volumes/{volume}/snapshots/{snapshot}{id}"))
     }
 
     /// The volume is what the snapshot is from now on.
-    pub fn roll_back(&self, volume: &str, snapshot: &str) -> Result<(), ClientError> {
+    pub fn roll_back(
+        &self,
+        volume: &str,
+        snapshot: &str,
+        call: &RollBack,
+    ) -> Result<(), ClientError> {
         let path = format!("/v1/volumes/{volume}/snapshots/{snapshot}/rollback");
-        self.call(Method::POST, &path, Some(&()))
+        self.call(Method::POST, &path, Some(call))
     }
 
     pub fn moment(&self, volume: &str) -> Result<Moment, ClientError> {

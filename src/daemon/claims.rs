@@ -1,5 +1,6 @@
 //! Who builds which step: one builder a key, the others wait and take its result.
 
+use super::bounds::CLAIMS;
 use super::docs::Owner;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ struct Inner {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
     Yours(u64),
+    /// Its host has as many as it may.
+    Full,
     /// Who has it.
     Taken(Owner),
 }
@@ -52,6 +55,14 @@ impl Claims {
                 return Asked::Yours(held.id);
             }
             return Asked::Taken(held.owner);
+        }
+        let host = owner.host();
+        if inner.by_key.len() >= CLAIMS {
+            inner.by_key.retain(|_, claim| alive(&claim.owner));
+            let own = |claim: &&Claim| claim.owner.host() == host;
+            if inner.by_key.values().filter(own).count() >= CLAIMS {
+                return Asked::Full;
+            }
         }
         inner.next += 1;
         let id = inner.next;
@@ -154,5 +165,25 @@ mod tests {
         assert!(matches!(first, Asked::Yours(_)));
         assert_eq!(ask(1), first);
         assert_eq!(ask(2), Asked::Taken(Owner::afar(lease(1))));
+    }
+
+    #[test]
+    fn a_host_builds_so_many_steps_at_once_and_others_go_on() {
+        use crate::control::hosts::{Id, Lease};
+        let owner = |host| {
+            Owner::afar(Lease {
+                host: Id([host; 16]),
+                id: Id([1; 16]),
+            })
+        };
+        let claims = Claims::default();
+        let ask = |key: usize, host| claims.ask(&key.to_string(), owner(host), true, |_| true);
+        assert!((0..CLAIMS).all(|key| matches!(ask(key, 1), Asked::Yours(_))));
+        assert_eq!(ask(CLAIMS, 1), Asked::Full);
+        assert!(
+            matches!(ask(0, 1), Asked::Yours(_)),
+            "what it has it may ask for again"
+        );
+        assert!(matches!(ask(CLAIMS, 2), Asked::Yours(_)));
     }
 }

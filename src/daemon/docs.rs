@@ -46,6 +46,26 @@ impl Owner {
     }
 }
 
+/// Who asks, as far as it matters whose something is.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The host it is on; none is this one.
+    pub host: Option<Id>,
+    /// What other hosts have is its to take as well.
+    pub all: bool,
+}
+
+impl Asker {
+    pub const HERE: Asker = Asker {
+        host: None,
+        all: true,
+    };
+
+    pub fn may(&self, host: Option<Id>) -> bool {
+        self.all || host == self.host
+    }
+}
+
 /// A work tree and who holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TreeDoc {
@@ -77,6 +97,9 @@ pub struct RunDoc {
     #[serde(default)]
     pub volumes: Vec<VolumeUse>,
     pub ended: bool,
+    /// Names the call that made it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub call: String,
 }
 
 impl RunDoc {

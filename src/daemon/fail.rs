@@ -23,6 +23,7 @@ impl Fail {
             error: ApiError {
                 message: message.into(),
                 hint: None,
+                status: status.as_u16(),
             },
         }
     }
@@ -49,6 +50,11 @@ impl Fail {
 
     pub fn bad(message: impl Into<String>) -> Fail {
         Fail::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// More of it than one may have at once.
+    pub fn too_many(message: impl Into<String>) -> Fail {
+        Fail::new(StatusCode::TOO_MANY_REQUESTS, message)
     }
 
     /// Right, but not now: something is in use.

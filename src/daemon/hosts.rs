@@ -8,6 +8,7 @@ use super::state::Daemon;
 use crate::control::api::{Purpose, VolumeUse};
 use crate::control::hosts::{HostInfo, Id, Lease, LeaseInfo};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// How old what is recorded of a host may be, in seconds: not each call is a write.
@@ -15,6 +16,10 @@ const NOTED: i64 = 60;
 /// A host that holds nothing and did not call for so many seconds is forgotten.
 const FORGOTTEN: i64 = 30 * 86_400;
 const HOSTS_MAX: usize = 10_000;
+/// Of them those that showed one token last; tests fill a small one.
+pub const HOSTS_OF_TOKEN: usize = if cfg!(test) { 6 } else { 256 };
+/// One that holds nothing makes room after so many seconds.
+const IDLE: i64 = 3600;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HostDoc {
@@ -56,7 +61,40 @@ impl Daemon {
         }
     }
 
-    /// A host calls.
+    /// Whether a host is known, or may be.
+    pub fn room_for_host(&self, id: Id, token: &str) -> Outcome<()> {
+        let fail = |e| Fail::internal("cannot list hosts", &e);
+        let known = docs::get::<HostDoc>(&self.store, &id.0).map_err(fail)?;
+        let (seen, here) = leases::known(id);
+        if known.is_some() || here {
+            return Ok(());
+        }
+        let full = |all: &[HostDoc]| {
+            let of_token = all.iter().filter(|host| host.token == token).count();
+            (all.len().max(seen) >= HOSTS_MAX, of_token >= HOSTS_OF_TOKEN)
+        };
+        let list = || docs::all::<HostDoc>(&self.store).map_err(fail);
+        let mut all = list()?;
+        if full(&all) != (false, false) {
+            self.forget_unseen_for(IDLE);
+            all = list()?;
+        }
+        let idle = "a host that holds nothing makes room an hour after its last call";
+        match full(&all) {
+            (false, false) => Ok(()),
+            (true, _) => {
+                Err(Fail::too_many(format!("{HOSTS_MAX} hosts use this store already")).hint(idle))
+            }
+            (_, true) => Err(Fail::too_many(format!(
+                "{HOSTS_OF_TOKEN} hosts use token {token} already"
+            ))
+            .hint(format!(
+                "`pocker token create` makes another where the server is; {idle}"
+            ))),
+        }
+    }
+
+    /// A host calls, for which there is room.
     pub fn host_calls(&self, id: Id, name: &str, address: IpAddr, token: &str) -> Outcome<()> {
         leases::is_seen_at(id, address);
         let fail = |e| Fail::internal("cannot record the host", &e);
@@ -72,12 +110,6 @@ impl Daemon {
             return Ok(());
         }
         if known.is_none() {
-            let all = self.store.records(HostDoc::KIND).map_err(fail)?;
-            if all.len() >= HOSTS_MAX {
-                return Err(Fail::busy(format!(
-                    "{HOSTS_MAX} hosts use this store already"
-                )));
-            }
             tracing::info!(host = id.short(), name, %address, token, "a host calls for the first time");
         }
         let doc = HostDoc {
@@ -197,15 +229,64 @@ impl Daemon {
 
     /// Hosts that are gone for good are listed no more.
     pub fn forget_hosts(&self) {
+        self.forget_unseen_for(FORGOTTEN);
+    }
+
+    fn forget_unseen_for(&self, secs: i64) {
         if self.options.read_only {
             return;
         }
         let now = clock::now().secs;
-        let old = docs::all::<HostDoc>(&self.store).unwrap_or_default();
-        for host in old.into_iter().filter(|host| now - host.seen > FORGOTTEN) {
-            if !self.leased().iter().any(|(lease, _)| lease.host == host.id) {
-                let _ = docs::delete(&self.store, &host);
+        let mut old = docs::all::<HostDoc>(&self.store).unwrap_or_default();
+        old.retain(|host| now - host.seen > secs);
+        if old.is_empty() {
+            return;
+        }
+        let holds: HashSet<Id> = self.leased().iter().map(|(lease, _)| lease.host).collect();
+        for host in old.iter().filter(|host| !holds.contains(&host.id)) {
+            if leases::of(host.id).is_empty() && docs::delete(&self.store, host).is_ok() {
+                leases::forget(host.id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{lease, world};
+    use super::*;
+
+    #[test]
+    fn hosts_that_hold_nothing_make_room() {
+        let world = world();
+        let d = &world.d;
+        let host = |n: i64, age: i64| HostDoc {
+            id: lease().host,
+            name: format!("h{n}"),
+            address: IpAddr::from([10, 9, 7, 1]),
+            token: "t".into(),
+            since: 0,
+            seen: clock::now().secs - age,
+        };
+        let mut hosts: Vec<HostDoc> = (1..HOSTS_OF_TOKEN as i64).map(|n| host(n, 10)).collect();
+        hosts.push(host(0, 2 * IDLE));
+        hosts
+            .iter()
+            .for_each(|host| docs::save(&d.store, host).expect("saved"));
+        let idle = hosts.last().expect("the last").id;
+        let holds = Lease {
+            host: idle,
+            id: lease().id,
+        };
+        leases::renew(holds, false);
+        assert!(
+            d.room_for_host(lease().host, "t").is_err(),
+            "all have something or are new"
+        );
+        assert!(d.room_for_host(idle, "t").is_ok(), "it is known");
+        assert!(d.room_for_host(lease().host, "u").is_ok());
+        leases::end(holds);
+        assert!(d.room_for_host(lease().host, "t").is_ok());
+        assert_eq!(d.hosts().expect("a list").len(), hosts.len() - 1);
     }
 }

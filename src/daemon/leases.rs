@@ -13,14 +13,26 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// Ended leases are remembered up to this many, so that none comes to life again.
+/// Ended leases are remembered up to this many, so that none comes to life again: the latest.
 const ENDED_MAX: usize = 4096;
+/// Leases that live: of one host, which has one for each command, and of all.
+const LIVE_OF_ONE: usize = 4096;
+const LIVE_MAX: usize = 65_536;
 
 struct Entry {
     host: Id,
     until: Instant,
     /// Given back, or found to be over.
     over: bool,
+}
+
+/// What became of a call to renew one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    Yes,
+    Over,
+    /// Its host, or all, have as many as may be.
+    Full,
 }
 
 struct Table {
@@ -52,42 +64,71 @@ impl Table {
         }
     }
 
-    fn renew(&mut self, lease: Lease, known: bool, now: Instant) -> bool {
+    fn renew(&mut self, lease: Lease, known: bool, now: Instant) -> Renewed {
         let until = now + self.term;
         if let Some(entry) = self.leases.get_mut(&lease.id) {
             entry.over |= now >= entry.until;
             if entry.over || entry.host != lease.host {
-                return false;
+                return Renewed::Over;
             }
             entry.until = until;
-            return true;
+            return Renewed::Yes;
         }
         // One that is renewed was there before this server: what it held has a term, and no more.
         if known && now >= self.began + self.term {
-            return false;
+            return Renewed::Over;
         }
-        self.forget_some();
+        if !self.has_room(lease.host, now) {
+            return Renewed::Full;
+        }
         let entry = Entry {
             host: lease.host,
             until,
             over: false,
         };
         self.leases.insert(lease.id, entry);
-        true
+        Renewed::Yes
     }
 
     fn end(&mut self, lease: Lease, now: Instant) {
+        let known = self.leases.contains_key(&lease.id);
+        if !known && !self.has_room(lease.host, now) {
+            return;
+        }
         let entry = self.leases.entry(lease.id).or_insert(Entry {
             host: lease.host,
             until: now,
             over: true,
         });
-        entry.over |= entry.host == lease.host;
+        if entry.host == lease.host && !entry.over {
+            (entry.over, entry.until) = (true, now);
+        }
     }
 
-    fn forget_some(&mut self) {
-        if self.leases.len() >= ENDED_MAX {
-            self.leases.retain(|_, entry| !entry.over);
+    /// Whether one more may be known. Nothing is looked through before there are very many.
+    fn has_room(&mut self, host: Id, now: Instant) -> bool {
+        if self.leases.len() < ENDED_MAX {
+            return true;
+        }
+        let (mut live, mut own) = (0, 0);
+        for entry in self.leases.values_mut() {
+            entry.over |= now >= entry.until;
+            live += usize::from(!entry.over);
+            own += usize::from(!entry.over && entry.host == host);
+        }
+        if self.leases.len() - live >= ENDED_MAX {
+            self.forget_oldest();
+        }
+        live < LIVE_MAX && own < LIVE_OF_ONE
+    }
+
+    /// Half of the ended ones.
+    fn forget_oldest(&mut self) {
+        let over = self.leases.iter().filter(|(_, entry)| entry.over);
+        let mut over: Vec<(Instant, Id)> = over.map(|(id, entry)| (entry.until, *id)).collect();
+        over.sort();
+        for (_, id) in &over[..over.len() / 2] {
+            self.leases.remove(id);
         }
     }
 
@@ -118,8 +159,8 @@ pub fn lives(lease: Lease) -> bool {
     TABLE.lock().lives(lease, Instant::now())
 }
 
-/// For a term from now on; false where it is over. `known`: it was told of its term before.
-pub fn renew(lease: Lease, known: bool) -> bool {
+/// For a term from now on, where it is not over. `known`: it was told of its term before.
+pub fn renew(lease: Lease, known: bool) -> Renewed {
     TABLE.lock().renew(lease, known, Instant::now())
 }
 
@@ -151,6 +192,17 @@ fn family(addr: IpAddr) -> usize {
 pub fn is_seen_at(host: Id, addr: IpAddr) {
     let addr = addr.to_canonical();
     TABLE.lock().addresses.entry(host).or_default()[family(addr)] = Some(addr);
+}
+
+/// Nothing is known of it any more.
+pub fn forget(host: Id) {
+    TABLE.lock().addresses.remove(&host);
+}
+
+/// Of how many hosts it is known where they are, and whether this is one of them.
+pub fn known(host: Id) -> (usize, bool) {
+    let table = TABLE.lock();
+    (table.addresses.len(), table.addresses.contains_key(&host))
 }
 
 /// Whether that is a host's own address, as far as is known.
@@ -187,14 +239,14 @@ mod tests {
         let began = Instant::now();
         let at = |secs| began + Duration::from_secs(secs);
         let mut table = Table::new(TERM, began);
-        assert!(table.renew(lease(1), false, at(0)));
-        assert!(table.renew(lease(1), true, at(9)));
+        assert_eq!(table.renew(lease(1), false, at(0)), Renewed::Yes);
+        assert_eq!(table.renew(lease(1), true, at(9)), Renewed::Yes);
         assert!(table.lives(lease(1), at(18)));
         assert!(!table.lives(lease(1), at(19)));
-        assert!(!table.renew(lease(1), true, at(19)));
+        assert_eq!(table.renew(lease(1), true, at(19)), Renewed::Over);
         // Also by a call that comes late and that nobody had asked about before.
-        assert!(table.renew(lease(2), false, at(20)));
-        assert!(!table.renew(lease(2), true, at(30)));
+        assert_eq!(table.renew(lease(2), false, at(20)), Renewed::Yes);
+        assert_eq!(table.renew(lease(2), true, at(30)), Renewed::Over);
         assert_eq!(table.left(lease(2), at(30)), Duration::ZERO);
     }
 
@@ -206,8 +258,8 @@ mod tests {
         assert!(table.lives(lease(1), at(9)));
         assert_eq!(table.left(lease(1), at(4)), Duration::from_secs(6));
         assert!(!table.lives(lease(1), at(10)));
-        assert!(!table.renew(lease(1), true, at(10)));
-        assert!(table.renew(lease(2), true, at(9)));
+        assert_eq!(table.renew(lease(1), true, at(10)), Renewed::Over);
+        assert_eq!(table.renew(lease(2), true, at(9)), Renewed::Yes);
         assert!(table.lives(lease(2), at(18)));
     }
 
@@ -219,13 +271,57 @@ mod tests {
             host: Id([2; 16]),
             ..lease(1)
         };
-        assert!(table.renew(lease(1), false, began));
-        assert!(!table.renew(other, false, began));
+        assert_eq!(table.renew(lease(1), false, began), Renewed::Yes);
+        assert_eq!(table.renew(other, false, began), Renewed::Over);
         assert!(!table.lives(other, began));
         table.end(other, began);
         assert!(table.lives(lease(1), began));
         table.end(lease(1), began);
         assert!(!table.lives(lease(1), began));
-        assert!(!table.renew(lease(1), false, began));
+        assert_eq!(table.renew(lease(1), false, began), Renewed::Over);
+    }
+
+    fn nth(host: u8, n: usize) -> Lease {
+        let mut id = [host; 16];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        Lease {
+            host: Id([host; 16]),
+            id: Id(id),
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_leases_is_bounded_whatever_comes() {
+        let began = Instant::now();
+        let at = |secs| began + Duration::from_secs(secs);
+        let mut table = Table::new(TERM, began);
+        // One after the other, each left to run out: nobody asks after any.
+        for n in 0..3 * ENDED_MAX {
+            let now = at(n as u64 / 100);
+            assert_eq!(table.renew(nth(1, n), false, now), Renewed::Yes);
+        }
+        assert!(
+            table.leases.len() <= 2 * ENDED_MAX,
+            "{}",
+            table.leases.len()
+        );
+        // The latest are remembered.
+        let last = nth(1, 3 * ENDED_MAX - 1);
+        assert_eq!(table.renew(last, true, at(10_000)), Renewed::Over);
+    }
+
+    #[test]
+    fn a_host_has_so_many_leases_and_others_have_theirs() {
+        let now = Instant::now();
+        let mut table = Table::new(TERM, now);
+        for n in 0..LIVE_OF_ONE {
+            assert_eq!(table.renew(nth(1, n), false, now), Renewed::Yes);
+        }
+        assert_eq!(table.renew(nth(1, LIVE_OF_ONE), false, now), Renewed::Full);
+        assert_eq!(table.renew(nth(2, 0), false, now), Renewed::Yes);
+        assert_eq!(table.renew(nth(1, 0), true, now), Renewed::Yes);
+        table.end(nth(1, 0), now);
+        assert_eq!(table.renew(nth(1, LIVE_OF_ONE), false, now), Renewed::Yes);
+        assert!(!table.lives(nth(1, 0), now));
     }
 }

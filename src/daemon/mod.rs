@@ -2,15 +2,18 @@
 
 pub mod archive;
 mod backup;
+mod bounds;
 mod check;
 mod claims;
 pub mod clock;
 mod collect;
+mod crowd;
 mod diff;
 mod docs;
 pub mod export;
 mod fail;
 mod failpoints;
+mod grafts;
 mod history;
 mod hosts;
 mod http;
@@ -32,6 +35,9 @@ mod sys;
 mod tokens;
 mod upkeep;
 mod volumes;
+
+#[cfg(test)]
+mod tests;
 
 pub use serve::{ServeError, serve, store_hint};
 pub use sys::{io_flusher, mounted, signal, unmount};

@@ -1,5 +1,6 @@
 //! Mounts that commands made: recorded, and forgotten when they are gone.
 
+use super::bounds;
 use super::docs::{self, MountDoc, Owner};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
@@ -11,6 +12,25 @@ impl Daemon {
     /// It is mounted; on another host `keeper` looks after it.
     pub fn add_mount(&self, mount: &MountRecord, keeper: Option<Owner>) -> Outcome<()> {
         let _one = self.change.lock();
+        bounds::mount(mount)?;
+        let host = keeper.and_then(|keeper| keeper.host());
+        let begun = self.mount_on(host, &mount.target)?;
+        if let (Some(keeper), Some(volume)) = (keeper, &mount.volume) {
+            let given = begun.as_ref().is_some_and(|begun| {
+                begun.maker == Some(keeper) && begun.record.volume.as_ref() == Some(volume)
+            });
+            if !given {
+                let shown: String = volume.name.chars().take(80).collect();
+                return Err(Fail::forbidden(format!(
+                    "this command was not given volume {shown} for {}",
+                    mount.target
+                ))
+                .hint("`pocker mount --volume` asks for it, and then mounts it"));
+            }
+        }
+        if begun.is_none() {
+            self.room_for_mount(host)?;
+        }
         let doc = MountDoc {
             record: mount.clone(),
             maker: keeper,
@@ -18,9 +38,17 @@ impl Daemon {
         docs::save(&self.store, &doc).map_err(|e| Fail::internal("cannot record the mount", &e))
     }
 
+    fn room_for_mount(&self, host: Option<Id>) -> Outcome<()> {
+        let own = self.mounts_of(host)?.len();
+        let hint = "`pocker umount` what nobody needs";
+        bounds::room("mounts", own, bounds::MOUNTS, hint)
+    }
+
     /// `maker` is about to mount it. Refused where something is mounted already, or is
     /// about to be. `change` is held, and mounts were reaped since.
     pub fn begin_mount(&self, record: MountRecord, maker: Owner) -> Outcome<()> {
+        bounds::mount(&record)?;
+        self.room_for_mount(maker.host())?;
         if self.mount_on(maker.host(), &record.target)?.is_some() {
             return Err(
                 Fail::busy(format!("something is mounted on {} already", record.target))

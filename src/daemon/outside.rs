@@ -1,6 +1,7 @@
 //! The control API for other hosts: the routes of the unix socket, over TLS, for those on the list.
 
-use super::http::Outside;
+use super::crowd::Crowd;
+use super::http::{Outside, STALLED};
 use super::serve::ServeError;
 use super::{ServeOptions, listen};
 use crate::tls;
@@ -11,13 +12,14 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::IpNet;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 /// Connections at once, in all and of one address: a host has one for each command.
@@ -33,35 +35,6 @@ const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 /// Where it listens: on the port after that of NFS.
 pub fn address(nfs: SocketAddr) -> SocketAddr {
     SocketAddr::new(nfs.ip(), nfs.port().saturating_add(1))
-}
-
-/// Who is connected, by address.
-#[derive(Default)]
-struct Crowd(Mutex<HashMap<IpAddr, usize>>);
-
-struct Place(Arc<Crowd>, IpAddr);
-
-impl Crowd {
-    fn admit(self: &Arc<Crowd>, from: IpAddr) -> Option<Place> {
-        let mut here = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if here.values().sum::<usize>() >= ALL || here.get(&from).is_some_and(|n| *n >= OF_ONE) {
-            return None;
-        }
-        *here.entry(from).or_default() += 1;
-        Some(Place(self.clone(), from))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut here = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = here.get_mut(&self.1) {
-            *n -= 1;
-            if *n == 0 {
-                here.remove(&self.1);
-            }
-        }
-    }
 }
 
 /// Listens, where a certificate is there to show; the task that serves.
@@ -85,9 +58,9 @@ pub async fn start(
     tracing::info!(%addr, allow = ?options.allow, "serving the control API to other hosts");
     let acceptor = TlsAcceptor::from(config);
     let allow = options.allow.clone();
-    Ok(Some(tokio::spawn(serve(
-        listener, acceptor, allow, router, stop,
-    ))))
+    let places = || Crowd::new(ALL, OF_ONE);
+    let served = serve(listener, acceptor, allow, router, stop, places);
+    Ok(Some(tokio::spawn(served)))
 }
 
 async fn serve(
@@ -96,9 +69,11 @@ async fn serve(
     allow: Vec<IpNet>,
     router: Router,
     mut stop: watch::Receiver<bool>,
+    places: impl Fn() -> Arc<Crowd>,
 ) {
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    let (crowd, strangers) = (Arc::new(Crowd::default()), Arc::new(Crowd::default()));
+    // Strangers have places of their own: they take none of a host's.
+    let (crowd, strangers) = (places(), places());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -115,7 +90,6 @@ async fn serve(
         let from = peer.ip().to_canonical();
         if !allow.iter().any(|net| net.contains(&from)) {
             tracing::warn!(peer = %from, "refused: not among the hosts allowed");
-            // Strangers have places of their own: they take none of a host's.
             let Some(place) = strangers.admit(from) else {
                 continue;
             };
@@ -147,6 +121,7 @@ async fn one(
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
+    let stream = patient(stream, STALLED);
     let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         // Somebody looked whether a server is here.
@@ -156,6 +131,24 @@ async fn one(
         Ok(Err(e)) => return tracing::warn!(peer = %from, "no TLS: {e}"),
         Err(_) => return tracing::warn!(peer = %from, "no TLS within {PATIENCE:?}"),
     };
+    speak(stream, from, router, watcher).await;
+}
+
+/// A stream whose peer takes something of what is written to it in that time: who reads no more of a
+/// body would hold the thread that makes it.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S, stalled: Duration) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(stalled));
+    Box::pin(stream)
+}
+
+/// HTTP on a connection of another host.
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    from: IpAddr,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Outside(from));
@@ -179,3 +172,6 @@ async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

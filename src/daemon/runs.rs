@@ -1,17 +1,22 @@
 //! Runs: a fresh work tree from the step that `run` points at, and an export for each graft.
 
-use super::docs::{self, GraftDoc, Owner, RunDoc, TreeDoc};
+use super::docs::{self, Asker, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
-use super::state::Daemon;
-use crate::control::api::{Export, NewRun, Purpose, RunInfo, TreeInfo, VolumeUse};
+use super::state::{Daemon, good_token};
+use super::{bounds, grafts};
+use crate::control::api::{Export, NewRun, Purpose, RunConfig, RunInfo, TreeInfo, VolumeUse};
 use crate::control::hosts::Id;
 use pocker_store::work::Limits;
-use std::path::Path;
 
 impl Daemon {
     /// Starts a run of NAME: drops what its ended runs left, then clones.
     pub fn start_run(&self, new: &NewRun, owner: Owner) -> Outcome<RunInfo> {
         let _one = self.change.lock();
+        good_token(&new.token)?;
+        bounds::run(new)?;
+        if let Some(made) = self.made_before(new, owner)? {
+            return Ok(made);
+        }
         let pocker = self.known_pocker(&new.name)?;
         let Some(step) = pocker.steps.last().cloned() else {
             return Err(Fail::internal(
@@ -22,103 +27,126 @@ impl Daemon {
         if owner.lease.is_some() && !new.grafts.is_empty() {
             return Err(Fail::bad(
                 "a host directory is its host's own: this server has none of another host's",
-            ));
+            )
+            .hint("have the same version on all hosts: `pocker version`"));
         }
         for graft in &new.grafts {
-            check_host_dir(self, &graft.host)?;
+            grafts::check(self, &graft.host)?;
         }
-        let mut volumes = Vec::new();
+        self.drop_ended_of(&new.name, owner.host())?;
+        let own = |run: &RunDoc| run.owner.host() == owner.host();
+        let own = self.runs()?.into_iter().filter(own).count();
+        bounds::room(
+            "runs",
+            own,
+            bounds::RUNS,
+            "`pocker stop` ends some, and `pocker reset NAME` drops what ended ones left",
+        )?;
         for mount in &new.volumes {
-            volumes.push(self.volume_for(&mount.name, mount.read_only)?);
+            self.volume_for(&mount.name, mount.read_only, Some(&owner))?;
             if !mount.read_only {
                 self.host_writes(&mount.name, owner.host());
             }
         }
-        self.drop_ended_of(&new.name, owner.host())?;
         self.works.make_room();
-        let (tree, root) = self.root_of(new, &step.snapshot)?;
+        let tree = self.tree_of(new, &step.snapshot, &owner)?;
         if let Some(kept) = &new.kept {
             self.host_writes(kept, owner.host());
         }
+        let kept = new.kept.iter().map(|name| VolumeUse {
+            name: name.clone(),
+            read_only: false,
+        });
+        let volumes = new.volumes.iter().map(|mount| VolumeUse {
+            name: mount.name.clone(),
+            read_only: mount.read_only,
+        });
         let mut doc = RunDoc {
             id: tree,
             name: new.name.clone(),
             key: step.key.clone(),
             owner,
             grafts: Vec::new(),
-            volumes: new
-                .volumes
-                .iter()
-                .map(|mount| VolumeUse {
-                    name: mount.name.clone(),
-                    read_only: mount.read_only,
-                })
-                .chain(new.kept.iter().map(|name| VolumeUse {
-                    name: name.clone(),
-                    read_only: false,
-                }))
-                .collect(),
+            volumes: volumes.chain(kept).collect(),
             ended: false,
+            call: new.token.clone(),
         };
-        let mut exports = Vec::new();
         for graft in &new.grafts {
-            let id = self
-                .store
-                .next_id()
-                .map_err(|e| Fail::internal("cannot name a graft", &e))?;
-            let opened = self
-                .exports
-                .grafts
-                .add(id, Path::new(&graft.host), graft.read_only);
-            if let Err(e) = opened {
-                self.release_run(&doc);
-                let _ = self.works.drop_tree(tree);
-                return Err(graft_refused(&graft.host, e));
+            match grafts::open(self, graft) {
+                Ok(opened) => doc.grafts.push(opened),
+                Err(e) => {
+                    self.release_run(&doc);
+                    let _ = self.works.drop_tree(tree);
+                    return Err(e);
+                }
             }
-            doc.grafts.push(GraftDoc {
-                id,
-                host: graft.host.clone(),
-                read_only: graft.read_only,
-            });
-            exports.push(Export {
-                path: self.exports.graft_path(id),
-                read_only: graft.read_only,
-            });
         }
         if new.kept.is_none() {
             self.exports.lease(tree, owner.host());
         }
         docs::save(&self.store, &doc).map_err(|e| Fail::internal("cannot record the run", &e))?;
-        Ok(RunInfo {
-            id: tree,
-            name: new.name.clone(),
-            key: step.key,
-            tree: TreeInfo {
-                id: tree,
-                export: root,
+        self.run_info(new, &doc, pocker.config)
+    }
+
+    /// What the same call made, whose answer was lost on the way.
+    fn made_before(&self, new: &NewRun, owner: Owner) -> Outcome<Option<RunInfo>> {
+        if new.token.is_empty() {
+            return Ok(None);
+        }
+        let same = |run: &RunDoc| run.call == new.token && run.owner == owner && !run.ended;
+        let Some(run) = self.runs()?.into_iter().find(same) else {
+            return Ok(None);
+        };
+        let pocker = self.known_pocker(&run.name)?;
+        if run.name == new.name && pocker.steps.last().is_some_and(|step| step.key == run.key) {
+            return self.run_info(new, &run, pocker.config).map(Some);
+        }
+        // Built anew in between: a tree and the settings of one build go together.
+        self.drop_runs(|other| other.id == run.id)?;
+        Ok(None)
+    }
+
+    /// The answer to the call that made a run.
+    fn run_info(&self, new: &NewRun, run: &RunDoc, config: RunConfig) -> Outcome<RunInfo> {
+        let volume = |name: &str, read_only| -> Outcome<Export> {
+            Ok(self.volume_export(&self.known_volume(name)?, read_only))
+        };
+        let export = match &new.kept {
+            Some(kept) => volume(kept, false)?,
+            None => Export {
+                path: self.exports.tree_path("run", run.id),
+                read_only: false,
             },
-            grafts: exports,
-            volumes,
-            config: pocker.config,
+        };
+        let grafts = run.grafts.iter().map(|graft| Export {
+            path: self.exports.graft_path(graft.id),
+            read_only: graft.read_only,
+        });
+        let volumes = new.volumes.iter();
+        let volumes = volumes.map(|mount| volume(&mount.name, mount.read_only));
+        Ok(RunInfo {
+            id: run.id,
+            name: run.name.clone(),
+            key: run.key.clone(),
+            tree: TreeInfo { id: run.id, export },
+            grafts: grafts.collect(),
+            volumes: volumes.collect::<Outcome<_>>()?,
+            config,
         })
     }
 
-    /// The run's number and its tree: a fresh one, or the volume that is kept for it.
-    fn root_of(&self, new: &NewRun, snapshot: &str) -> Outcome<(u64, Export)> {
+    /// The run's number, which is that of its tree: of a fresh one, or none where a volume is kept for it.
+    fn tree_of(&self, new: &NewRun, snapshot: &str, owner: &Owner) -> Outcome<u64> {
         let Some(volume) = &new.kept else {
             let limits = Limits {
                 bytes: new.quota.bytes,
                 names: new.quota.names,
             };
-            let id = self.clone_within(Some(snapshot), Purpose::Run, &new.name, limits)?;
-            let path = self.exports.tree_path("run", id);
-            let read_only = false;
-            return Ok((id, Export { path, read_only }));
+            return self.clone_within(Some(snapshot), Purpose::Run, &new.name, limits);
         };
-        let export = self.volume_for(volume, false)?;
+        self.volume_for(volume, false, Some(owner))?;
         let id = self.store.next_id();
-        let id = id.map_err(|e| Fail::internal("cannot number the run", &e))?;
-        Ok((id, export))
+        id.map_err(|e| Fail::internal("cannot number the run", &e))
     }
 
     /// The run ended: its grafts go, its tree stays until the next start.
@@ -146,9 +174,10 @@ impl Daemon {
         docs::all(&self.store).map_err(|e| Fail::internal("cannot list runs", &e))
     }
 
-    /// Drops the trees of NAME's ended runs; a run whose process is gone has ended.
-    pub fn drop_ended_runs(&self, name: &str) -> Outcome<u64> {
-        self.drop_runs(|run| run.name == name && !run.live())
+    /// Drops the trees of NAME's ended runs that are the asker's to drop; a run whose process is gone
+    /// has ended.
+    pub fn drop_ended_runs(&self, name: &str, asker: Asker) -> Outcome<u64> {
+        self.drop_runs(|run| run.name == name && !run.live() && asker.may(run.owner.host()))
     }
 
     /// The same for those of one host: each keeps its last one.
@@ -168,50 +197,61 @@ impl Daemon {
         Ok(dropped)
     }
 
-    /// `pocker reset`: what runs and failed builds of NAME left.
-    pub fn reset(&self, name: &str) -> Outcome<u64> {
+    /// `pocker reset`: what the asker's runs and failed builds of NAME left.
+    pub fn reset(&self, name: &str, asker: Asker) -> Outcome<u64> {
         let _one = self.change.lock();
-        let failed = self.kept_tree(name)?;
-        if failed.is_none() {
+        let mut dropped = self.drop_kept(name, asker)?;
+        dropped += self.drop_ended_runs(name, asker)?;
+        if dropped == 0 {
             self.known_pocker(name)?;
-        }
-        let mut dropped = self.drop_ended_runs(name)?;
-        if let Some(doc) = failed {
-            self.forget_tree(doc.id);
-            dropped += 1;
         }
         Ok(dropped)
     }
 
-    /// The tree a failed build of NAME left.
-    pub fn kept_tree(&self, name: &str) -> Outcome<Option<TreeDoc>> {
-        let all: Vec<TreeDoc> =
+    /// The trees that failed builds of NAME left, one of a host.
+    pub fn kept_trees(&self, name: &str, asker: Asker) -> Outcome<Vec<TreeDoc>> {
+        let mut all: Vec<TreeDoc> =
             docs::all(&self.store).map_err(|e| Fail::internal("cannot list trees", &e))?;
-        Ok(all
-            .into_iter()
-            .find(|doc| doc.kept_for.as_deref() == Some(name)))
+        all.retain(|doc| doc.kept_for.as_deref() == Some(name) && asker.may(doc.owner.host()));
+        Ok(all)
     }
 
-    /// What `pocker debug NAME` enters: the failed build's tree, else the last ended run's.
-    pub fn debug_tree(&self, name: &str) -> Outcome<TreeInfo> {
-        let mut id = self.kept_tree(name)?.map(|doc| ("build", doc.id));
-        if id.is_none() {
-            let ended = self
-                .runs()?
-                .into_iter()
-                .filter(|r| r.name == name && !r.live());
-            id = ended.map(|r| ("run", r.id)).max();
+    pub fn drop_kept(&self, name: &str, asker: Asker) -> Outcome<u64> {
+        let kept = self.kept_trees(name, asker)?;
+        kept.iter().for_each(|doc| self.forget_tree(doc.id));
+        Ok(kept.len() as u64)
+    }
+
+    /// What `pocker debug NAME` enters: the failed build's tree, else the last ended run's. Its own
+    /// host's go before others', where the asker may have these.
+    pub fn debug_tree(&self, name: &str, asker: Asker) -> Outcome<TreeInfo> {
+        let there = |id: u64| self.works.get(id).is_ok();
+        let kept = self.kept_trees(name, asker)?.into_iter();
+        let kept = kept.map(|doc| (doc.owner.host() == asker.host, doc.id));
+        let ended = self.runs()?.into_iter();
+        let ended = ended.filter(|r| r.name == name && !r.live() && asker.may(r.owner.host()));
+        let ended = ended.map(|r| (r.owner.host() == asker.host, r.id));
+        let kept = kept.filter(|(_, id)| there(*id)).max();
+        let found = kept.map(|of| ("build", of));
+        let found = found.or_else(|| {
+            let last = ended.filter(|(_, id)| there(*id)).max();
+            last.map(|of| ("run", of))
+        });
+        let Some((kind, (own, id))) = found else {
+            return Err(Fail::not_found(format!("nothing is kept of {name}"))
+                .hint("a failed build's tree is, and that of a host's last run until the next"));
+        };
+        if !own {
+            // It has ended there.
+            self.exports.lease(id, None);
         }
-        match id.filter(|(_, id)| self.works.get(*id).is_ok()) {
-            Some((kind, id)) => Ok(TreeInfo {
-                id,
-                export: Export {
-                    path: self.exports.tree_path(kind, id),
-                    read_only: false,
-                },
-            }),
-            None => Err(Fail::not_found(format!("nothing is kept of {name}"))),
-        }
+        Ok(TreeInfo {
+            id,
+            export: Export {
+                path: self.exports.tree_path(kind, id),
+                read_only: false,
+            },
+        })
     }
 
     /// Marks runs whose process is gone as ended: their grafts go, their trees stay.
@@ -235,53 +275,5 @@ impl Daemon {
                 let _ = self.end_run(run.id);
             }
         }
-    }
-}
-
-/// A graft must be a directory of the host's own, not one that this server serves.
-fn check_host_dir(daemon: &Daemon, host: &str) -> Outcome<()> {
-    let path = Path::new(host);
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => return Err(Fail::bad(format!("graft {host}: not a directory"))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Fail::bad(format!(
-                "graft {host}: there is no such directory on this host"
-            ))
-            .hint(format!("make it first: mkdir -p {host}")));
-        }
-        Err(e) => {
-            return Err(Fail::internal(
-                format!("graft {host}: cannot look at it"),
-                &e,
-            ));
-        }
-    }
-    let real = std::fs::canonicalize(path)
-        .map_err(|e| Fail::internal(format!("graft {host}: cannot resolve it"), &e))?;
-    let store = daemon.store.dir();
-    if real.starts_with(store) || store.starts_with(&real) {
-        return Err(Fail::bad(format!(
-            "graft {host}: it holds the store itself ({}), which would let the run rewrite every tree",
-            store.display()
-        )));
-    }
-    let served = daemon.mounts_of(None)?;
-    if let Some(mount) = served.iter().find(|m| real.starts_with(&m.target)) {
-        return Err(Fail::bad(format!(
-            "graft {host}: it lies in {}, which this server serves itself ({})",
-            mount.target, mount.what
-        )));
-    }
-    Ok(())
-}
-
-fn graft_refused(host: &str, e: nix::errno::Errno) -> Fail {
-    let fail = Fail::internal(format!("graft {host}: cannot serve it"), &e);
-    match e {
-        nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EOVERFLOW => fail.hint(
-            "its file system gives no file handles (name_to_handle_at); use a directory on ext4, xfs, btrfs or tmpfs",
-        ),
-        _ => fail,
     }
 }

@@ -143,6 +143,16 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
 }
 
 fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
+    let daemon = assemble(options)?;
+    super::leases::start(daemon.options.lease_term);
+    daemon.know_hosts();
+    reopen_grafts(&daemon);
+    drop_unowned(&daemon);
+    Ok(daemon)
+}
+
+/// The server's parts, before it knows whose what is.
+pub(super) fn assemble(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
     let fail = |path: &Path| {
         let path = path.display().to_string();
         move |source| ServeError::Store {
@@ -182,7 +192,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         true => Arc::new(ReadOnly(exports.clone())),
         false => exports.clone(),
     };
-    let daemon = Arc::new(Daemon {
+    Ok(Arc::new(Daemon {
         store,
         works,
         exports,
@@ -190,6 +200,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         started: clock::now().secs,
         claims: Default::default(),
         syncs: Default::default(),
+        transfers: http::transfers(),
         change: Mutex::new(()),
         held: Mutex::new(Vec::new()),
         kernel: std::sync::OnceLock::new(),
@@ -197,12 +208,7 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
         calls: AtomicU64::new(0),
         stop: tokio::sync::watch::Sender::new(false),
         options,
-    });
-    super::leases::start(daemon.options.lease_term);
-    daemon.know_hosts();
-    reopen_grafts(&daemon);
-    drop_unowned(&daemon);
-    Ok(daemon)
+    }))
 }
 
 /// A server that was killed right after it made a tree had not recorded for whom.

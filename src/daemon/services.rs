@@ -1,8 +1,8 @@
 //! Runs that are started with the machine. Their records are the host's that runs them.
 
-use super::docs;
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
+use super::{bounds, docs};
 use crate::control::api::Service;
 use crate::control::hosts::Id;
 
@@ -34,7 +34,14 @@ impl Daemon {
         name: &str,
         record: serde_json::Value,
     ) -> Outcome<()> {
+        let _one = self.change.lock();
         crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
+        bounds::service(name, record.to_string().as_bytes())?;
+        let own = self.services(host)?;
+        if own.iter().all(|service| service.name != name) {
+            let hint = "forget some: `pocker prune RUN`, or start runs without `--restart always`";
+            bounds::room("services", own.len(), bounds::SERVICES, hint)?;
+        }
         let service = Service {
             name: key(host, name),
             record,

@@ -4,7 +4,7 @@ use super::clock;
 use super::docs::{self, Doc};
 use super::export::Volume;
 use super::fail::{Fail, Outcome};
-use super::state::{Daemon, digest};
+use super::state::{Daemon, digest, good_token};
 use crate::control::volumes::{Moment, NewSnapshot, SnapshotInfo};
 use crate::life::time::Stamp;
 use pocker_store::StoreError;
@@ -12,8 +12,6 @@ use pocker_store::types::{Digest, Errno};
 use pocker_store::work::Snapshot;
 use serde::{Deserialize, Serialize};
 
-/// A token of the client's making, no longer than this.
-const TOKEN_MAX: usize = 64;
 /// Snapshots of one volume: more are a script that went wrong.
 const MOST: usize = 10_000;
 
@@ -57,6 +55,7 @@ impl SnapDoc {
             created: self.created,
             files: self.files,
             bytes: self.bytes,
+            id: self.call,
         }
     }
 }
@@ -117,9 +116,7 @@ impl Daemon {
         if let Some(name) = &new.name {
             crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
         }
-        if new.token.len() > TOKEN_MAX || new.token.contains('\0') {
-            return Err(Fail::bad("a snapshot's token is at most 64 bytes"));
-        }
+        good_token(&new.token)?;
         if let Some(done) = self.done_before(&known, new)? {
             return Ok(done.info());
         }
@@ -211,24 +208,36 @@ impl Daemon {
         Ok(Moment { snapshot })
     }
 
-    pub fn remove_snapshot(&self, volume: &str, name: &str) -> Outcome<()> {
+    /// The one that has this `id`, where one is said: another may have come by its name since.
+    pub fn remove_snapshot(&self, volume: &str, name: &str, id: Option<&str>) -> Outcome<()> {
         let _one = self.change.lock();
         let doc = self.known_snapshot(&self.known_volume(volume)?, name)?;
+        if id.is_some_and(|id| id != doc.call) {
+            return Err(
+                Fail::not_found(format!("snapshot {volume}@{name} is another one by now"))
+                    .hint(format!("`pocker volume snapshots {volume}` lists them")),
+            );
+        }
         let removed = self.store.delete_record(SnapDoc::KIND, &doc.key());
         let what = format!("cannot remove snapshot {volume}@{name}");
         removed.map(drop).map_err(|e| Fail::internal(what, &e))
     }
 
-    /// The volume is what the snapshot is from here on, or it is as it was.
-    pub fn roll_back(&self, volume: &str, name: &str) -> Outcome<()> {
+    /// The volume is what the snapshot is from here on, or it is as it was. A call that comes again
+    /// changes nothing of what was written since.
+    pub fn roll_back(&self, volume: &str, name: &str, call: &str) -> Outcome<()> {
         let _one = self.change.lock();
+        good_token(call)?;
         let known = self.known_volume(volume)?;
+        if !call.is_empty() && known.rolled == call {
+            return Ok(());
+        }
         let doc = self.known_snapshot(&known, name)?;
         self.unused(volume)?;
         let base = digest(&doc.snapshot)?;
-        let rolled = self.exports.volumes.roll_back(known.id, base);
+        let rolled = self.exports.roll_back(&known, base, call);
         let what = format!("cannot roll volume {volume} back to {name}");
-        rolled.map(drop).map_err(|e| Fail::internal(what, &e))
+        rolled.map_err(|e| Fail::internal(what, &e))
     }
 
     /// Trees that snapshots are. `change` is held.

@@ -1,11 +1,14 @@
 //! The daemon's shared state: the store, its trees and who holds them.
 
+use super::bounds;
 use super::claims::Claims;
 use super::clock;
-use super::docs::{self, Owner, RunDoc, TreeDoc};
+use super::crowd::Crowd;
+use super::docs::{self, Asker, MountDoc, Owner, RunDoc, TreeDoc};
 use super::export::Exports;
 use super::fail::{Fail, Outcome};
 use crate::control::api::*;
+use crate::control::hosts::Id;
 use parking_lot::Mutex;
 use pocker_store::types::{Digest, Errno};
 use pocker_store::work::{Limits, SealOptions, WorkClass, Works};
@@ -23,6 +26,8 @@ pub struct Daemon {
     pub started: i64,
     pub claims: Claims,
     pub syncs: Arc<super::sync::Sessions>,
+    /// Who of other hosts sends or reads something long.
+    pub transfers: Arc<Crowd>,
     /// Held by calls that change which trees there are, one at a time.
     pub change: Mutex<()>,
     /// Trees taken in lately, whose step is not recorded yet.
@@ -48,6 +53,18 @@ pub fn digest(text: &str) -> Outcome<Digest> {
         let shown: String = text.chars().take(80).collect();
         Fail::bad(format!("{shown:?} is no digest: 64 hexadecimal digits are"))
     })
+}
+
+/// Names a call, so that it is known when it comes again: of its client's making.
+pub fn good_token(token: &str) -> Outcome<()> {
+    const TOKEN_MAX: usize = 64;
+    match token.len() <= TOKEN_MAX && token.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(Fail::bad(format!(
+            "what names a call is up to {TOKEN_MAX} printable characters"
+        ))
+        .hint("have the same version on all hosts: `pocker version`")),
+    }
 }
 
 impl Daemon {
@@ -166,6 +183,13 @@ impl Daemon {
     /// A writable clone, recorded with its owner.
     pub fn new_tree(&self, new: &NewTree, owner: Owner) -> Outcome<TreeInfo> {
         let _one = self.change.lock();
+        bounds::tree(new)?;
+        let all = docs::all::<TreeDoc>(&self.store).map_err(internal("cannot list trees"))?;
+        let own = |tree: &&TreeDoc| tree.owner.host() == owner.host();
+        let own = all.iter().filter(own).count();
+        let hint =
+            "`pocker reset NAME` drops what failed builds left, `pocker umount` what is mounted";
+        bounds::room("work trees", own, bounds::TREES, hint)?;
         let id = self.clone_tree(new.base.as_deref(), new.purpose, &new.label)?;
         let doc = TreeDoc {
             id,
@@ -261,17 +285,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Keeps a failed build's tree for `pocker debug NAME` in place of an earlier one.
+    /// Keeps a failed build's tree for `pocker debug NAME` in place of an earlier one of its host.
     pub fn keep_tree(&self, id: u64, name: &str) -> Outcome<()> {
         let _one = self.change.lock();
-        if let Some(old) = self.kept_tree(name)?
-            && old.id != id
-        {
-            self.forget_tree(old.id);
-        }
+        crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
         let doc = docs::get::<TreeDoc>(&self.store, &id.to_be_bytes())
             .map_err(internal("cannot read the tree"))?
             .ok_or_else(|| Fail::not_found(format!("there is no work tree {id}")))?;
+        let own = Asker {
+            host: doc.owner.host(),
+            all: false,
+        };
+        let old = self.kept_trees(name, own)?.into_iter();
+        old.filter(|old| old.id != id)
+            .for_each(|old| self.forget_tree(old.id));
         self.exports.lease(id, None);
         docs::save(
             &self.store,
@@ -379,11 +406,10 @@ impl Daemon {
     }
 
     /// Where `pocker mount` has a step of NAME.
-    fn mounted_of(&self, name: &str) -> Outcome<Vec<MountRecord>> {
+    fn mounted_of(&self, name: &str) -> Outcome<Vec<MountDoc>> {
         self.reap();
-        let all: Vec<MountRecord> =
-            docs::all(&self.store).map_err(internal("cannot list mounts"))?;
-        let of = |m: &MountRecord| m.what.split('@').next() == Some(name);
+        let all: Vec<MountDoc> = docs::all(&self.store).map_err(internal("cannot list mounts"))?;
+        let of = |m: &MountDoc| m.record.what.split('@').next() == Some(name);
         Ok(all.into_iter().filter(of).collect())
     }
 
@@ -401,7 +427,32 @@ impl Daemon {
         }
     }
 
-    pub fn remove_pocker(&self, name: &str, force: bool) -> Outcome<()> {
+    /// What a host may not take away from others, if something of it is in the way.
+    fn none_of_others(&self, name: &str, mounted: &[MountDoc], asker: Asker) -> Outcome<()> {
+        let whose = |host: Option<Id>| match host {
+            Some(host) => format!("host {}", self.host_name(host)),
+            None => "the server's own host".to_owned(),
+        };
+        let hint = "stop it there first, or ask with a token of role admin";
+        let runs = self.runs()?.into_iter();
+        let mut runs = runs.filter(|run| run.name == name && run.live());
+        if let Some(run) = runs.find(|run| !asker.may(run.owner.host())) {
+            let whose = whose(run.owner.host());
+            return Err(Fail::busy(format!("{name} is running on {whose}")).hint(hint));
+        }
+        let host = |mount: &MountDoc| mount.maker.and_then(|maker| maker.host());
+        match mounted.iter().find(|mount| !asker.may(host(mount))) {
+            Some(mount) => Err(Fail::busy(format!(
+                "{name} is mounted on {} of {}",
+                mount.record.target,
+                whose(host(mount))
+            ))
+            .hint("unmount it there first, or ask with a token of role admin")),
+            None => Ok(()),
+        }
+    }
+
+    pub fn remove_pocker(&self, name: &str, force: bool, asker: Asker) -> Outcome<()> {
         let pocker = self.known_pocker(name)?;
         if !pocker.running.is_empty() && !force {
             return Err(Fail::busy(format!(
@@ -417,7 +468,7 @@ impl Daemon {
         }
         let mounted = self.mounted_of(name)?;
         if !mounted.is_empty() && !force {
-            let at: Vec<&str> = mounted.iter().map(|m| m.target.as_str()).collect();
+            let at: Vec<&str> = mounted.iter().map(|m| m.record.target.as_str()).collect();
             return Err(
                 Fail::busy(format!("{name} is mounted on {}", at.join(", "))).hint(format!(
                     "`pocker umount {}` first, or `pocker rm --force {name}`",
@@ -426,22 +477,17 @@ impl Daemon {
             );
         }
         if force {
+            self.none_of_others(name, &mounted, asker)?;
             self.none_afar(name)?;
+        }
+        if force && asker.may(None) {
             self.stop_runs(Some(name));
-            self.unmount_all(
-                |m| {
-                    mounted
-                        .iter()
-                        .any(|own| own.target == m.target && own.what == m.what)
-                },
-                &mut Stopped::default(),
-            );
+            let own = |m: &MountRecord| mounted.iter().any(|own| own.record == *m);
+            self.unmount_all(own, &mut Stopped::default());
         }
         let _one = self.change.lock();
-        self.drop_ended_runs(name)?;
-        if let Some(kept) = self.kept_tree(name)? {
-            self.forget_tree(kept.id);
-        }
+        self.drop_ended_runs(name, asker)?;
+        self.drop_kept(name, asker)?;
         let keys: Vec<Digest> = pocker
             .steps
             .iter()

@@ -4,7 +4,7 @@ use super::clock;
 use super::docs::{self, Doc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
-use crate::control::hosts::{NewToken, Role, TokenInfo, TokenMade};
+use crate::control::hosts::{NAME_MAX, NewToken, Role, TokenInfo, TokenMade, names_token};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use std::net::IpAddr;
 
 /// What every token begins with, so that people and scanners know one.
 const PREFIX: &str = "pocker_";
-const TOKENS_MAX: usize = 1000;
-const NAME_MAX: usize = 64;
+/// Tests fill a small one.
+const TOKENS_MAX: usize = if cfg!(test) { 12 } else { 1000 };
 /// Ten years: longer than the certificate that goes with it.
 const LASTS_MAX: u64 = 10 * 366 * 86_400;
 /// How old what is recorded of a token's last use may be, in seconds: not each call is a write.
@@ -100,17 +100,18 @@ impl Daemon {
                 .hint("`pocker token revoke` ends those that nobody needs"));
         }
         if new.lasts == 0 || new.lasts > LASTS_MAX {
-            return Err(Fail::bad(
-                "a token lasts for a second at least, and ten years at most",
-            ));
+            return Err(
+                Fail::bad("a token lasts for a second at least, and ten years at most")
+                    .hint("`--expires 30d` is a month"),
+            );
         }
         let id = hex::encode(random::<4>()?);
         let name = new.name.clone().unwrap_or_else(|| id.clone());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
+        if !names_token(&name) {
             return Err(Fail::bad(format!(
                 "a token's name has letters, digits, `.`, `_` and `-`, {NAME_MAX} at most"
-            )));
+            ))
+            .hint("without `--name` it has one of its own"));
         }
         if all
             .iter()
@@ -230,6 +231,34 @@ impl Daemon {
             if let Err(e) = docs::save(&self.store, &used) {
                 tracing::warn!("cannot note a token's use: {e}");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::world;
+    use super::*;
+
+    #[test]
+    fn tokens_that_are_over_make_room_and_others_do_not() {
+        let world = world();
+        let new = |name: String| NewToken {
+            role: Role::Run,
+            lasts: 1000,
+            name: Some(name),
+        };
+        let make = |n: usize| world.d.create_token(&new(format!("t{n}")));
+        (0..TOKENS_MAX).for_each(|n| drop(make(n).expect("a token")));
+        assert!(make(TOKENS_MAX).is_err(), "all are good");
+        world.d.revoke_token("t3").expect("revoked");
+        make(TOKENS_MAX).expect("in its place");
+        let names = world.d.tokens().expect("a list").into_iter();
+        let names: Vec<String> = names.map(|token| token.name).collect();
+        assert_eq!(names.len(), TOKENS_MAX);
+        assert!(!names.contains(&"t3".to_owned()) && names.contains(&"t4".to_owned()));
+        for odd in ["", "..", "a/b", "a?b", "a b"] {
+            assert!(world.d.create_token(&new(odd.into())).is_err(), "{odd}");
         }
     }
 }

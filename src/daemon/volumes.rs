@@ -4,11 +4,8 @@ use super::clock;
 use super::docs::{self, Owner};
 use super::export::Volume;
 use super::fail::{Fail, Outcome};
-use super::state::{Daemon, digest};
+use super::state::{Daemon, digest, good_token};
 use crate::control::api::*;
-
-/// A token of the client's making, no longer than this.
-const TOKEN_MAX: usize = 64;
 
 /// A run or mount that has a volume.
 struct User {
@@ -80,9 +77,14 @@ impl Daemon {
         Ok(users)
     }
 
-    /// The export for a run or mount: of those that may write there is one at a time.
-    /// `change` is held.
-    pub fn volume_for(&self, name: &str, read_only: bool) -> Outcome<Export> {
+    /// The export for a run or mount of `owner`: of those that may write there is one at a time; none
+    /// looks only whether it could be had. `change` is held.
+    pub fn volume_for(
+        &self,
+        name: &str,
+        read_only: bool,
+        owner: Option<&Owner>,
+    ) -> Outcome<Export> {
         let volume = self.known_volume(name)?;
         self.reap_mounts();
         if !read_only {
@@ -103,6 +105,12 @@ impl Daemon {
                 }
                 None => {}
             }
+            if let Some(owner) = owner.filter(|_| !volume.shared) {
+                let lease = owner.lease.map(|lease| lease.id);
+                let given = self.exports.give_volume(volume.id, lease);
+                let what = format!("cannot note who has volume {name}");
+                given.map_err(|e| Fail::internal(what, &e))?;
+            }
             let tree = self.exports.volumes.tree(volume.id);
             match tree.and_then(|tree| tree.sweep_hidden(clock::now())) {
                 Ok(0) => {}
@@ -117,7 +125,7 @@ impl Daemon {
         Ok(self.volume_export(&volume, read_only))
     }
 
-    fn volume_export(&self, volume: &Volume, read_only: bool) -> Export {
+    pub(super) fn volume_export(&self, volume: &Volume, read_only: bool) -> Export {
         Export {
             path: self.exports.volume_path(volume, read_only),
             read_only,
@@ -140,9 +148,7 @@ impl Daemon {
     pub fn create_volume(&self, name: &str, new: &NewVolume) -> Outcome<VolumeInfo> {
         let _one = self.change.lock();
         crate::build::check_name(name).map_err(|e| Fail::bad(e.to_string()))?;
-        if new.token.len() > TOKEN_MAX || new.token.contains('\0') {
-            return Err(Fail::bad("a volume's token is at most 64 bytes"));
-        }
+        good_token(&new.token)?;
         match self.exports.volumes.find(name) {
             // Its answer was lost.
             Some(volume) if volume.token == new.token => return self.volume_info(&volume),
@@ -178,7 +184,7 @@ impl Daemon {
             );
         }
         self.unused(name)?;
-        let gone = self.exports.volumes.remove(volume.id);
+        let gone = self.exports.remove_volume(volume.id);
         gone.map_err(|e| Fail::internal(format!("cannot remove volume {name}"), &e))?;
         // Where this fails the next collection does it.
         made.iter().try_for_each(|doc| self.forget_snapshot(doc))
@@ -218,7 +224,8 @@ impl Daemon {
         if let Some(target) = &how.target {
             self.retry_mount(target, maker)?;
         }
-        let export = self.volume_for(name, how.read_only)?;
+        let maker_of = how.target.as_ref().map(|_| &maker);
+        let export = self.volume_for(name, how.read_only, maker_of)?;
         if !how.read_only && how.target.is_some() {
             self.host_writes(name, maker.host());
         }

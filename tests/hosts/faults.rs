@@ -151,3 +151,56 @@ fn a_host_that_was_away_for_too_long_has_lost_its_tree_and_is_told() {
     // The retry works.
     hosts[0].pocker(&["run", "box"]).ok();
 }
+
+/// Of two commands of one host, which no address tells apart.
+#[test]
+fn a_run_whose_lease_is_over_writes_to_no_volume_that_another_has_since() {
+    let (mut lab, hosts) = Lab::with(2, 1);
+    let host = &hosts[0];
+    host.create("box", "RUN true\n").ok();
+    host.pocker(&["volume", "create", "data"]).ok();
+    // Each writes, and once more when it is told to. Its tree may be gone by then: the shell alone does it.
+    let start = |name: &str| {
+        let said = host.world.path(name);
+        std::fs::create_dir(&said).expect("mkdir");
+        sh(&format!("mkfifo {}/go", said.display()));
+        let graft = format!("{}:/said", said.display());
+        let text = format!(
+            "echo {name} >/d/f && echo up >/said/up; read x </said/go; echo {name}-late >>/d/f; echo $? >/said/status"
+        );
+        let args = [
+            "run", "-d", &graft, "-v", "data:/d", "box", "--", "sh", "-c", &text,
+        ];
+        let child = host.start(&args);
+        until("it has written", || said.join("up").exists());
+        (child, said)
+    };
+    let go_on = |said: &std::path::Path| {
+        sh(&format!(
+            "timeout 60 sh -c 'echo go >{}/go'",
+            said.display()
+        ));
+        let status = said.join("status");
+        let told = || std::fs::read_to_string(&status).unwrap_or_default();
+        until("it has written again", || told().ends_with('\n'));
+        told()
+    };
+    let (old, old_said) = start("one");
+    host.link(false);
+    until("it is reclaimed", || lab.holds(host).is_empty());
+    host.link(true);
+    let (new, new_said) = start("two");
+    assert_ne!(go_on(&old_said), "0\n");
+    let kept = || {
+        let args = ["run", "-v", "data:/d:ro", "box", "--", "cat", "/d/f"];
+        host.pocker(&args).ok().out
+    };
+    assert_eq!(kept(), "two\n");
+    // The next server tells them apart as well.
+    lab.kill();
+    lab.serve(STORE);
+    assert_eq!(go_on(&new_said), "0\n");
+    assert_eq!(kept(), "two\ntwo-late\n");
+    wait(new).ok();
+    assert_ne!(wait(old).status, 0);
+}

@@ -5,7 +5,7 @@ use crate::cli::args::{VolumeClone, VolumeSnapshot, VolumeSnapshots};
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
 use crate::cli::{open, text};
-use crate::control::volumes::{NewSnapshot, SnapshotInfo};
+use crate::control::volumes::{NewSnapshot, RollBack, SnapshotInfo};
 use std::fmt::Write as _;
 
 pub fn snapshot(settings: &Settings, args: &VolumeSnapshot) -> Result<(), CliError> {
@@ -36,8 +36,9 @@ pub fn list(settings: &Settings, args: &VolumeSnapshots) -> Result<(), CliError>
 pub fn rollback(settings: &Settings, what: &str) -> Result<(), CliError> {
     let (name, snapshot) = wanted(what, "rollback")?;
     let client = open::server(settings)?;
+    let call = RollBack { token: token()? };
     client
-        .roll_back(name, snapshot)
+        .roll_back(name, snapshot, &call)
         .map_err(|e| absent(name, e))
 }
 
@@ -89,6 +90,7 @@ mod tests {
             created,
             files: 12,
             bytes: 3_400_000,
+            id: "0".into(),
         };
         let all = [snapshot("before", 1000), snapshot("20261127-041233", 8000)];
         insta::assert_snapshot!(table(&all, 1000 + 7200), @r"

@@ -1,6 +1,6 @@
 //! What a file handle leads to.
 
-use super::handle::{HostFile, Name};
+use super::handle::{HostFile, May, Name};
 use super::{Exports, FSID_BROWSE, FSID_READ_ONLY, FSID_WORK, convert};
 use crate::daemon::clock;
 use pocker_nfs::proto::*;
@@ -40,20 +40,19 @@ pub(super) struct Which {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Tree,
-    Volume,
-    ReadOnlyVolume,
+    Volume(May),
 }
 
 impl Which {
     pub fn read_only(self) -> bool {
-        self.by == By::ReadOnlyVolume
+        self.by == By::Volume(May::Read)
     }
 
     /// Two mounts of a volume, of which one may be changed, are two file systems to a client.
     fn fsid(self) -> u64 {
         match self.by {
-            By::Tree | By::Volume => FSID_WORK | self.id,
-            By::ReadOnlyVolume => FSID_READ_ONLY | self.id,
+            By::Tree | By::Volume(May::Write { .. }) => FSID_WORK | self.id,
+            By::Volume(May::Read) => FSID_READ_ONLY | self.id,
         }
     }
 
@@ -61,11 +60,7 @@ impl Which {
         let tree = self.id;
         match self.by {
             By::Tree => Name::Work { tree, node },
-            By::Volume | By::ReadOnlyVolume => Name::Volume {
-                tree,
-                node,
-                read_only: self.read_only(),
-            },
+            By::Volume(may) => Name::Volume { tree, node, may },
         }
     }
 }
@@ -82,16 +77,13 @@ impl Exports {
             Name::Volume {
                 tree: id,
                 node,
-                read_only,
+                may,
             } => {
-                if !read_only {
-                    self.written_at(cx.peer, id)?;
+                if let May::Write { generation } = may {
+                    self.written_at(cx.peer, id, generation)?;
                 }
                 let tree = self.volumes.tree(id).map_err(convert::status)?;
-                let by = match read_only {
-                    true => By::ReadOnlyVolume,
-                    false => By::Volume,
-                };
+                let by = By::Volume(may);
                 let id = Which { id, by };
                 Ok(At::Work { tree, id, node })
             }

@@ -1,7 +1,7 @@
 //! What fuzzing runs of the exports (`fuzz/`): handles, and calls to real trees. Only with
 //! the feature `fuzz`.
 
-use super::handle::{Codec, HOST_MAX, HostFile, Name};
+use super::handle::{Codec, HOST_MAX, HostFile, May, Name};
 use super::*;
 use pocker_nfs::fuzz::Engine;
 use pocker_nfs::proto::*;
@@ -50,7 +50,8 @@ pub fn handles(data: &[u8]) {
 fn name(kind: u8, rest: &[u8]) -> Option<Name> {
     let (id, rest) = rest.split_first_chunk()?;
     let id = u64::from_be_bytes(*id);
-    let node = || Some(u64::from_be_bytes(*rest.first_chunk()?));
+    let word = |bytes: Option<&[u8]>| Some(u64::from_be_bytes(*bytes?.first_chunk()?));
+    let node = || word(Some(rest));
     Some(match kind % 8 {
         0 => Name::Work {
             tree: id,
@@ -59,7 +60,13 @@ fn name(kind: u8, rest: &[u8]) -> Option<Name> {
         4 | 5 => Name::Volume {
             tree: id,
             node: node()?,
-            read_only: kind % 8 == 5,
+            may: match kind % 8 {
+                5 => May::Read,
+                // What comes behind the node is the generation to write in; the first where nothing does.
+                _ => May::Write {
+                    generation: word(rest.get(8..)).unwrap_or_default(),
+                },
+            },
         },
         1 => Name::Browse {
             row: id,

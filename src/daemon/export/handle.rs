@@ -1,6 +1,7 @@
 //! NFS file handles: what a node is called on the wire.
 //!
-//! `version ‖ kind ‖ id (8) ‖ node (8) ‖ MAC (16)`, 34 bytes; for a host directory the
+//! `version ‖ kind ‖ id (8) ‖ node (8) ‖ MAC (16)`, 34 bytes; of a volume that another host had, 8 more
+//! behind the node: the generation to write in. For a host directory the
 //! node is the host file system's own handle, and the whole at most 64 bytes. The MAC
 //! is keyed by the store, so a handle can be neither guessed nor altered, and it outlives
 //! the server that gave it out.
@@ -22,17 +23,23 @@ pub enum Name {
     /// A node of a work tree.
     Work { tree: u64, node: u64 },
     /// A node of a volume, reached where it may be changed or where it may not.
-    Volume {
-        tree: u64,
-        node: u64,
-        read_only: bool,
-    },
+    Volume { tree: u64, node: u64, may: May },
     /// A node of a sealed tree, seen through a row of the browse view.
     Browse { row: u64, node: u64 },
     /// A directory or link that the browse view makes up.
     Synthetic { id: u64 },
     /// A file of a grafted host directory.
     Host { graft: u64, file: HostFile },
+}
+
+/// How a volume is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum May {
+    Read,
+    /// As long as it is in that generation.
+    Write {
+        generation: u64,
+    },
 }
 
 /// The host kernel's name of a file, as name_to_handle_at(2) gives it.
@@ -93,13 +100,17 @@ impl Codec {
                 buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
                 (1, *tree, 8)
             }
-            Name::Volume {
-                tree,
-                node,
-                read_only,
-            } => {
+            Name::Volume { tree, node, may } => {
                 buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
-                (5 + u8::from(*read_only), *tree, 8)
+                match may {
+                    May::Write { generation: 0 } => (5, *tree, 8),
+                    May::Read => (6, *tree, 8),
+                    May::Write { generation } => {
+                        let at = HEAD_LEN + 8;
+                        buf[at..at + 8].copy_from_slice(&generation.to_be_bytes());
+                        (7, *tree, 16)
+                    }
+                }
             }
             Name::Browse { row, node } => {
                 buf[HEAD_LEN..HEAD_LEN + 8].copy_from_slice(&node.to_be_bytes());
@@ -157,9 +168,20 @@ impl Codec {
                 Some(node) => Ok(Name::Volume {
                     tree: id,
                     node,
-                    read_only: kind == 6,
+                    may: match kind {
+                        6 => May::Read,
+                        _ => May::Write { generation: 0 },
+                    },
                 }),
                 None => bad,
+            },
+            (7, 16) => match (word(HEAD_LEN), word(HEAD_LEN + 8)) {
+                (Some(node), Some(generation @ 1..)) => Ok(Name::Volume {
+                    tree: id,
+                    node,
+                    may: May::Write { generation },
+                }),
+                _ => bad,
             },
             (3, 0) => Ok(Name::Synthetic { id }),
             (4, 4..) => {
@@ -188,16 +210,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn may() -> impl Strategy<Value = May> {
+        let write = |generation| May::Write { generation };
+        prop_oneof![
+            Just(May::Read),
+            Just(write(0)),
+            any::<u64>().prop_map(write)
+        ]
+    }
+
     fn names() -> impl Strategy<Value = Name> {
         prop_oneof![
             (any::<u64>(), any::<u64>()).prop_map(|(tree, node)| Name::Work { tree, node }),
             (any::<u64>(), any::<u64>()).prop_map(|(row, node)| Name::Browse { row, node }),
-            (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(tree, node, read_only)| {
-                Name::Volume {
-                    tree,
-                    node,
-                    read_only,
-                }
+            (any::<u64>(), any::<u64>(), may()).prop_map(|(tree, node, may)| Name::Volume {
+                tree,
+                node,
+                may
             }),
             any::<u64>().prop_map(|id| Name::Synthetic { id }),
             (

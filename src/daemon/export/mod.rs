@@ -7,6 +7,7 @@
 mod at;
 mod browse;
 pub mod convert;
+mod fence;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod granted;
@@ -33,11 +34,12 @@ use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::leases;
 use browse::{ROOT_ID, ROW_SHIFT, Table};
-use handle::{Codec, Name};
+use fence::Fences;
+use handle::{Codec, May, Name};
 use parking_lot::RwLock;
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::{Fh, Peer};
-use pocker_store::types::{Digest, Node, ROOT};
+use pocker_store::types::{Digest, Errno, Node, ROOT};
 use pocker_store::work::Works;
 use pocker_store::{SealedTree, Store, StoreError};
 use std::collections::HashMap;
@@ -66,6 +68,7 @@ pub struct Exports {
     /// Volumes that somebody had for writing since the server started: who had them last. None among
     /// them is this host.
     writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
+    fences: Fences,
     pub grafts: host::Grafts,
 }
 
@@ -81,6 +84,8 @@ impl Exports {
         let codec = Codec::new(store.secret());
         let grafts = host::Grafts::new(codec.clone());
         let volumes = Volumes::open(store.clone())?;
+        let all = volumes.list();
+        let fences = Fences::open(&store, |id| all.iter().any(|volume| volume.id == id))?;
         Ok(Exports {
             store,
             works,
@@ -89,6 +94,7 @@ impl Exports {
             browse: RwLock::new(table),
             leased: RwLock::default(),
             writers: RwLock::default(),
+            fences,
             grafts,
         })
     }
@@ -117,9 +123,30 @@ impl Exports {
         self.writers.write().insert(volume, hosts);
     }
 
-    /// Refuses a host whose lease of a volume is over, as another has it since: what it has mounted
+    /// A command of that lease, or none of another host, is about to have a volume to write, alone.
+    pub fn give_volume(&self, volume: u64, lease: Option<Id>) -> Result<(), StoreError> {
+        self.fences.give(&self.store, volume, lease)
+    }
+
+    /// It is another tree after, with another number.
+    pub fn roll_back(&self, volume: &Volume, base: Digest, call: &str) -> Result<(), Errno> {
+        self.volumes.roll_back(volume, base, call)?;
+        self.fences.forget(&self.store, volume.id);
+        Ok(())
+    }
+
+    pub fn remove_volume(&self, volume: u64) -> Result<(), Errno> {
+        self.volumes.remove(volume)?;
+        self.fences.forget(&self.store, volume);
+        Ok(())
+    }
+
+    /// Refuses whose lease of a volume is over, as another has it since: what it has mounted
     /// yet would write there behind that one's back.
-    fn written_at(&self, peer: &Peer, volume: u64) -> Result<(), nfsstat3> {
+    fn written_at(&self, peer: &Peer, volume: u64, generation: u64) -> Result<(), nfsstat3> {
+        if generation != self.fences.generation(volume) {
+            return Err(nfsstat3::NFS3ERR_STALE);
+        }
         let Peer::Tcp(from) = peer else {
             return Ok(());
         };
@@ -140,9 +167,22 @@ impl Exports {
     }
 
     pub fn volume_path(&self, volume: &Volume, read_only: bool) -> String {
-        let kind = if read_only { VOLUME.1 } else { VOLUME.0 };
-        let secret = self.codec.export_secret(kind, volume.id);
+        let secret = match read_only {
+            true => self.codec.export_secret(VOLUME.1, volume.id),
+            false => self.write_secret(volume.id),
+        };
         format!("/volume/{}/{secret}", volume.name)
+    }
+
+    /// It goes with the generation: who had the volume before does not mount it again.
+    fn write_secret(&self, volume: u64) -> String {
+        match self.fences.generation(volume) {
+            0 => self.codec.export_secret(VOLUME.0, volume),
+            n => {
+                let kind = format!("{}, generation {n}", VOLUME.0);
+                self.codec.export_secret(&kind, volume)
+            }
+        }
     }
 
     pub fn graft_path(&self, graft: u64) -> String {
@@ -244,8 +284,9 @@ impl Exports {
             "volume" => {
                 let volume = self.volumes.find(parts.next()?)?;
                 let secret = parts.next()?;
-                let opens = |kind| same(secret, &self.codec.export_secret(kind, volume.id));
-                let (writes, reads) = (opens(VOLUME.0), opens(VOLUME.1));
+                let generation = self.fences.generation(volume.id);
+                let writes = same(secret, &self.write_secret(volume.id));
+                let reads = same(secret, &self.codec.export_secret(VOLUME.1, volume.id));
                 if parts.next().is_some() || !(writes || reads) {
                     return None;
                 }
@@ -253,7 +294,10 @@ impl Exports {
                 Some(self.codec.encode(&Name::Volume {
                     tree: volume.id,
                     node: ROOT,
-                    read_only: reads,
+                    may: match reads {
+                        true => May::Read,
+                        false => May::Write { generation },
+                    },
                 }))
             }
             _ => None,

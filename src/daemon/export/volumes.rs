@@ -6,11 +6,21 @@ use pocker_store::work::{SyncStats, WorkClass, WorkInfo, WorkTree, WorkUse, Work
 use pocker_store::{Store, StoreError};
 use std::sync::{Arc, OnceLock};
 
-/// In its label, between a volume's name, the token of the call that made it and what else is known
-/// of it from the beginning.
+/// In its label, between a volume's name, the token of the call that made it, whether it is shared, and
+/// the token of the call that rolled it back last.
 const NUL: u8 = 0;
 /// Many may write to it at once.
 const SHARED: &str = "shared";
+
+fn label(name: &str, token: &str, shared: bool, rolled: &str) -> Vec<u8> {
+    let shared = if shared { SHARED } else { "" };
+    let mut parts = vec![name, token, shared, rolled];
+    while parts.last().is_some_and(|part| part.is_empty()) {
+        parts.pop();
+    }
+    let parts: Vec<&[u8]> = parts.into_iter().map(str::as_bytes).collect();
+    parts.join(&NUL)
+}
 
 pub struct Volumes {
     store: Arc<Store>,
@@ -27,19 +37,22 @@ pub struct Volume {
     /// Of the call that made it, which may come again.
     pub token: String,
     pub shared: bool,
+    /// Of the call that rolled it back last, which may come again too.
+    pub rolled: String,
     pub base: Option<Digest>,
     pub created: Time,
 }
 
 impl Volume {
     fn of(info: &WorkInfo) -> Volume {
-        let mut parts = info.label.splitn(3, |b| *b == NUL);
+        let mut parts = info.label.splitn(4, |b| *b == NUL);
         let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         Volume {
             id: info.id,
             name: text(),
             token: text(),
             shared: text() == SHARED,
+            rolled: text(),
             base: info.base,
             created: info.created,
         }
@@ -91,11 +104,7 @@ impl Volumes {
         now: Time,
     ) -> Result<Arc<WorkTree>, Errno> {
         let works = self.made()?;
-        let mut label = [name.as_bytes(), &[NUL], token.as_bytes()].concat();
-        if shared {
-            label.push(NUL);
-            label.extend_from_slice(SHARED.as_bytes());
-        }
+        let label = label(name, token, shared, "");
         works.create(base, WorkClass::Volume, &label, now)
     }
 
@@ -103,9 +112,11 @@ impl Volumes {
         self.works().ok_or(Errno::Stale)?.drop_tree(id)
     }
 
-    /// The volume is what `base` is from here on.
-    pub fn roll_back(&self, id: u64, base: Digest) -> Result<Arc<WorkTree>, Errno> {
-        self.works().ok_or(Errno::Stale)?.roll_back(id, base)
+    /// The volume is what `base` is from here on; `call` is known of it with that.
+    pub fn roll_back(&self, volume: &Volume, base: Digest, call: &str) -> Result<(), Errno> {
+        let label = label(&volume.name, &volume.token, volume.shared, call);
+        let works = self.works().ok_or(Errno::Stale)?;
+        works.roll_back_as(volume.id, base, Some(label)).map(drop)
     }
 
     /// Blobs that volumes have beside those of their bases.

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks in flight between the socket and the blocking side.
@@ -59,17 +60,26 @@ impl Read for BodyReader {
 }
 
 /// How long more is read, and left, of a body that was refused.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(30);
 
 /// The digest is taken here, beside the thread that takes the archive apart and hashes
 /// its files.
-pub(super) fn reader(body: Body) -> BodyReader {
+pub(super) fn reader(body: Body, patience: Option<Duration>) -> BodyReader {
     let (send, chunks) = mpsc::channel(QUEUE);
     let (tell, whole) = oneshot::channel();
     tokio::spawn(async move {
         let mut stream = body.into_data_stream();
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        while let Some(chunk) = stream.next().await {
+        loop {
+            let next = match patience {
+                None => Ok(stream.next().await),
+                Some(patience) => tokio::time::timeout(patience, stream.next()).await,
+            };
+            let chunk = match next {
+                Ok(None) => break,
+                Ok(Some(chunk)) => chunk,
+                Err(_) => Err(axum::Error::new("nothing came of it for too long")),
+            };
             let broken = chunk.is_err();
             if let Ok(chunk) = &chunk {
                 hash.update(chunk);
@@ -150,28 +160,31 @@ pub struct Taking {
 /// `PUT /v1/archive`: a new sealed tree.
 pub async fn ingest(
     State(d): State<Arc<Daemon>>,
+    Extension(peer): Extension<Peer>,
     Query(q): Query<Taking>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
+    let body = reader(body, peer.patience());
     sealed(d, q, body, |stream, sink| archive::read(stream, sink)).await
 }
 
 /// `PUT /v1/layers`: a new sealed tree of an image's layers, framed (`control::layers`).
 pub async fn layers(
     State(d): State<Arc<Daemon>>,
+    Extension(peer): Extension<Peer>,
     Query(q): Query<Taking>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
+    let body = reader(body, peer.patience());
     sealed(d, q, body, archive::layers::read).await
 }
 
 async fn sealed(
     daemon: Arc<Daemon>,
     how: Taking,
-    body: Body,
+    mut stream: BodyReader,
     read: impl FnOnce(&mut dyn Read, &mut IngestSink) -> Result<u64, ArchiveError> + Send + 'static,
 ) -> Outcome<Json<ArchiveDone>> {
-    let mut stream = reader(body);
     let done = on_blocking(daemon, move |d| {
         let mut sink = IngestSink::new(&d.store, how.outside);
         let entries = read(&mut stream, &mut sink).map_err(refused)?;
@@ -204,7 +217,7 @@ pub async fn apply(
     Query(q): Query<Dest>,
     body: Body,
 ) -> Outcome<Json<ArchiveDone>> {
-    let mut stream = reader(body);
+    let mut stream = reader(body, peer.patience());
     let done = on_blocking(d, move |d| {
         own_tree(d, peer, id)?;
         let dest = hex::decode(&q.dest).map_err(|_| Fail::bad("dest is not hexadecimal"))?;
@@ -290,4 +303,29 @@ pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> 
     });
     let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
     Ok(Body::from_stream(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end of a body that does not come, or does in time.
+    async fn read(patience: Option<Duration>, comes: bool) -> std::io::Result<usize> {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from("some"))]);
+        let body = match comes {
+            true => Body::from_stream(first),
+            false => Body::from_stream(first.chain(futures_util::stream::pending())),
+        };
+        let mut reader = reader(body, patience);
+        let all = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new()));
+        all.await.expect("it ends")
+    }
+
+    #[tokio::test]
+    async fn a_body_of_which_nothing_comes_is_given_up() {
+        let moment = Some(Duration::from_millis(20));
+        assert!(read(moment, false).await.is_err());
+        assert_eq!(read(None, true).await.expect("whole"), 4);
+        assert_eq!(read(Some(Duration::MAX), true).await.expect("whole"), 4);
+    }
 }

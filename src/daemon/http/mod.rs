@@ -10,6 +10,7 @@ mod request;
 mod roles;
 mod routes;
 mod sync;
+mod transfers;
 mod volumes;
 
 use super::fail::{Fail, Outcome};
@@ -21,6 +22,7 @@ use std::sync::atomic::Ordering;
 
 pub use peer::{Outside, Peer};
 pub use routes::router;
+pub use transfers::{STALLED, crowd as transfers};
 
 /// Largest JSON body: a build with thousands of steps stays far below.
 const BODY_MAX: usize = 4 << 20;

@@ -1,11 +1,13 @@
 //! Who is at the other end of a control connection: on this host as the kernel says (unix(7),
 //! SO_PEERCRED), on another as its token and lease say.
 
+use super::transfers::STALLED;
 use crate::control::hosts::{Id, Lease, Role};
-use crate::daemon::docs::Owner;
+use crate::daemon::docs::{Asker, Owner};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::sys;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Where a connection over TLS comes from; nothing is known yet of who that is.
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +47,21 @@ impl Peer {
     }
 
     /// What a host has is its own: no other's token takes it away, save an admin's.
-    pub fn may_touch(self, owner: &Owner) -> Outcome<()> {
+    pub fn asks(self) -> Asker {
         match self {
-            Peer::Afar { lease, role } if role < Role::Admin => match owner.host() {
-                Some(host) if host == lease.host => Ok(()),
-                _ => Err(Fail::forbidden("another host has that")
-                    .hint("ask there, or with a token of role admin")),
+            Peer::Here(_) => Asker::HERE,
+            Peer::Afar { lease, role } => Asker {
+                host: Some(lease.host),
+                all: role >= Role::Admin,
             },
-            _ => Ok(()),
+        }
+    }
+
+    pub fn may_touch(self, owner: &Owner) -> Outcome<()> {
+        match self.asks().may(owner.host()) {
+            true => Ok(()),
+            false => Err(Fail::forbidden("another host has that")
+                .hint("ask there, or with a token of role admin")),
         }
     }
 
@@ -65,6 +74,14 @@ impl Peer {
                     .hint("`pocker token create --role build` makes one where the server is"),
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// How long nothing may come of what it sends: a command of this host waits as long as it likes.
+    pub fn patience(self) -> Option<Duration> {
+        match self {
+            Peer::Here(_) => None,
+            Peer::Afar { .. } => Some(STALLED),
         }
     }
 

@@ -2,9 +2,10 @@
 //! host alone.
 
 use super::peer::{Outside, Peer};
+use super::transfers;
 use crate::control::hosts::{self, Id, Lease, NAME_MAX, Role};
 use crate::daemon::fail::{Fail, Outcome};
-use crate::daemon::leases;
+use crate::daemon::leases::{self, Renewed};
 use crate::daemon::state::Daemon;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -98,13 +99,19 @@ pub async fn authorise(
     let mut response = match outside {
         None if request.extensions().get::<Peer>().is_some() => return next.run(request).await,
         None => Fail::forbidden("nothing is known of who asks").into_response(),
-        Some(Outside(from)) => match admit(daemon, Call::of(&request), from).await {
-            Ok(peer) => {
-                request.extensions_mut().insert(peer);
-                next.run(request).await
+        Some(Outside(from)) => {
+            let call = Call::of(&request);
+            let (crowd, route) = (daemon.transfers.clone(), call.route.clone());
+            let admitted = admit(daemon, call, from).await;
+            // Who may at all is told of his place.
+            match admitted.and_then(|peer| Ok((peer, transfers::admit(&crowd, &route, from)?))) {
+                Ok((peer, place)) => {
+                    request.extensions_mut().insert(peer);
+                    transfers::hold(next.run(request).await, place)
+                }
+                Err(fail) => fail.into_response(),
             }
-            Err(fail) => fail.into_response(),
-        },
+        }
     };
     let version = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
     let name = HeaderName::from_static(hosts::VERSION);
@@ -167,11 +174,20 @@ async fn admit(daemon: Arc<Daemon>, call: Call, from: IpAddr) -> Outcome<Peer> {
             true => tracing::debug!(peer = %from, token = shown.name, method, route, "called"),
             false => tracing::info!(peer = %from, token = shown.name, method, route, "called"),
         }
-        if !leases::renew(asked.lease, beat) {
-            return Err(
-                Fail::gone("this host's lease is over: it was not heard of for too long")
-                    .hint("start again what it ran; `pocker hosts` shows leases"),
-            );
+        // Who is not let in has no lease.
+        daemon.room_for_host(asked.lease.host, &shown.name)?;
+        match leases::renew(asked.lease, beat) {
+            Renewed::Yes => {}
+            Renewed::Over => {
+                return Err(Fail::gone(
+                    "this host's lease is over: it was not heard of for too long",
+                )
+                .hint("start again what it ran; `pocker hosts` shows leases"));
+            }
+            Renewed::Full => {
+                return Err(Fail::too_many("this host has very many commands under way")
+                    .hint("wait for some of them to end"));
+            }
         }
         // Renewed before it: a full disk ends no lease.
         daemon.host_calls(asked.lease.host, &asked.name, from, &shown.name)?;

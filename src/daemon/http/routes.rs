@@ -130,11 +130,12 @@ async fn claim(
 ) -> Outcome<Json<ClaimReply>> {
     blocking(d, move |d| {
         let owner = peer.owner(request.pid);
+        let digest = digest(&key)?;
         d.builder(owner);
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
             if !request.rebuild
-                && let Some(done) = d.found(&digest(&key)?)?
+                && let Some(done) = d.found(&digest)?
             {
                 return Ok(ClaimReply::Done(d.step_info(&done)?));
             }
@@ -142,6 +143,12 @@ async fn claim(
                 Asked::Yours(claim) => return Ok(ClaimReply::Yours { claim }),
                 Asked::Taken(Owner { pid, .. }) if Instant::now() >= deadline => {
                     return Ok(ClaimReply::Busy { pid });
+                }
+                Asked::Full => {
+                    let hint = "wait for some of them to end";
+                    return Err(
+                        Fail::too_many("this host builds very many steps already").hint(hint)
+                    );
                 }
                 Asked::Taken(_) => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -190,6 +197,9 @@ pub fn own_tree(d: &Daemon, peer: Peer, id: u64) -> Outcome<()> {
     let run = docs::get::<docs::RunDoc>(&d.store, &key).map_err(read)?;
     match tree.map(|t| t.owner).or(run.map(|r| r.owner)) {
         Some(owner) => peer.may_touch(&owner),
+        // Just made, and about to be recorded for somebody.
+        None if d.works.get(id).is_ok() => Err(Fail::forbidden("another host has that")
+            .hint("ask there, or with a token of role admin")),
         // There is none: what is asked for says so.
         None => Ok(()),
     }
@@ -267,18 +277,27 @@ struct Force {
 
 async fn remove_pocker(
     State(d): Shared,
+    Extension(peer): From,
     Path(name): Path<String>,
     Query(q): Query<Force>,
 ) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.remove_pocker(&name, q.force)).await
+    blocking(d, move |d| d.remove_pocker(&name, q.force, peer.asks())).await
 }
 
-async fn debug_tree(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<TreeInfo>> {
-    blocking(d, move |d| d.debug_tree(&name)).await
+async fn debug_tree(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(name): Path<String>,
+) -> Outcome<Json<TreeInfo>> {
+    blocking(d, move |d| d.debug_tree(&name, peer.asks())).await
 }
 
-async fn reset(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<u64>> {
-    blocking(d, move |d| d.reset(&name)).await
+async fn reset(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(name): Path<String>,
+) -> Outcome<Json<u64>> {
+    blocking(d, move |d| d.reset(&name, peer.asks())).await
 }
 
 async fn step_export(

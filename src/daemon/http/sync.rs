@@ -73,7 +73,7 @@ async fn lacks(
 }
 
 async fn take(State(d): Shared, Path(session): Path<u64>, body: Body) -> Outcome<Json<()>> {
-    let mut frames = reader(body);
+    let mut frames = reader(body, None);
     let done = on_blocking(d, move |d| d.sync_take(session, &mut frames));
     done.await.map(Json)
 }

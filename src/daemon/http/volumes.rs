@@ -3,7 +3,7 @@
 use super::read_only::refused;
 use super::{Peer, blocking};
 use crate::control::api::*;
-use crate::control::volumes::{Moment, NewSnapshot, SnapshotInfo};
+use crate::control::volumes::{Moment, NewSnapshot, RollBack, SnapshotInfo};
 use crate::daemon::fail::Outcome;
 use crate::daemon::state::Daemon;
 use axum::extract::{Path, Query, State};
@@ -92,18 +92,28 @@ async fn new_snapshot(
     blocking(d, move |d| d.new_snapshot(&name, &new)).await
 }
 
+#[derive(Deserialize)]
+struct Which {
+    id: Option<String>,
+}
+
 async fn remove_snapshot(
     State(d): Shared,
     Path((name, snapshot)): Path<(String, String)>,
+    Query(q): Query<Which>,
 ) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.remove_snapshot(&name, &snapshot)).await
+    blocking(d, move |d| {
+        d.remove_snapshot(&name, &snapshot, q.id.as_deref())
+    })
+    .await
 }
 
 async fn roll_back(
     State(d): Shared,
     Path((name, snapshot)): Path<(String, String)>,
+    Json(call): Json<RollBack>,
 ) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.roll_back(&name, &snapshot)).await
+    blocking(d, move |d| d.roll_back(&name, &snapshot, &call.token)).await
 }
 
 async fn moment(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<Moment>> {

@@ -159,6 +159,16 @@ impl Works {
     /// Puts a new clone of `base` in the place of a tree, with its label; the old one is `Stale`
     /// after. One transaction: on an error, and after a crash, either is there.
     pub fn roll_back(&self, id: u64, base: Digest) -> Result<Arc<WorkTree>, Errno> {
+        self.roll_back_as(id, base, None)
+    }
+
+    /// The same; the new tree has another label where one is given.
+    pub fn roll_back_as(
+        &self,
+        id: u64,
+        base: Digest,
+        label: Option<Vec<u8>>,
+    ) -> Result<Arc<WorkTree>, Errno> {
         let sealed = self.store.sealed(&base).map_err(StoreError::log)?;
         let new = self.store.next_id().map_err(StoreError::log)?;
         let _making = self.making.lock();
@@ -169,6 +179,7 @@ impl Works {
         let info = WorkInfo {
             id: new,
             base: Some(base),
+            label: label.unwrap_or(old.label),
             ..old
         };
         let boot = self.store.boot_id();

@@ -1,0 +1,74 @@
+//! Places that may be taken at once: in all, and by one address, which a peer cannot make up.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who has how many.
+pub struct Crowd {
+    all: usize,
+    of_one: usize,
+    here: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Taken until it is dropped.
+pub struct Place(Arc<Crowd>, IpAddr);
+
+impl Crowd {
+    pub fn new(all: usize, of_one: usize) -> Arc<Crowd> {
+        Arc::new(Crowd {
+            all,
+            of_one,
+            here: Mutex::default(),
+        })
+    }
+
+    pub fn admit(self: &Arc<Crowd>, from: IpAddr) -> Option<Place> {
+        let mut here = self.here.lock();
+        let own = here.get(&from).copied().unwrap_or_default();
+        if here.values().sum::<usize>() >= self.all || own >= self.of_one {
+            return None;
+        }
+        here.insert(from, own + 1);
+        Some(Place(self.clone(), from))
+    }
+
+    #[cfg(test)]
+    pub fn taken(&self) -> usize {
+        self.here.lock().values().sum()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut here = self.0.here.lock();
+        if let Some(n) = here.get_mut(&self.1) {
+            *n -= 1;
+            if *n == 0 {
+                here.remove(&self.1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_places_and_all_have_so_many() {
+        let crowd = Crowd::new(5, 3);
+        let at = |n| IpAddr::from([10, 0, 0, n]);
+        let mut mine: Vec<Place> = (0..3).filter_map(|_| crowd.admit(at(1))).collect();
+        assert_eq!(mine.len(), 3);
+        assert!(crowd.admit(at(1)).is_none());
+        let theirs: Vec<Place> = (0..3).filter_map(|_| crowd.admit(at(2))).collect();
+        assert_eq!(theirs.len(), 2, "five in all");
+        mine.pop();
+        assert!(crowd.admit(at(1)).is_some());
+        drop((mine, theirs));
+        assert_eq!(crowd.taken(), 0);
+        assert!(crowd.here.lock().is_empty());
+    }
+}

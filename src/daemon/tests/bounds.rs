@@ -1,0 +1,95 @@
+//! How much a host may have recorded. The numbers are small in these tests.
+
+use super::*;
+use crate::daemon::bounds;
+use axum::response::IntoResponse;
+
+/// Refused as too many, or too large, with a hint.
+async fn refused<T>(outcome: crate::daemon::fail::Outcome<T>, status: StatusCode) {
+    let response = outcome.err().expect("refused").into_response();
+    assert_eq!(response.status(), status);
+    let body = axum::body::to_bytes(response.into_body(), 1 << 16).await;
+    let said: ApiError = serde_json::from_slice(&body.expect("read")).expect("JSON");
+    assert!(said.hint.is_some(), "{}", said.message);
+}
+
+const MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+const LARGE: StatusCode = StatusCode::BAD_REQUEST;
+
+#[tokio::test]
+async fn runs_and_trees() {
+    let world = world();
+    let mine = lease();
+    for _ in 0..bounds::RUNS {
+        world.run(command(mine));
+    }
+    refused(world.d.start_run(&new_run("box"), command(mine)), MANY).await;
+    let other = world.run(command(lease())).id;
+    world.d.end_run(other).expect("ended");
+    let last = world.d.runs().expect("a list")[0].id;
+    world.d.end_run(last).expect("ended");
+    world.run(command(mine));
+    let new = NewTree {
+        base: None,
+        purpose: Purpose::Mount,
+        label: "box".into(),
+        pid: 0,
+    };
+    for _ in 0..bounds::TREES {
+        world.d.new_tree(&new, command(mine)).expect("a tree");
+    }
+    refused(world.d.new_tree(&new, command(mine)), MANY).await;
+    world.d.new_tree(&new, command(lease())).expect("a tree");
+    let label = "x".repeat(1000);
+    let large = NewTree { label, ..new };
+    refused(world.d.new_tree(&large, command(lease())), LARGE).await;
+    let volume = VolumeMount {
+        name: "data".into(),
+        target: "/v".into(),
+        read_only: true,
+    };
+    let crowded = NewRun {
+        volumes: vec![volume; 257],
+        ..new_run("box")
+    };
+    refused(world.d.start_run(&crowded, here()), LARGE).await;
+}
+
+#[tokio::test]
+async fn mounts_and_services() {
+    let world = world();
+    let record = |target: String| MountRecord {
+        target,
+        what: "box@run".into(),
+        tree: None,
+        volume: None,
+    };
+    let mine = command(lease());
+    for n in 0..bounds::MOUNTS {
+        let record = record(format!("/m{n}"));
+        world.d.add_mount(&record, Some(mine)).expect("recorded");
+    }
+    let known = record("/m0".into());
+    world
+        .d
+        .add_mount(&known, Some(mine))
+        .expect("it is there already");
+    refused(world.d.add_mount(&record("/m".into()), Some(mine)), MANY).await;
+    refused(world.d.begin_mount(record("/m".into()), mine), MANY).await;
+    let other = Some(command(lease()));
+    world
+        .d
+        .add_mount(&record("/m".into()), other)
+        .expect("recorded");
+    refused(world.d.add_mount(&record("/x".repeat(5000)), other), LARGE).await;
+
+    let host = Some(lease().host);
+    let put = |host, name: &str, text: &str| world.d.put_service(host, name, text.into());
+    for n in 0..bounds::SERVICES {
+        put(host, &format!("s{n}"), "").expect("recorded");
+    }
+    put(host, "s0", "again").expect("recorded");
+    refused(put(host, "one-more", ""), MANY).await;
+    put(Some(lease().host), "one-more", "").expect("recorded");
+    refused(put(None, "large", &"x".repeat(300 << 10)), LARGE).await;
+}
