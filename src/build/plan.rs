@@ -154,6 +154,7 @@ pub fn plan(
         user: state.user,
         workdir: state.workdir,
         volumes: state.volumes,
+        image: inherited.map(|base| base.image.clone()).unwrap_or_default(),
     };
     Ok(Plan { steps, config })
 }

@@ -22,6 +22,9 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
     if args.format != Format::Oci && args.tag.is_some() {
         return Err(CliError::usage("only an image has a tag").hint("add --format oci"));
     }
+    if args.format != Format::Oci && args.squash {
+        return Err(CliError::usage("only an image has layers").hint("add --format oci"));
+    }
     let client = open::server(settings)?;
     let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
     let step = find_step(&pocker, step)?;
@@ -30,7 +33,7 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
             Format::Dir => Err(CliError::usage("a directory has to be named").hint("add -o DIR")),
             Format::Tar => to_stdout(|out| Ok(client.export_tar(&step.snapshot, out)?)),
             Format::Oci => {
-                let mut made = image(&client, &pocker, step, tag(args), &spool())?;
+                let mut made = image(&client, &pocker, step, (tag(args), args.squash), &spool())?;
                 let fail = |e| CliError::from_error("cannot write the image", &e);
                 to_stdout(|out| made.write_tar(out).map(|()| 0).map_err(fail))
             }
@@ -50,15 +53,21 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
         Format::Oci if path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir() => {
             let fail = |e| unreadable(&path.display().to_string(), e);
             made_dir(path)?;
-            let mut made = image(&client, &pocker, step, tag(args), &spool())?;
+            let mut made = image(&client, &pocker, step, (tag(args), args.squash), &spool())?;
             made.write_dir(path).map_err(fail)?;
-            said(made.layer.size)
+            said(made.size())
         }
         Format::Oci => said(to_file(path, |out| {
-            let mut made = image(&client, &pocker, step, tag(args), beside(path))?;
+            let mut made = image(
+                &client,
+                &pocker,
+                step,
+                (tag(args), args.squash),
+                beside(path),
+            )?;
             let fail = |e| CliError::from_error("cannot write the image", &e);
             made.write_tar(out).map_err(fail)?;
-            Ok(made.layer.size)
+            Ok(made.size())
         })?),
     }
 }
@@ -67,12 +76,42 @@ fn tag(args: &Export) -> &str {
     args.tag.as_deref().unwrap_or(LATEST)
 }
 
-/// A pocker's step as an image, its layer put aside in `dir`.
+/// More than this many layers no tool lays on one another: the first steps then share one.
+const LAYERS_MAX: usize = 120;
+
+/// Of each step the tree to make a layer of, and the one that it lies on; none where it makes none.
+fn layers(steps: &[StepInfo], squash: bool) -> Vec<Option<(&str, Option<&str>)>> {
+    let mut below = None;
+    let mut layers: Vec<_> = steps
+        .iter()
+        .map(|step| {
+            let tree = step.snapshot.as_str();
+            let layer = (below != Some(tree)).then_some((tree, below));
+            below = Some(tree);
+            layer
+        })
+        .collect();
+    let many = layers.iter().flatten().count();
+    let most = if squash { 1 } else { LAYERS_MAX };
+    // The last of those that share one has it, made of nothing.
+    let mut shared = (many + 1).saturating_sub(most);
+    for layer in layers.iter_mut().filter(|layer| layer.is_some()) {
+        match shared {
+            0 => break,
+            1 => *layer = layer.map(|(tree, _)| (tree, None)),
+            _ => *layer = None,
+        }
+        shared -= 1;
+    }
+    layers
+}
+
+/// A pocker's step as an image, its layers put aside in `dir`.
 pub fn image(
     client: &Client,
     pocker: &PockerInfo,
     step: &StepInfo,
-    tag: &str,
+    (tag, squash): (&str, bool),
     dir: &Path,
 ) -> Result<Made, CliError> {
     let fail = |e| {
@@ -81,23 +120,30 @@ pub fn image(
             &e,
         )
     };
-    let mut stager = Stager::new(dir).map_err(fail)?;
-    let written = client.export_tar(&step.snapshot, &mut Watched::new(&mut stager));
-    reason(written.map_err(|e| match e {
-        ClientError::Archive(e) => fail(e),
-        other => other.into(),
-    }))?;
-    let layer = stager.finish().map_err(fail)?;
     let upto = pocker.steps.iter().position(|s| s.key == step.key);
     let steps = &pocker.steps[..=upto.unwrap_or_default()];
-    let history: Vec<String> = steps.iter().map(|s| s.instruction.clone()).collect();
+    let mut made = Vec::new();
+    let mut history = Vec::new();
+    for (step, layer) in steps.iter().zip(layers(steps, squash)) {
+        history.push((step.instruction.as_str(), layer.is_some()));
+        let Some((tree, below)) = layer else {
+            continue;
+        };
+        let mut stager = Stager::new(dir).map_err(fail)?;
+        let written = client.export_layer(tree, below, &mut Watched::new(&mut stager));
+        reason(written.map_err(|e| match e {
+            ClientError::Archive(e) => fail(e),
+            other => other.into(),
+        }))?;
+        made.push(stager.finish().map_err(fail)?);
+    }
     let about = About {
         name: &pocker.name,
         tag,
         run: &pocker.config,
         history: &history,
     };
-    Made::new(layer, &about).map_err(fail)
+    Made::new(made, &about).map_err(fail)
 }
 
 pub fn to_stdout(
@@ -181,6 +227,53 @@ impl Write for Early<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn steps(trees: &[&str]) -> Vec<StepInfo> {
+        let step = |(at, tree): (usize, &&str)| StepInfo {
+            key: at.to_string(),
+            snapshot: (*tree).to_owned(),
+            parent: None,
+            instruction: String::new(),
+            created: 0,
+            nodes: 0,
+            bytes: 0,
+            upstream: None,
+        };
+        trees.iter().enumerate().map(step).collect()
+    }
+
+    #[test]
+    fn a_step_is_a_layer_unless_it_made_nothing() {
+        let steps = steps(&["a", "a", "b", "c", "c", "a"]);
+        let of = |squash| layers(&steps, squash);
+        let each = [
+            Some(("a", None)),
+            None,
+            Some(("b", Some("a"))),
+            Some(("c", Some("b"))),
+            None,
+            Some(("a", Some("c"))),
+        ];
+        assert_eq!(of(false), each);
+        assert_eq!(of(true), [None, None, None, None, None, Some(("a", None))]);
+    }
+
+    #[test]
+    fn the_first_of_very_many_steps_share_a_layer() {
+        let trees: Vec<String> = (0..LAYERS_MAX + 3).map(|n| n.to_string()).collect();
+        let trees: Vec<&str> = trees.iter().map(String::as_str).collect();
+        let steps = steps(&trees);
+        let made = layers(&steps, false);
+        assert_eq!(made[..3], [None; 3]);
+        assert_eq!(made[3], Some(("3", None)));
+        assert_eq!(made[4], Some(("4", Some("3"))));
+        assert_eq!(made.iter().flatten().count(), LAYERS_MAX);
+        assert_eq!(layers(&steps[..LAYERS_MAX], false)[0], Some(("0", None)));
+        assert_eq!(
+            layers(&steps[..LAYERS_MAX], false)[1],
+            Some(("1", Some("0")))
+        );
+    }
 
     #[test]
     fn an_archive_that_cannot_be_written_is_named_as_it_was() {

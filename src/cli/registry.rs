@@ -56,9 +56,15 @@ pub fn push(settings: &Settings, args: &Push) -> Result<(), CliError> {
     let client = open::server(settings)?;
     let pocker = client.pocker(name)?.ok_or_else(|| ls::unknown(name))?;
     let step = find_step(&pocker, step)?;
-    let registry = Registry::open(&to, &options(&args.reach))?;
+    let registry = Registry::open_to_push(&to, &options(&args.reach))?;
     let tag = to.reference().tag().unwrap_or(LATEST);
-    let made = image(&client, &pocker, step, tag, &registry::aside())?;
+    let made = image(
+        &client,
+        &pocker,
+        step,
+        (tag, args.squash),
+        &registry::aside(),
+    )?;
     let digest = registry.push(made)?;
     super::text::out(&format!("{}\n", to.with_digest(&digest)))
 }

@@ -6,6 +6,7 @@
 
 pub use super::collect::{GcDone, GcRequest, GcStep};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -316,6 +317,31 @@ pub struct RunConfig {
     pub workdir: Option<String>,
     #[serde(default)]
     pub volumes: Vec<String>,
+    /// What an image says beside that.
+    #[serde(default, skip_serializing_if = "ImageNotes::is_empty")]
+    pub image: ImageNotes,
+}
+
+/// What an image says that nothing here acts on: it is shown, and goes out with the image again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageNotes {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// As 80/tcp.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// As the image has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<serde_json::Value>,
+}
+
+impl ImageNotes {
+    pub fn is_empty(&self) -> bool {
+        *self == ImageNotes::default()
+    }
 }
 
 /// A named pocker: its steps in order, the last one RUN's.

@@ -124,6 +124,21 @@ impl Client {
         self.download(&format!("/v1/snapshots/{snapshot}/tar"), out)
     }
 
+    /// Streams a sealed tree as a layer of an image that lies on the tree `below`; of nothing, all of it.
+    pub fn export_layer(
+        &self,
+        snapshot: &str,
+        below: Option<&str>,
+        out: &mut dyn std::io::Write,
+    ) -> Result<u64, ClientError> {
+        let below = below.map(|below| format!("&below={below}"));
+        let below = below.unwrap_or_default();
+        self.download(
+            &format!("/v1/snapshots/{snapshot}/tar?layer=true{below}"),
+            out,
+        )
+    }
+
     /// A reply's body as it comes; returns bytes. Never sent again: what came is spent.
     pub(super) fn download(
         &self,

@@ -1,7 +1,10 @@
 //! What an image says of how to start, and what a pocker says: each from the other.
 
 use super::types::Execution;
-use crate::control::api::RunConfig;
+use crate::control::api::{ImageNotes, RunConfig};
+
+/// Notes longer than this are not kept: every list of pockers has them.
+const NOTES_MAX: usize = 256 << 10;
 
 /// Where nothing says what starts a tree.
 pub const SHELL: &str = "/bin/sh";
@@ -35,6 +38,20 @@ pub fn to_run(image: &Execution) -> RunConfig {
             .filter(|path| sound(path))
             .cloned()
             .collect(),
+        image: notes(image),
+    }
+}
+
+fn notes(image: &Execution) -> ImageNotes {
+    let notes = ImageNotes {
+        labels: image.labels.clone(),
+        ports: image.exposed_ports.keys().cloned().collect(),
+        stop_signal: Some(image.stop_signal.clone()).filter(|signal| !signal.is_empty()),
+        healthcheck: image.healthcheck.clone(),
+    };
+    match serde_json::to_vec(&notes) {
+        Ok(text) if text.len() <= NOTES_MAX => notes,
+        _ => ImageNotes::default(),
     }
 }
 
@@ -59,6 +76,15 @@ pub fn to_image(run: &RunConfig) -> Execution {
             .map(|path| (path.clone(), serde_json::json!({})))
             .collect(),
         working_dir: run.workdir.clone().unwrap_or_default(),
+        labels: run.image.labels.clone(),
+        exposed_ports: run
+            .image
+            .ports
+            .iter()
+            .map(|port| (port.clone(), serde_json::json!({})))
+            .collect(),
+        stop_signal: run.image.stop_signal.clone().unwrap_or_default(),
+        healthcheck: run.image.healthcheck.clone(),
     }
 }
 
@@ -100,6 +126,12 @@ mod tests {
                 user: Some("www:www".into()),
                 workdir: Some("/srv".into()),
                 volumes: vec!["/data".into()],
+                image: ImageNotes {
+                    labels: [("a.b".into(), "c \"d\"".into())].into(),
+                    ports: vec!["53/udp".into(), "80/tcp".into()],
+                    stop_signal: Some("SIGQUIT".into()),
+                    healthcheck: Some(serde_json::json!({"Test": ["CMD", "x"], "Interval": 5})),
+                },
                 ..RunConfig::default()
             },
             RunConfig {
@@ -136,6 +168,11 @@ mod tests {
             ]
         );
         assert_eq!((run.user, run.workdir), (None, Some("/srv".into())));
+        let long = Execution {
+            labels: [("a".into(), "x".repeat(NOTES_MAX))].into(),
+            ..Execution::default()
+        };
+        assert!(to_run(&long).image.is_empty());
         let run = to_run(&Execution::default());
         assert_eq!((run.command.as_str(), run.argv.len()), (SHELL, 0));
     }

@@ -16,14 +16,14 @@ fn image(layer: &[u8]) -> Vec<u8> {
         command: "echo hello".to_owned(),
         ..RunConfig::default()
     };
-    let history = ["FROM scratch", "RUN echo hello"].map(str::to_owned);
+    let history = [("FROM scratch", true), ("RUN echo hello", false)];
     let about = About {
         name: "web",
         tag: "v1",
         run: &run,
         history: &history,
     };
-    let mut made = Made::new(stager.finish().expect("staged"), &about).expect("made");
+    let mut made = Made::new(vec![stager.finish().expect("staged")], &about).expect("made");
     let mut out = Vec::new();
     made.write_tar(&mut out).expect("written");
     out

@@ -1,4 +1,4 @@
-//! A tree as an image of one layer: the same bytes for the same tree and pocker, without a clock.
+//! A tree as an image, a layer for each step that made something: the same bytes for the same tree and pocker, without a clock.
 
 mod layout;
 
@@ -108,13 +108,14 @@ pub struct About<'a> {
     pub name: &'a str,
     pub tag: &'a str,
     pub run: &'a RunConfig,
-    /// Its instructions, the base's first.
-    pub history: &'a [String],
+    /// Its instructions, the base's first, and which of them have a layer.
+    pub history: &'a [(&'a str, bool)],
 }
 
 /// A whole image, ready to be written.
 pub struct Made {
-    pub layer: Layer,
+    /// The lowest first.
+    pub layers: Vec<Layer>,
     pub config: Vec<u8>,
     pub manifest: Vec<u8>,
     name: String,
@@ -135,17 +136,12 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
 }
 
 impl Made {
-    pub fn new(layer: Layer, about: &About<'_>) -> io::Result<Made> {
+    pub fn new(layers: Vec<Layer>, about: &About<'_>) -> io::Result<Made> {
         let platform = Platform::here();
-        // One layer holds what all steps made: the last of them that can have made anything has it.
-        let makes = about
-            .history
-            .iter()
-            .rposition(|said| !said.starts_with("RUN "));
-        let history = about.history.iter().enumerate().map(|(at, said)| History {
+        let history = about.history.iter().map(|(said, makes)| History {
             created: Some(CREATED.to_owned()),
-            created_by: said.clone(),
-            empty_layer: Some(at) != makes,
+            created_by: (*said).to_owned(),
+            empty_layer: !makes,
         });
         let config = json(&Config {
             created: Some(CREATED.to_owned()),
@@ -154,29 +150,36 @@ impl Made {
             config: command::to_image(about.run),
             rootfs: RootFs {
                 kind: "layers".to_owned(),
-                diff_ids: vec![layer.diff_id.clone()],
+                diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
             },
-            // A list that names no layer would be one of another image.
-            history: makes.map(|_| history.collect()).unwrap_or_default(),
+            history: history.collect(),
         })?;
         let manifest = json(&Manifest {
             schema_version: 2,
             media_type: MANIFEST.to_owned(),
             config: descriptor(CONFIG, &config),
-            layers: vec![Descriptor {
-                media_type: LAYER_GZIP.to_owned(),
-                digest: layer.digest.clone(),
-                size: layer.size,
-                ..Descriptor::default()
-            }],
+            layers: layers
+                .iter()
+                .map(|layer| Descriptor {
+                    media_type: LAYER_GZIP.to_owned(),
+                    digest: layer.digest.clone(),
+                    size: layer.size,
+                    ..Descriptor::default()
+                })
+                .collect(),
         })?;
         Ok(Made {
-            layer,
+            layers,
             config,
             manifest,
             name: about.name.to_owned(),
             tag: about.tag.to_owned(),
         })
+    }
+
+    /// Of all layers, as they are sent.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
     }
 
     pub fn digest(&self) -> String {
@@ -207,11 +210,11 @@ impl Made {
     pub fn write_tar(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let path = |digest: &str| format!("blobs/{}", digest.replace(':', "/"));
         let config = path(&check::of(&self.config));
-        let layer = path(&self.layer.digest);
+        let layers: Vec<String> = self.layers.iter().map(|l| path(&l.digest)).collect();
         let saved = json(&[Saved {
             config: config.clone(),
             repo_tags: self.repo_tag().into_iter().collect(),
-            layers: vec![layer.clone()],
+            layers: layers.clone(),
         }])?;
         let index = self.index(Vec::new())?;
         let mut small = BTreeMap::from([
@@ -221,8 +224,12 @@ impl Made {
             ("manifest.json".to_owned(), saved),
             ("oci-layout".to_owned(), LAYOUT.as_bytes().to_vec()),
         ]);
-        // Its bytes are read from the file.
-        small.insert(layer.clone(), Vec::new());
+        // Their bytes are read from files. Two that are the same are one.
+        let mut large = BTreeMap::new();
+        for (name, layer) in layers.into_iter().zip(&mut self.layers) {
+            small.insert(name.clone(), Vec::new());
+            large.insert(name, layer);
+        }
         let mut tar = tar::Builder::new(out);
         for dir in ["blobs/", "blobs/sha256/"] {
             tar.append_data(
@@ -232,14 +239,17 @@ impl Made {
             )?;
         }
         for (name, bytes) in small {
-            let size = match name == layer {
-                true => self.layer.size,
-                false => bytes.len() as u64,
-            };
-            let mut header = header(tar::EntryType::Regular, 0o644, size);
-            match name == layer {
-                true => tar.append_data(&mut header, name, self.layer.reader()?.take(size))?,
-                false => tar.append_data(&mut header, name, &bytes[..])?,
+            match large.get_mut(&name) {
+                Some(layer) => {
+                    let size = layer.size;
+                    let mut header = header(tar::EntryType::Regular, 0o644, size);
+                    tar.append_data(&mut header, name, layer.reader()?.take(size))?;
+                }
+                None => {
+                    let size = bytes.len() as u64;
+                    let mut header = header(tar::EntryType::Regular, 0o644, size);
+                    tar.append_data(&mut header, name, &bytes[..])?;
+                }
             }
         }
         tar.finish()

@@ -166,6 +166,13 @@ impl Name {
         )
     }
 
+    pub fn silent(&self, timeout: u64) -> RegistryError {
+        RegistryError::new(
+            format!("the registry {} said nothing for {timeout} s", self.host()),
+            "try again; --timeout SECONDS waits longer",
+        )
+    }
+
     /// A request that came to no answer, or to no end. What the HTTP client says of it has a type that
     /// is none of ours: it is told by its causes.
     pub fn broke_off(&self, timeout: u64, error: &(dyn Error + 'static)) -> RegistryError {
@@ -178,10 +185,7 @@ impl Name {
         }
         let says = |what: &str| texts.iter().any(|text| text.contains(what));
         if says("timed out") || says("timeout") {
-            return RegistryError::new(
-                format!("the registry {host} said nothing for {timeout} s"),
-                "try again; --timeout SECONDS waits longer",
-            );
+            return self.silent(timeout);
         }
         let why = cause(error);
         match says("(connect)") || says("dns error") || says("certificate") {

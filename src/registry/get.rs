@@ -1,16 +1,16 @@
-//! What is got from a registry: with the tokens that the library finds for it, and bounded before it is in
-//! memory, which the library's own calls are not.
+//! What is asked of a registry, with the tokens that it wants, and answers that are bounded before they are
+//! in memory, which those of `oci-client`'s own calls are not.
 
-use super::{Name, RegistryError};
+use super::token::Shown;
+use super::{Login, Name, RegistryError};
 use crate::image::check;
 use crate::image::source::JSON_MAX;
 use crate::image::types::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST};
 use bytes::{Bytes, BytesMut};
+use oci_client::Reference;
 use oci_client::errors::{DigestError, OciDistributionError as E};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
 use parking_lot::Mutex;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use std::sync::Arc;
 
 /// Of what a registry says where it refuses.
@@ -18,47 +18,56 @@ const SAID_MAX: u64 = 64 << 10;
 
 pub struct Getter {
     pub http: reqwest::Client,
-    /// It asks for tokens.
-    pub client: Client,
-    pub auth: RegistryAuth,
+    /// For bytes that go out, where that may be.
+    pub uploads: Option<reqwest::Client>,
+    pub login: Option<Login>,
     pub reference: Reference,
     pub plain: bool,
     pub name: Name,
     pub timeout: u64,
-    pub token: Mutex<Option<String>>,
+    pub shown: Mutex<Shown>,
 }
 
 impl Getter {
-    /// An answer of 200, whose body is not read yet.
-    async fn ask(&self, mut method: Method, what: &str) -> Result<Response, RegistryError> {
+    pub fn url(&self, what: &str) -> String {
         let (host, repository) = (self.reference.resolve_registry(), self.name.repository());
         let scheme = if self.plain { "http" } else { "https" };
-        let url = format!("{scheme}://{host}/v2/{repository}/{what}");
+        format!("{scheme}://{host}/v2/{repository}/{what}")
+    }
+
+    /// Whatever is answered, once it is known who asks; its body is not read yet.
+    pub async fn send(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let shown = self.shown.lock().clone();
+        let response = shown.on(request()).send().await;
+        let response = response.map_err(|e| self.failed(E::RequestError(e)))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        // It has none yet, or one that has expired; a password does not.
+        let now = self.show(response.headers()).await?;
+        if matches!(now, Shown::Login(_)) && now == shown {
+            return Ok(response);
+        }
+        *self.shown.lock() = now.clone();
+        let response = now.on(request()).send().await;
+        response.map_err(|e| self.failed(E::RequestError(e)))
+    }
+
+    /// An answer of 200, whose body is not read yet.
+    async fn ask(&self, mut method: Method, what: &str) -> Result<Response, RegistryError> {
+        let url = self.url(what);
         let accepted = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_LIST].join(", ");
-        let mut again = false;
         loop {
-            let request = self.http.request(method.clone(), &url);
-            let request = request.header(hyper::header::ACCEPT, &accepted);
-            let token = self.token.lock().clone();
-            let request = match (&token, &self.auth) {
-                (Some(token), _) => request.bearer_auth(token),
-                (None, RegistryAuth::Basic(user, password)) if again => {
-                    request.basic_auth(user, Some(password))
-                }
-                _ => request,
+            let request = || {
+                let request = self.http.request(method.clone(), &url);
+                request.header(hyper::header::ACCEPT, &accepted)
             };
-            let response = request.send().await;
-            let response = response.map_err(|e| self.failed(E::RequestError(e)))?;
+            let response = self.send(request).await?;
             match response.status() {
                 StatusCode::OK => return Ok(response),
-                // It has none yet, or one that has expired.
-                StatusCode::UNAUTHORIZED if !again => {
-                    again = true;
-                    let operation = RegistryOperation::Pull;
-                    let token = self.client.auth(&self.reference, &self.auth, operation);
-                    let token = token.await.map_err(|e| self.failed(e))?;
-                    *self.token.lock() = token;
-                }
                 // Not every registry knows it, and no answer to it says why it is refused.
                 StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED
                     if method == Method::HEAD =>
@@ -70,11 +79,16 @@ impl Getter {
         }
     }
 
-    fn failed(&self, error: E) -> RegistryError {
+    pub fn failed(&self, error: E) -> RegistryError {
         self.name.failed(self.timeout, error)
     }
 
-    async fn refused(&self, url: String, status: StatusCode, response: Response) -> RegistryError {
+    pub async fn refused(
+        &self,
+        url: String,
+        status: StatusCode,
+        response: Response,
+    ) -> RegistryError {
         // What breaks off, or is too long, says nothing.
         let body = self.body(response, SAID_MAX).await.unwrap_or_default();
         let envelope = serde_json::from_slice(&body).ok();
@@ -89,7 +103,7 @@ impl Getter {
         })
     }
 
-    async fn body(&self, mut response: Response, most: u64) -> Result<Bytes, RegistryError> {
+    pub async fn body(&self, mut response: Response, most: u64) -> Result<Bytes, RegistryError> {
         let long = || {
             let host = self.name.host();
             RegistryError::new(

@@ -8,17 +8,17 @@ mod get;
 mod name;
 mod pull;
 mod push;
+mod send;
 #[cfg(test)]
 mod tests;
+mod token;
 
+use auth::Login;
 pub use error::RegistryError;
 pub use name::{Name, is_image};
 
 use crate::image::source::spool;
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,15 +51,22 @@ impl Default for Options {
 /// One registry, for one image. It has threads as long as it lives: nothing may fork meanwhile.
 pub struct Registry {
     runtime: Arc<tokio::runtime::Runtime>,
-    client: Client,
     getter: get::Shared,
-    reference: Reference,
     name: Name,
-    timeout: u64,
 }
 
 impl Registry {
+    /// To get images.
     pub fn open(name: &Name, options: &Options) -> Result<Registry, RegistryError> {
+        Registry::start(name, options, false)
+    }
+
+    /// To push them, too.
+    pub fn open_to_push(name: &Name, options: &Options) -> Result<Registry, RegistryError> {
+        Registry::start(name, options, true)
+    }
+
+    fn start(name: &Name, options: &Options, pushes: bool) -> Result<Registry, RegistryError> {
         // Where one is installed already, that one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -69,92 +76,61 @@ impl Registry {
             .map_err(|e| RegistryError::host("start a thread for the registry", &e))?;
         // A certificate of its own is for one with TLS.
         let plain = options.plain_http || name.is_loopback() && options.ca.is_none();
-        let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
-        let proxy = |names| variable(names).filter(|_| !name.is_loopback());
         let ca = options.ca.as_deref().map(certificate).transpose()?;
         let silence = Duration::from_secs(options.timeout);
-        let config = ClientConfig {
-            protocol: match plain {
-                true => ClientProtocol::Http,
-                false => ClientProtocol::Https,
-            },
-            use_monolithic_push: true,
-            extra_root_certificates: ca
-                .iter()
-                .map(|data| Certificate {
-                    encoding: CertificateEncoding::Pem,
-                    data: data.clone(),
-                })
-                .collect(),
-            platform_resolver: None,
-            read_timeout: Some(silence),
-            connect_timeout: Some(CONNECT.min(silence)),
-            user_agent: AGENT,
-            https_proxy: proxy(["https_proxy", "HTTPS_PROXY"]),
-            http_proxy: proxy(["http_proxy", "HTTP_PROXY"]),
-            no_proxy: variable(["no_proxy", "NO_PROXY"]),
-            ..ClientConfig::default()
+        let pem = ca.as_deref();
+        let client = |read| {
+            http(name, silence.min(CONNECT), read, pem)
+                .map_err(|e| name.failed(options.timeout, OciDistributionError::RequestError(e)))
         };
-        let http = http(&config, ca.as_deref())
-            .map_err(|e| name.failed(options.timeout, OciDistributionError::RequestError(e)))?;
-        let client = Client::try_from(config).map_err(|e| name.failed(options.timeout, e))?;
-        let auth = match auth::find(name)? {
-            Some((user, password)) => RegistryAuth::Basic(user, password),
-            None => RegistryAuth::Anonymous,
-        };
+        let http = client(Some(silence))?;
+        // While bytes go out a registry has nothing to say: whoever sends them sees to it that they go on.
+        let uploads = if pushes { Some(client(None)?) } else { None };
         let reference = name.reference().clone();
-        let registry = reference.resolve_registry().to_owned();
-        runtime.block_on(client.store_auth_if_needed(&registry, &auth));
         let getter = get::Getter {
             http,
-            client: client.clone(),
-            auth,
-            reference: reference.clone(),
+            uploads,
+            login: auth::find(name)?,
+            reference,
             plain,
             name: name.clone(),
             timeout: options.timeout,
-            token: Default::default(),
+            shown: Default::default(),
         };
         Ok(Registry {
             runtime: Arc::new(runtime),
-            client,
             getter: Arc::new(getter),
-            reference,
             name: name.clone(),
-            timeout: options.timeout,
         })
-    }
-
-    fn call<T>(
-        &self,
-        call: impl Future<Output = oci_client::errors::Result<T>>,
-    ) -> Result<T, RegistryError> {
-        let done = self.runtime.block_on(call);
-        done.map_err(|e| self.name.failed(self.timeout, e))
     }
 }
 
-/// A client with what the library's has of the settings.
-fn http(config: &ClientConfig, ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder().user_agent(config.user_agent);
+fn http(
+    name: &Name,
+    connect: Duration,
+    read: Option<Duration>,
+    ca: Option<&[u8]>,
+) -> reqwest::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(AGENT)
+        .connect_timeout(connect)
+        .no_proxy();
     if let Some(pem) = ca {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?);
     }
-    if let Some(silence) = config.read_timeout {
+    if let Some(silence) = read {
         builder = builder.read_timeout(silence);
     }
-    if let Some(connect) = config.connect_timeout {
-        builder = builder.connect_timeout(connect);
-    }
-    let none = || {
-        let hosts = config.no_proxy.as_deref();
-        hosts.and_then(reqwest::NoProxy::from_string)
-    };
-    if let Some(proxy) = &config.https_proxy {
-        builder = builder.proxy(reqwest::Proxy::https(proxy)?.no_proxy(none()));
-    }
-    if let Some(proxy) = &config.http_proxy {
-        builder = builder.proxy(reqwest::Proxy::http(proxy)?.no_proxy(none()));
+    if !name.is_loopback() {
+        let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
+        let hosts = variable(["no_proxy", "NO_PROXY"]);
+        let none = || hosts.as_deref().and_then(reqwest::NoProxy::from_string);
+        if let Some(proxy) = variable(["https_proxy", "HTTPS_PROXY"]) {
+            builder = builder.proxy(reqwest::Proxy::https(&proxy)?.no_proxy(none()));
+        }
+        if let Some(proxy) = variable(["http_proxy", "HTTP_PROXY"]) {
+            builder = builder.proxy(reqwest::Proxy::http(&proxy)?.no_proxy(none()));
+        }
     }
     builder.build()
 }

@@ -12,7 +12,7 @@ impl Registry {
         if let Some(digest) = self.name.digest() {
             return Ok(digest.to_owned());
         }
-        let tag = self.reference.tag().unwrap_or("latest");
+        let tag = self.name.reference().tag().unwrap_or("latest");
         self.runtime.block_on(self.getter.digest(tag))
     }
 

@@ -1,17 +1,28 @@
 //! Registries that say too much, in a process of the test's own.
 
 use super::{Name, Options, Registry, RegistryError};
+use crate::control::api::RunConfig;
 use crate::image::check;
+use crate::image::write::{About, Made, Stager};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Most that a registry here says, where nobody stops it.
 const FLOOD: usize = 64 << 20;
 
 /// Its head and how it goes on, by method and path.
 type Answers = fn(&str, &str) -> (String, Vec<u8>, bool);
+
+/// How what is sent to a registry is taken.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    All,
+    Slowly,
+    Nothing,
+}
 
 struct Hostile {
     name: Name,
@@ -21,6 +32,10 @@ struct Hostile {
 impl Hostile {
     /// Its thread ends with the process.
     fn start(answers: Answers) -> Hostile {
+        Hostile::taking(Takes::All, answers)
+    }
+
+    fn taking(takes: Takes, answers: Answers) -> Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its number");
         let sent = Arc::new(AtomicU64::new(0));
@@ -28,7 +43,7 @@ impl Hostile {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let counted = counted.clone();
-                std::thread::spawn(move || answer(stream, answers, &counted));
+                std::thread::spawn(move || answer(stream, takes, answers, &counted));
             }
         });
         let name = Name::parse(&format!("{address}/team/app:v1")).expect("an image");
@@ -44,7 +59,32 @@ impl Hostile {
     }
 }
 
-fn answer(mut stream: TcpStream, answers: Answers, sent: &AtomicU64) {
+/// False where it was not to be read.
+fn took_body(stream: &mut TcpStream, takes: Takes, head: &str) -> bool {
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut left = length.unwrap_or(0);
+    if takes == Takes::Nothing && left > (1 << 20) {
+        return false;
+    }
+    let mut some = vec![0; 1 << 20];
+    while left > 0 {
+        let most = left.min(some.len());
+        match stream.read(&mut some[..most]) {
+            Ok(n @ 1..) => left -= n,
+            _ => return true,
+        }
+        if takes == Takes::Slowly {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    true
+}
+
+fn answer(mut stream: TcpStream, takes: Takes, answers: Answers, sent: &AtomicU64) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -54,6 +94,10 @@ fn answer(mut stream: TcpStream, answers: Answers, sent: &AtomicU64) {
         }
     }
     let text = String::from_utf8_lossy(&request).into_owned();
+    if !took_body(&mut stream, takes, &text) {
+        std::thread::sleep(Duration::from_secs(60));
+        return;
+    }
     let mut words = text.split(' ');
     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let (head, body, flood) = answers(method, path);
@@ -82,6 +126,140 @@ fn plain(body: &str) -> (String, Vec<u8>, bool) {
 
 /// What a socket and the client hold between them beside what is taken.
 const ON_THE_WAY: u64 = 16 << 20;
+
+/// An image with a layer of so many bytes, which do not become fewer.
+fn made(bytes: usize) -> Made {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut stager = Stager::new(dir.path()).expect("staged");
+    let mut noise = vec![0; bytes];
+    getrandom::fill(&mut noise).expect("noise");
+    stager.write_all(&noise).expect("written");
+    let about = About {
+        name: "app",
+        tag: "v1",
+        run: &RunConfig::default(),
+        history: &[("FROM scratch", true)],
+    };
+    Made::new(vec![stager.finish().expect("staged")], &about).expect("made")
+}
+
+fn push(hostile: &Hostile, bytes: usize) -> Result<String, RegistryError> {
+    let options = Options {
+        timeout: 1,
+        ..Options::default()
+    };
+    let registry = Registry::open_to_push(&hostile.name, &options).expect("opened");
+    registry.push(made(bytes))
+}
+
+/// The steps of a push, and one that takes all of them.
+fn taken(method: &str, path: &str) -> (String, Vec<u8>, bool) {
+    let head = match method {
+        "HEAD" => "404 No\r\nContent-Length: 0",
+        "POST" => "202 Yes\r\nLocation: ../uploads/x?y=1\r\nContent-Length: 0",
+        "PUT" if path.contains("/manifests/") => "201 Yes\r\nContent-Length: 0",
+        "PUT" if path.contains("/uploads/x?y=1&digest=sha256") => "201 Yes\r\nContent-Length: 0",
+        _ => "400 No\r\nContent-Length: 0",
+    };
+    (head.to_owned(), vec![], false)
+}
+
+#[test]
+fn answers_without_end_to_a_push_are_not_read() {
+    assert!(push(&Hostile::start(taken), 1000).is_ok());
+    let cases: [(Answers, bool); 5] = [
+        (
+            |method, path| match method {
+                "POST" => ("500 No".into(), vec![], true),
+                _ => taken(method, path),
+            },
+            false,
+        ),
+        (
+            |method, path| match method {
+                "POST" => (
+                    "202 Yes\r\nLocation: /v2/uploads/x?y=1".into(),
+                    vec![],
+                    true,
+                ),
+                _ => taken(method, path),
+            },
+            true,
+        ),
+        (
+            |method, path| match path.contains("/uploads/x") {
+                true => ("400 No".into(), vec![], true),
+                false => taken(method, path),
+            },
+            false,
+        ),
+        (
+            |method, path| match method {
+                "PUT" => ("201 Yes".into(), vec![], true),
+                _ => taken(method, path),
+            },
+            true,
+        ),
+        (
+            |method, path| match path.contains("/manifests/") {
+                true => ("404 No".into(), vec![], true),
+                false => taken(method, path),
+            },
+            false,
+        ),
+    ];
+    for (at, (answers, goes)) in cases.into_iter().enumerate() {
+        let hostile = Hostile::start(answers);
+        let pushed = push(&hostile, 1000);
+        assert_eq!(pushed.is_ok(), goes, "{at}: {pushed:?}");
+        if let Err(e) = pushed {
+            said(e);
+        }
+        assert!(hostile.sent() < ON_THE_WAY, "{at}: {}", hostile.sent());
+    }
+    let lost = Hostile::start(|method, path| match method {
+        "POST" => ("202 Yes\r\nContent-Length: 0".into(), vec![], false),
+        _ => taken(method, path),
+    });
+    let message = said(push(&lost, 1000).expect_err("no place"));
+    assert!(message.contains("does not say where"), "{message}");
+}
+
+/// An upload has no end of its own: it may take as long as it goes on.
+#[test]
+fn an_upload_may_be_slow_and_may_not_stand_still() {
+    let slow = Hostile::taking(Takes::Slowly, taken);
+    assert!(push(&slow, 24 << 20).is_ok());
+    let still = Hostile::taking(Takes::Nothing, taken);
+    let message = said(push(&still, 24 << 20).expect_err("it stands still"));
+    assert!(message.contains("said nothing for 1 s"), "{message}");
+}
+
+/// Where tokens are had says too much, or sends for them to where anybody listens.
+#[test]
+fn a_token_without_end_is_not_read() {
+    static ADDRESS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    fn answers(_: &str, path: &str) -> (String, Vec<u8>, bool) {
+        let address = ADDRESS.get().expect("it listens");
+        match path.starts_with("/token") {
+            true => ("200 OK".into(), b"{\"token\": \"x".to_vec(), true),
+            false => (
+                format!(
+                    "401 No\r\nWWW-Authenticate: Bearer realm=\"http://{address}/token\"\r\nContent-Length: 0"
+                ),
+                vec![],
+                false,
+            ),
+        }
+    }
+    let hostile = Hostile::start(answers);
+    ADDRESS.set(hostile.name.host().to_owned()).expect("once");
+    let message = said(hostile.open().resolve().expect_err("too long"));
+    assert!(message.contains("gave more than 262144 bytes"), "{message}");
+    let message = said(push(&hostile, 1000).expect_err("too long"));
+    assert!(message.contains("gave more than 262144 bytes"), "{message}");
+    assert!(hostile.sent() < ON_THE_WAY, "{} were read", hostile.sent());
+}
 
 #[test]
 fn json_without_end_is_not_read() {

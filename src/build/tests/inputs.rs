@@ -139,6 +139,12 @@ fn a_base_pocker_hands_down_its_config() {
         volumes: [
             "/v",
         ],
+        image: ImageNotes {
+            labels: {},
+            ports: [],
+            stop_signal: None,
+            healthcheck: None,
+        },
     }
     "#);
     assert_eq!(built.steps[0].0.snapshot, base.steps[0].0.snapshot);

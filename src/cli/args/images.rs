@@ -27,6 +27,9 @@ pub struct Export {
     /// The image's tag [default: latest]
     #[arg(long, value_name = "TAG", value_parser = tag)]
     pub tag: Option<String>,
+    /// One layer for the whole image, and not one for each step
+    #[arg(long)]
+    pub squash: bool,
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +74,9 @@ pub struct Push {
     /// Where to: REGISTRY/NAME:TAG
     #[arg(value_name = "IMAGE")]
     pub reference: String,
+    /// One layer for the whole image, and not one for each step
+    #[arg(long)]
+    pub squash: bool,
     #[command(flatten)]
     pub reach: Reach,
 }

@@ -5,6 +5,7 @@ pub mod entry;
 pub mod layers;
 pub mod out;
 mod pax;
+pub mod step;
 pub mod work;
 
 use entry::{Kind, TarEntry};

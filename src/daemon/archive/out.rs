@@ -24,34 +24,42 @@ pub fn write_from(
     name: &[u8],
     out: &mut dyn Write,
 ) -> Result<(), ArchiveError> {
-    let mut writer = Writer {
-        tree,
-        out: tar::Builder::new(out),
-        linked: HashMap::new(),
-    };
+    let mut writer = Writer::new(tree, out);
     let root = writer.attr(top, name)?;
     writer.one(&root, name)?;
     if root.kind == Kind::Dir {
         writer.below(top, name)?;
     }
-    writer.out.finish().map_err(ArchiveError::Read)
+    writer.finish()
 }
 
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     tree: &'a dyn Tree,
     out: tar::Builder<&'a mut dyn Write>,
     /// Where a node with several names was written first.
     linked: HashMap<Node, Vec<u8>>,
 }
 
-fn store_error(path: &[u8], source: Errno) -> ArchiveError {
+pub(super) fn store_error(path: &[u8], source: Errno) -> ArchiveError {
     ArchiveError::Store {
         path: path.escape_ascii().to_string(),
         source: Box::new(source),
     }
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub fn new(tree: &'a dyn Tree, out: &'a mut dyn Write) -> Writer<'a> {
+        Writer {
+            tree,
+            out: tar::Builder::new(out),
+            linked: HashMap::new(),
+        }
+    }
+
+    pub fn finish(mut self) -> Result<(), ArchiveError> {
+        self.out.finish().map_err(ArchiveError::Read)
+    }
+
     fn attr(&self, node: Node, path: &[u8]) -> Result<Attr, ArchiveError> {
         self.tree.getattr(node).map_err(|e| store_error(path, e))
     }
@@ -59,7 +67,7 @@ impl Writer<'_> {
     /// As deep as a tree may be: what is under way is not on the thread's stack.
     fn below(&mut self, dir: Node, path: &[u8]) -> Result<(), ArchiveError> {
         let mut path = path.to_vec();
-        let mut under_way = vec![(path.len(), self.names(dir, &path)?.into_iter())];
+        let mut under_way = vec![(path.len(), names(self.tree, dir, &path)?.into_iter())];
         while let Some((length, left)) = under_way.last_mut() {
             path.truncate(*length);
             let Some((name, attr)) = left.next() else {
@@ -72,31 +80,18 @@ impl Writer<'_> {
             path.extend_from_slice(&name);
             self.one(&attr, &path)?;
             if attr.kind == Kind::Dir {
-                let names = self.names(attr.node, &path)?;
+                let names = names(self.tree, attr.node, &path)?;
                 under_way.push((path.len(), names.into_iter()));
             }
         }
         Ok(())
     }
 
-    fn names(&self, dir: Node, path: &[u8]) -> Result<Vec<(Vec<u8>, Attr)>, ArchiveError> {
-        let mut names = Vec::new();
-        self.tree
-            .readdir(&Creds::ROOT, dir, 0, true, &mut |entry| {
-                if entry.name != b"." && entry.name != b".." {
-                    names.push((entry.name.to_vec(), entry.node, entry.attr));
-                }
-                true
-            })
-            .map_err(|e| store_error(path, e))?;
-        names.sort_by(|a, b| a.0.cmp(&b.0));
-        names
-            .into_iter()
-            .map(|(name, node, attr)| Ok((name, attr.map_or_else(|| self.attr(node, path), Ok)?)))
-            .collect()
-    }
-
-    fn one(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
+    /// The entry of a node, without what is below it.
+    pub fn one(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
+        if attr.kind == Kind::Socket {
+            return Ok(());
+        }
         let mut header = tar::Header::new_ustar();
         header.set_mode(attr.mode);
         header.set_uid(u64::from(attr.uid));
@@ -121,7 +116,7 @@ impl Writer<'_> {
         }
         self.xattrs(attr.node, path, &mut pax)?;
         match attr.kind {
-            Kind::Socket => return Ok(()),
+            Kind::Socket => {}
             Kind::Dir => header.set_entry_type(tar::EntryType::Directory),
             Kind::Fifo => header.set_entry_type(tar::EntryType::Fifo),
             Kind::Char | Kind::Block => {
@@ -186,6 +181,18 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// An entry without bytes that is no node of the tree.
+    pub fn mark(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(0o600);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        self.put(header, Vec::new(), path, &mut std::io::empty())
+    }
+
     fn put(
         &mut self,
         header: tar::Header,
@@ -195,6 +202,31 @@ impl Writer<'_> {
     ) -> Result<(), ArchiveError> {
         put(&mut self.out, header, pax, path, data)
     }
+}
+
+/// What a directory holds, sorted.
+pub(super) fn names(
+    tree: &dyn Tree,
+    dir: Node,
+    path: &[u8],
+) -> Result<Vec<(Vec<u8>, Attr)>, ArchiveError> {
+    let mut names = Vec::new();
+    tree.readdir(&Creds::ROOT, dir, 0, true, &mut |entry| {
+        if entry.name != b"." && entry.name != b".." {
+            names.push((entry.name.to_vec(), entry.node, entry.attr));
+        }
+        true
+    })
+    .map_err(|e| store_error(path, e))?;
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    let whole = |(name, node, attr): (Vec<u8>, Node, Option<Attr>)| {
+        let attr = match attr {
+            Some(attr) => attr,
+            None => tree.getattr(node).map_err(|e| store_error(path, e))?,
+        };
+        Ok((name, attr))
+    };
+    names.into_iter().map(whole).collect()
 }
 
 /// One entry: what its header cannot say is in `pax`.

@@ -3,7 +3,7 @@
 use super::routes::own_tree;
 use super::{Counted, Peer};
 use crate::control::api::ArchiveDone;
-use crate::daemon::archive::{self, ArchiveError, out, work::WorkSink};
+use crate::daemon::archive::{self, ArchiveError, out, step, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::ingest::IngestSink;
 use crate::daemon::state::{Daemon, digest};
@@ -279,13 +279,34 @@ impl Write for BodyWriter {
     }
 }
 
+/// What of a tree is wanted: all of it, or as a layer of an image what it has beside the tree `below`.
+#[derive(Deserialize)]
+pub struct Part {
+    #[serde(default)]
+    layer: bool,
+    below: Option<String>,
+}
+
 /// `GET /v1/snapshots/{digest}/tar`.
-pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> Outcome<Body> {
-    let tree = on_blocking(d.clone(), move |d| {
-        let digest = digest(&snapshot)?;
-        d.store
-            .sealed(&digest)
-            .map_err(|e| Fail::internal("cannot open the tree", &e))
+pub async fn tar(
+    State(d): State<Arc<Daemon>>,
+    Path(snapshot): Path<String>,
+    Query(part): Query<Part>,
+) -> Outcome<Body> {
+    let (tree, below) = on_blocking(d.clone(), move |d| {
+        let open = |text: &str| {
+            let tree = d.store.sealed(&digest(text)?);
+            tree.map_err(|e| Fail::internal("cannot open the tree", &e))
+        };
+        let tree = open(&snapshot)?;
+        let below = part.below.as_deref().map(open).transpose()?;
+        if part.layer {
+            step::check(&tree, below.as_deref()).map_err(|e| {
+                Fail::bad(format!("cannot make an image of the tree: {e}"))
+                    .hint("`pocker export --format tar` takes all that a tree can have")
+            })?;
+        }
+        Ok((tree, below))
     })
     .await?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
@@ -293,8 +314,11 @@ pub async fn tar(State(d): State<Arc<Daemon>>, Path(snapshot): Path<String>) -> 
     tokio::task::spawn_blocking(move || {
         let _counted = counted;
         let mut writer = BodyWriter::new(send.clone());
-        let written = out::write(&*tree, &mut writer)
-            .and_then(|()| writer.flush().map_err(ArchiveError::Read));
+        let written = match part.layer {
+            true => step::write(&tree, below.as_deref(), &mut writer),
+            false => out::write(&*tree, &mut writer),
+        };
+        let written = written.and_then(|()| writer.flush().map_err(ArchiveError::Read));
         if let Err(e) = written {
             tracing::warn!("an export ended early: {e}");
             // The reader sees a broken body, not a short archive.

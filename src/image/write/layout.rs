@@ -46,8 +46,10 @@ impl Made {
     fn add_to(&mut self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir.join("blobs/sha256"))?;
         let (config, manifest) = (self.config.clone(), self.manifest.clone());
-        let (digest, size) = (self.layer.digest.clone(), self.layer.size);
-        blob(dir, &digest, &mut self.layer.reader()?.take(size))?;
+        for layer in &mut self.layers {
+            let (digest, size) = (layer.digest.clone(), layer.size);
+            blob(dir, &digest, &mut layer.reader()?.take(size))?;
+        }
         blob(dir, &check::of(&config), &mut &config[..])?;
         blob(dir, &check::of(&manifest), &mut &manifest[..])?;
         let index = self.index(known(dir)?)?;

@@ -59,7 +59,7 @@ pub fn failed(place: &str, tried: &str, error: Error) -> SyncError {
         }
         _ => REACH,
     };
-    SyncError::because(format!("{place}: cannot {tried}"), Said(said(&error))).hint(hint)
+    SyncError::because(format!("{place}: cannot {tried}"), Said::of(&error)).hint(hint)
 }
 
 fn local(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -73,9 +73,86 @@ fn local(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+/// What an object store said, and whom it is about.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Said(String);
+#[error("{text}")]
+pub struct Said {
+    text: String,
+    pub about: About,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// One object, which is not there.
+    Missing,
+    /// One object, in another way.
+    Object,
+    /// All of it: nothing else would be answered either.
+    Place,
+}
+
+impl Said {
+    pub fn of(error: &Error) -> Said {
+        Said {
+            text: said(error),
+            about: about(error),
+        }
+    }
+
+    pub fn too_slow() -> Said {
+        Said {
+            text: "it comes too slowly".to_owned(),
+            about: About::Place,
+        }
+    }
+
+    /// The one in an error or its causes.
+    pub fn inside<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Said> {
+        let mut next = Some(error);
+        while let Some(e) = next {
+            // What an I/O error holds is not its source.
+            let read = match e.downcast_ref() {
+                Some(pocker_store::StoreError::Input(read)) => Some(read),
+                _ => e.downcast_ref::<std::io::Error>(),
+            };
+            if let Some(held) = read.and_then(std::io::Error::get_ref) {
+                next = Some(held);
+                continue;
+            }
+            if let Some(said) = e.downcast_ref() {
+                return Some(said);
+            }
+            next = e.source();
+        }
+        None
+    }
+}
+
+fn about(error: &Error) -> About {
+    match error {
+        Error::NotFound { .. } => About::Missing,
+        // Folders answer at once, and each file for itself.
+        Error::Generic { store, .. } if *store == "LocalFileSystem" => About::Object,
+        Error::Generic { source, .. } if refused(&**source) => About::Object,
+        Error::Generic { .. } | Error::JoinError { .. } => About::Place,
+        _ => About::Object,
+    }
+}
+
+/// The server answered, and that the request is at fault. The library's type for it is its own.
+fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(e) = next {
+        let text = e.to_string();
+        let code = text.split("status code: ").nth(1);
+        if let Some(code) = code {
+            // 429 is about all that is asked.
+            return code.starts_with('4') && !code.starts_with("429");
+        }
+        next = e.source();
+    }
+    false
+}
 
 /// On one line, and bounded: a server's page may be long.
 fn said(error: &Error) -> String {

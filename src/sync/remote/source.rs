@@ -1,5 +1,6 @@
 //! An object store as the one that sends.
 
+use super::error::Said;
 use super::pack::{Place, Span, spans};
 use super::{AT_ONCE, NAMES_MAX, PACKED_MAX, Remote};
 use crate::sync::squeeze;
@@ -154,12 +155,12 @@ impl Read for StreamRead<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             if self.until.is_some_and(|until| Instant::now() > until) {
-                return Err(io::Error::other("it comes too slowly"));
+                return Err(io::Error::other(Said::too_slow()));
             }
             match self.remote.wait(self.stream.try_next()) {
                 Ok(None) => return Ok(0),
                 Ok(Some(chunk)) => self.current = chunk,
-                Err(e) => return Err(io::Error::other(e)),
+                Err(e) => return Err(io::Error::other(Said::of(&e))),
             }
         }
         let n = out.len().min(self.current.len());

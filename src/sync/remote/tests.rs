@@ -1,5 +1,7 @@
 //! To an object store and back, which fails at every request, and whose objects rot.
 
+mod upstream;
+
 use super::Remote;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -550,36 +552,4 @@ fn more_packs_or_files_than_are_believed_are_refused() {
     );
     let why = refused(packs, 3).expect("too many");
     assert!(why.contains("more than 3 files"), "{why}");
-}
-
-/// A large file that comes a byte at a time is not waited for: its reader has a thread of a server's.
-#[test]
-fn an_upstream_that_trickles_fails_and_is_down() {
-    let (_a, mut a) = store();
-    let bytes = noise(1, super::PACKED_MAX as usize + 1);
-    let want = Want::blob(pocker_store::object::digest_of(&bytes), bytes.len() as u64);
-    let step = tree(&a, 1, &[("large".to_owned(), bytes)]);
-    let memory = Arc::new(InMemory::new());
-    push(&mut a, memory.clone(), &named(&[step])).expect("sent");
-    let slow = Arc::new(Fails {
-        memory: memory.clone(),
-        left: AtomicU64::new(100),
-        trickles: true,
-    });
-    let mut remote = remote(slow.clone());
-    remote.deadline = Some(Duration::from_millis(50));
-    remote.bounds.slowest = u64::MAX;
-    let fetcher = super::Fetcher::over(remote);
-    let take = |fetcher: &super::Fetcher| {
-        pocker_store::Upstream::fetch(fetcher, &want, &mut |_, bytes| {
-            let read = std::io::copy(bytes, &mut std::io::sink());
-            read.map(drop).map_err(pocker_store::StoreError::Input)
-        })
-    };
-    let why = take(&fetcher).expect_err("too slow").to_string();
-    assert!(why.contains("too slowly"), "{why}");
-    let asked = slow.used(100);
-    let why = take(&fetcher).expect_err("down").to_string();
-    assert!(why.contains("too slowly"), "{why}");
-    assert_eq!(slow.used(100), asked, "it is not asked at once again");
 }

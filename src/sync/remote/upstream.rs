@@ -1,21 +1,48 @@
 //! An object store as a server's upstream: what is not here is fetched when it is first read.
 
+use super::error::{About, Said};
 use super::{PACKED_MAX, Remote};
 use parking_lot::Mutex;
 use pocker_store::sync::{SyncError, Want};
 use pocker_store::types::Digest;
 use pocker_store::{StoreError, Take, Upstream};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// Read with what is asked for, to either side of it: things of one directory lie together.
 const REACH: u64 = 128 << 10;
 /// For so long after it did not answer it is not asked again: else all readers would wait.
 const PAUSE: Duration = Duration::from_secs(2);
+/// For so long after it had no such thing it is not asked for that one.
+pub(super) const MISSED: Duration = Duration::from_secs(5);
+/// Of what it does not have.
+pub(super) const MISSES_MAX: usize = 4096;
 
 pub struct Fetcher {
     remote: Remote,
     /// When it failed, and why.
     down: Mutex<Option<(Instant, String)>>,
+    misses: Mutex<Misses>,
+}
+
+/// What it was found not to have, until when that is believed. Bounded: a tree may name anything.
+#[derive(Default)]
+pub(super) struct Misses(HashMap<Digest, Instant>);
+
+impl Misses {
+    pub(super) fn has(&self, digest: &Digest, now: Instant) -> bool {
+        self.0.get(digest).is_some_and(|until| now < *until)
+    }
+
+    pub(super) fn add(&mut self, digest: Digest, now: Instant) {
+        if self.0.len() >= MISSES_MAX {
+            self.0.retain(|_, until| now < *until);
+        }
+        // Asked for again where there is no room: that costs a request, and no more.
+        if self.0.len() < MISSES_MAX {
+            self.0.insert(digest, now + MISSED);
+        }
+    }
 }
 
 impl Fetcher {
@@ -30,6 +57,7 @@ impl Fetcher {
         Fetcher {
             remote,
             down: Mutex::new(None),
+            misses: Mutex::default(),
         }
     }
 
@@ -77,6 +105,8 @@ fn is_own(e: &SyncError) -> bool {
     own.is_some_and(|own| !matches!(own, StoreError::Input(_)))
 }
 
+const NOT_THERE: &str = "it does not have it";
+
 enum Failed {
     Sync(SyncError),
     Unknown,
@@ -108,9 +138,16 @@ impl Upstream for Fetcher {
         {
             return failed(why.clone());
         }
+        if self.misses.lock().has(&digest, Instant::now()) {
+            return failed(NOT_THERE.to_owned());
+        }
+        let missed = || self.misses.lock().add(digest, Instant::now());
         match self.give(want, take) {
             Ok(()) => Ok(()),
-            Err(Failed::Unknown) => failed("it does not have it".to_owned()),
+            Err(Failed::Unknown) => {
+                missed();
+                failed(NOT_THERE.to_owned())
+            }
             Err(Failed::Sync(e)) if is_own(&e) => {
                 let own = e
                     .cause
@@ -119,7 +156,12 @@ impl Upstream for Fetcher {
             }
             Err(Failed::Sync(e)) => {
                 let why = line(&e);
-                *self.down.lock() = Some((Instant::now(), why.clone()));
+                match Said::inside(&e).map(|said| said.about) {
+                    Some(About::Missing) => missed(),
+                    Some(About::Place) => *self.down.lock() = Some((Instant::now(), why.clone())),
+                    // What is damaged is so for itself.
+                    Some(About::Object) | None => {}
+                }
                 failed(why)
             }
         }

@@ -1,12 +1,14 @@
 //! What differs between two sealed trees. What they share has the same digest, and is not
 //! looked at: the cost is that of the directories above what differs.
 
+mod node;
 mod walk;
 
 use crate::error::StoreError;
 use crate::object::{BodyRef, EntryRef};
 use crate::store::Store;
 use crate::types::{Digest, Kind};
+pub use node::NodeDiffers;
 pub(crate) use walk::Walk;
 
 /// What became of a path.
