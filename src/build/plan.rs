@@ -35,7 +35,9 @@ pub struct SetsPlan {
     pub arch: String,
     /// In the order in which they are unpacked, each once.
     pub sets: Vec<String>,
-    /// A directory or a mirror, not the host's own.
+    /// What `SHA256.sig` must be: more than its signature says.
+    pub sha256: Option<String>,
+    /// A directory of the context or a mirror, not the host's own.
     pub from: Option<String>,
     /// A public key, relative to the context, that is not the host's own.
     pub key: Option<String>,
@@ -330,8 +332,13 @@ impl<'a> Planner<'a> {
         };
         pockerfile::arch_name(&arch)?;
         let mut names: Vec<String> = Vec::new();
+        let mut sha256 = None;
         for word in &sets.sets {
             for name in self.expand(word)?.split_whitespace() {
+                if name.starts_with("sha256:") && sha256.is_none() {
+                    sha256 = Some(pin(name)?);
+                    continue;
+                }
                 set_name(name)?;
                 if !names.iter().any(|known| known == name) {
                     names.push(name.to_owned());
@@ -350,6 +357,7 @@ impl<'a> Planner<'a> {
             release,
             arch,
             sets: names,
+            sha256,
             from: given(&sets.from)?,
             key: given(&sets.key)?,
         };
