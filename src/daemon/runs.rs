@@ -100,6 +100,11 @@ impl Daemon {
             grafts: exports,
             volumes,
             config: pocker.config,
+            base: pocker
+                .steps
+                .first()
+                .map(|s| s.instruction.clone())
+                .unwrap_or_default(),
         })
     }
 
