@@ -2,9 +2,9 @@
 //! SO_PEERCRED), on another as its token and lease say.
 
 use crate::control::hosts::{Id, Lease, Role};
+use crate::daemon::aide;
 use crate::daemon::docs::Owner;
 use crate::daemon::fail::{Fail, Outcome};
-use crate::daemon::sys;
 use std::net::IpAddr;
 
 /// Where a connection over TLS comes from; nothing is known yet of who that is.
@@ -70,7 +70,7 @@ impl Peer {
 
     pub fn mounts_are_seen(self) -> bool {
         match self {
-            Peer::Here(pid) => sys::shares_namespace(pid, "mnt"),
+            Peer::Here(pid) => aide::shares_namespace(pid, "mnt"),
             // Its lease stands for its mounts.
             Peer::Afar { .. } => true,
         }
@@ -90,7 +90,7 @@ impl Peer {
     /// By its number the server knows how long a process lives that has something.
     pub fn is_numbered_here(self) -> Outcome<()> {
         match self {
-            Peer::Here(pid) if !sys::shares_namespace(pid, "pid") => {
+            Peer::Here(pid) if !aide::shares_namespace(pid, "pid") => {
                 let why = "this process is in another PID namespace than the server, which could \
                            not tell how long it has the volume";
                 Err(Fail::forbidden(why).hint(elsewhere("-m -p")))
