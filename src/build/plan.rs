@@ -160,6 +160,27 @@ pub fn plan(
     Ok(Plan { steps, config })
 }
 
+/// PROOT. On OpenBSD, by its release, it is the release's own base set: ports' proot(1) would link the host's files,
+/// password hashes among them, into the tree.
+pub(super) fn of_host(openbsd: Option<&str>) -> (String, Action) {
+    let Some(release) = openbsd else {
+        return ("PROOT".to_owned(), Action::Base(Base::Host));
+    };
+    let arch = openbsd_arch(std::env::consts::ARCH);
+    let plan = SetsPlan {
+        release: release.to_owned(),
+        arch: arch.to_owned(),
+        sets: vec!["base".to_owned()],
+        sha256: None,
+        from: None,
+        key: None,
+    };
+    (
+        format!("SETS {release} {arch} base"),
+        Action::Base(Base::Sets(plan)),
+    )
+}
+
 struct Planner<'a> {
     given: &'a [(String, String)],
     state: State,
@@ -196,7 +217,7 @@ impl<'a> Planner<'a> {
 
     fn kind(&mut self, kind: &Kind) -> Result<Option<(String, Action)>, Problem> {
         match kind {
-            Kind::Proot => Ok(Some(("PROOT".to_owned(), Action::Base(Base::Host)))),
+            Kind::Proot => Ok(Some(of_host(super::sets::kernel().as_deref()))),
             Kind::Sets(sets) => self.sets(sets).map(Some),
             Kind::From(from) => self.from(from).map(Some),
             Kind::Pkg(words) => self.pkg(words).map(Some),

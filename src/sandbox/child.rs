@@ -302,7 +302,7 @@ impl<'a> Child<'a> {
                 if role == Role::Command
                     && let Some(followed) = &mut self.followed
                 {
-                    exit = followed.to_the_end(exit);
+                    exit = followed.until_the_end(exit);
                 }
                 if role == Role::Command {
                     let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));

@@ -62,7 +62,7 @@ impl Followed {
 
     /// After the command ended as `exit` says: until all that it started have. How the last of them did is
     /// how the run did; a command that failed started nothing that is to stay.
-    pub fn to_the_end(&mut self, exit: Exit) -> Exit {
+    pub fn until_the_end(&mut self, exit: Exit) -> Exit {
         match self {
             Followed::Children if exit != Exit::Code(0) => exit,
             Followed::Children => children(exit),

@@ -161,6 +161,12 @@ fn runs_on(system: &str, kernel: &str, release: &str) -> Result<(), SetsError> {
     ))
 }
 
+/// The release of this host's kernel, where that is OpenBSD's.
+pub fn kernel() -> Option<String> {
+    let host = nix::sys::utsname::uname().ok()?;
+    (host.sysname() == "OpenBSD").then(|| host.release().to_string_lossy().into_owned())
+}
+
 /// Whether this host runs a tree whose first step is `instruction`; else why not, and what to do.
 pub fn runs(instruction: &str) -> Result<(), (String, String)> {
     let Ok(host) = nix::sys::utsname::uname() else {

@@ -221,6 +221,22 @@ fn an_interrupted_build_keeps_nothing() {
 }
 
 #[test]
+fn proot_is_the_base_set_of_the_kernels_release_on_openbsd() {
+    use crate::build::plan::{Action, Base, of_host};
+    let (canonical, action) = of_host(Some("7.8"));
+    let Action::Base(Base::Sets(plan)) = action else {
+        panic!("no sets")
+    };
+    assert_eq!(canonical, format!("SETS 7.8 {} base", plan.arch));
+    assert_eq!(
+        (plan.release.as_str(), plan.sets.as_slice()),
+        ("7.8", &["base".to_owned()][..])
+    );
+    assert_eq!((plan.from, plan.key, plan.sha256), (None, None, None));
+    assert!(matches!(of_host(None), (_, Action::Base(Base::Host))));
+}
+
+#[test]
 fn a_release_runs_on_its_own_kernel() {
     runs_on("OpenBSD", "7.8", "7.8").expect("its own");
     runs_on("Linux", "6.1", "7.8").expect("built, not run");
