@@ -500,3 +500,66 @@ fn who_holds_on_to_a_connection_for_metrics_keeps_nobody_out() {
     }
     server.stop();
 }
+
+/// capabilities(7), by number: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, SETGID, SETUID, NET_BIND_SERVICE.
+const KEPT: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10;
+
+/// A field of /proc/PID/status.
+fn status(of: &std::path::Path, field: &str) -> String {
+    let text = std::fs::read_to_string(of.join("status")).expect("it runs");
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(field)?.strip_prefix(':'));
+    line.expect(field).trim().to_owned()
+}
+
+#[test]
+fn the_server_has_given_up_what_serving_does_not_need() {
+    let w = World::new();
+    w.create("a", "RUN true\n").ok();
+    let server = w.server_pid();
+    // The same for each thread: capabilities and filters are a thread's.
+    let threads: Vec<_> = std::fs::read_dir(format!("/proc/{server}/task"))
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert!(threads.len() > 1, "{threads:?}");
+    for thread in &threads {
+        for set in ["CapEff", "CapPrm"] {
+            let bits = u64::from_str_radix(&status(thread, set), 16).expect("bits");
+            assert_eq!(bits, KEPT, "{set} of {}", thread.display());
+        }
+        assert_eq!(status(thread, "CapInh"), "0000000000000000");
+        assert_eq!(status(thread, "NoNewPrivs"), "1");
+        // A filter (proc(5)).
+        assert_eq!(status(thread, "Seccomp"), "2");
+    }
+    // Who has the other rights is one child, of which nobody is told what it was started for.
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let aide: i32 = children
+        .expect("children")
+        .trim()
+        .parse()
+        .expect("one child");
+    let words = std::fs::read(format!("/proc/{aide}/cmdline")).expect("it runs");
+    assert_eq!(words.split(|b| *b == 0).next(), Some(&b"pocker"[..]));
+    assert!(!w.processes().contains(&(aide as u32)));
+    // It unmounts for the server, and ends with it, however that ends.
+    assert!(w.path("chroot/a").exists());
+    w.pocker(&["serve", "--stop"]).ok();
+    assert!(!w.path("chroot/a").exists());
+    let gone = |pid: i32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+    until("the aide is gone", || gone(aide));
+    w.create("a", "RUN true\n").ok();
+    let server = w.server_pid();
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let aide: i32 = children
+        .expect("children")
+        .trim()
+        .parse()
+        .expect("one child");
+    let kill =
+        |pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+    kill(server).expect("killed");
+    until("the aide is gone", || gone(aide));
+}

@@ -56,6 +56,16 @@ fn a_tree_of_sets_has_what_an_installed_system_has() {
     );
     assert_eq!(cat("/usr/share/man/man1/cc.1"), ".Dt CC 1\n");
 
+    // It is no use to this kernel, and nothing of a run is left.
+    w.pocker(&["run", "o"]).fails(&[
+        "o: a tree of OpenBSD's sets runs on OpenBSD 7.8, and this is Linux",
+        "hint: it can be looked into here",
+    ]);
+    assert_eq!(w.pocker(&["run", "o"]).status, 125);
+    let stats = w.pocker(&["serve", "--stats", "--json"]).ok().out;
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("json");
+    assert_eq!(stats["leases"]["runs"], 0, "{stats}");
+
     let again = create(&w).ok();
     assert_eq!(again.err.matches("cached").count(), 2, "{}", again.err);
 }

@@ -153,6 +153,7 @@ fn spec(
         profile: Profile::Build,
         privileges: Privileges::BUILD,
         isolation: Isolation::Full,
+        follow: false,
         as_root: true,
         read_only: false,
         bounds: Bounds::default(),

@@ -15,7 +15,7 @@ mod name;
 mod pkg;
 pub mod plan;
 pub mod proot;
-mod sets;
+pub mod sets;
 mod steps;
 mod tail;
 #[cfg(test)]

@@ -35,7 +35,9 @@ pub struct SetsPlan {
     pub arch: String,
     /// In the order in which they are unpacked, each once.
     pub sets: Vec<String>,
-    /// A directory or a mirror, not the host's own.
+    /// What `SHA256.sig` must be: more than its signature says.
+    pub sha256: Option<String>,
+    /// A directory of the context or a mirror, not the host's own.
     pub from: Option<String>,
     /// A public key, relative to the context, that is not the host's own.
     pub key: Option<String>,
@@ -159,6 +161,27 @@ pub fn plan(
     Ok(Plan { steps, config })
 }
 
+/// PROOT. On OpenBSD, by its release, it is the release's own base set: ports' proot(1) would link the host's files,
+/// password hashes among them, into the tree.
+pub(super) fn of_host(openbsd: Option<&str>) -> (String, Action) {
+    let Some(release) = openbsd else {
+        return ("PROOT".to_owned(), Action::Base(Base::Host));
+    };
+    let arch = openbsd_arch(std::env::consts::ARCH);
+    let plan = SetsPlan {
+        release: release.to_owned(),
+        arch: arch.to_owned(),
+        sets: vec!["base".to_owned()],
+        sha256: None,
+        from: None,
+        key: None,
+    };
+    (
+        format!("SETS {release} {arch} base"),
+        Action::Base(Base::Sets(plan)),
+    )
+}
+
 struct Planner<'a> {
     given: &'a [(String, String)],
     state: State,
@@ -195,7 +218,7 @@ impl<'a> Planner<'a> {
 
     fn kind(&mut self, kind: &Kind) -> Result<Option<(String, Action)>, Problem> {
         match kind {
-            Kind::Proot => Ok(Some(("PROOT".to_owned(), Action::Base(Base::Host)))),
+            Kind::Proot => Ok(Some(of_host(super::sets::kernel().as_deref()))),
             Kind::Sets(sets) => self.sets(sets).map(Some),
             Kind::From(from) => self.from(from).map(Some),
             Kind::Pkg(words) => self.pkg(words).map(Some),
@@ -331,8 +354,13 @@ impl<'a> Planner<'a> {
         };
         pockerfile::arch_name(&arch)?;
         let mut names: Vec<String> = Vec::new();
+        let mut sha256 = None;
         for word in &sets.sets {
             for name in self.expand(word)?.split_whitespace() {
+                if name.starts_with("sha256:") && sha256.is_none() {
+                    sha256 = Some(pin(name)?);
+                    continue;
+                }
                 set_name(name)?;
                 if !names.iter().any(|known| known == name) {
                     names.push(name.to_owned());
@@ -351,6 +379,7 @@ impl<'a> Planner<'a> {
             release,
             arch,
             sets: names,
+            sha256,
             from: given(&sets.from)?,
             key: given(&sets.key)?,
         };

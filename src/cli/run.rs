@@ -6,6 +6,7 @@ use super::config::Settings;
 use super::error::CliError;
 use super::shell::Mounter;
 use super::{confine, ls, mounting, open, volume};
+use crate::build::sets;
 use crate::control::api::{Graft, NewRun, RunConfig, RunInfo, VolumeMount};
 use crate::control::{Client, ClientError, Keeper};
 use crate::run::{self, GraftError, Options, graft};
@@ -116,6 +117,10 @@ pub fn prepare(
         }
         other => other?,
     };
+    if let Err((why, hint)) = sets::runs(&info.base) {
+        client.end_run(info.id)?;
+        return Err(CliError::new(format!("{}: {why}", args.name)).hint(hint));
+    }
     let options = Options {
         resolv_conf: bounded.resolv_conf(asked.options.resolv_conf.clone()),
         etc: bounded.etc(),

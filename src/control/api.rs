@@ -465,6 +465,9 @@ pub struct RunInfo {
     #[serde(default)]
     pub volumes: Vec<Export>,
     pub config: RunConfig,
+    /// The instruction of its first step.
+    #[serde(default)]
+    pub base: String,
 }
 
 /// Every error of the API: what was tried, on what, why, and what to do.

@@ -15,6 +15,15 @@ impl Daemon {
         if !dir.is_absolute() {
             return Err(Fail::bad("a backup's folder is named from the root on"));
         }
+        if !super::privileges::reaches(dir) {
+            let backups = super::privileges::BACKUPS;
+            return Err(Fail::bad(format!(
+                "the server reaches no folder for backups but those below {backups}"
+            ))
+            .hint(format!(
+                "pocker store backup {backups}/pocker, and copy it from there"
+            )));
+        }
         self.note_uses();
         let options = BackupOptions {
             volumes: self.exports.volumes.works().map(|works| &**works),

@@ -4,7 +4,7 @@
 use super::http::Peer;
 use super::serve::ServeError;
 use super::state::Daemon;
-use super::{Portmap, ServeOptions, sys};
+use super::{Portmap, ServeOptions, aide, sys};
 use crate::control::api::KernelListener;
 use axum::Router;
 use hyper::Request;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 /// in so many: five listeners leave a third of them for files.
 const DESCRIPTORS_PER_CONNECTION: usize = 8;
 /// Port of the kernel's listener inside the private network namespace.
-const KERNEL_PORT: u16 = 2049;
+pub const KERNEL_PORT: u16 = 2049;
 
 fn refused(what: &Path) -> impl Fn(std::io::Error) -> ServeError {
     let what = what.display().to_string();
@@ -68,7 +68,7 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
         let addr = own.to_string();
         let _ = daemon.kernel.set(KernelListener { netns: None, addr });
     } else if sys::kernel_nfs() {
-        match sys::private_listener(&options.netns_pin(), KERNEL_PORT) {
+        match aide::private_listener(&options.netns_pin(), KERNEL_PORT) {
             Ok(listener) => {
                 let listener = tokio_listener(listener)
                     .map_err(refused(Path::new("the private network namespace")))?;

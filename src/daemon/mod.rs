@@ -1,5 +1,6 @@
 //! The server process: the store as an NFS file system, and the control socket.
 
+mod aide;
 pub mod archive;
 mod backup;
 mod bounds;
@@ -24,6 +25,7 @@ mod look;
 mod mounts;
 mod outside;
 mod pins;
+mod privileges;
 mod runs;
 mod serve;
 mod services;

@@ -4,7 +4,7 @@ use super::docs::{self, Asker, Owner, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::{Daemon, good_token};
 use super::{bounds, grafts};
-use crate::control::api::{Export, NewRun, Purpose, RunConfig, RunInfo, TreeInfo, VolumeUse};
+use crate::control::api::{Export, NewRun, PockerInfo, Purpose, RunInfo, TreeInfo, VolumeUse};
 use crate::control::hosts::Id;
 use pocker_store::work::Limits;
 
@@ -85,7 +85,7 @@ impl Daemon {
             self.exports.lease(tree, owner.host());
         }
         docs::save(&self.store, &doc).map_err(|e| Fail::internal("cannot record the run", &e))?;
-        self.run_info(new, &doc, pocker.config)
+        self.run_info(new, &doc, pocker)
     }
 
     /// What the same call made, whose answer was lost on the way.
@@ -99,7 +99,7 @@ impl Daemon {
         };
         let pocker = self.known_pocker(&run.name)?;
         if run.name == new.name && pocker.steps.last().is_some_and(|step| step.key == run.key) {
-            return self.run_info(new, &run, pocker.config).map(Some);
+            return self.run_info(new, &run, pocker).map(Some);
         }
         // Built anew in between: a tree and the settings of one build go together.
         self.drop_runs(|other| other.id == run.id)?;
@@ -107,7 +107,7 @@ impl Daemon {
     }
 
     /// The answer to the call that made a run.
-    fn run_info(&self, new: &NewRun, run: &RunDoc, config: RunConfig) -> Outcome<RunInfo> {
+    fn run_info(&self, new: &NewRun, run: &RunDoc, pocker: PockerInfo) -> Outcome<RunInfo> {
         let volume = |name: &str, read_only| -> Outcome<Export> {
             Ok(self.volume_export(&self.known_volume(name)?, read_only))
         };
@@ -131,7 +131,12 @@ impl Daemon {
             tree: TreeInfo { id: run.id, export },
             grafts: grafts.collect(),
             volumes: volumes.collect::<Outcome<_>>()?,
-            config,
+            base: pocker
+                .steps
+                .first()
+                .map(|s| s.instruction.clone())
+                .unwrap_or_default(),
+            config: pocker.config,
         })
     }
 

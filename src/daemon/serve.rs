@@ -3,7 +3,7 @@
 use super::docs::{self, Doc, RunDoc, TreeDoc};
 use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
-use super::{ServeOptions, clock, failpoints, http, listen, outside};
+use super::{ServeOptions, aide, clock, failpoints, http, listen, outside, privileges};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use crate::sync::remote::Fetcher;
 use parking_lot::Mutex;
@@ -51,6 +51,9 @@ pub enum ServeError {
     Upstream(#[from] SyncError),
     #[error("cannot serve other hosts")]
     Tls(#[from] crate::tls::TlsError),
+    /// Serving with more rights than are needed is not done silently.
+    #[error("cannot give up the rights that serving does not need: {0}")]
+    Confine(crate::sys::Fault),
     #[error("cannot start the server's threads")]
     Runtime(#[source] std::io::Error),
 }
@@ -74,7 +77,7 @@ impl ServeError {
             ),
             ServeError::Upstream(e) => e.hint.clone(),
             ServeError::Tls(e) => e.hint(),
-            ServeError::Runtime(_) => None,
+            ServeError::Confine(_) | ServeError::Runtime(_) => None,
         }
     }
 }
@@ -130,10 +133,14 @@ pub fn store_hint(error: &StoreError) -> Option<String> {
 
 /// Serves until it is told to stop. `ready` is called once clients are answered.
 pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
+    // While there is one thread: what is given up is given up for those that come.
+    aide::start(options.netns_pin(), listen::KERNEL_PORT).map_err(ServeError::Confine)?;
+    let _ = super::sys::raise_descriptors();
     failpoints::listen();
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();
+    privileges::confine().map_err(ServeError::Confine)?;
     let daemon = open(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -279,6 +286,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
         ));
         tracing::info!(%addr, "serving metrics");
     }
+    privileges::promise(&daemon.options).map_err(ServeError::Confine)?;
     tracing::info!(
         store = %daemon.store.dir().display(),
         pid = std::process::id(),

@@ -46,6 +46,24 @@ mod imp {
             .collect())
     }
 
+    /// Whether what is mounted there is an NFS file system or served by pocker's helper; none: nothing is.
+    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
+        Ok(is_ours(&std::fs::read("/proc/self/mountinfo")?, target))
+    }
+
+    fn is_ours(mountinfo: &[u8], target: &[u8]) -> Option<bool> {
+        let lines = mountinfo.split(|b| *b == b'\n');
+        // The last is on top.
+        let top = lines.rev().find(|line| {
+            let at = line.split(|b| *b == b' ').nth(4);
+            at.is_some_and(|at| unescape(at) == target)
+        })?;
+        // Behind a dash, which no field before it is: the kind.
+        let mut fields = top.split(|b| *b == b' ').skip_while(|field| *field != b"-");
+        let kind = fields.nth(1).unwrap_or_default();
+        Some(matches!(kind, b"fuse.pocker" | b"nfs"))
+    }
+
     /// Whether process `pid` is in this process's namespace of that kind ("mnt", "pid";
     /// namespaces(7)). Of one that cannot be looked at this is not known: false.
     pub fn shares_namespace(pid: i32, kind: &str) -> bool {
@@ -191,6 +209,21 @@ mod imp {
         }
 
         #[test]
+        fn what_pocker_mounted_is_told_from_the_hosts() {
+            let all = b"22 1 0:5 / /proc rw - proc proc rw\n\
+                30 1 8:1 / /a rw - ext4 /dev/sda rw\n\
+                31 30 0:40 / /a ro shared:1 - fuse.pocker pocker ro\n\
+                32 1 0:41 / /b\\040c rw - nfs 127.0.0.1:/x rw\n\
+                33 1 0:42 / /d rw - fuse.sshfs pocker rw\n";
+            let of = |target: &str| super::is_ours(all, target.as_bytes());
+            assert_eq!((of("/a"), of("/b c")), (Some(true), Some(true)));
+            assert_eq!(
+                (of("/d"), of("/proc"), of("/e")),
+                (Some(false), Some(false), None)
+            );
+        }
+
+        #[test]
         fn mount_points_are_unescaped() {
             assert_eq!(super::unescape(br"/a\040b\134c"), b"/a b\\c");
             assert_eq!(super::unescape(br"/end\04"), br"/end\04");
@@ -209,9 +242,9 @@ mod imp {
     use std::net::TcpListener;
     use std::path::Path;
 
-    /// Every mount point, as the kernel has them; none is asked for anything, for its server may be gone.
+    /// Every mount, as the kernel has them; none is asked for anything, for its server may be gone.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
-    pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
+    fn table() -> std::io::Result<Vec<libc::statfs>> {
         // sys/mount.h: what is known, not what is asked.
         const MNT_NOWAIT: libc::c_int = 2;
         /// Mounts that came between the two calls.
@@ -225,11 +258,19 @@ mod imp {
         // SAFETY: the kernel fills at most that many bytes of a buffer of that size.
         let got = unsafe { libc::getfsstat(all.as_mut_ptr(), bytes as _, MNT_NOWAIT) };
         all.truncate(usize::try_from(Errno::result(got)?).unwrap_or(0));
-        let on = |fs: &libc::statfs| {
-            let bytes = fs.f_mntonname.iter().map(|c| *c as u8);
-            bytes.take_while(|byte| *byte != 0).collect()
-        };
-        Ok(all.iter().map(on).collect())
+        Ok(all)
+    }
+
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    fn text(field: &[libc::c_char]) -> Vec<u8> {
+        let bytes = field.iter().map(|c| *c as u8);
+        bytes.take_while(|byte| *byte != 0).collect()
+    }
+
+    /// Every mount point.
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
+        Ok(table()?.iter().map(|fs| text(&fs.f_mntonname)).collect())
     }
 
     /// By what mount(8) says: `WHAT on WHERE type KIND …`.
@@ -245,6 +286,20 @@ mod imp {
                 Some(rest.split_once(" type ")?.0.as_bytes().to_vec())
             })
             .collect())
+    }
+
+    /// Whether what is mounted there is an NFS file system; none: nothing is.
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
+        let all = table()?;
+        let top = all.iter().rev().find(|fs| text(&fs.f_mntonname) == target);
+        Ok(top.map(|fs| text(&fs.f_fstypename) == b"nfs"))
+    }
+
+    /// Not told apart.
+    #[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
+        Ok(mounted()?.iter().any(|at| at == target).then_some(true))
     }
 
     /// There is one of each.

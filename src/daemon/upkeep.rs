@@ -1,5 +1,6 @@
 //! What keeps the server honest about itself: status, garbage, idleness, stopping.
 
+use super::aide;
 use super::clock;
 use super::collect::HOLD_SECS;
 use super::docs::{self, RunDoc, TreeDoc};
@@ -165,7 +166,7 @@ impl Daemon {
         for mount in mounts {
             // As often as something is mounted there: mounts stack.
             let mut here = mounted.iter().filter(|m| *m == mount.target.as_bytes());
-            match here.try_for_each(|_| sys::unmount(&mount.target)) {
+            match here.try_for_each(|_| aide::unmount(&mount.target)) {
                 Ok(()) => {
                     stopped.mounts.push(mount.target.clone());
                     let _ = self.remove_mount(None, &mount.target);

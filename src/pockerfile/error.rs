@@ -119,7 +119,7 @@ impl Problem {
             Problem::UnknownFlag { known, .. } => return Some(format!("it knows {known}")),
             Problem::NotPair(_) => "write NAME=VALUE, with quotes around a value that has blanks",
             Problem::BadPin(_) | Problem::NoPin(_) => {
-                "write FROM archive.tar sha256:DIGEST with the 64 digits that `sha256sum archive.tar` prints"
+                "write FROM archive.tar sha256:DIGEST (or SETS 7.8 base sha256:DIGEST) with the 64 digits that `sha256sum` prints of archive.tar (or SHA256.sig)"
             }
             Problem::OpenQuote(_) => {
                 "close it, or write \\ before a quote that is meant as it stands"
@@ -166,7 +166,7 @@ fn usage(keyword: &str) -> &'static str {
     match keyword {
         "FROM" => "write FROM name, FROM archive.tar sha256:DIGEST or FROM scratch",
         "SETS" => {
-            "write SETS [--from=DIR or URL] [--key=FILE] [--arch=ARCH] release set…, as in SETS 7.8 base comp man"
+            "write SETS [--from=DIR or URL] [--key=FILE] [--arch=ARCH] release set… [sha256:DIGEST of SHA256.sig], as in SETS 7.8 base comp man"
         }
         "PKG" => "write PKG name…, as in PKG nginx curl",
         "RUN" => "write RUN command, as in RUN nginx -g 'daemon off;'",

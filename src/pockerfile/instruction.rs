@@ -340,7 +340,10 @@ fn sets(words: Vec<Word>) -> Result<Sets, Problem> {
     let release = rest.remove(0);
     release.literal().map_or(Ok(()), check::release)?;
     for word in rest.iter().filter_map(Word::literal) {
-        check::set_name(word)?;
+        match word.starts_with("sha256:") {
+            true => check::pin(word).map(drop)?,
+            false => check::set_name(word)?,
+        }
     }
     Ok(Sets {
         from,

@@ -91,6 +91,7 @@ fn sets_of_a_release() {
         ("SETS 78 base", "bad name `78`"),
         ("SETS 7.8 base78", "bad name `base78`"),
         ("SETS 7.8 ../base", "bad name `../base`"),
+        ("SETS 7.8 base sha256:12", "bad sha256 pin `sha256:12`"),
         (
             "SETS --mirror=x 7.8 base",
             "SETS does not know the flag `--mirror=x`",
@@ -207,9 +208,9 @@ fn mistakes_are_told_with_a_hint() {
     line 1: FROM needs a pocker's name, an archive or `scratch`
        hint: write FROM name, FROM archive.tar sha256:DIGEST or FROM scratch
     line 1: archive `./root.tar` has no sha256 pin
-       hint: write FROM archive.tar sha256:DIGEST with the 64 digits that `sha256sum archive.tar` prints
+       hint: write FROM archive.tar sha256:DIGEST (or SETS 7.8 base sha256:DIGEST) with the 64 digits that `sha256sum` prints of archive.tar (or SHA256.sig)
     line 1: bad sha256 pin `sha256:12`
-       hint: write FROM archive.tar sha256:DIGEST with the 64 digits that `sha256sum archive.tar` prints
+       hint: write FROM archive.tar sha256:DIGEST (or SETS 7.8 base sha256:DIGEST) with the 64 digits that `sha256sum` prints of archive.tar (or SHA256.sig)
     line 1: FROM takes a base and a pin, but `AS` follows
        hint: write FROM name, FROM archive.tar sha256:DIGEST or FROM scratch
     line 2: EXEC needs a command

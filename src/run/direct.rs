@@ -19,6 +19,29 @@ pub fn direct(text: &str) -> String {
     }
 }
 
+/// Where the scripts of rc.d(8) lie.
+const SCRIPTS: &str = "/etc/rc.d/";
+
+/// What starts a service of rc.d(8): its script alone, which is asked to, though rc.conf(5) may not name the
+/// service; or with `start`, as it stands. Such a script ends once the daemon is in the background.
+pub fn service(text: &str) -> Option<Vec<String>> {
+    let mut words = text.split_ascii_whitespace();
+    let script = words.next()?;
+    let name = script.strip_prefix(SCRIPTS)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        return None;
+    }
+    let rest: Vec<&str> = words.collect();
+    let rest = match &rest[..] {
+        [] => vec!["-f", "start"],
+        [flags @ .., "start"] if flags.iter().all(|flag| matches!(*flag, "-d" | "-f")) => rest,
+        _ => return None,
+    };
+    let all = std::iter::once(script).chain(rest);
+    Some(all.map(str::to_owned).collect())
+}
+
 /// One simple command (POSIX, 2.9.1) without assignments or redirections, whose name is written
 /// out and is none of the shell's own. What is hard to tell is taken for none.
 fn is_program(text: &str) -> bool {
@@ -78,6 +101,28 @@ mod tests {
             assert_eq!(direct(text), format!("exec {text}"));
         }
         assert_eq!(direct("  nginx  "), "exec nginx");
+    }
+
+    #[test]
+    fn a_script_of_rc_d_starts_its_service() {
+        let words = |text: &str| service(text).map(|argv| argv.join(" "));
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(words("/etc/rc.d/nginx"), some("/etc/rc.d/nginx -f start"));
+        for text in ["/etc/rc.d/nginx start", "/etc/rc.d/php83_fpm -d -f start"] {
+            assert_eq!(words(text), some(text));
+        }
+        for text in [
+            "/etc/rc.d/nginx stop",
+            "/etc/rc.d/nginx -f",
+            "/etc/rc.d/",
+            "/etc/rc.d/../x",
+            "/etc/rc.d/nginx start; sleep 1",
+            "/etc/rc.d/$X start",
+            "exec /etc/rc.d/nginx",
+            "",
+        ] {
+            assert_eq!(words(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What `pocker run` and `pocker debug` start, as a sandbox's description.
 
-use super::direct::direct;
+use super::direct::{direct, service};
 use super::env::environment;
 use super::tmpfs::{TMP_MODE, Tmpfs};
 use crate::control::api::{Export, Graft, RunConfig, RunInfo, TreeInfo, VolumeMount};
@@ -94,6 +94,10 @@ pub fn run(
         }
     }
     let own = &info.config.argv;
+    let starts = match own.is_empty() && options.command.is_empty() {
+        true => service(&info.config.command),
+        false => None,
+    };
     let argv = match (&options.command[..], info.config.command.trim()) {
         ([], _) if !own.is_empty() => own.iter().map(OsString::from).collect(),
         ([], "") => {
@@ -101,7 +105,10 @@ pub fn run(
                 name: info.name.clone(),
             });
         }
-        ([], _) => shell(&direct(&info.config.command)),
+        ([], _) => match &starts {
+            Some(argv) => argv.iter().map(OsString::from).collect(),
+            None => shell(&direct(&info.config.command)),
+        },
         (command, _) => command.to_vec(),
     };
     let confine = &options.confine;
@@ -125,6 +132,7 @@ pub fn run(
     let config = &info.config;
     Ok(Spec {
         argv,
+        follow: starts.is_some(),
         mounts,
         hostname: confine.hostname.clone().or_else(|| Some(info.name.clone())),
         privileges: confine.privileges,
@@ -160,6 +168,7 @@ fn base(name: &str, tree: &TreeInfo, config: &RunConfig, options: &Options) -> S
         root: mount(&tree.export),
         mounts: Vec::new(),
         argv: Vec::new(),
+        follow: false,
         env: environment(options.terminal.as_deref(), &[&config.env, &options.env]),
         user: options.user.clone().or_else(|| config.user.clone()),
         workdir: workdir.map(PathBuf::from),
@@ -287,6 +296,7 @@ mod tests {
                 .map(|i| export(&format!("/graft/{i}/secret")))
                 .collect(),
             volumes: Vec::new(),
+            base: String::new(),
             config: RunConfig {
                 command: "nginx -g 'daemon off;'".to_owned(),
                 env: vec![("A".to_owned(), "pockerfile".to_owned())],

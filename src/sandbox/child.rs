@@ -2,6 +2,7 @@
 //! the next. This runs after fork, and leaves by exec or _exit only.
 
 use super::bounds::{Enclosure, Rlimit};
+use super::follow::Followed;
 use super::identity::{self, Identity};
 use super::laid::Laid;
 use super::mounter::{Force, TreeFlags, TreeMount, TreeMounter};
@@ -56,6 +57,8 @@ pub struct Child<'a> {
     /// Without mounts of a sandbox's own: what is in the tree for this run, mounts of the host too.
     laid: Option<Laid>,
     slave: Option<OwnedFd>,
+    /// Where the command's end is not the run's.
+    followed: Option<Followed>,
     /// HOME of who the command runs as.
     home: Option<std::ffi::OsString>,
 }
@@ -77,6 +80,7 @@ impl<'a> Child<'a> {
             root_mounted: false,
             laid: None,
             slave: None,
+            followed: None,
             home: None,
         }
     }
@@ -134,6 +138,10 @@ impl<'a> Child<'a> {
             Action::EnterPlain => self.ground.enter_plain(),
             Action::SealRoot => self.ground.seal_root(),
             Action::Fork(role) => self.fork(*role),
+            Action::Follow => {
+                self.followed = Some(Followed::begin()?);
+                Ok(())
+            }
             Action::MountProc => self.ground.proc(),
             Action::Enclose(Enclosure {
                 groups,
@@ -266,6 +274,7 @@ impl<'a> Child<'a> {
                 self.role = Some(role);
                 // What finds the tree from outside is not the command's.
                 self.laid = None;
+                self.followed = None;
                 process::forget_arguments(&self.arguments);
                 if let Some(socket) = &self.lines.report {
                     report::send_role(socket, role);
@@ -280,6 +289,7 @@ impl<'a> Child<'a> {
                 self.lines.report = None;
                 let mut keep = self.ground.descriptors();
                 keep.extend(self.laid.iter().flat_map(Laid::descriptors));
+                keep.extend(self.followed.iter().flat_map(Followed::descriptors));
                 keep.extend([tie.as_raw_fd(), self.lines.ended.as_raw_fd()]);
                 // Whoever reads the command's output shall see its end, not ours.
                 let _ = connect(&self.lines.null, [true; 3]);
@@ -293,7 +303,12 @@ impl<'a> Child<'a> {
                 if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
                     process::exit_now(FAILED);
                 }
-                let exit = supervise::until_end(child, role);
+                let mut exit = supervise::until_end(child, role);
+                if role == Role::Command
+                    && let Some(followed) = &mut self.followed
+                {
+                    exit = followed.until_the_end(exit);
+                }
                 if role == Role::Command {
                     let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));
                 }

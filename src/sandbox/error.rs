@@ -49,6 +49,13 @@ impl SandboxError {
             SandboxError::Invalid(super::plan::PlanError::Root) => Some(
                 "let it run as a user of its own: -u NAME, or USER in the Pockerfile; --as-root where a root is meant",
             ),
+            SandboxError::Phase { phase, .. }
+                if phase.starts_with("take the limits of the login class") =>
+            {
+                Some(
+                    "login.conf(5) of this host has to have the class: see login_cap(3), and cap_mkdb(1) where there is a login.conf.db",
+                )
+            }
             SandboxError::Phase { fault, .. } if fault.errno == Some(Errno::EMFILE as i32) => Some(
                 "to start a command takes a few open files: --ulimit nofile=64, or leave it out",
             ),
@@ -96,5 +103,30 @@ impl SandboxError {
             SandboxError::Interrupted(signal) => 128 + *signal as i32,
             _ => OWN_FAILURE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_class_that_is_not_there_is_one_line_with_a_hint() {
+        let phase = super::super::plan::Action::LoginClass("daemon").to_string();
+        let fault = Fault {
+            detail: String::new(),
+            errno: Some(Errno::ENOENT as i32),
+        };
+        let error = SandboxError::Phase { phase, fault };
+        assert_eq!(
+            error.to_string(),
+            "take the limits of the login class daemon: No such file or directory"
+        );
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.starts_with("login.conf(5)"))
+        );
+        assert_eq!(error.status(), 125);
     }
 }

@@ -7,6 +7,7 @@ mod bounds;
 mod child;
 mod error;
 mod exec;
+mod follow;
 mod identity;
 mod laid;
 mod mounter;

@@ -96,6 +96,8 @@ pub enum Action {
     /// The root takes no more writes.
     SealRoot,
     Fork(Role),
+    /// The next fork's child ends before what it starts does.
+    Follow,
     /// Into the control groups and the network that are the sandbox's.
     Enclose(Enclosure),
     /// What is the kernel's and not a process's is hidden, or can only be read.
@@ -141,6 +143,7 @@ impl fmt::Display for Action {
             Action::Hostname(name) => write!(f, "set the host name {}", name.display()),
             Action::Enter | Action::EnterPlain => f.write_str("enter the root"),
             Action::SealRoot => f.write_str("make the root read-only"),
+            Action::Follow => f.write_str("follow what the command starts"),
             Action::Fork(Role::Init) => f.write_str("start the sandbox's first process"),
             Action::Fork(Role::Command) => f.write_str("start the command's process"),
             Action::MountProc => f.write_str("mount /proc"),
@@ -257,7 +260,9 @@ fn namespaces(spec: &Spec, terminal: bool) -> Vec<Action> {
     actions.push(Action::Fork(Role::Init));
     // The helper that serves the tree stays outside, where the run cannot starve it.
     actions.extend(spec.bounds.enclosure(spec.isolation).map(Action::Enclose));
-    actions.extend([Action::MountProc, Action::Fork(Role::Command)]);
+    actions.push(Action::MountProc);
+    actions.extend(spec.follow.then_some(Action::Follow));
+    actions.push(Action::Fork(Role::Command));
     actions
 }
 
@@ -310,6 +315,7 @@ fn plain(spec: &Spec) -> Result<Vec<Action>, PlanError> {
     }
     let mut actions = vec![Action::Scratch, root(spec)];
     actions.extend(spec.mounts.iter().map(mount));
+    actions.extend(spec.follow.then_some(Action::Follow));
     actions.push(Action::Fork(Role::Command));
     if spec.profile == Profile::Run {
         actions.push(Action::LoginClass(CLASS));

@@ -38,6 +38,7 @@ fn spec() -> Spec {
         profile: Profile::Run,
         privileges: Privileges::RUN,
         isolation: Isolation::Full,
+        follow: false,
         as_root: false,
         read_only: false,
         bounds: Bounds::default(),
@@ -116,6 +117,28 @@ fn a_chroot_in_order() {
     let actions = plan(&spec, Platform::Chroot, false).unwrap();
     let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
     insta::assert_snapshot!("chroot_build", phases.join("\n"));
+}
+
+#[test]
+fn what_a_script_starts_is_followed_from_before_the_script() {
+    let mut spec = spec();
+    spec.follow = true;
+    for (platform, before) in [
+        (Platform::Namespaces, "mount /proc"),
+        (Platform::Chroot, "mount graft /srv:/var/www:ro"),
+    ] {
+        let actions = plan(&spec, platform, false).unwrap();
+        let phases: Vec<String> = actions.iter().map(Action::to_string).collect();
+        let at = phases
+            .iter()
+            .position(|phase| phase == "follow what the command starts");
+        let at = at.expect("it is followed");
+        assert_eq!(phases[at - 1], before);
+        assert!(matches!(actions[at + 1], Action::Fork(Role::Command)));
+    }
+    spec.isolation = Isolation::Plain;
+    let actions = plan(&spec, Platform::Namespaces, false).unwrap();
+    assert!(!actions.iter().any(|a| matches!(a, Action::Follow)));
 }
 
 #[test]

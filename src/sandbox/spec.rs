@@ -14,6 +14,8 @@ pub struct Spec {
     /// In order; a later one may lie inside an earlier one.
     pub mounts: Vec<Place>,
     pub argv: Vec<OsString>,
+    /// It ends once a service that it started is in the background: that one is followed to its end.
+    pub follow: bool,
     /// The whole environment, nothing inherited.
     pub env: Vec<(OsString, OsString)>,
     /// `name`, `uid`, `name:group`, `uid:gid`: looked up in the tree's own passwd and group.

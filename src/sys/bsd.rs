@@ -8,6 +8,8 @@ mod imp {
     use crate::sys::Attempt;
     use nix::errno::Errno;
     use std::ffi::{CString, c_char, c_int, c_uint};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
 
     /// login_cap.h: priority, limits and umask, of what a class has.
     const LOGIN_SETPRIORITY: c_uint = 0x8;
@@ -38,17 +40,46 @@ mod imp {
         let done = unsafe { libc::pledge(std::ptr::null(), promises.as_ptr()) };
         Errno::result(done).map(drop).attempt("")
     }
+
+    pub const CONFINES: bool = true;
+
+    /// All of this process's threads: the paths that are left (unveil(2)), then the calls.
+    pub fn promise_self(promises: &str, paths: &[(PathBuf, &str)]) -> Result<(), Fault> {
+        for (path, rights) in paths {
+            let shown = format!("unveil {}", path.display());
+            let path = CString::new(path.as_os_str().as_bytes());
+            let (path, rights) = (path.map_err(|_| Fault::new("a NUL byte"))?, text(rights)?);
+            // SAFETY: both strings end in NUL and are read.
+            let done = unsafe { libc::unveil(path.as_ptr(), rights.as_ptr()) };
+            match Errno::result(done) {
+                // A directory above it is missing, so there is nothing to be reached.
+                Ok(_) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno).attempt(shown),
+            }
+        }
+        let promises = text(promises)?;
+        // SAFETY: a string that ends in NUL, and no promises for what is executed: nothing is.
+        let done = unsafe { libc::pledge(promises.as_ptr(), std::ptr::null()) };
+        Errno::result(done).map(drop).attempt("pledge")
+    }
 }
 
 #[cfg(not(target_os = "openbsd"))]
 mod imp {
     use super::*;
+    use std::path::PathBuf;
 
     pub fn login_class(_class: &str) -> Result<(), Fault> {
         Ok(())
     }
 
     pub fn promise(_promises: &str) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    pub const CONFINES: bool = false;
+
+    pub fn promise_self(_promises: &str, _paths: &[(PathBuf, &str)]) -> Result<(), Fault> {
         Ok(())
     }
 }

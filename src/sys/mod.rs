@@ -11,6 +11,7 @@ pub mod device;
 mod fault;
 pub mod process;
 pub mod signals;
+pub mod track;
 pub mod tty;
 pub mod usage;
 

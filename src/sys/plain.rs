@@ -193,6 +193,16 @@ fn lacks(what: &str) -> Fault {
     Fault::new(format!("this system has no {what}"))
 }
 
+/// Where a process gives up rights as a whole it does so later (`sys::bsd`).
+pub fn confine_server(_kept: Capabilities) -> Result<(), Fault> {
+    Ok(())
+}
+
+/// Not told by any call that all these systems have: what is followed here is tracked (`sys::track`).
+pub fn children() -> Vec<nix::unistd::Pid> {
+    Vec::new()
+}
+
 /// There is no such tie here: see the module's text.
 pub fn die_with_parent() -> nix::Result<()> {
     Ok(())

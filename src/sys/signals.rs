@@ -149,6 +149,23 @@ pub fn wait_any() -> nix::Result<Signal> {
     set.wait()
 }
 
+/// One of those that are blocked and came meanwhile, which is taken.
+pub fn pending() -> Option<Signal> {
+    let mut raw = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the kernel fills the set, which is looked at only where it did.
+    let came = unsafe {
+        if libc::sigpending(raw.as_mut_ptr()) != 0 {
+            return None;
+        }
+        SigSet::from_sigset_t_unchecked(raw.assume_init())
+    };
+    let all = FORWARDED.into_iter().chain([Signal::SIGCHLD, END]);
+    let first = all.into_iter().find(|signal| came.contains(*signal))?;
+    let mut one = SigSet::empty();
+    one.add(first);
+    one.wait().ok()
+}
+
 /// Every signal back to its default and none blocked, for a program about to start.
 pub fn reset() -> nix::Result<()> {
     for number in 1..=LAST {

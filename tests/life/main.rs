@@ -9,6 +9,7 @@ mod health;
 mod inside;
 mod leftovers;
 mod logs;
+mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod tree;

@@ -79,6 +79,7 @@ impl World {
             profile: Profile::Run,
             privileges: Privileges::RUN,
             isolation: Isolation::Full,
+            follow: false,
             as_root: true,
             read_only: false,
             bounds: Bounds::default(),

@@ -89,3 +89,52 @@ impl Session for BsdSession {
         kernel::seen(req.target, server).map_err(fail(Phase::Mount))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helper::Cache;
+    use std::path::Path;
+
+    /// Nothing listens there: what is wrong with a target is seen before anybody is asked.
+    fn mount(target: &Path) -> MountError {
+        let mut session = BsdSession {
+            addr: "127.0.0.1:1".parse().unwrap(),
+            system: System::OpenBsd,
+        };
+        let request = Request {
+            export: b"/run/secret",
+            target,
+            read_only: true,
+            nosuid: true,
+            nodev: true,
+            noexec: false,
+            cache: Cache::Sealed,
+            outlives: false,
+        };
+        session.mount(&request).unwrap_err()
+    }
+
+    #[test]
+    fn a_bad_target_and_a_server_that_is_away_are_said_before_the_kernel_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let deep = dir.path().join("x".repeat(90));
+        std::fs::create_dir(&deep).unwrap();
+        for (target, phase, why) in [
+            (file.as_path(), Phase::Target, "not a directory"),
+            (link.as_path(), Phase::Target, "not a directory"),
+            (&dir.path().join("none"), Phase::Target, "No such file"),
+            (deep.as_path(), Phase::Target, "at most 89"),
+            (dir.path(), Phase::Server, "refused"),
+        ] {
+            let error = mount(target);
+            assert_eq!(error.phase, phase, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(why) && !text.contains("secret"), "{text}");
+        }
+    }
+}

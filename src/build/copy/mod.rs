@@ -1,6 +1,6 @@
 //! COPY: what is taken from the context, what identifies it, and how it lies below the target.
 
-mod context;
+pub mod context;
 mod glob;
 mod ignore;
 mod owner;

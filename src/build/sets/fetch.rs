@@ -1,10 +1,12 @@
 //! Files of a release, out of a directory or from a mirror, verified before anybody reads them.
 
 use super::SetsError;
+use crate::build::copy::context::{Context, Refused};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +14,10 @@ use std::time::Duration;
 /// How long a mirror may say nothing.
 const SILENCE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a list may take in all, however it drips.
+const LIST_TIME: Duration = Duration::from_secs(60);
+/// How often a wait looks whether it was interrupted.
+const LOOK: Duration = Duration::from_millis(50);
 /// The largest sets have a tenth.
 const SET_MAX: u64 = 4 << 30;
 const PIECE: usize = 256 << 10;
@@ -33,18 +39,83 @@ impl Fetched {
 
 /// Where a release's files for one architecture lie.
 pub enum Place {
-    Dir(PathBuf),
+    /// A directory of the context, and none that a link makes of it.
+    Dir(Within),
     Mirror {
-        url: String,
+        /// With a name and password, where there are any: it is not shown.
+        url: reqwest::Url,
+        shown: String,
         client: reqwest::Client,
     },
+}
+
+/// A path of the context.
+pub struct Within {
+    context: Context,
+    /// As it is shown: the context's own path first.
+    dir: PathBuf,
+    below: PathBuf,
+}
+
+impl Within {
+    /// Refused where the path is none of the context's.
+    pub fn new(context: &Path, path: &str) -> Result<Within, SetsError> {
+        let hint = "copy it into the context: a Pockerfile reads nothing else of this host";
+        if path.starts_with('/') {
+            return Err(SetsError::new(
+                format!("{path} is not in the context"),
+                hint,
+            ));
+        }
+        let opened = Context::open(context).map_err(|e| {
+            let shown = context.display();
+            SetsError::new(format!("cannot read the context {shown}: {e}"), "")
+        })?;
+        let within = Within {
+            context: opened,
+            dir: context.to_owned(),
+            below: PathBuf::from(path),
+        };
+        match within.context.resolve(path.as_bytes()) {
+            Err(Refused::Outside) => Err(SetsError::new(
+                format!("{} leads out of the context", within.shown()),
+                hint,
+            )),
+            // What is missing is said when it is read.
+            _ => Ok(within),
+        }
+    }
+
+    pub fn shown(&self) -> String {
+        self.dir.join(&self.below).display().to_string()
+    }
+
+    pub fn below(mut self, path: &str) -> Within {
+        self.below.push(path);
+        self
+    }
+
+    /// The file there, or `name` in the directory there.
+    pub fn open(&self, name: Option<&str>) -> io::Result<File> {
+        let path = match name {
+            Some(name) => self.below.join(name),
+            None => self.below.clone(),
+        };
+        let names = self.context.resolve(path.as_os_str().as_bytes());
+        let file = names.and_then(|names| self.context.open_file(&names));
+        file.map_err(|e| match e {
+            Refused::Missing => io::Error::from_raw_os_error(libc::ENOENT),
+            Refused::Io(e) => e,
+            other => io::Error::other(other.to_string()),
+        })
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Dir(dir) => write!(f, "{}", dir.display()),
-            Place::Mirror { url, .. } => f.write_str(url),
+            Place::Dir(dir) => f.write_str(&dir.shown()),
+            Place::Mirror { shown, .. } => f.write_str(shown),
         }
     }
 }
@@ -60,7 +131,7 @@ pub fn small_file(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     bounded(File::open(path)?, max)
 }
 
-fn bounded(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
+pub fn bounded(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > max {
@@ -69,13 +140,35 @@ fn bounded(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A download of its own threads, which are gone when this returns: a build forks.
-fn wait<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+/// A download of its own threads, which are gone when this returns: a build forks. It ends when it is
+/// interrupted, whatever the mirror does, and after `time` where there is one.
+fn wait<T>(
+    work: impl Future<Output = Result<T, String>>,
+    cancelled: &AtomicBool,
+    time: Option<Duration>,
+) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    runtime.block_on(work)
+    let watch = async {
+        let begun = std::time::Instant::now();
+        loop {
+            if cancelled.load(Ordering::Relaxed) {
+                return "interrupted".to_owned();
+            }
+            if time.is_some_and(|time| begun.elapsed() >= time) {
+                return format!("it takes longer than {} s", begun.elapsed().as_secs());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            why = watch => Err(why),
+        }
+    })
 }
 
 /// What an error of the client is about, its causes too, without the address that is named beside it.
@@ -91,16 +184,33 @@ fn reason(error: reqwest::Error) -> String {
 }
 
 impl Place {
-    pub fn mirror(url: &str, below: &str, ca: Option<&Path>) -> Result<Place, SetsError> {
+    /// The mirror, and its address as others may see it: without a name and a password.
+    pub fn mirror(url: &str, below: &str, ca: Option<&Path>) -> Result<(Place, String), SetsError> {
+        let (mut full, open) = match addresses(url) {
+            Ok(found) => found,
+            Err(why) => {
+                return Err(SetsError::new(
+                    format!("the mirror that SETS names cannot be used: {why}"),
+                    "write SETS --from=https://HOST/pub/OpenBSD, or a directory",
+                ));
+            }
+        };
         let bad = |why: String| {
             SetsError::new(
-                format!("the mirror {url} cannot be used: {why}"),
+                format!("the mirror {open} cannot be used: {why}"),
                 "write SETS --from=https://HOST/pub/OpenBSD, or a directory",
             )
         };
-        if !url.starts_with("https://") && !url.starts_with("http://") {
+        if !matches!(full.scheme(), "https" | "http") {
             return Err(bad("it is neither https:// nor http://".to_owned()));
         }
+        if full.query().is_some() || full.fragment().is_some() {
+            return Err(bad(
+                "it has a ? or a #, and files' names go behind it".to_owned()
+            ));
+        }
+        let path = format!("{}/{below}/", full.path().trim_end_matches('/'));
+        full.set_path(&path);
         // Where one is installed already, that one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -113,10 +223,12 @@ impl Place {
             let certificate = certificate.map_err(|e| bad(reason(e)))?;
             builder = builder.tls_certs_merge([certificate]);
         }
-        Ok(Place::Mirror {
-            url: format!("{url}/{below}"),
+        let place = Place::Mirror {
+            url: full,
+            shown: format!("{open}/{below}"),
             client: builder.build().map_err(|e| bad(reason(e)))?,
-        })
+        };
+        Ok((place, open))
     }
 
     fn failed(&self, name: &str, why: impl fmt::Display) -> SetsError {
@@ -132,7 +244,12 @@ impl Place {
     }
 
     /// A small file, unverified.
-    pub fn small(&self, name: &str, max: u64) -> Result<Vec<u8>, SetsError> {
+    pub fn small(
+        &self,
+        name: &str,
+        max: u64,
+        cancelled: &AtomicBool,
+    ) -> Result<Vec<u8>, SetsError> {
         let mut bytes = Vec::new();
         let mut put = |piece: &[u8]| {
             bytes.extend_from_slice(piece);
@@ -142,9 +259,13 @@ impl Place {
             }
         };
         match self {
-            Place::Dir(dir) => small_file(&dir.join(name), max).map_err(|e| self.failed(name, e)),
+            Place::Dir(dir) => {
+                let read = dir.open(Some(name)).and_then(|file| bounded(file, max));
+                read.map_err(|e| self.failed(name, e))
+            }
             Place::Mirror { .. } => {
-                self.get(name, &mut put).map_err(|e| self.failed(name, e))?;
+                self.get(name, cancelled, Some(LIST_TIME), &mut put)
+                    .map_err(|e| self.failed(name, e))?;
                 Ok(bytes)
             }
         }
@@ -153,13 +274,16 @@ impl Place {
     fn get(
         &self,
         name: &str,
+        cancelled: &AtomicBool,
+        time: Option<Duration>,
         put: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
-        let Place::Mirror { url, client } = self else {
+        let Place::Mirror { url, client, .. } = self else {
             return Err("it is not on a mirror".to_owned());
         };
-        wait(async {
-            let response = client.get(format!("{url}/{name}")).send().await;
+        let url = url.join(name).map_err(|e| e.to_string())?;
+        let work = async {
+            let response = client.get(url).send().await;
             let mut response = response.map_err(reason)?;
             if !response.status().is_success() {
                 return Err(format!("the mirror answers {}", response.status()));
@@ -169,7 +293,8 @@ impl Place {
                 put(&piece)?;
             }
             Ok(())
-        })
+        };
+        wait(work, cancelled, time)
     }
 
     /// A set whose SHA-256 is `sha256`; nothing of it is left where it is another.
@@ -200,8 +325,8 @@ impl Place {
             copy.write_all(piece).map_err(|e| e.to_string())
         };
         match self {
-            Place::Dir(dir) => read_all(&dir.join(name), &mut put),
-            Place::Mirror { .. } => self.get(name, &mut put),
+            Place::Dir(dir) => read_all(dir.open(Some(name)), &mut put),
+            Place::Mirror { .. } => self.get(name, cancelled, None, &mut put),
         }
         .map_err(|e| self.failed(name, e))?;
         let found = hex::encode(hash.finalize());
@@ -215,13 +340,79 @@ impl Place {
     }
 }
 
-fn read_all(path: &Path, put: &mut dyn FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
-    let mut file = File::open(path).map_err(|e| e.to_string())?;
+/// A mirror's address as it is asked, and as it is shown and sealed.
+fn addresses(url: &str) -> Result<(reqwest::Url, String), String> {
+    let full = reqwest::Url::parse(url.trim_end_matches('/')).map_err(|e| e.to_string())?;
+    let mut open = full.clone();
+    if open.set_username("").is_err() || open.set_password(None).is_err() {
+        return Err("its address has no host".to_owned());
+    }
+    let open = open.as_str().trim_end_matches('/').to_owned();
+    Ok((full, open))
+}
+
+fn read_all(
+    file: io::Result<File>,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut file = file.map_err(|e| e.to_string())?;
     let mut piece = vec![0; PIECE];
     loop {
         match file.read(&mut piece).map_err(|e| e.to_string())? {
             0 => return Ok(()),
             n => put(&piece[..n])?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_when_it_is_interrupted_and_when_its_time_is_over() {
+        let never = || std::future::pending::<Result<(), String>>();
+        let soon = AtomicBool::new(false);
+        let why = std::thread::scope(|scope| {
+            scope.spawn(|| soon.store(true, Ordering::Relaxed));
+            wait(never(), &soon, None).expect_err("interrupted")
+        });
+        assert_eq!(why, "interrupted");
+        let none = AtomicBool::new(false);
+        let why = wait(never(), &none, Some(Duration::ZERO)).expect_err("too long");
+        assert_eq!(why, "it takes longer than 0 s");
+        assert_eq!(wait(async { Ok(7) }, &none, None), Ok(7));
+    }
+
+    #[test]
+    fn a_mirrors_password_is_used_and_not_shown() {
+        let (place, open) =
+            Place::mirror("https://me:secret@host/pub/", "7.8/amd64", None).expect("a mirror");
+        assert_eq!(
+            (open.as_str(), place.to_string().as_str()),
+            ("https://host/pub", "https://host/pub/7.8/amd64")
+        );
+        assert!(!format!("{place:?}").contains("secret"));
+        let Place::Mirror { url, .. } = place else {
+            panic!("no mirror")
+        };
+        let asked = url.join("SHA256.sig").expect("an address");
+        assert_eq!(
+            asked.as_str(),
+            "https://me:secret@host/pub/7.8/amd64/SHA256.sig"
+        );
+        for (bad, why) in [
+            ("https://me:secret@host/pub?x", "it has a ? or a #"),
+            ("ftp://me:secret@host/pub", "neither https:// nor http://"),
+            ("https://me:secret@", "empty host"),
+        ] {
+            let error = Place::mirror(bad, "7.8/amd64", None)
+                .map(drop)
+                .expect_err(bad);
+            assert!(
+                error.why.contains(why) && !error.why.contains("secret"),
+                "{error:?}"
+            );
         }
     }
 }

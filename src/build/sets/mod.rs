@@ -15,7 +15,8 @@ use super::key::Fields;
 use super::plan::SetsPlan;
 use super::tools::{Event, Phase, Progress, Workshop};
 use super::{BuildError, BuildRequest};
-use fetch::{Fetched, Place};
+use fetch::{Fetched, Place, Within};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Where a host without /etc/installurl looks.
@@ -30,7 +31,7 @@ const LIST: &str = "SHA256.sig";
 
 /// A failure of SETS, whose line is known later.
 #[derive(Debug)]
-pub struct SetsError {
+pub(in crate::build) struct SetsError {
     pub why: String,
     pub hint: String,
 }
@@ -54,7 +55,7 @@ impl SetsError {
 
 /// The sets of a step, and the digests that their release signed.
 #[derive(Debug)]
-pub struct Pinned {
+pub(in crate::build) struct Pinned {
     place: Place,
     installurl: String,
     /// File names and SHA-256, in the Pockerfile's order.
@@ -75,8 +76,14 @@ impl Pinned {
 }
 
 /// Verifies what the release says of the sets.
-pub fn find(request: &BuildRequest<'_>, line: u32, plan: &SetsPlan) -> Result<Pinned, BuildError> {
-    pinned(request, plan).map_err(|e| e.at(line))
+pub(in crate::build) fn find(
+    request: &BuildRequest<'_>,
+    line: u32,
+    plan: &SetsPlan,
+) -> Result<Pinned, BuildError> {
+    let found = pinned(request, plan);
+    super::steps::cancelled(request)?;
+    found.map_err(|e| e.at(line))
 }
 
 fn pinned(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<Pinned, SetsError> {
@@ -89,7 +96,16 @@ fn pinned(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<Pinned, SetsErr
     }
     let (key_name, key) = key(request, plan)?;
     let (place, installurl) = place(request, plan)?;
-    let signed = place.small(LIST, LIST_MAX)?;
+    let signed = place.small(LIST, LIST_MAX, request.cancelled)?;
+    let found = hex::encode(Sha256::digest(&signed));
+    if plan.sha256.as_ref().is_some_and(|sha256| *sha256 != found) {
+        return Err(SetsError::new(
+            format!(
+                "{place}/{LIST} is not the one that the Pockerfile pins: it has sha256:{found}"
+            ),
+            "the mirror has another snapshot of the release than was meant; where that is right, pin the new one",
+        ));
+    }
     let list = signify::verify(&signed, &key).map_err(|e| match e {
         signify::Refused::Key => SetsError::new(
             format!("{key_name} is no public key of signify"),
@@ -145,14 +161,58 @@ fn runs_on(system: &str, kernel: &str, release: &str) -> Result<(), SetsError> {
     ))
 }
 
-fn key(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(String, Vec<u8>), SetsError> {
-    let path = match &plan.key {
-        Some(key) => request.context.join(key),
-        None => Path::new(KEYS).join(format!("openbsd-{}-base.pub", plan.digits())),
+/// The release of this host's kernel, where that is OpenBSD's.
+pub fn kernel() -> Option<String> {
+    let host = nix::sys::utsname::uname().ok()?;
+    (host.sysname() == "OpenBSD").then(|| host.release().to_string_lossy().into_owned())
+}
+
+/// Whether this host runs a tree whose first step is `instruction`; else why not, and what to do.
+pub fn runs(instruction: &str) -> Result<(), (String, String)> {
+    let Ok(host) = nix::sys::utsname::uname() else {
+        return Ok(());
     };
-    let shown = path.display().to_string();
+    let (system, kernel) = (host.sysname(), host.release());
+    runs_under(
+        &system.to_string_lossy(),
+        &kernel.to_string_lossy(),
+        instruction,
+    )
+}
+
+fn runs_under(system: &str, kernel: &str, instruction: &str) -> Result<(), (String, String)> {
+    let mut words = instruction.split(' ');
+    let (Some("SETS"), Some(release)) = (words.next(), words.next()) else {
+        return Ok(());
+    };
+    if system != "OpenBSD" {
+        return Err((
+            format!("a tree of OpenBSD's sets runs on OpenBSD {release}, and this is {system}"),
+            "it can be looked into here: `pocker tree`, `pocker cat`, `pocker export`".to_owned(),
+        ));
+    }
+    runs_on(system, kernel, release).map_err(|e| (e.why, e.hint))
+}
+
+fn key(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(String, Vec<u8>), SetsError> {
+    let (shown, read) = match &plan.key {
+        Some(key) => {
+            let file = Within::new(request.context, key)?;
+            let read = file
+                .open(None)
+                .and_then(|file| fetch::bounded(file, KEY_MAX));
+            (file.shown(), read)
+        }
+        None => {
+            let path = Path::new(KEYS).join(format!("openbsd-{}-base.pub", plan.digits()));
+            (
+                path.display().to_string(),
+                fetch::small_file(&path, KEY_MAX),
+            )
+        }
+    };
     let hint = "an OpenBSD of this release or the one before has it in /etc/signify: copy it into the context, and write SETS --key=FILE";
-    match fetch::small_file(&path, KEY_MAX) {
+    match read {
         Ok(key) => Ok((shown, key)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(SetsError::new(
             format!("there is no public key {shown}"),
@@ -177,21 +237,19 @@ fn place(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(Place, String),
         .or_else(own)
         .unwrap_or_else(|| MIRROR.to_owned());
     if from.contains("://") {
-        let url = from.trim_end_matches('/').to_owned();
-        let place = Place::mirror(&url, &below, request.ca)?;
-        return Ok((place, url));
+        return Place::mirror(&from, &below, request.ca);
     }
-    let dir = request.context.join(&from);
+    let dir = Within::new(request.context, &from)?;
     // As the mirrors have it, or one release's directory alone.
-    let dir = match dir.join(LIST).exists() {
+    let dir = match dir.open(Some(LIST)).is_ok() {
         true => dir,
-        false => dir.join(below),
+        false => dir.below(&below),
     };
     Ok((Place::Dir(dir), MIRROR.to_owned()))
 }
 
 /// All sets into the store: one tree, sealed.
-pub fn build(
+pub(in crate::build) fn build(
     request: &BuildRequest<'_>,
     workshop: &dyn Workshop,
     progress: &mut dyn Progress,

@@ -21,17 +21,23 @@ fn put(world: &World, name: &str, bytes: impl AsRef<[u8]>) {
     std::fs::write(path, bytes).expect("written");
 }
 
-/// The message and its hint, without this test's directory; nothing may be left.
-fn refused(world: &mut World, file: &str) -> String {
+/// The message and its hint, without this test's directory.
+fn refused_on(world: &mut World, file: &str) -> String {
     let error = world.build("x", file).expect_err("refused");
     world.assert_nothing_left();
+    let dir = world.dir.path().join("context").display().to_string();
+    let text = format!("{error}\n  {}", error.hint().unwrap_or_default());
+    text.replace(&dir, "CONTEXT")
+}
+
+/// The same, and nothing may be left.
+fn refused(world: &mut World, file: &str) -> String {
+    let text = refused_on(world, file);
     assert!(world.workshop.steps.borrow().is_empty(), "a step is kept");
     assert!(world.workshop.pockers.borrow().is_empty(), "a name is kept");
     let left = std::fs::read_dir(world.dir.path().join("cache")).expect("listed");
     assert_eq!(left.count(), 0, "something lies in the cache");
-    let dir = world.dir.path().join("context").display().to_string();
-    let text = format!("{error}\n  {}", error.hint().unwrap_or_default());
-    text.replace(&dir, "CONTEXT")
+    text
 }
 
 #[test]
@@ -95,6 +101,73 @@ fn a_list_that_nobody_vouches_for_is_refused() {
 }
 
 #[test]
+fn what_a_pockerfile_names_lies_in_its_context() {
+    let mut world = world();
+    let dir = world.dir.path().to_owned();
+    std::fs::copy(dir.join("context/rel/base.pub"), dir.join("base.pub")).expect("copied");
+    std::os::unix::fs::symlink(dir.join("base.pub"), dir.join("context/out.pub")).expect("linked");
+    std::os::unix::fs::symlink("../..", dir.join("context/up")).expect("linked");
+    let key = |to: &str| FILE.replace("rel/base.pub", to);
+    let mut all = Vec::new();
+    for file in [
+        key("../base.pub"),
+        key("out.pub"),
+        key("/etc/signify/openbsd-78-base.pub"),
+        key("rel"),
+        FILE.replace("--from=rel", "--from=up/context/rel"),
+        FILE.replace("--from=rel", "--from=/srv/rel"),
+    ] {
+        all.push(refused(&mut world, &file));
+    }
+    insta::assert_snapshot!("outside", all.join("\n"));
+    // A link that stays inside is one.
+    std::fs::rename(dir.join("base.pub"), dir.join("context/base.pub")).expect("moved");
+    std::os::unix::fs::symlink("rel/../base.pub", dir.join("context/in.pub")).expect("linked");
+    world.build("x", &key("in.pub")).expect("builds");
+}
+
+#[test]
+fn a_list_may_be_pinned() {
+    let mut world = world();
+    let bytes = signed(1, &list(&sets()));
+    let digest = hex::encode(Sha256::digest(bytes.as_bytes()));
+    let pinned = |digest: &str| FILE.replace("comp man", &format!("comp man sha256:{digest}"));
+    let built = world.build("x", &pinned(&digest)).expect("builds");
+    let key = built.steps[0].0.key.clone();
+    // It says which list, and the tree is of the sets.
+    assert_eq!(world.build("y", FILE).expect("builds").steps[0].0.key, key);
+    world.workshop.steps.borrow_mut().clear();
+    world.workshop.pockers.borrow_mut().clear();
+    let text = refused(&mut world, &pinned(&"0".repeat(64)));
+    assert_eq!(
+        text,
+        format!(
+            "line 1: SETS: CONTEXT/rel/7.8/amd64/SHA256.sig is not the one that the Pockerfile pins: it has sha256:{digest}\n  \
+             the mirror has another snapshot of the release than was meant; where that is right, pin the new one"
+        )
+    );
+}
+
+#[test]
+fn a_mirrors_password_is_neither_kept_nor_shown() {
+    let mut world = world();
+    let url = mirror(&world.dir.path().join("context/rel"), "");
+    let file = |url: &str| FILE.replace("--from=rel", &format!("--from={url}"));
+    let plain = world.build("x", &file(&url)).expect("builds");
+    let open = world.workshop.archives.borrow().join("\n");
+    world.workshop.archives.borrow_mut().clear();
+    world.workshop.steps.borrow_mut().clear();
+    let own = url.replace("http://", "http://me:secret@");
+    let named = world.build("x", &file(&own)).expect("builds");
+    // The tree is the same to the byte, /etc/installurl too.
+    assert_eq!(world.workshop.archives.borrow().join("\n"), open);
+    assert_eq!(named.steps[0].0.key, plain.steps[0].0.key);
+    let nothing = file(&format!("{own}/none"));
+    let text = refused_on(&mut world, &nothing);
+    assert!(text.contains("404") && !text.contains("secret"), "{text}");
+}
+
+#[test]
 fn a_set_that_is_not_the_releases_is_refused() {
     let mut world = world();
     let mut all = Vec::new();
@@ -148,9 +221,43 @@ fn an_interrupted_build_keeps_nothing() {
 }
 
 #[test]
+fn proot_is_the_base_set_of_the_kernels_release_on_openbsd() {
+    use crate::build::plan::{Action, Base, of_host};
+    let (canonical, action) = of_host(Some("7.8"));
+    let Action::Base(Base::Sets(plan)) = action else {
+        panic!("no sets")
+    };
+    assert_eq!(canonical, format!("SETS 7.8 {} base", plan.arch));
+    assert_eq!(
+        (plan.release.as_str(), plan.sets.as_slice()),
+        ("7.8", &["base".to_owned()][..])
+    );
+    assert_eq!((plan.from, plan.key, plan.sha256), (None, None, None));
+    assert!(matches!(of_host(None), (_, Action::Base(Base::Host))));
+}
+
+#[test]
 fn a_release_runs_on_its_own_kernel() {
     runs_on("OpenBSD", "7.8", "7.8").expect("its own");
     runs_on("Linux", "6.1", "7.8").expect("built, not run");
+    let base = "SETS 7.8 amd64 base comp";
+    for (system, kernel, base) in [
+        ("OpenBSD", "7.8", base),
+        ("Linux", "6.1", "PROOT"),
+        ("OpenBSD", "7.7", "FROM x"),
+    ] {
+        runs_under(system, kernel, base).expect("runs");
+    }
+    let refused = |system, kernel| runs_under(system, kernel, base).expect_err("refused").0;
+    assert_eq!(
+        refused("Linux", "7.8"),
+        "a tree of OpenBSD's sets runs on OpenBSD 7.8, and this is Linux"
+    );
+    // The host was upgraded since.
+    assert_eq!(
+        refused("OpenBSD", "7.9"),
+        "programs of OpenBSD 7.8 do not run on this kernel, which is 7.9"
+    );
     let error = runs_on("OpenBSD", "7.7", "7.8").expect_err("another");
     assert_eq!(
         format!("{}; {}", error.why, error.hint),

@@ -81,6 +81,7 @@ pub fn exec(settings: &Settings, args: &Exec) -> Result<i32, CliError> {
         grafts: Vec::new(),
         volumes: Vec::new(),
         config,
+        base: String::new(),
     };
     let mut spec = crate::run::run(&info, &[], &[], &options)?;
     spec.bounds.rlimits = rlimits(&asked.limits.ulimits);

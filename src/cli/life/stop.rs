@@ -6,7 +6,7 @@ use crate::cli::config::Settings;
 use crate::cli::error::CliError;
 use crate::life::{LifeError, Phase, Run, Runs};
 use crate::sys::process::Started;
-use crate::sys::signals::END;
+use crate::sys::signals::{END, FORWARDED};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -139,11 +139,16 @@ pub fn kill(settings: &Settings, args: &Kill) -> Result<(), CliError> {
                 false => settled(&runs),
             };
         }
-        let command = run
-            .state
-            .command
-            .filter(|_| run.state.phase == Phase::Running);
-        let handle = command.as_ref().and_then(Started::handle).ok_or_else(|| {
+        let runs = run.state.phase == Phase::Running;
+        let handle = |of: Option<Started>| of.filter(|_| runs).as_ref().and_then(Started::handle);
+        // Where a script started a service and ended, the sandbox passes on what it takes.
+        let passed = || {
+            let signal = Signal::try_from(number).ok();
+            signal.filter(|signal| FORWARDED.contains(signal))?;
+            handle(run.state.stage)
+        };
+        let handle = handle(run.state.command).or_else(passed);
+        let handle = handle.ok_or_else(|| {
             CliError::new(format!("no command of run {name} runs just now"))
                 .hint(format!("`pocker stop {name}` ends it for good"))
         })?;

@@ -3,9 +3,9 @@
 
 use super::transfers::STALLED;
 use crate::control::hosts::{Id, Lease, Role};
+use crate::daemon::aide;
 use crate::daemon::docs::{Asker, Owner};
 use crate::daemon::fail::{Fail, Outcome};
-use crate::daemon::sys;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Peer {
 
     pub fn mounts_are_seen(self) -> bool {
         match self {
-            Peer::Here(pid) => sys::shares_namespace(pid, "mnt"),
+            Peer::Here(pid) => aide::shares_namespace(pid, "mnt"),
             // Its lease stands for its mounts.
             Peer::Afar { .. } => true,
         }
@@ -107,7 +107,7 @@ impl Peer {
     /// By its number the server knows how long a process lives that has something.
     pub fn is_numbered_here(self) -> Outcome<()> {
         match self {
-            Peer::Here(pid) if !sys::shares_namespace(pid, "pid") => {
+            Peer::Here(pid) if !aide::shares_namespace(pid, "pid") => {
                 let why = "this process is in another PID namespace than the server, which could \
                            not tell how long it has the volume";
                 Err(Fail::forbidden(why).hint(elsewhere("-m -p")))

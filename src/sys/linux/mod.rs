@@ -39,6 +39,7 @@ use resolve::{Created, Kind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+pub use confine::confine_server;
 pub use enclose::RLIMITS;
 
 /// Sandboxes here have namespaces of their own.
@@ -365,6 +366,17 @@ pub fn arguments() -> Option<std::ops::Range<usize>> {
     let mut address = || fields.next()?.parse().ok().filter(|at| *at > 0);
     let (start, end): (usize, usize) = (address()?, address()?);
     (start < end).then_some(start..end)
+}
+
+/// This process's children, those of its first thread (proc(5)).
+pub fn children() -> Vec<nix::unistd::Pid> {
+    let own = std::process::id();
+    let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+    let text = text.unwrap_or_default();
+    let pids = text
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    pids.map(nix::unistd::Pid::from_raw).collect()
 }
 
 /// This directory is in memory, and lives no longer than its mount.

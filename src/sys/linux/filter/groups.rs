@@ -519,3 +519,30 @@ pub const REFUSED: &[Group] = &[
     // Swap and NFS server of the host.
     &[libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_nfsservctl],
 ];
+
+/// Of what is allowed to a sandbox, what the server never calls.
+pub const NOT_A_SERVERS: &[Group] = &[
+    // It starts no program: its aide was forked before, and threads are none.
+    &[libc::SYS_execve, libc::SYS_execveat],
+    // Other processes' memory and descriptors.
+    &[
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_process_madvise,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_kcmp,
+    ],
+    // Shared memory and queues with other processes.
+    &[
+        libc::SYS_shmget,
+        libc::SYS_shmat,
+        libc::SYS_semget,
+        libc::SYS_msgget,
+        libc::SYS_mq_open,
+    ],
+    // Memory that nobody can look at, and habits of other systems.
+    &[libc::SYS_memfd_secret, libc::SYS_personality],
+    // Limits and priorities of other processes are not its to change.
+    &[libc::SYS_sched_setscheduler, libc::SYS_sched_setattr],
+];

@@ -9,7 +9,7 @@ mod groups;
 
 use super::super::capability::Capabilities;
 use super::super::{Attempt, Capability, Fault};
-use groups::{ALLOWED, BY_CAPABILITY, LEGACY, REFUSED};
+use groups::{ALLOWED, BY_CAPABILITY, LEGACY, NOT_A_SERVERS, REFUSED};
 use libc::c_long;
 use nix::errno::Errno;
 use seccompiler::{
@@ -58,6 +58,20 @@ pub fn install(granted: Capabilities) -> Result<(), Fault> {
         load(&program).attempt("filter system calls")?;
     }
     Ok(())
+}
+
+/// For the server: what a sandbox has, less what starts, traces or looks into processes.
+pub fn install_server(kept: Capabilities) -> Result<(), Fault> {
+    install(kept)?;
+    let refuse = || -> Result<BpfProgram, BackendError> {
+        let calls = NOT_A_SERVERS.iter().flat_map(|group| *group);
+        let rules: Rules = calls.map(|call| (*call, Vec::new())).collect();
+        let arch = std::env::consts::ARCH.try_into()?;
+        let refused = SeccompAction::Errno(Errno::EPERM as u32);
+        SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
+    };
+    let program = refuse().map_err(|e| Fault::new(format!("filter system calls: {e}")))?;
+    load(&program).attempt("filter system calls")
 }
 
 fn programs(granted: Capabilities) -> Result<[BpfProgram; 2], BackendError> {

@@ -112,6 +112,39 @@ fn a_capability_brings_its_calls_and_no_others() {
 }
 
 #[test]
+fn the_server_starts_nothing_and_looks_into_nobody() {
+    let kept = Capabilities::of(&[Capability::DAC_READ_SEARCH]);
+    let own = std::process::id().into();
+    let refused: Vec<(c_long, [u64; 3])> = NOT_A_SERVERS
+        .iter()
+        .flat_map(|group| *group)
+        .chain(&[
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_setns,
+            libc::SYS_bpf,
+        ])
+        .map(|call| (*call, [0; 3]))
+        .collect();
+    let filtered = move || {
+        nix::sys::prctl::set_no_new_privs().unwrap();
+        install_server(kept).unwrap();
+        let no = refused.iter().map(|(n, args)| answer(*n, *args));
+        let no: Vec<i32> = no.collect();
+        // Files by handle, signals to runs, and the threads that come.
+        let yes = [
+            answer(libc::SYS_open_by_handle_at, [u64::MAX, 0, 0]),
+            answer(libc::SYS_kill, [own, 0, 0]),
+            std::thread::spawn(|| 0).join().unwrap(),
+        ];
+        (no, yes)
+    };
+    let (no, yes) = std::thread::spawn(filtered).join().unwrap();
+    assert_eq!(no, vec![libc::EPERM; no.len()]);
+    assert_eq!(yes, [libc::EFAULT, 0, 0]);
+}
+
+#[test]
 fn each_call_is_in_one_list() {
     let mut free: Vec<c_long> = ALLOWED
         .iter()
