@@ -102,10 +102,7 @@ fn mount(
     cache: Cache,
 ) -> Result<(), Box<dyn Error>> {
     let wanted = std::env::var("POCKER_MOUNT_HELPER").ok();
-    let (helper, server) = choose(
-        wanted.as_deref(),
-        &listeners(&client.status()?, client.endpoint()),
-    )?;
+    let (helper, server) = choose(wanted.as_deref(), &listeners(&client.status()?))?;
     for (client_number, target) in (0..).zip(targets) {
         if *target == "-" {
             println!("{}", export.path);

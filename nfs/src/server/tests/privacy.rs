@@ -346,7 +346,9 @@ async fn a_handshake_that_fails_or_never_ends_costs_one_connection() {
     let other = client(port, Some(true));
     other.read(&creds(), &fh(), 0, 10).await.expect("data");
     // It does not keep the server from leaving either.
-    server.shutdown(Duration::from_secs(60)).await;
+    let service = server.service.clone();
+    server.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(service.connections(), 0);
     drop(silent);
 }
 
