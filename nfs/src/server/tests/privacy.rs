@@ -181,9 +181,12 @@ async fn tls_is_started_by_null_first_and_once() {
     };
     let first = probe(NFS.0, NFS.1);
     // Unknown, as the flavor of any other kind is; within TLS; in another call; later.
-    let unknown = ask(Privacy::None, &[first.clone()]).await;
+    let unknown = ask(Privacy::None, std::slice::from_ref(&first)).await;
     assert_eq!(said(&unknown), (false, Some(2)));
-    assert_eq!(said(&ask(Privacy::Begun, &[first.clone()]).await), BAD);
+    assert_eq!(
+        said(&ask(Privacy::Begun, std::slice::from_ref(&first)).await),
+        BAD
+    );
     assert_eq!(said(&ask(Privacy::Offered, &[with_tls(1)]).await), BAD);
     let before = null(1, NFS.0, NFS.1, 0);
     assert_eq!(
