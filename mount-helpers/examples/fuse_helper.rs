@@ -2,5 +2,5 @@
 //! it; `--test fuse` alone does not build it anew.
 
 fn main() {
-    std::process::exit(pocker_mount_helpers::fuse::fuse_helper_main());
+    std::process::exit(pocker_mount_helpers::fuse::fuse_helper_main(None));
 }

@@ -2,11 +2,13 @@
 //! for a mount, its outcome, and the choice of a helper.
 
 use crate::{bsd, fuse, linux_kernel, sys};
+use pocker_nfs::secure::Secure;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the NFS server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,14 +23,32 @@ pub enum Server {
     },
     /// The same port of another host, which is looked up by its name again whenever a connection
     /// is made: for helpers that make their own.
-    Host { name: String, port: u16 },
+    Host {
+        name: String,
+        port: u16,
+        tls: Option<HostTls>,
+    },
 }
+
+/// TLS with a server of another host (RFC 9289), where that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostTls {
+    /// Whom to believe that it is the server: a PEM file of certificates.
+    pub ca: PathBuf,
+    /// What is shown to it: the files of a certificate and of its key.
+    pub shown: Option<(PathBuf, PathBuf)>,
+    /// Nothing is said without it.
+    pub required: bool,
+}
+
+/// Makes what does the handshakes with the host of that name.
+pub type MakeSecure = fn(&str, &HostTls) -> io::Result<Arc<dyn Secure>>;
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Server::Unix(path) => write!(f, "{}", path.display()),
-            Server::Host { name, port } => write!(f, "{name}:{port}"),
+            Server::Host { name, port, .. } => write!(f, "{name}:{port}"),
             Server::Tcp { addr, netns: None } => write!(f, "{addr}"),
             Server::Tcp {
                 addr,

@@ -19,7 +19,7 @@ mod ping;
 mod sys;
 
 pub use helper::{
-    Cache, ChooseError, MountError, MountHelper, Mounted, Phase, Probe, Request, RestartCommand,
-    Server, Session, Unmounted, bind, choose, helpers,
+    Cache, ChooseError, HostTls, MakeSecure, MountError, MountHelper, Mounted, Phase, Probe,
+    Request, RestartCommand, Server, Session, Unmounted, bind, choose, helpers,
 };
 pub use sys::fuse;

@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod portmap;
 pub mod proto;
 mod rpc;
+pub mod secure;
 pub mod server;
 pub mod vfs;
 mod xdr;

@@ -21,6 +21,9 @@ const NOBODY: u32 = 65534;
 pub const LAST_FRAGMENT: u32 = 1 << 31;
 const AUTH_NONE: u32 = 0;
 const AUTH_SYS: u32 = 1;
+/// Asks whether TLS may be begun (RFC 9289 §4.1), and the answer that it may.
+const AUTH_TLS: u32 = 7;
+const STARTTLS: &[u8; 8] = b"STARTTLS";
 
 /// Reads one record into `record`; false at the end of the stream between records.
 pub async fn read_record(
@@ -84,6 +87,8 @@ pub struct Call<'a> {
     pub version: u32,
     pub procedure: u32,
     pub caller: Result<Caller, AuthError>,
+    /// The credential is AUTH_TLS, which is nobody's.
+    pub tls: bool,
     pub args: Reader<'a>,
 }
 
@@ -92,6 +97,8 @@ pub struct Call<'a> {
 pub enum AuthError {
     BadCred = 1,
     RejectedCred = 2,
+    /// It has to come over TLS.
+    TooWeak = 5,
 }
 
 /// Why a record is no call that can be answered normally.
@@ -136,6 +143,7 @@ pub fn parse_call(record: &[u8]) -> Result<Call<'_>, BadCall> {
         version,
         procedure,
         caller,
+        tls: flavor == AUTH_TLS,
         args: r,
     })
 }
@@ -218,5 +226,82 @@ pub fn put_rpc_mismatch(out: &mut Vec<u8>, xid: u32) {
 pub fn put_auth_error(out: &mut Vec<u8>, xid: u32, error: AuthError) {
     for word in [xid, 1, 1, 1, error as u32] {
         out.u32(word);
+    }
+}
+
+/// The answer to a probe: what follows on the connection is a TLS handshake.
+pub fn put_starttls(out: &mut Vec<u8>, xid: u32) {
+    for word in [xid, 1, 0, AUTH_NONE, STARTTLS.len() as u32] {
+        out.u32(word);
+    }
+    out.extend_from_slice(STARTTLS);
+    out.u32(0);
+}
+
+/// NULL with AUTH_TLS: whether the server takes TLS.
+pub fn put_probe(out: &mut Vec<u8>, xid: u32, program: u32, version: u32) {
+    for word in [xid, 0, 2, program, version, 0, AUTH_TLS, 0, AUTH_NONE, 0] {
+        out.u32(word);
+    }
+}
+
+/// Whether a reply to that says so. One that refuses the credential, or has another verifier, is of a
+/// server without TLS.
+pub fn is_starttls(reply: &[u8], xid: u32) -> Decoded<bool> {
+    let mut r = Reader::new(reply);
+    if (r.u32()?, r.u32()?) != (xid, 1) {
+        return Err(Garbage);
+    }
+    if r.u32()? != 0 {
+        return Ok(false);
+    }
+    let flavor = r.u32()?;
+    let verifier = r.opaque(AUTH_MAX)?;
+    r.u32()?;
+    Ok(flavor == AUTH_NONE && verifier == STARTTLS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_and_its_answer_are_these_bytes() {
+        let mut probe = Vec::new();
+        put_probe(&mut probe, 9, 100_003, 3);
+        let words = [9, 0, 2, 100_003, 3, 0, 7, 0, 0, 0u32];
+        assert_eq!(probe, words.map(u32::to_be_bytes).concat());
+        let call = parse_call(&probe).expect("a call");
+        assert!(call.tls && call.caller.is_err() && call.args.rest().is_empty());
+        let mut answer = Vec::new();
+        put_starttls(&mut answer, 9);
+        let head = [9, 1, 0, 0, 8u32].map(u32::to_be_bytes).concat();
+        assert_eq!(answer, [&head[..], b"STARTTLS", &[0; 4]].concat());
+        assert_eq!(is_starttls(&answer, 9), Ok(true));
+    }
+
+    #[test]
+    fn other_answers_are_of_servers_without_tls_or_none_at_all() {
+        let reply = |words: &[u32]| {
+            words
+                .iter()
+                .flat_map(|w| w.to_be_bytes())
+                .collect::<Vec<_>>()
+        };
+        let mut plain = Vec::new();
+        put_accepted(&mut plain, 9, Accept::Success);
+        let mut denied = Vec::new();
+        put_auth_error(&mut denied, 9, AuthError::RejectedCred);
+        let other = reply(&[9, 1, 0, 0, 8, 0x5354_4152, 0x5454_4c00, 0]);
+        let flavor = reply(&[9, 1, 0, 1, 8, 0x5354_4152, 0x5454_4c53, 0]);
+        for no in [&plain, &denied, &other, &flavor] {
+            assert_eq!(is_starttls(no, 9), Ok(false), "{no:?}");
+        }
+        let mut answer = Vec::new();
+        put_starttls(&mut answer, 9);
+        assert_eq!(is_starttls(&answer, 8), Err(Garbage), "another call's");
+        for cut in 0..answer.len() {
+            assert_eq!(is_starttls(&answer[..cut], 9), Err(Garbage), "{cut}");
+        }
     }
 }

@@ -5,6 +5,8 @@ use super::defaults;
 use super::error::CliError;
 use super::remote::{Said, remote};
 use crate::control::Endpoint;
+use crate::control::hosts::RpcTls;
+use clap::ValueEnum;
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -33,6 +35,11 @@ pub struct File {
     /// `pocker://HOST[:PORT]`: the store is another host's.
     pub remote: Option<String>,
     pub remote_ca: Option<PathBuf>,
+    /// What this host shows for NFS over TLS.
+    pub remote_cert: Option<PathBuf>,
+    pub remote_key: Option<PathBuf>,
+    /// "off", "offer", "require" or "mutual".
+    pub rpc_tls: Option<RpcTls>,
     pub token_file: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: Option<bool>,
@@ -59,6 +66,9 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     pub remote: Option<String>,
     remote_ca: Option<PathBuf>,
+    shown: Option<(PathBuf, PathBuf)>,
+    /// What was said of it.
+    rpc_tls: Option<RpcTls>,
     token_file: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
     pub verify_reads: bool,
@@ -117,6 +127,8 @@ impl Settings {
                 .or(file.remote)
                 .filter(|remote| !remote.is_empty()),
             remote_ca: global.remote_ca.clone().or(file.remote_ca),
+            shown: file.remote_cert.zip(file.remote_key),
+            rpc_tls: global.rpc_tls.or(file.rpc_tls),
             token_file: file.token_file,
             metrics: file.metrics,
             verify_reads: file.verify_reads.unwrap_or(false),
@@ -144,6 +156,9 @@ impl Settings {
         if let Some(ca) = &self.remote_ca {
             flags.extend(["--remote-ca".into(), ca.into()]);
         }
+        if let Some(value) = self.rpc_tls.and_then(|how| how.to_possible_value()) {
+            flags.extend(["--rpc-tls".into(), value.get_name().into()]);
+        }
         if let Some(config) = &self.config {
             flags.extend(["--config".into(), config.into()]);
         }
@@ -151,6 +166,18 @@ impl Settings {
             flags.extend(["--mount-helper".into(), helper.into()]);
         }
         flags
+    }
+
+    /// Whether NFS with other hosts goes over TLS.
+    pub fn rpc_tls(&self) -> RpcTls {
+        self.rpc_tls.unwrap_or_default()
+    }
+
+    /// What this host shows there: certificate and key, where they were named or are where `defaults` has them.
+    pub fn shown(&self) -> Option<(PathBuf, PathBuf)> {
+        let usual = (defaults::REMOTE_CERT.into(), defaults::REMOTE_KEY.into());
+        let there = |(cert, key): &(PathBuf, PathBuf)| cert.exists() && key.exists();
+        self.shown.clone().or(Some(usual).filter(there))
     }
 
     /// Where this command's server is; `start` = one may be started.

@@ -12,6 +12,9 @@ pub const CONFIG: &str = "/etc/pocker.conf";
 /// Whom to believe that they are another host's server, and what to show it.
 pub const REMOTE_CA: &str = "/etc/pocker/ca.pem";
 pub const TOKEN_FILE: &str = "/etc/pocker/token";
+/// What this host shows that server for NFS over TLS.
+pub const REMOTE_CERT: &str = "/etc/pocker/host.pem";
+pub const REMOTE_KEY: &str = "/etc/pocker/host.key";
 /// Where `serve init-tls` puts what a server shows.
 pub const TLS_DIR: &str = "/etc/pocker/tls";
 /// Seconds for which another host that is not heard of keeps what it holds.

@@ -48,7 +48,10 @@ use args::{Cli, Command};
 use clap::Parser;
 use config::Settings;
 use error::CliError;
+use pocker_mount_helpers::HostTls;
+use pocker_nfs::secure::Secure;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 /// Runs one command; returns the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
@@ -87,6 +90,13 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             }
         }
     }
+}
+
+/// TLS for the mount helper's connections to another host.
+fn secure(host: &str, tls: &HostTls) -> std::io::Result<Arc<dyn Secure>> {
+    let shown = tls.shown.as_ref();
+    let shown = shown.map(|(cert, key)| (cert.as_path(), key.as_path()));
+    crate::tls::rpc_client(host, &tls.ca, shown).map_err(std::io::Error::other)
 }
 
 fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
@@ -129,7 +139,7 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Mount(args) => done(mounting::mount(&settings, &args)),
         Command::Umount(args) => done(mounting::umount(&settings, &args)),
         Command::MountHelper { kind } if kind == "fuse" => {
-            Ok(pocker_mount_helpers::fuse::fuse_helper_main())
+            Ok(pocker_mount_helpers::fuse::fuse_helper_main(Some(secure)))
         }
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::History(args) => done(history::run(&settings, &args)),

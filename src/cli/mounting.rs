@@ -1,5 +1,6 @@
 //! `pocker mount`, `umount`, and the mount helper's session for a sandbox.
 
+mod afar;
 mod view;
 
 use view::View;
@@ -10,13 +11,11 @@ use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
 use super::{ls, open, text, volume};
+use crate::control::Client;
 use crate::control::api::{Export, MountRecord, MountVolume, NewTree, Purpose, Status, VolumeUse};
-use crate::control::remote::Place;
-use crate::control::{Client, Endpoint};
 use pocker_mount_helpers::{
     Cache, ChooseError, MountError, MountHelper, Request, RestartCommand, Server, Session, bind,
 };
-use std::net::ToSocketAddrs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -34,11 +33,8 @@ impl From<ChooseError> for CliError {
     }
 }
 
-/// The server's listeners, as mount helpers reach them.
-pub fn listeners(status: &Status, endpoint: &Endpoint) -> Vec<Server> {
-    if let Some(remote) = &endpoint.remote {
-        return afar(status, &remote.place);
-    }
+/// The listeners of this host's server, as mount helpers reach them.
+pub fn listeners(status: &Status) -> Vec<Server> {
     let mut out = vec![Server::Unix(PathBuf::from(&status.nfs_socket))];
     if let Some(kernel) = &status.kernel
         && let Ok(addr) = kernel.addr.parse()
@@ -49,25 +45,6 @@ pub fn listeners(status: &Status, endpoint: &Endpoint) -> Vec<Server> {
         });
     }
     out
-}
-
-/// NFS of a server on another host: the same name as its control API has, or where it is now, for the
-/// kernel's own client.
-fn afar(status: &Status, place: &Place) -> Vec<Server> {
-    let port = status.listen.as_ref().and_then(|listen| {
-        let (_, port) = listen.rsplit_once(':')?;
-        port.parse::<u16>().ok()
-    });
-    let Some(port) = port else {
-        return Vec::new();
-    };
-    let name = place.host.clone();
-    let addr = (name.as_str(), port).to_socket_addrs();
-    let addr = addr.ok().and_then(|mut all| all.next());
-    let kernel = addr.map(|addr| Server::Tcp { addr, netns: None });
-    let mut all = vec![Server::Host { name, port }];
-    all.extend(kernel);
-    all
 }
 
 /// A mount helper at work, and what it leaves to its user.
@@ -90,14 +67,22 @@ impl Chosen {
     fn new(settings: &Settings, client: &Client) -> Result<Chosen, CliError> {
         let status = client.status()?;
         let named = settings.mount_helper.as_deref();
-        let (helper, server) =
-            pocker_mount_helpers::choose(named, &listeners(&status, client.endpoint()))?;
+        let listeners = match &client.endpoint().remote {
+            None => listeners(&status),
+            Some(remote) => afar::listeners(settings, &status, remote)?,
+        };
+        let (helper, server) = pocker_mount_helpers::choose(named, &listeners)?;
         Ok(Chosen {
             helper,
             server,
             // Another host starts its own.
             auto: status.auto && client.endpoint().remote.is_none(),
         })
+    }
+
+    /// What is read over it nobody else reads.
+    fn private(&self) -> bool {
+        matches!(&self.server, Server::Host { tls: Some(tls), .. } if tls.required)
     }
 
     /// Restarts a server that was started for a command.
@@ -261,7 +246,8 @@ fn mount_there(
         Some(inside) if chosen.helper.keeps_by_mount() => {
             let _held = view::lock(client)?;
             view::show(view, &chosen, client)?;
-            bind(&view.dir(client).join(inside), dir)?.leak();
+            let view = view.dir(client, chosen.private());
+            bind(&view.join(inside), dir)?.leak();
         }
         Some(_) => chosen.mount_at(client, export, dir, Cache::Sealed)?,
         None if record.volume.is_some() => {

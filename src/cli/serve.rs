@@ -5,6 +5,7 @@ use super::config::Settings;
 use super::error::CliError;
 use super::{args, bounds, defaults, open};
 use crate::control::connect::make_socket_dir;
+use crate::control::hosts::RpcTls;
 use crate::control::sys::process_start;
 use crate::daemon::{Portmap, ServeOptions, TlsFiles, Upstream, serve};
 use crate::tls;
@@ -69,6 +70,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
             false => args.allow.clone(),
         },
         tls: tls_files(settings, args),
+        rpc_tls: settings.rpc_tls(),
         lease_term: Duration::from_secs(args.lease),
         metrics: args.metrics.or(settings.metrics),
         portmap: match args.portmap {
@@ -90,6 +92,12 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         return Err(
             CliError::usage("--allow: this server serves no other hosts")
                 .hint("give --listen ADDR too"),
+        );
+    }
+    if options.listen.is_some() && options.tls.is_none() && options.rpc_tls >= RpcTls::Require {
+        return Err(
+            CliError::usage("--rpc-tls: there is no certificate to show other hosts")
+                .hint("`pocker serve init-tls HOST` makes one, or name yours with --tls-cert and --tls-key"),
         );
     }
     make_socket_dir(&settings.own_endpoint(false))?;
@@ -123,18 +131,33 @@ fn tls_files(settings: &Settings, args: &Serve) -> Option<TlsFiles> {
         let (cert, key) = (dir.join(tls::SERVER_CERT), dir.join(tls::SERVER_KEY));
         (cert.exists() && key.exists()).then_some((cert, key))
     };
-    named
-        .or_else(made)
-        .map(|(cert, key)| TlsFiles { cert, key })
+    named.or_else(made).map(|(cert, key)| TlsFiles {
+        ca: Some(cert.with_file_name(tls::CA_CERT)).filter(|ca| ca.exists()),
+        cert,
+        key,
+    })
 }
 
 fn init_tls(args: &InitTls) -> Result<(), CliError> {
     open::must_be_root()?;
     let dir = args.dir.clone().unwrap_or(defaults::TLS_DIR.into());
-    let made = tls::make(&dir, &args.names).map_err(|e| CliError {
+    let fail = |e: tls::TlsError| CliError {
         hint: e.hint(),
         ..CliError::from_error("cannot make what TLS needs", &e)
-    })?;
+    };
+    if let Some(host) = &args.host {
+        let made = tls::make_host(&dir, host).map_err(fail)?;
+        return super::text::out(&format!(
+            "certificate  {}, for {host}, good for {} days: its {}\n\
+             key          {}: its {}, and nobody else's\n",
+            made.cert.display(),
+            made.days,
+            defaults::REMOTE_CERT,
+            made.key.display(),
+            defaults::REMOTE_KEY,
+        ));
+    }
+    let made = tls::make(&dir, &args.names).map_err(fail)?;
     let (ca, cert) = (made.ca.display(), made.cert.display());
     let again = if made.again { ", as it was" } else { "" };
     super::text::out(&format!(

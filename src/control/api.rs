@@ -5,6 +5,7 @@
 //! epoch. Paths on this host are UTF-8 here: `pocker` refuses others on its command line.
 
 pub use super::collect::{GcDone, GcRequest, GcStep};
+use super::hosts::RpcTls;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,8 @@ pub struct Status {
     pub nfs_socket: String,
     /// The TCP address other hosts' clients use, when asked for.
     pub listen: Option<String>,
+    /// What of TLS there is for NFS there; none where nobody listens or no certificate is there.
+    pub rpc_tls: RpcTls,
     /// Where local kernel clients reach the server: a pinned network
     /// namespace and the address inside it (Linux).
     pub kernel: Option<KernelListener>,

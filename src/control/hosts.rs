@@ -71,6 +71,33 @@ pub struct Lease {
     pub id: Id,
 }
 
+/// Whether NFS between hosts goes over TLS, as each side of it wants it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RpcTls {
+    /// Never
+    Off,
+    /// Where the other side can, too
+    #[default]
+    Offer,
+    /// Always
+    Require,
+    /// Always, and a host shows a certificate too
+    Mutual,
+}
+
 /// What a token is good for; each role may do what those before it may.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,

@@ -6,6 +6,8 @@ use super::serve::ServeError;
 use super::state::Daemon;
 use super::{Portmap, ServeOptions, aide, sys};
 use crate::control::api::KernelListener;
+use crate::control::hosts::RpcTls;
+use crate::tls;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -15,7 +17,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
-use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server};
+use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server, Tls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -99,14 +101,32 @@ pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
                 true => sys::KERNEL_TRANSFER,
                 false => any.transfer,
             },
+            tls: private(options)?,
             ..any.clone()
         };
         server.listen_tcp(tcp(addr).await?, remote.clone());
         server.listen_udp(udp(addr).await?, remote);
-        tracing::info!(%addr, read_only = options.read_only, "serving other hosts");
+        let (read_only, tls) = (options.read_only, options.rpc_tls());
+        tracing::info!(%addr, read_only, ?tls, "serving other hosts");
         portmap(&server, options.portmap, addr, any).await?;
     }
     Ok(server)
+}
+
+/// TLS for NFS with other hosts.
+fn private(options: &ServeOptions) -> Result<Option<Tls>, ServeError> {
+    let how = options.rpc_tls();
+    let Some(files) = options.tls.as_ref().filter(|_| how != RpcTls::Off) else {
+        return Ok(None);
+    };
+    let mutual = how == RpcTls::Mutual;
+    let by = tls::rpc_server(&files.cert, &files.key, files.ca.as_deref(), mutual)?;
+    Ok(Some(Tls {
+        by,
+        required: how >= RpcTls::Require,
+        // Where this host's own kernel comes by the same way, it does so without.
+        not_from_here: !sys::PRIVATE_NETNS,
+    }))
 }
 
 /// Who is served over TCP and UDP. Where this host's own kernel comes by the same way, it is too.

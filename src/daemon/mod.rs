@@ -44,6 +44,7 @@ mod tests;
 pub use serve::{ServeError, serve, store_hint};
 pub use sys::{io_flusher, mounted, signal, unmount};
 
+use crate::control::hosts::RpcTls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +76,8 @@ pub struct Upstream {
 pub struct TlsFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
+    /// Of what hosts show over NFS, where they show something.
+    pub ca: Option<PathBuf>,
 }
 
 /// How a server is started.
@@ -88,6 +91,8 @@ pub struct ServeOptions {
     pub allow: Vec<ipnet::IpNet>,
     /// What this server shows hosts that speak to its control API: certificate and key.
     pub tls: Option<TlsFiles>,
+    /// What is wanted of TLS for NFS.
+    pub rpc_tls: RpcTls,
     /// How long what another host holds is kept for it when it is not heard of.
     pub lease_term: Duration,
     /// Prometheus finds `/metrics` here.
@@ -111,6 +116,14 @@ impl ServeOptions {
 
     pub fn nfs_socket(&self) -> PathBuf {
         self.socket_dir.join("nfs.sock")
+    }
+
+    /// What there is of TLS for NFS.
+    pub fn rpc_tls(&self) -> RpcTls {
+        match self.listen.is_some() && self.tls.is_some() {
+            true => self.rpc_tls,
+            false => RpcTls::Off,
+        }
     }
 
     /// Where the private network namespace is pinned.

@@ -35,6 +35,7 @@ impl Daemon {
             auto: self.options.auto,
             nfs_socket: self.options.nfs_socket().display().to_string(),
             listen: self.options.listen.map(|a| a.to_string()),
+            rpc_tls: self.options.rpc_tls(),
             kernel: self.kernel.get().cloned(),
             trees: self.works.list().len() as u64,
             volumes: self.exports.volumes.list().len() as u64,

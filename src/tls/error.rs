@@ -26,6 +26,10 @@ pub enum TlsError {
     },
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
+    #[error("there is no authority beside {0} whose certificates hosts could show")]
+    NoAuthority(String),
+    #[error("there is no certificate authority in {0}")]
+    NoCa(String),
     #[error("{0:?} is neither a name nor an address of a host")]
     Name(String),
 }
@@ -44,6 +48,12 @@ impl TlsError {
             }
             TlsError::Name(_) => {
                 Some("give the names and addresses by which hosts reach this server".into())
+            }
+            TlsError::NoAuthority(_) => Some(
+                "put its ca.pem there, as `pocker serve init-tls` does; or leave it at --rpc-tls require".into(),
+            ),
+            TlsError::NoCa(_) => {
+                Some("make it first, with the server's certificate: `pocker serve init-tls HOST`".into())
             }
             TlsError::Write { .. } | TlsError::Make(_) => None,
         }

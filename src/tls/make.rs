@@ -15,6 +15,9 @@ const CA_KEY: &str = "ca.key";
 const DAY: Duration = Duration::from_secs(86_400);
 const CA_DAYS: u32 = 3650;
 const SERVER_DAYS: u32 = 825;
+/// Keys for RPC over TLS (RFC 9289): id-kp-rpcTLSClient and id-kp-rpcTLSServer.
+const RPC_CLIENT: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 3, 33];
+const RPC_SERVER: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 3, 34];
 
 /// What was made, and where.
 pub struct Made {
@@ -24,6 +27,13 @@ pub struct Made {
     /// The authority was there already.
     pub again: bool,
     /// Days for which the server's certificate is good.
+    pub days: u32,
+}
+
+/// What a host shows.
+pub struct MadeHost {
+    pub cert: PathBuf,
+    pub key: PathBuf,
     pub days: u32,
 }
 
@@ -75,24 +85,62 @@ pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
         write(&ca, &cert.pem(), 0o644)?;
     }
     let issuer = Issuer::new(params, key);
-    let own = KeyPair::generate()?;
-    let mut params = CertificateParams::new(names.to_vec())?;
-    let first = names.first().map_or("pocker", String::as_str);
-    let name = &mut params.distinguished_name;
-    name.push(DnType::CommonName, first);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    valid(&mut params, SERVER_DAYS);
-    let cert = params.signed_by(&own, &issuer)?;
     let at = dir.join(SERVER_CERT);
-    write(&dir.join(SERVER_KEY), &own.serialize_pem(), 0o600)?;
-    write(&at, &cert.pem(), 0o644)?;
+    let uses = [
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::Other(RPC_SERVER.to_vec()),
+    ];
+    issue(&issuer, names, uses, (&at, &dir.join(SERVER_KEY)))?;
     Ok(Made {
         ca,
         cert: at,
         again,
         days: SERVER_DAYS,
     })
+}
+
+/// Makes what a host shows to the server, of the authority in `dir`.
+pub fn make_host(dir: &Path, name: &str) -> Result<MadeHost, TlsError> {
+    ServerName::try_from(name).map_err(|_| TlsError::Name(name.to_owned()))?;
+    let ca_key = dir.join(CA_KEY);
+    if !ca_key.exists() {
+        return Err(TlsError::NoCa(dir.display().to_string()));
+    }
+    let text = super::read(&ca_key)?;
+    let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))?;
+    let issuer = Issuer::new(authority(), key);
+    let file = |what: &str| dir.join(format!("host-{name}.{what}"));
+    let made = MadeHost {
+        cert: file("pem"),
+        key: file("key"),
+        days: SERVER_DAYS,
+    };
+    let uses = [
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::Other(RPC_CLIENT.to_vec()),
+    ];
+    let names = [name.to_owned()];
+    issue(&issuer, &names, uses, (&made.cert, &made.key))?;
+    Ok(made)
+}
+
+fn issue(
+    issuer: &Issuer<'_, KeyPair>,
+    names: &[String],
+    uses: [ExtendedKeyUsagePurpose; 2],
+    (cert, key): (&Path, &Path),
+) -> Result<(), TlsError> {
+    let own = KeyPair::generate()?;
+    let mut params = CertificateParams::new(names.to_vec())?;
+    let first = names.first().map_or("pocker", String::as_str);
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, first);
+    params.extended_key_usages = uses.into();
+    params.use_authority_key_identifier_extension = true;
+    valid(&mut params, SERVER_DAYS);
+    let signed = params.signed_by(&own, issuer)?;
+    write(key, &own.serialize_pem(), 0o600)?;
+    write(cert, &signed.pem(), 0o644)
 }
 
 /// Whole or not at all, and never to be read by others for a moment.

@@ -2,9 +2,11 @@
 
 mod error;
 mod make;
+mod rpc;
 
 pub use error::TlsError;
-pub use make::{Made, make};
+pub use make::{Made, MadeHost, make, make_host};
+pub use rpc::{rpc_client, rpc_server};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -87,13 +89,7 @@ pub fn server(cert: &Path, keyfile: &Path) -> Result<Arc<ServerConfig>, TlsError
 
 /// Whom a client believes: who has a certificate of one of these authorities, for the name it asks for.
 pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for cert in certificates(ca)? {
-        roots.add(cert).map_err(|source| TlsError::Config {
-            what: ca.display().to_string(),
-            source,
-        })?;
-    }
+    let roots = authorities(ca)?;
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|source| TlsError::Config {
@@ -103,4 +99,15 @@ pub fn client(ca: &Path) -> Result<Arc<ClientConfig>, TlsError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+fn authorities(ca: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for cert in certificates(ca)? {
+        roots.add(cert).map_err(|source| TlsError::Config {
+            what: ca.display().to_string(),
+            source,
+        })?;
+    }
+    Ok(roots)
 }

@@ -26,6 +26,8 @@ pub struct Lab {
     pub net: String,
     server: Option<Child>,
     pub lease: u64,
+    /// What its server is told of TLS for NFS, if anything.
+    pub rpc_tls: Option<&'static str>,
     nets: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl Lab {
             net,
             server: None,
             lease,
+            rpc_tls: None,
         };
         let dir = lab.world.path("tls").display().to_string();
         lab.pocker(&["serve", "init-tls", STORE, NAME, "127.0.0.1", "--dir", &dir])
@@ -131,6 +134,9 @@ impl Lab {
             "--lease",
             &self.lease.to_string(),
         ]);
+        if let Some(how) = self.rpc_tls {
+            command.args(["--rpc-tls", how]);
+        }
         let child = command.stderr(out.expect("a log")).spawn();
         self.server = Some(child.expect("the server starts"));
         until("the server serves", || {

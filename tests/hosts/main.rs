@@ -6,6 +6,7 @@ mod support;
 
 mod faults;
 mod lab;
+mod private;
 mod refused;
 mod replay;
 mod together;

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     // The FUSE helper starts this very program again.
     if words.first() == Some(&"mount-helper") {
-        std::process::exit(fuse::fuse_helper_main());
+        std::process::exit(fuse::fuse_helper_main(None));
     }
     let endpoint = Endpoint {
         socket_dir: variable("POCKER_SOCKET_DIR", "/run/pocker").into(),
@@ -102,10 +102,7 @@ fn mount(
     cache: Cache,
 ) -> Result<(), Box<dyn Error>> {
     let wanted = std::env::var("POCKER_MOUNT_HELPER").ok();
-    let (helper, server) = choose(
-        wanted.as_deref(),
-        &listeners(&client.status()?, client.endpoint()),
-    )?;
+    let (helper, server) = choose(wanted.as_deref(), &listeners(&client.status()?))?;
     for (client_number, target) in (0..).zip(targets) {
         if *target == "-" {
             println!("{}", export.path);

@@ -6,7 +6,7 @@
 //! [`Answer`], and the PID namespace of who mounts. As each answer comes on a stream of its own, a
 //! session may be used on both sides of a fork.
 
-use crate::helper::{Cache, Phase, RestartCommand, Server};
+use crate::helper::{Cache, HostTls, Phase, RestartCommand, Server};
 use crate::sys;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
@@ -18,6 +18,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 /// The longest message: an export path of 4 KiB, in JSON at most five bytes a byte,
 /// fits many times, as does a restart command.
@@ -41,6 +42,7 @@ pub(crate) enum Hello {
     Host {
         name: String,
         port: u16,
+        tls: Option<WireTls>,
         restart: Option<Vec<Vec<u8>>>,
     },
 }
@@ -62,9 +64,10 @@ impl Hello {
                 netns: netns.as_ref().map(|p| p.as_os_str().as_bytes().to_vec()),
                 restart,
             },
-            Server::Host { name, port } => Hello::Host {
+            Server::Host { name, port, tls } => Hello::Host {
                 name: name.clone(),
                 port: *port,
+                tls: tls.as_ref().map(WireTls::new),
                 restart,
             },
         }
@@ -88,13 +91,45 @@ impl Hello {
             Hello::Host {
                 name,
                 port,
+                tls,
                 restart,
-            } => (Server::Host { name, port }, restart),
+            } => {
+                let tls = tls.map(WireTls::into_tls);
+                (Server::Host { name, port, tls }, restart)
+            }
         };
         let restart = restart.map(|argv| RestartCommand {
             argv: argv.into_iter().map(OsString::from_vec).collect(),
         });
         (server, restart)
+    }
+}
+
+/// [`HostTls`], with its files' names: none of them holds a secret here.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WireTls {
+    ca: Vec<u8>,
+    shown: Option<(Vec<u8>, Vec<u8>)>,
+    required: bool,
+}
+
+impl WireTls {
+    fn new(tls: &HostTls) -> WireTls {
+        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        WireTls {
+            ca: bytes(&tls.ca),
+            shown: tls.shown.as_ref().map(|(c, k)| (bytes(c), bytes(k))),
+            required: tls.required,
+        }
+    }
+
+    fn into_tls(self) -> HostTls {
+        let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
+        HostTls {
+            ca: path(self.ca),
+            shown: self.shown.map(|(c, k)| (path(c), path(k))),
+            required: self.required,
+        }
     }
 }
 
@@ -258,6 +293,19 @@ mod tests {
         let json = serde_json::to_vec(&Hello::new(&server, Some(&restart))).unwrap();
         let hello: Hello = serde_json::from_slice(&json).unwrap();
         assert_eq!(hello.into_parts(), (server, Some(restart)));
+        let file = |name: &[u8]| PathBuf::from(OsString::from_vec(name.to_vec()));
+        let server = Server::Host {
+            name: "store.example".into(),
+            port: 2049,
+            tls: Some(HostTls {
+                ca: file(b"/ca\xff"),
+                shown: Some((file(b"/cert\xfe"), file(b"/key\xfd"))),
+                required: true,
+            }),
+        };
+        let json = serde_json::to_vec(&Hello::new(&server, None)).unwrap();
+        let hello: Hello = serde_json::from_slice(&json).unwrap();
+        assert_eq!(hello.into_parts(), (server, None));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::passthrough::Passthrough;
 use super::remote::Remote;
 use super::restart;
 use super::waiting::Waiting;
-use crate::helper::{Cache, RestartCommand, Server};
+use crate::helper::{Cache, MakeSecure, RestartCommand, Server};
 use crate::sys::{self, PidNamespace};
 use fuser::{Config, SessionACL};
 use pocker_nfs::client::{
-    Client, ClientError, ClientLimits, Connect, Health, HostConnect, TcpConnect, UnixConnect,
+    Client, ClientError, ClientLimits, Connect, Health, HostConnect, StartTls, TcpConnect,
+    UnixConnect,
 };
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::Stable;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
 
 /// How long a mount waits for the server to name an export's root.
 pub(crate) const EXPORT_DEADLINE: Duration = Duration::from_secs(30);
@@ -47,9 +49,9 @@ const LOOK: Duration = Duration::from_millis(20);
 const WORKERS: usize = 1;
 
 /// The helper's main, for the hidden command that [`super::FuseHelper`] starts: the
-/// exit status. Call it before any thread is started.
-pub fn fuse_helper_main() -> i32 {
-    match run() {
+/// exit status. Call it before any thread is started. `secure` is for servers of other hosts.
+pub fn fuse_helper_main(secure: Option<MakeSecure>) -> i32 {
+    match run(secure) {
         Ok(()) => 0,
         Err(cause) => {
             eprintln!("pocker mount-helper: {cause}");
@@ -58,7 +60,7 @@ pub fn fuse_helper_main() -> i32 {
     }
 }
 
-fn run() -> io::Result<()> {
+fn run(secure: Option<MakeSecure>) -> io::Result<()> {
     sys::detach()?;
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -72,7 +74,7 @@ fn run() -> io::Result<()> {
         return Ok(());
     };
     let (server, restart) = hello.into_parts();
-    let helper = Helper::new(&server, restart)?;
+    let helper = Helper::new(&server, restart, secure)?;
     let taken = helper.take_mounts(&control);
     // Whoever reads our messages may wait for the end of them.
     nix::unistd::dup2_stderr(&null)?;
@@ -113,7 +115,11 @@ fn failed(phase: WirePhase) -> impl Fn(io::Error) -> Failed {
 }
 
 impl Helper {
-    fn new(server: &Server, restart: Option<RestartCommand>) -> io::Result<Helper> {
+    fn new(
+        server: &Server,
+        restart: Option<RestartCommand>,
+        secure: Option<MakeSecure>,
+    ) -> io::Result<Helper> {
         let (connect, stable, local): (Arc<dyn Connect>, _, _) = match server {
             Server::Unix(path) => {
                 let connect = Arc::new(UnixConnect(path.clone()));
@@ -135,10 +141,20 @@ impl Helper {
                 };
                 (Arc::new(connect), stable, None)
             }
-            Server::Host { name, port } => {
+            Server::Host { name, port, tls } => {
+                let tls = match (tls, secure) {
+                    (None, _) => None,
+                    (Some(tls), Some(secure)) => {
+                        Some(StartTls::new(secure(name, tls)?, tls.required))
+                    }
+                    (Some(_), None) => {
+                        return Err(io::Error::other("this mount helper has no TLS"));
+                    }
+                };
                 let connect = HostConnect {
                     host: name.clone(),
                     port: *port,
+                    tls,
                 };
                 (Arc::new(connect), Stable::FileSync, None)
             }
@@ -295,6 +311,7 @@ async fn open_export(
     policy: Policy,
     passthrough: Option<Passthrough>,
 ) -> Result<Arc<Export>, Failed> {
+    let mut health = client.health();
     let opening = async {
         let root = client.mount(path).await.map_err(export_failed)?;
         let os =
@@ -303,9 +320,27 @@ async fn open_export(
         let attr = remote.getattr(&root).await.map_err(os)?;
         Ok(Export::new(remote, (root, attr), policy, passthrough))
     };
-    match tokio::time::timeout(EXPORT_DEADLINE, opening).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(failed(WirePhase::Server)(io::ErrorKind::TimedOut.into())),
+    let cause = tokio::select! {
+        outcome = opening => return outcome,
+        why = refused(&mut health) => io::Error::other(why),
+        () = tokio::time::sleep(EXPORT_DEADLINE) => io::ErrorKind::TimedOut.into(),
+    };
+    Err(failed(WirePhase::Server)(cause))
+}
+
+/// Why the server will not do, as soon as that is known.
+async fn refused(health: &mut watch::Receiver<Health>) -> String {
+    loop {
+        if let Health::Away {
+            refused: Some(why), ..
+        } = &*health.borrow_and_update()
+        {
+            return why.clone();
+        }
+        // The client is gone, and with it the call that waits beside this.
+        if health.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! FUSE's place on systems where this package does not speak it.
 
-use crate::helper::{MountError, MountHelper, Phase, Probe, RestartCommand, Server, Session};
+use crate::helper::{
+    MakeSecure, MountError, MountHelper, Phase, Probe, RestartCommand, Server, Session,
+};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -44,7 +46,7 @@ impl MountHelper for FuseHelper {
 }
 
 /// The helper process's main; there is none here.
-pub fn fuse_helper_main() -> i32 {
+pub fn fuse_helper_main(_secure: Option<MakeSecure>) -> i32 {
     eprintln!("pocker mount-helper: {WHY}");
     1
 }

@@ -1,18 +1,14 @@
 //! How a client reaches its server.
 
+use super::starttls::StartTls;
 use super::sys;
+use crate::secure::Stream;
 use async_trait::async_trait;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-
-/// A connection's two directions.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Makes one connection; called again after each that broke.
 #[async_trait]
@@ -56,10 +52,11 @@ impl Connect for TcpConnect {
 
 /// A port of a host that is called by its name, or by an address, and reached from a reserved
 /// port. The name is looked up for each connection: a server that moves is found again.
-#[derive(Clone, Debug)]
 pub struct HostConnect {
     pub host: String,
     pub port: u16,
+    /// Where the server has it, or has to have it.
+    pub tls: Option<StartTls>,
 }
 
 /// How long one attempt to connect may take; a few lost packets are no reason to give up.
@@ -79,7 +76,10 @@ impl Connect for HostConnect {
                 Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
                     sys::notice_death(&stream);
-                    return Ok(Box::new(stream));
+                    return match &self.tls {
+                        Some(tls) => tls.on(stream).await,
+                        None => Ok(Box::new(stream)),
+                    };
                 }
                 Ok(Err(e)) => last = e,
                 Err(_) => last = io::ErrorKind::TimedOut.into(),

@@ -4,6 +4,7 @@
 use super::{ClientLimits, Connect, Health, Outgoing, Stream};
 use crate::proto::{POCKER_PROGRAM, POCKER_V1};
 use crate::rpc::{finish_record, put_call, read_record, start_record};
+use crate::secure::why_refused;
 use crate::vfs::Caller;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -89,6 +90,7 @@ pub async fn run(
         tell.send_replace(Health::Away {
             since: Instant::now(),
             attempts: 0,
+            refused: None,
         });
     }
 }
@@ -117,13 +119,18 @@ async fn reach(
                 }
             }
         }
-        match connect.connect().await {
+        let why = match connect.connect().await {
             Ok(stream) => return Some(stream),
-            Err(e) => tracing::debug!("cannot connect: {e}"),
-        }
+            Err(e) => e,
+        };
+        tracing::debug!("cannot connect: {why}");
         tell.send_modify(|health| {
-            if let Health::Away { attempts, .. } = health {
+            if let Health::Away {
+                attempts, refused, ..
+            } = health
+            {
                 *attempts = attempts.saturating_add(1);
+                *refused = why_refused(&why);
             }
         });
         *pause = longer(*pause);
@@ -200,7 +207,11 @@ async fn send_all(
     replies: &mut mpsc::Receiver<Vec<u8>>,
     outstanding: &mut Outstanding,
 ) -> io::Result<()> {
-    let sending = write.write_all(bytes);
+    // TLS keeps what the other side does not take at once.
+    let sending = async {
+        write.write_all(bytes).await?;
+        write.flush().await
+    };
     tokio::pin!(sending);
     loop {
         tokio::select! {

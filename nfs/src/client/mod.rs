@@ -11,12 +11,15 @@ pub(crate) mod fuzz {
 }
 mod link;
 mod replies;
+mod starttls;
 mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use connect::{Connect, HostConnect, Stream, TcpConnect, UnixConnect};
+pub use crate::secure::Stream;
+pub use connect::{Connect, HostConnect, TcpConnect, UnixConnect};
 pub use replies::{DirEntry, DirReply, LookupReply, MadeReply, PathConf, ReadReply, WriteReply};
+pub use starttls::StartTls;
 pub use sys::notice_death;
 
 use crate::proto::nfsstat3;
@@ -65,13 +68,15 @@ pub enum ClientError {
 }
 
 /// Whether the server is there, and since when.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Health {
     Connected,
     /// Disconnected since then; attempts that failed meanwhile.
     Away {
         since: Instant,
         attempts: u32,
+        /// Why, where trying again is of no use until somebody changes something.
+        refused: Option<String>,
     },
 }
 
@@ -104,6 +109,7 @@ impl Client {
         let (tell, health) = watch::channel(Health::Away {
             since: Instant::now(),
             attempts: 0,
+            refused: None,
         });
         tokio::spawn(link::run(connect, instance, limits, queue, tell));
         // Another start's xids are unlikely to be these; the reply cache keys on more anyway.

@@ -79,7 +79,10 @@ pub fn results(record: &[u8]) -> Result<Reader<'_>, ClientError> {
         return Err(ClientError::Garbled);
     }
     if r.u32()? != 0 {
-        return Err(ClientError::Rpc("denied: RPC version or credentials"));
+        return Err(ClientError::Rpc(match (r.u32()?, r.u32()?) {
+            (1, 5) => "it has to come over TLS",
+            _ => "denied: RPC version or credentials",
+        }));
     }
     r.u32()?;
     r.opaque(400)?;

@@ -5,7 +5,7 @@ use super::shape;
 use crate::portmap::{self, PORTMAP_PROGRAM};
 use crate::proto::*;
 use crate::rpc::*;
-use crate::server::fuzz::{cost, ran};
+use crate::server::fuzz::{cost, ran, without_tls};
 use crate::server::{Programs, Service};
 use crate::vfs::{Caller, Vfs};
 use crate::xdr::Reader;
@@ -23,6 +23,7 @@ pub fn call_bound(record: &[u8]) -> usize {
 /// * What is no call gets no answer, and all else one: its xid, and a shape of the RFC's.
 /// * A header that decodes is what its own encoding decodes to.
 /// * Arguments that reach the file system are those of the call, byte for byte.
+/// * Where TLS is required and was not begun, NULL alone is answered, and what asks for it.
 /// * The reply is never longer than what the server holds memory for.
 pub fn call(record: &[u8]) {
     let echo = Arc::new(Echo::default());
@@ -32,6 +33,7 @@ pub fn call(record: &[u8]) {
         let mappings = portmap::mappings(2049);
         service = service.serving(Programs::Portmap(mappings.into()));
     }
+    private(&service, record, &echo);
     let mut out = Vec::new();
     ran(&service, record, &mut out);
     let reply = out.get(4..).unwrap_or_default();
@@ -63,6 +65,21 @@ pub fn call(record: &[u8]) {
             }
         },
     }
+}
+
+fn private(service: &Service, record: &[u8], echo: &Echo) {
+    let (out, begins) = without_tls(service, record);
+    assert!(out.len() <= cost(record), "more than is held for it");
+    let reply = out.get(4..).unwrap_or_default();
+    if let Ok(call) = parse_call(record) {
+        let null = call.procedure == 0;
+        assert_eq!(begins, is_starttls(reply, call.xid) == Ok(true));
+        assert!(!begins || call.tls && null);
+        if !null && !call.tls {
+            assert_eq!(reply, words(&[call.xid, 1, 1, 1, 5]), "AUTH_TOOWEAK");
+        }
+    }
+    assert!(echo.seen().is_none(), "it ran without TLS");
 }
 
 fn words(words: &[u32]) -> Vec<u8> {

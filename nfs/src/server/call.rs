@@ -4,6 +4,7 @@ use super::connection::Service;
 use super::nfs3::Proc;
 use super::once::{Claim, Running};
 use super::other;
+use super::privacy::Verdict;
 use crate::failpoint;
 use crate::portmap::{self, Mapping, PORTMAP_PROGRAM, PORTMAP_V2};
 use crate::proto::*;
@@ -23,6 +24,8 @@ pub struct Session {
     pub client: [u8; 16],
     /// Tells connections apart.
     pub connection: u64,
+    /// Nothing was asked yet.
+    pub fresh: bool,
 }
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -42,6 +45,7 @@ impl Session {
             peer,
             client,
             connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
+            fresh: true,
         }
     }
 
@@ -183,6 +187,8 @@ pub enum Answer {
     Whole,
     /// HELLO: the client's identity from here on.
     Hello([u8; 16]),
+    /// TLS is to begin once this is sent.
+    StartTls,
     /// It must run on a thread; `out` is as it was.
     Blocked,
 }
@@ -215,11 +221,34 @@ pub fn answer(
             return Answer::Whole;
         }
     };
-    let caller = match &call.caller {
+    let caller = match service.privacy.judge(session, &call, place) {
+        Verdict::Answer => call.caller.as_ref().map_err(|error| *error),
+        Verdict::Refuse(error) => Err(error),
+        Verdict::StartTls => {
+            let served = served(service, session, &call);
+            match served {
+                Ok(()) => put_starttls(out, call.xid),
+                Err(unserved) => put_accepted(out, call.xid, unserved),
+            }
+            finish_record(out, start);
+            match served {
+                Ok(()) => {
+                    let (took, len) = (clock.lap(), out.len() - before);
+                    counters.count(call.program, 0, true, took, record.len(), len);
+                    return Answer::StartTls;
+                }
+                Err(_) => {
+                    counters.refuse();
+                    return Answer::Whole;
+                }
+            }
+        }
+    };
+    let caller = match caller {
         Ok(caller) => caller,
         Err(error) => {
             counters.refuse();
-            put_auth_error(out, call.xid, *error);
+            put_auth_error(out, call.xid, error);
             finish_record(out, start);
             return Answer::Whole;
         }
@@ -301,6 +330,22 @@ fn dispatch_or_fail(
     })
 }
 
+/// Whether there is such a program here.
+fn served(
+    service: &Service,
+    session: &Session,
+    call: &Call<'_>,
+) -> std::result::Result<(), Accept> {
+    let Some((low, high)) = service.programs.versions(call.program, session) else {
+        return Err(Accept::ProgUnavail);
+    };
+    // MOUNT v2 differs from both: it is not served.
+    match call.version == low || call.version == high {
+        true => Ok(()),
+        false => Err(Accept::ProgMismatch { low, high }),
+    }
+}
+
 fn dispatch(
     service: &Service,
     session: &Session,
@@ -309,13 +354,8 @@ fn dispatch(
     place: Place,
     out: &mut Vec<u8>,
 ) -> Done {
-    let Some((low, high)) = service.programs.versions(call.program, session) else {
-        put_accepted(out, call.xid, Accept::ProgUnavail);
-        return Done::default();
-    };
-    // MOUNT v2 differs from both: it is not served.
-    if call.version != low && call.version != high {
-        put_accepted(out, call.xid, Accept::ProgMismatch { low, high });
+    if let Err(unserved) = served(service, session, call) {
+        put_accepted(out, call.xid, unserved);
         return Done::default();
     }
     let mut done = Done::default();

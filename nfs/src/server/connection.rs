@@ -13,6 +13,7 @@ use super::mounts::Mounts;
 use super::once::Once;
 use super::outbox::Outbox;
 use super::patience::Patience;
+use super::privacy::Privacy;
 use super::room::{Held, Pool, Room, SERVER_HELD};
 use super::spares::Spares;
 use crate::rpc::IO_MAX;
@@ -73,6 +74,7 @@ pub struct Service {
     pub(super) spares: Arc<Spares>,
     pub(super) once: Arc<Once>,
     pub(super) programs: Programs,
+    pub(super) privacy: Privacy,
     /// Most bytes of a READ, a WRITE or a listing.
     pub(super) transfer: u32,
     pub(super) live: Arc<watch::Sender<usize>>,
@@ -89,6 +91,7 @@ impl Service {
             spares: Arc::default(),
             once: Arc::default(),
             programs: Programs::Nfs,
+            privacy: Privacy::None,
             transfer: IO_MAX,
             live: Arc::new(watch::Sender::new(0)),
         }
@@ -106,6 +109,14 @@ impl Service {
     pub(crate) fn transferring(&self, transfer: u32) -> Service {
         Service {
             transfer: transfer.clamp(4096, IO_MAX),
+            ..self.clone()
+        }
+    }
+
+    /// The same service for connections that stand so to TLS.
+    pub(super) fn with(&self, privacy: Privacy) -> Service {
+        Service {
+            privacy,
             ..self.clone()
         }
     }
@@ -148,8 +159,17 @@ struct Connection<S> {
     patience: Patience,
     /// No more calls are taken.
     closing: bool,
+    /// As TLS comes next.
+    starting: bool,
     /// Why: what came is no record. The calls before it are answered first.
     failed: Option<io::Error>,
+}
+
+/// How a connection ended.
+pub(super) enum Ended<S> {
+    Over,
+    /// All that was said is that TLS is to begin on it.
+    StartTls(S),
 }
 
 /// Serves one connection until it ends, misbehaves, or `stop` becomes true: then the
@@ -158,8 +178,18 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
     service: Service,
     stream: S,
     peer: Peer,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    converse(service, stream, peer, stop).await.map(drop)
+}
+
+/// The same, where what follows may be TLS.
+pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    service: Service,
+    stream: S,
+    peer: Peer,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<Ended<S>> {
     let limits = service.limits;
     // Every reply holds a slot, so the queue is never full.
     let (reply_to, replies) = mpsc::channel(limits.in_flight.max(1));
@@ -178,6 +208,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
         reply_to,
         patience: Patience::new(limits.stalled, limits.pressed),
         closing: false,
+        starting: false,
         failed: None,
     };
     // Also when the sender is gone: then nobody is there to serve for.
@@ -189,7 +220,11 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static
         connection.poll(cx)
     })
     .await?;
-    tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await
+    if connection.starting {
+        return Ok(Ended::StartTls(connection.stream));
+    }
+    tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await?;
+    Ok(Ended::Over)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
@@ -340,6 +375,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
                 self.session.client = instance;
                 self.outbox.queue(held);
             }
+            Answer::StartTls => {
+                self.inbox.done();
+                // Somebody in between may have put it there, to be taken for what comes over TLS.
+                if !self.inbox.is_empty() {
+                    self.outbox.arena.truncate(before);
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "something came between the call for TLS and its answer",
+                    ));
+                }
+                self.outbox.queue(held);
+                (self.closing, self.starting) = (true, true);
+                return Ok(true);
+            }
             Answer::Blocked => {
                 drop(held);
                 self.wait_for_thread()?;
@@ -347,6 +396,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             }
         }
         self.inbox.done();
+        self.session.fresh = false;
         self.patience.record_ended();
         Ok(true)
     }
@@ -376,6 +426,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<S> {
             held.add(claimed);
         }
         self.patience.record_ended();
+        self.session.fresh = false;
         let (service, session) = (self.service.clone(), self.session.clone());
         let replies = self.reply_to.clone();
         self.running += 1;

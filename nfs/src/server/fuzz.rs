@@ -2,6 +2,7 @@
 
 use super::Service;
 use super::call::{self, Answer, Clock, Place, Session};
+use super::privacy::Privacy;
 use crate::vfs::Peer;
 
 pub(crate) use super::inbox::Inbox;
@@ -29,5 +30,15 @@ pub fn ran(service: &Service, record: &[u8], out: &mut Vec<u8>) {
             call::answer(service, &session, record, Place::Thread, &mut clock, out);
         }
         Answer::Whole | Answer::Hello(_) => *out = first,
+        Answer::StartTls => panic!("TLS where there is none"),
     }
+}
+
+/// What is answered where TLS is required and was not begun; and whether it begins then.
+pub fn without_tls(service: &Service, record: &[u8]) -> (Vec<u8>, bool) {
+    let (session, clock) = (Session::new(Peer::Memory), &mut Clock::start());
+    let service = service.with(Privacy::Required);
+    let mut out = Vec::new();
+    let answer = call::answer(&service, &session, record, Place::Socket, clock, &mut out);
+    (out, matches!(answer, Answer::StartTls))
 }

@@ -230,6 +230,11 @@ impl Inbox {
         self.whole.is_none() && (self.parts.is_some() || self.start < self.buffer.len())
     }
 
+    /// Nothing that came is left.
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_none() && !self.partial()
+    }
+
     /// The peer sends no more.
     pub fn ended(&self) -> bool {
         self.ended

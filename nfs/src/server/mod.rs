@@ -16,6 +16,7 @@ mod once;
 mod other;
 mod outbox;
 mod patience;
+mod privacy;
 mod readdir;
 mod room;
 mod spares;
@@ -29,6 +30,7 @@ pub use counters::{Count, Counters};
 pub use guests::CONNECTIONS_MAX;
 pub use latency::{BUCKETS, Times};
 pub use mounts::{Mounted, Mounts};
+pub use privacy::Tls;
 pub use room::{Pool, SERVER_HELD};
 
 use crate::portmap::Mapping;
@@ -36,6 +38,7 @@ use crate::rpc::IO_MAX;
 use crate::vfs::{Peer, Vfs};
 use guests::Guests;
 use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
+use privacy::Privacy;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -87,6 +90,9 @@ pub struct Options {
     /// Most bytes of a READ, a WRITE or a listing: FSINFO says so, and no reply has more. A
     /// power of two, as the BSDs' clients count blocks with it.
     pub transfer: u32,
+    /// TCP: connections may be made private, or have to be. UDP has no TLS: what has to be private is
+    /// refused there.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -98,6 +104,7 @@ impl Default for Options {
             root_peer_only: false,
             connections: CONNECTIONS_MAX,
             transfer: IO_MAX,
+            tls: None,
         }
     }
 }
@@ -209,7 +216,10 @@ impl Server {
 
     /// MOUNT over UDP, as some clients ask for it; NFS itself is on TCP only.
     pub fn listen_udp(&self, socket: UdpSocket, options: Options) {
-        let service = self.service.serving(Programs::Mount);
+        let mut service = self.service.serving(Programs::Mount);
+        if options.tls.as_ref().is_some_and(|tls| tls.required) {
+            service = service.with(Privacy::Required);
+        }
         udp::serve(service, socket, options, self.stop.subscribe());
     }
 
@@ -250,7 +260,16 @@ impl Server {
                 let _ = stream.set_nodelay(true);
                 // A client that crashed must not keep its place for ever.
                 let _ = setsockopt(&stream, KeepAlive, &true);
-                spawn(&service, &guests, stream, Peer::Tcp(addr), &stop);
+                let peer = Peer::Tcp(addr);
+                let Some(tls) = &options.tls else {
+                    spawn(&service, &guests, stream, peer, &stop);
+                    continue;
+                };
+                let own = service.with(Privacy::of(&options, addr.ip()));
+                let both = (own, guests.clone());
+                let (by, stop) = (tls.by.clone(), stop.clone());
+                let served = privacy::serve_offering(both, by, stream, peer.clone(), stop);
+                spawn_serving(&service, &guests, peer, served);
             }
         });
     }

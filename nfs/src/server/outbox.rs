@@ -38,6 +38,8 @@ pub(super) struct Outbox {
     pieces: VecDeque<Piece>,
     /// What the replies in `arena` hold, each until the arena was sent to that place.
     held: VecDeque<(usize, Held)>,
+    /// What the stream took may lie in it: TLS keeps what the peer does not take yet.
+    unflushed: bool,
     /// Bytes of replies that were written, ever.
     pub written: u64,
     spares: Arc<Spares>,
@@ -52,7 +54,7 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && !self.unflushed
     }
 
     /// Bytes in memory that wait to be written, those held by calls left out.
@@ -119,6 +121,14 @@ impl Outbox {
                 self.spares.give(bytes);
             }
         }
+        let was_unflushed = self.unflushed;
+        self.unflushed |= self.written != before;
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut *stream).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
         while self
             .held
             .front()
@@ -136,7 +146,7 @@ impl Outbox {
         } else if self.arena_sent >= MOVE {
             self.move_together();
         }
-        Ok(self.written != before)
+        Ok(self.written != before || was_unflushed && !self.unflushed)
     }
 
     /// Forgets what was sent of the arena.

@@ -2,6 +2,7 @@
 //! system is a stand-in: only READ and GETATTR do something, as no more is needed here.
 
 mod once;
+mod privacy;
 
 use super::*;
 use crate::client::{Client, ClientError, ClientLimits, Connect, Creds, Stream};

@@ -30,6 +30,7 @@ pub use store::*;
 pub use sync::Sync;
 pub use trees::*;
 
+use crate::control::hosts::RpcTls;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -71,6 +72,16 @@ pub struct Global {
     /// Whom to believe that it is: a PEM file of certificates [default: /etc/pocker/ca.pem]
     #[arg(long, global = true, env = "POCKER_REMOTE_CA", value_name = "FILE")]
     pub remote_ca: Option<PathBuf>,
+    /// TLS for NFS with other hosts, on either side: off, offer, require or mutual [default: offer]
+    #[arg(
+        long,
+        global = true,
+        env = "POCKER_RPC_TLS",
+        value_name = "HOW",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub rpc_tls: Option<RpcTls>,
     /// Seconds to wait for a server that is away [default: 30]
     #[arg(long, global = true, value_name = "SECONDS")]
     pub server_timeout: Option<u64>,

@@ -23,8 +23,15 @@ pub enum ServeCommand {
 #[derive(Debug, Args)]
 pub struct InitTls {
     /// Names and addresses by which other hosts reach this server
-    #[arg(value_name = "HOST", required = true)]
+    #[arg(
+        value_name = "HOST",
+        required_unless_present = "host",
+        conflicts_with = "host"
+    )]
     pub names: Vec<String>,
+    /// Make instead what another host of this name shows for NFS over TLS, with the authority that is there
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
     /// Where [default: /etc/pocker/tls]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -46,11 +46,14 @@ impl View {
         }
     }
 
-    /// Where it is mounted.
-    pub(super) fn dir(self, client: &Client) -> PathBuf {
-        let name = match self {
-            View::Small => "view",
-            View::Large => "view.large",
+    /// Where it is mounted: over TLS apart, so that who wants that is not given what was mounted before
+    /// without.
+    pub(super) fn dir(self, client: &Client, private: bool) -> PathBuf {
+        let name = match (self, private) {
+            (View::Small, false) => "view",
+            (View::Large, false) => "view.large",
+            (View::Small, true) => "view.tls",
+            (View::Large, true) => "view.large.tls",
         };
         client.endpoint().view_dir().join(name)
     }
@@ -80,7 +83,7 @@ pub(super) fn lock(client: &Client) -> Result<Flock<File>, CliError> {
 
 /// Mounts it unless it is there. The lock is held.
 pub(super) fn show(view: View, chosen: &Chosen, client: &Client) -> Result<(), CliError> {
-    let dir = view.dir(client);
+    let dir = view.dir(client, chosen.private());
     if is_served(&dir)? {
         return Ok(());
     }
@@ -99,7 +102,7 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     let chosen = Chosen::new(settings, client)?;
     if chosen.helper.keeps_by_mount() {
         show(View::Small, &chosen, client)?;
-        bind(&View::Small.dir(client), at)?.leak();
+        bind(&View::Small.dir(client, chosen.private()), at)?.leak();
     } else {
         chosen.mount_at(client, &whole(), at, Cache::View)?;
     }
@@ -137,8 +140,9 @@ pub(super) fn forget(client: &Client, at: &str) -> Result<(), CliError> {
     all.retain(|place| place != at);
     write(client, &all)?;
     if all.is_empty() {
-        for view in [View::Small, View::Large] {
-            let dir = view.dir(client);
+        let all = [View::Small, View::Large].map(|view| [false, true].map(|tls| (view, tls)));
+        for (view, private) in all.into_iter().flatten() {
+            let dir = view.dir(client, private);
             if is_mounted(&dir)? {
                 // Other mounts of steps keep what they need of it.
                 let _ = crate::daemon::unmount(utf8(&dir)?);

@@ -1,0 +1,165 @@
+//! TLS for NFS between hosts (RFC 9289): both sides of the handshake that `pocker-nfs` leaves to us.
+
+#[cfg(test)]
+mod tests;
+
+use super::{TlsError, authorities, certificates, key, provider};
+use pocker_nfs::secure::{Secure, Securing, Stream, refused};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// What both sides are to speak (RFC 9289).
+const ALPN: &[u8] = b"sunrpc";
+/// How much is read of who is turned away, so that it hears why.
+const TURNED_AWAY: u64 = 64 << 10;
+const HEARD: Duration = Duration::from_secs(5);
+
+struct Accepts(TlsAcceptor);
+
+impl Secure for Accepts {
+    fn secure(&self, stream: TcpStream) -> Securing<'_> {
+        Box::pin(async move {
+            match self.0.accept(stream).into_fallible().await {
+                Ok(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
+                Err((e, stream)) => {
+                    turn_away(stream).await;
+                    Err(e)
+                }
+            }
+        })
+    }
+}
+
+/// A connection that is closed with something unread in it takes back the alert that was sent.
+async fn turn_away(mut stream: TcpStream) {
+    let read = async {
+        let _ = stream.shutdown().await;
+        let mut rest = stream.take(TURNED_AWAY);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    };
+    let _ = tokio::time::timeout(HEARD, read).await;
+}
+
+/// The server's side. Whoever shows a certificate has to have one of `ca`, and all have to show one
+/// where `mutual`. Sessions are not resumed: nothing of one connection is of use on another.
+///
+/// A client that names what it speaks has to name RPC; one that names nothing is taken, as Linux's names
+/// nothing. It asked for TLS in RPC's own words before.
+pub fn rpc_server(
+    cert: &Path,
+    keyfile: &Path,
+    ca: Option<&Path>,
+    mutual: bool,
+) -> Result<Arc<dyn Secure>, TlsError> {
+    let odd = |what: &Path| {
+        let what = what.display().to_string();
+        move |source| TlsError::Config { what, source }
+    };
+    let (certs, key) = (certificates(cert)?, key(keyfile)?);
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(odd(cert))?;
+    let builder = match ca {
+        None if mutual => return Err(TlsError::NoAuthority(cert.display().to_string())),
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let roots = Arc::new(authorities(ca)?);
+            let who = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let who = match mutual {
+                true => who,
+                false => who.allow_unauthenticated(),
+            };
+            let who = who.build().map_err(|e| Error::General(e.to_string()));
+            builder.with_client_cert_verifier(who.map_err(odd(ca))?)
+        }
+    };
+    let mut config = builder.with_single_cert(certs, key).map_err(odd(cert))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(Accepts(TlsAcceptor::from(Arc::new(config)))))
+}
+
+struct Connects {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    host: String,
+}
+
+impl Secure for Connects {
+    fn secure(&self, stream: TcpStream) -> Securing<'_> {
+        Box::pin(async move {
+            let stream = self.connector.connect(self.name.clone(), stream).await?;
+            // Another server with the same certificate is not to be taken for this one.
+            if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+                return Err(refused(format!(
+                    "what answers at {} does not say that it is RPC",
+                    self.host
+                )));
+            }
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    fn judge(&self, error: io::Error) -> io::Error {
+        let inner = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+        let host = &self.host;
+        let Some(inner) = inner else {
+            return error;
+        };
+        refused(match inner {
+            Error::InvalidCertificate(why) => {
+                format!("NFS at {host}: its certificate is not good: {why}")
+            }
+            Error::AlertReceived(AlertDescription::CertificateRequired) => {
+                format!(
+                    "{host} wants a certificate of this host (`pocker serve init-tls --host` there)"
+                )
+            }
+            Error::AlertReceived(alert) => {
+                format!("{host} does not take this host for NFS over TLS: {alert:?}")
+            }
+            other => format!("no TLS for NFS with {host}: {other}"),
+        })
+    }
+}
+
+/// The side of a host that uses the store of `host`, with the certificate that it shows, if any.
+pub fn rpc_client(
+    host: &str,
+    ca: &Path,
+    shown: Option<(&Path, &Path)>,
+) -> Result<Arc<dyn Secure>, TlsError> {
+    let name = ServerName::try_from(host.to_owned());
+    let name = name.map_err(|_| TlsError::Name(host.to_owned()))?;
+    let odd = |what: &Path| {
+        let what = what.display().to_string();
+        move |source| TlsError::Config { what, source }
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(odd(ca))?
+        .with_root_certificates(authorities(ca)?);
+    let mut config = match shown {
+        None => builder.with_no_client_auth(),
+        Some((cert, keyfile)) => builder
+            .with_client_auth_cert(certificates(cert)?, key(keyfile)?)
+            .map_err(odd(cert))?,
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(Connects {
+        connector: TlsConnector::from(Arc::new(config)),
+        name,
+        host: host.to_owned(),
+    }))
+}

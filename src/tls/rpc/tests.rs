@@ -1,0 +1,180 @@
+//! Handshakes of both sides, good and bad.
+
+use super::super::{CA_CERT, SERVER_CERT, SERVER_KEY, client, make, make_host, server};
+use super::*;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::net::TcpListener;
+
+const HOST: &str = "store.test";
+
+/// An authority, its server and a host of it.
+struct Kit {
+    dir: tempfile::TempDir,
+}
+
+impl Kit {
+    fn new() -> Kit {
+        let dir = tempfile::tempdir().expect("a directory");
+        make(dir.path(), &[HOST.to_owned()]).expect("made");
+        make_host(dir.path(), "a.test").expect("made");
+        Kit { dir }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn serves(&self, mutual: bool) -> Arc<dyn Secure> {
+        let ca = self.file(CA_CERT);
+        let (cert, key) = (self.file(SERVER_CERT), self.file(SERVER_KEY));
+        rpc_server(&cert, &key, Some(&ca), mutual).expect("a server's")
+    }
+
+    fn uses(&self, host: &str, shown: Option<&Kit>) -> Arc<dyn Secure> {
+        let shown = shown.map(|kit| (kit.file("host-a.test.pem"), kit.file("host-a.test.key")));
+        let shown = shown.as_ref().map(|(c, k)| (c.as_path(), k.as_path()));
+        rpc_client(host, &self.file(CA_CERT), shown).expect("a client's")
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let at = listener.local_addr().expect("an address");
+    (listener, at)
+}
+
+/// A word there and another back; why not, as the client judges it.
+async fn meet(server: Arc<dyn Secure>, client: Arc<dyn Secure>) -> Result<(), String> {
+    let (listener, at) = listener().await;
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let mut stream = server.secure(stream).await?;
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).await?;
+        stream.write_all(&word).await?;
+        stream.flush().await
+    });
+    let stream = TcpStream::connect(at).await.expect("connected");
+    let met = async {
+        let mut stream = client.secure(stream).await?;
+        stream.write_all(b"hello").await?;
+        stream.flush().await?;
+        let mut word = [0; 5];
+        stream.read_exact(&mut word).await.map(|_| word)
+    };
+    let met = met.await;
+    let served = serving.await.expect("no panic");
+    match met {
+        Ok(word) => {
+            assert_eq!(&word, b"hello");
+            served.map_err(|e| format!("the server's side: {e}"))
+        }
+        Err(e) => {
+            assert!(served.is_err(), "only one side failed: {e}");
+            let e = client.judge(e);
+            assert_eq!(e.kind(), io::ErrorKind::PermissionDenied, "{e}");
+            Err(e.to_string())
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_may_show_a_certificate_or_has_to() {
+    let kit = Kit::new();
+    for (mutual, shown) in [(false, None), (false, Some(&kit)), (true, Some(&kit))] {
+        let met = meet(kit.serves(mutual), kit.uses(HOST, shown)).await;
+        assert_eq!(met, Ok(()), "{mutual} {}", shown.is_some());
+    }
+    let why = meet(kit.serves(true), kit.uses(HOST, None)).await;
+    let why = why.expect_err("it shows nothing");
+    assert!(why.contains("wants a certificate"), "{why}");
+}
+
+#[tokio::test]
+async fn who_has_a_certificate_of_another_authority_is_neither_server_nor_host() {
+    let (kit, other) = (Kit::new(), Kit::new());
+    let why = meet(other.serves(false), kit.uses(HOST, None)).await;
+    let why = why.expect_err("another's server");
+    assert!(why.contains("its certificate is not good"), "{why}");
+    let why = meet(kit.serves(false), kit.uses("other.test", None)).await;
+    let why = why.expect_err("another name");
+    assert!(why.contains("its certificate is not good"), "{why}");
+    // Also where none has to be shown.
+    for mutual in [false, true] {
+        let why = meet(kit.serves(mutual), kit.uses(HOST, Some(&other))).await;
+        let why = why.expect_err("another's host");
+        assert!(why.contains("does not take this host"), "{why}");
+    }
+    // A server's certificate is no host's, nor a host's a server's.
+    let (cert, key) = (kit.file("host-a.test.pem"), kit.file("host-a.test.key"));
+    let odd = rpc_server(&cert, &key, None, false).expect("a server's");
+    let as_host = rpc_client("a.test", &kit.file(CA_CERT), None).expect("a client's");
+    let why = meet(odd, as_host).await.expect_err("a host's");
+    assert!(why.contains("its certificate is not good"), "{why}");
+    let own = (kit.file(SERVER_CERT), kit.file(SERVER_KEY));
+    let own = Some((own.0.as_path(), own.1.as_path()));
+    let odd = rpc_client(HOST, &kit.file(CA_CERT), own).expect("a client's");
+    meet(kit.serves(true), odd).await.expect_err("a server's");
+}
+
+#[tokio::test]
+async fn a_server_says_that_it_is_rpc_and_a_client_that_says_something_says_that() {
+    let kit = Kit::new();
+    // The control API's: the same certificate, and no RPC.
+    let config = server(&kit.file(SERVER_CERT), &kit.file(SERVER_KEY)).expect("a server's");
+    let (listener, at) = listener().await;
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        TlsAcceptor::from(config).accept(stream).await.map(drop)
+    });
+    let stream = TcpStream::connect(at).await.expect("connected");
+    let e = kit.uses(HOST, None).secure(stream).await.err();
+    let e = e.expect("refused").to_string();
+    assert!(e.contains("does not say that it is RPC"), "{e}");
+    serving.await.expect("no panic").expect("a handshake");
+    // Clients that say nothing, and something else.
+    let config = client(&kit.file(CA_CERT)).expect("a client's");
+    for (says, taken) in [(vec![], true), (vec![b"http/1.1".to_vec()], false)] {
+        let mut config = ClientConfig::clone(&config);
+        config.alpn_protocols = says;
+        let odd = Connects {
+            connector: TlsConnector::from(Arc::new(config)),
+            name: HOST.try_into().expect("a name"),
+            host: HOST.to_owned(),
+        };
+        let (serves, (listener, at)) = (kit.serves(false), self::listener().await);
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a client");
+            serves.secure(stream).await.map(drop)
+        });
+        let stream = TcpStream::connect(at).await.expect("connected");
+        let connected = odd.connector.connect(odd.name.clone(), stream).await;
+        assert_eq!(connected.is_ok(), taken);
+        drop(connected);
+        assert_eq!(serving.await.expect("no panic").is_ok(), taken);
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_said() {
+    let kit = Kit::new();
+    let (cert, key) = (kit.file(SERVER_CERT), kit.file(SERVER_KEY));
+    let e = rpc_server(&cert, &key, None, true).err().expect("refused");
+    assert!(
+        matches!(e, TlsError::NoAuthority(_)) && e.hint().is_some(),
+        "{e}"
+    );
+    let empty = tempfile::tempdir().expect("a directory");
+    let e = make_host(empty.path(), "a.test").err().expect("refused");
+    assert!(matches!(e, TlsError::NoCa(_)) && e.hint().is_some(), "{e}");
+    for name in ["../x", "a/b", "", "a b"] {
+        let e = make_host(kit.dir.path(), name).err().expect(name);
+        assert!(matches!(e, TlsError::Name(_)), "{name}: {e}");
+    }
+    use std::os::unix::fs::MetadataExt;
+    let mode = std::fs::metadata(kit.file("host-a.test.key"))
+        .expect("there")
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
