@@ -8,5 +8,6 @@ mod faults;
 mod lab;
 mod refused;
 mod replay;
+mod sync;
 mod together;
 mod writer;
