@@ -113,34 +113,47 @@ until_up() {
     <(afar "$host" run base -- sh -c "$programs" 2>>"$bench/log")
 }
 
-# So many new hosts at once: the time of the last of them.
+# The same in a plain chroot of this machine's disk, for what the machine itself makes of ten at once.
+local_up() {
+  local file=$2 began=$3 line
+  { read -r line && [ "$line" = up ] && echo $((${EPOCHREALTIME/./} - began)) >"$file"; cat >/dev/null; } < \
+    <(chroot "$bench/tree" sh -c "$programs" 2>>"$bench/log")
+}
+
+# WHOSE N: so many new hosts at once; the time of the last of them.
 at_once() {
   local n all=() began pids=()
   rm -rf "$bench/up"
   mkdir "$bench/up"
-  for ((n = 0; n < $1; n++)); do join && all+=("$host"); done
+  for ((n = 0; n < $2; n++)); do join && all+=("$host"); done
   began=${EPOCHREALTIME/./}
   for host in "${all[@]}"; do
-    until_up "$host" "$bench/up/$host" "$began" &
+    "$1" "$host" "$bench/up/$host" "$began" &
     pids+=($!)
   done
   wait "${pids[@]}"
-  [ "$(cat "$bench"/up/* | wc -l)" = "$1" ] && sort -n "$bench"/up/* | tail -n 1
+  [ "$(cat "$bench"/up/* | wc -l)" = "$2" ] && sort -n "$bench"/up/* | tail -n 1
 }
 
 ten() {
-  local round one=() many=()
-  # What the server has read once it has in memory, for all of them alike.
-  at_once 1 >/dev/null
+  local round who n key value
+  # What the server and the disk have read once is in memory, for all of them alike.
+  mkdir -p "$bench/tree/dev" && [ -c "$bench/tree/dev/null" ] || mknod -m 666 "$bench/tree/dev/null" c 1 3
+  for who in until_up local_up; do at_once $who 1 >/dev/null; done
+  declare -A times=()
   for ((round = 0; round < rounds; round++)); do
     say "  ten at once: $((round + 1))/$rounds"
-    at_once 1 >"$bench/value" && one+=("$(cat "$bench/value")")
-    at_once 10 >"$bench/value" && many+=("$(cat "$bench/value")")
+    for who in until_up local_up; do
+      for n in 1 10; do
+        at_once $who $n >"$bench/value" || { row "ten hosts at once" x "" "< 3"; return; }
+        times[$who$n]+="$(cat "$bench/value") "
+      done
+    done
     unmount
   done
-  [ ${#one[@]} = "$rounds" ] && [ ${#many[@]} = "$rounds" ] || { row "ten hosts at once" x "" "< 3"; return; }
-  one=$(printf '%s\n' "${one[@]}" | median) many=$(printf '%s\n' "${many[@]}" | median)
-  row "one host alone: up after" ms "$(scaled "$one" 1000)" ""
-  row "ten hosts at once: the last is up after" ms "$(scaled "$many" 1000)" ""
-  row "the same, by the one alone ($(nproc) processors)" x "$(awk -v a="$many" -v b="$one" 'BEGIN { printf "%.3g", a / b }')" "< 3"
+  for key in "${!times[@]}"; do times[$key]=$(tr ' ' '\n' <<<"${times[$key]% }" | median); done
+  by() { awk -v a="${times[${1}10]}" -v b="${times[${1}1]}" 'BEGIN { printf "%.3g", a / b }'; }
+  row "one host alone: up after" ms "$(scaled "${times[until_up1]}" 1000)" "" "chroot, own disk" "$(scaled "${times[local_up1]}" 1000)"
+  row "ten hosts at once: the last is up after" ms "$(scaled "${times[until_up10]}" 1000)" "" "chroot, own disk" "$(scaled "${times[local_up10]}" 1000)"
+  row "the same, by the one alone ($(nproc) processors)" x "$(by until_up)" "< 3" "chroot, own disk" "$(by local_up)"
 }
