@@ -4,9 +4,9 @@ use super::args::Sync;
 use super::config::Settings;
 use super::error::CliError;
 use super::{open, text};
-use crate::control::{Client, Endpoint};
+use crate::control::{Client, Endpoint, remote};
 use crate::sync::remote::SCHEMES;
-use crate::sync::{Remote, Served};
+use crate::sync::{Remote, Served, Way};
 use pocker_store::sync::{Named, Sent, Sink, Source, SyncError, transfer};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,18 @@ enum Place {
     Socket(PathBuf),
     Folder(PathBuf),
     Remote(String),
+    /// The server of another host, by its address.
+    Host(String),
 }
 
-const PLACES: &str = "`local`, a store's folder, the control socket of another server, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR";
+const PLACES: &str = "`local`, pocker://HOST, `remote` (that of --remote), a store's folder, the control socket of another server, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIR";
 
 fn place(said: &str) -> Result<Place, CliError> {
     if said == "local" {
         return Ok(Place::Local);
+    }
+    if said.starts_with(remote::SCHEME) {
+        return Ok(Place::Host(said.to_owned()));
     }
     if said.contains("://") {
         if SCHEMES.iter().any(|scheme| said.starts_with(scheme)) {
@@ -92,12 +97,20 @@ impl Side {
     }
 }
 
-/// A place, and the server that was started for it alone.
+/// A place, and what is kept for it until the end.
 struct Reached {
     place: Place,
-    own: Option<Own>,
+    kept: Kept,
     settings: Settings,
     said: String,
+}
+
+enum Kept {
+    Nothing,
+    /// The server that was started for it alone.
+    Own(Own),
+    /// The lease with another host's.
+    Lease(Client),
 }
 
 struct Own {
@@ -115,31 +128,52 @@ impl Drop for Own {
 
 impl Reached {
     fn at(settings: &Settings, said: &str) -> Result<Reached, CliError> {
-        let place = place(said)?;
-        let own = match &place {
-            Place::Local => {
-                open::server(settings)?;
-                None
+        let place = match (said, &settings.remote) {
+            ("remote", Some(remote)) => Place::Host(remote.clone()),
+            ("remote", None) => {
+                return Err(CliError::usage("`remote`: nobody said which")
+                    .hint("--remote, POCKER_REMOTE or the settings' `remote` does"));
             }
-            Place::Folder(store) => Some(serve(settings, store)?),
-            Place::Socket(_) | Place::Remote(_) => None,
+            _ => place(said)?,
+        };
+        let mut settings = settings.clone();
+        settings.remote = match &place {
+            Place::Host(address) => Some(address.clone()),
+            _ => None,
+        };
+        let kept = match &place {
+            Place::Local => {
+                open::server(&settings)?;
+                Kept::Nothing
+            }
+            Place::Folder(store) => Kept::Own(serve(&settings, store)?),
+            Place::Host(_) => {
+                let client = open::running_server(&settings)?;
+                client.keep_lease()?;
+                Kept::Lease(client)
+            }
+            Place::Socket(_) | Place::Remote(_) => Kept::Nothing,
         };
         Ok(Reached {
             place,
-            own,
-            settings: settings.clone(),
+            kept,
+            settings,
             said: said.to_owned(),
         })
     }
 
     fn open(&self, create: bool) -> Result<Side, CliError> {
-        let socket = match (&self.place, &self.own) {
+        let way = match (&self.place, &self.kept) {
             (Place::Remote(url), _) => return Ok(Side::Remote(Remote::open(url, create)?.into())),
-            (Place::Socket(socket), _) => socket.clone(),
-            (_, Some(own)) => own.client.endpoint().control_socket(),
-            _ => self.settings.own_endpoint(false).control_socket(),
+            (Place::Socket(socket), _) => Way::Socket(socket.clone()),
+            (_, Kept::Own(own)) => Way::Socket(own.client.endpoint().control_socket()),
+            (_, Kept::Lease(client)) => match &client.endpoint().remote {
+                Some(remote) => Way::Afar(remote.clone()),
+                None => Way::Socket(client.endpoint().control_socket()),
+            },
+            (_, Kept::Nothing) => Way::Socket(self.settings.own_endpoint(false).control_socket()),
         };
-        Ok(Side::Served(Served::at(&socket)?))
+        Ok(Side::Served(Served::by(way)?))
     }
 }
 
@@ -167,7 +201,6 @@ impl From<SyncError> for CliError {
 }
 
 pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
-    settings.must_be_own("`sync`")?;
     if args.source == args.destination {
         return Err(CliError::usage("both sides are the same store").hint(PLACES));
     }
@@ -177,10 +210,15 @@ pub fn run(settings: &Settings, args: &Sync) -> Result<(), CliError> {
             .hint("a server's upstream is one: s3://BUCKET/PREFIX and the like"));
     }
     let to = Reached::at(settings, &args.destination)?;
-    if args.lazy && !matches!(to.place, Place::Local | Place::Socket(_)) {
+    if let (Place::Host(_), Place::Host(_)) = (&from.place, &to.place) {
+        // One token is shown, and it is of one store.
+        return Err(CliError::usage("both sides are servers of other hosts")
+            .hint("run it on one of the two, where that side is `local`"));
+    }
+    if args.lazy && !matches!(to.place, Place::Local | Place::Socket(_) | Place::Host(_)) {
         return Err(
             CliError::usage("--lazy: no server runs for the destination")
-                .hint("`local`, or a server's control socket"),
+                .hint("`local`, pocker://HOST, or a server's control socket"),
         );
     }
     let names = match args.all {
@@ -276,6 +314,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name).display().to_string();
         assert_eq!(place("local").expect("local"), Place::Local);
+        let host = "pocker://store.test";
+        assert_eq!(place(host).expect("a host"), Place::Host(host.into()));
         let url = "s3://bucket/prefix";
         assert_eq!(place(url).expect("a URL"), Place::Remote(url.into()));
         let _socket = std::os::unix::net::UnixListener::bind(at("sock")).expect("bound");

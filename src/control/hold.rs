@@ -84,6 +84,11 @@ impl Client {
         Ok(())
     }
 
+    /// What other connections of this process take under its lease stays its own as long as this client does.
+    pub fn keep_lease(&self) -> Result<(), ClientError> {
+        self.hold()
+    }
+
     /// This stays mounted when this process has ended, and with it the lease.
     pub(super) fn hold_mount(&self, target: &str) -> Result<(), ClientError> {
         self.hold()?;

@@ -181,6 +181,7 @@ impl Daemon {
             let key: String = key.chars().take(12).collect();
             add(owner, format!("build of step {key}"));
         }
+        all.extend(self.syncs.leased());
         all
     }
 

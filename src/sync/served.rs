@@ -1,20 +1,25 @@
-//! A store behind its server: the `/v1/sync` calls of a control socket.
+//! A store behind its server: the `/v1/sync` calls of its control API.
 //!
-//! It may be this host's, or another's whose socket was forwarded here. A transfer is a session of the
-//! server's, which holds what was sent and found against its collections.
+//! That is a socket of this host, which may be another server's that was forwarded here, or TLS to
+//! another host. A transfer is a session of the server's, which holds what was sent and found against its
+//! collections.
 
 use super::frames;
 use super::named::NamedInfo;
 use crate::control::api::{ApiError, PockerInfo};
+use crate::control::remote::{Remote, Unreached};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, Response, StatusCode};
 use pocker_store::sync::{Each, Named, Sink, Source, SyncError, Want};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 /// A reply other than a stream is smaller.
@@ -43,23 +48,29 @@ pub struct ReceiveBegun {
 
 type Chunks = StreamBody<futures_util::stream::BoxStream<'static, io::Result<Frame<Bytes>>>>;
 
+/// How a server is reached.
+pub enum Way {
+    Socket(PathBuf),
+    Afar(Arc<Remote>),
+}
+
 /// A server that sends or receives.
 pub struct Served {
     runtime: tokio::runtime::Runtime,
-    socket: PathBuf,
+    way: Way,
     session: Option<u64>,
     together: Vec<u8>,
     lazy: Option<String>,
 }
 
 impl Served {
-    pub fn at(socket: &Path) -> Result<Served, SyncError> {
+    pub fn by(way: Way) -> Result<Served, SyncError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         Ok(Served {
             runtime: runtime.map_err(|e| SyncError::because("cannot start", e))?,
-            socket: socket.to_path_buf(),
+            way,
             session: None,
             together: Vec::new(),
             lazy: None,
@@ -91,13 +102,31 @@ impl Served {
     }
 
     fn place(&self) -> String {
-        self.socket.display().to_string()
+        match &self.way {
+            Way::Socket(socket) => socket.display().to_string(),
+            Way::Afar(remote) => remote.place.to_string(),
+        }
     }
 
     fn failed(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SyncError {
-        SyncError::because(format!("the server at {} cannot be reached", self.place()), cause).hint(
-            "start it with `pocker serve`, or forward its socket again; what was sent is kept, so running the command again goes on",
+        let mend = match &self.way {
+            Way::Socket(_) => "start it with `pocker serve`, or forward its socket again",
+            Way::Afar(_) => "see that `pocker serve --listen ADDR --allow CIDR` runs there",
+        };
+        SyncError::because(
+            format!("the server at {} cannot be reached", self.place()),
+            cause,
         )
+        .hint(format!(
+            "{mend}; what was sent is kept, so running the command again goes on"
+        ))
+    }
+
+    fn unreached(&self, why: Unreached) -> SyncError {
+        match why {
+            Unreached::Away(e) => self.failed(e),
+            Unreached::Refused { message, hint } => SyncError::new(message).hint(hint),
+        }
     }
 
     fn garbled(&self, why: &dyn std::fmt::Display) -> SyncError {
@@ -113,8 +142,49 @@ impl Served {
         format!("/v1/sync/{}/{call}", self.session.unwrap_or(0))
     }
 
+    async fn connect(&self) -> Result<SendRequest<Chunks>, SyncError> {
+        match &self.way {
+            Way::Socket(socket) => {
+                let stream = tokio::net::UnixStream::connect(socket).await;
+                self.speak(stream.map_err(|e| self.failed(e))?).await
+            }
+            Way::Afar(remote) => {
+                let stream = remote.connect().await;
+                self.speak(stream.map_err(|e| self.unreached(e))?).await
+            }
+        }
+    }
+
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Chunks>, SyncError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let shaken = hyper::client::conn::http1::handshake(io).await;
+        let (sender, connection) = shaken.map_err(|e| self.failed(e))?;
+        tokio::spawn(async move {
+            // Its error reaches the caller through the request it broke.
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
     /// One call on a connection of its own; the answer's head.
     fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: &mut dyn Read,
+    ) -> Result<Response<Incoming>, SyncError> {
+        let response = self.ask(method, path, body)?;
+        if let Way::Afar(remote) = &self.way {
+            let same = remote.check_version(response.headers());
+            same.map_err(|e| self.unreached(e))?;
+        }
+        Ok(response)
+    }
+
+    fn ask(
         &self,
         method: Method,
         path: &str,
@@ -123,22 +193,18 @@ impl Served {
         let (send, mut receive) = mpsc::channel(4);
         let stream = futures_util::stream::poll_fn(move |cx| receive.poll_recv(cx));
         let chunks: Chunks = StreamBody::new(Box::pin(stream));
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "pocker")
             .header("content-type", "application/json")
             .body(chunks)
             .map_err(|e| self.failed(e))?;
+        if let Way::Afar(remote) = &self.way {
+            remote.put_headers(request.headers_mut());
+        }
         let mut reply = self.runtime.block_on(async {
-            let stream = tokio::net::UnixStream::connect(&self.socket).await;
-            let io = hyper_util::rt::TokioIo::new(stream.map_err(|e| self.failed(e))?);
-            let shaken = hyper::client::conn::http1::handshake(io).await;
-            let (mut sender, connection) = shaken.map_err(|e| self.failed(e))?;
-            tokio::spawn(async move {
-                // Its error reaches the caller through the request it broke.
-                let _ = connection.await;
-            });
+            let mut sender = self.connect().await?;
             Ok(Box::pin(sender.send_request(request)))
         })?;
         // Read outside the runtime: what is read may come by another one.

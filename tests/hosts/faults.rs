@@ -132,6 +132,40 @@ fn a_network_that_loses_one_packet_in_ten_loses_no_write() {
     assert!(writer.end() > 0);
 }
 
+/// 2 Mbit/s each way: what a lease's renewals need goes between all the rest.
+#[test]
+fn a_slow_line_is_waited_for_and_no_lease_is_lost() {
+    let (lab, hosts) = Lab::with(10, 1);
+    let host = &hosts[0];
+    host.create("box", "RUN true\n").ok();
+    host.pocker(&["volume", "create", "data"]).ok();
+    for (net, dev) in [(&lab.net, "h1"), (&host.net, "eth0")] {
+        sh(&format!(
+            "tc -n {net} qdisc add dev {dev} root tbf rate 2mbit burst 32kb latency 400ms"
+        ));
+    }
+    let writer = Writer::start(host, "box", "w");
+    host.world.write(
+        "slow.pockerfile",
+        "FROM box\nEXEC head -c 300000 /dev/urandom >/x; sha256sum /x >/sum\nRUN sha256sum -c /sum\n",
+    );
+    let mut build = host.command(&["create", "--no-browse", "-f", "slow.pockerfile", "slow"]);
+    build.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let build = build.spawn().expect("pocker starts");
+    let text = "head -c 400000 /dev/urandom >/d/f && sync && sha256sum /d/f";
+    let put = ["run", "-v", "data:/d", "box", "--", "sh", "-c", text];
+    let put = host.pocker(&put).ok().out;
+    wait(build).ok();
+    // Where the store is, what the host built is right.
+    assert_eq!(lab.pocker(&["run", "slow"]).ok().out, "/x: OK\n");
+    let get = ["run", "-v", "data:/d", "box", "--", "sha256sum", "/d/f"];
+    assert_eq!(lab.pocker(&get).ok().out, put);
+    writer.goes_on();
+    assert!(lab.holds(host).contains("run "), "{}", lab.holds(host));
+    assert!(writer.end() > 0);
+    assert!(!lab.log().contains("lease is over"));
+}
+
 #[test]
 fn a_host_that_was_away_for_too_long_has_lost_its_tree_and_is_told() {
     let (lab, hosts) = Lab::with(2, 1);

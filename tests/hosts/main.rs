@@ -9,5 +9,6 @@ mod lab;
 mod private;
 mod refused;
 mod replay;
+mod sync;
 mod together;
 mod writer;

@@ -65,7 +65,6 @@ fn tokens_that_are_not_good_are_refused_and_the_next_one_works() {
         &["token", "create", "--role", "admin", "--expires", "1d"],
     );
     all += &said(&lab, host, &["store", "backup", "/nowhere"]);
-    all += &said(&lab, host, &["sync", "local", "file:///nowhere", "box"]);
     assert_eq!(host.pocker(&["run", "box"]).ok().out, "hello\n");
     host.show(&good);
     std::fs::set_permissions(&host.token, PermissionsExt::from_mode(0o644)).expect("chmod");

@@ -4,8 +4,8 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct Sync {
-    /// Where they are: `local` (the store of --store), another store's folder, the control socket of another
-    /// host's server, or an object store: s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR
+    /// Where they are: `local` (this host's own, the store of --store), the server of another host (pocker://HOST, or
+    /// `remote` for that of --remote), another store's folder, a server's control socket, or an object store: s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR
     pub source: String,
     /// Where they go, said the same way
     pub destination: String,

@@ -1,7 +1,7 @@
 //! The routes of `pocker sync`: lists of digests and streams of what they name.
 
 use super::archives::{BodyWriter, QUEUE, on_blocking, reader};
-use super::{Counted, blocking};
+use super::{Counted, Peer, blocking};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::Daemon;
 use crate::sync::frames;
@@ -10,13 +10,14 @@ use crate::sync::served::{ReceiveBegun, SendBegun};
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::routing::{delete, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
 type Shared = State<Arc<Daemon>>;
+type From = Extension<Peer>;
 
 pub fn router() -> Router<Arc<Daemon>> {
     Router::new()
@@ -33,8 +34,12 @@ pub fn router() -> Router<Arc<Daemon>> {
         )
 }
 
-async fn send(State(d): Shared, Path(name): Path<String>) -> Outcome<Json<SendBegun>> {
-    blocking(d, move |d| d.sync_send(&name)).await
+async fn send(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(name): Path<String>,
+) -> Outcome<Json<SendBegun>> {
+    blocking(d, move |d| d.sync_send(&name, peer.lease())).await
 }
 
 #[derive(Deserialize)]
@@ -45,6 +50,7 @@ struct Lazy {
 
 async fn receive(
     State(d): Shared,
+    Extension(peer): From,
     Query(q): Query<Lazy>,
     Json(info): Json<NamedInfo>,
 ) -> Outcome<Json<ReceiveBegun>> {
@@ -55,7 +61,7 @@ async fn receive(
                 .and_then(|url| String::from_utf8(url).ok());
             url.ok_or_else(|| Fail::bad("the upstream is not hexadecimal"))
         });
-        d.sync_receive(&info, url.transpose()?.as_deref())
+        d.sync_receive(&info, url.transpose()?.as_deref(), peer.lease())
     })
     .await
 }
@@ -66,34 +72,51 @@ fn wants(body: &[u8]) -> Outcome<Vec<pocker_store::sync::Want>> {
 
 async fn lacks(
     State(d): Shared,
+    Extension(peer): From,
     Path(session): Path<u64>,
     body: Bytes,
 ) -> Outcome<Json<Vec<bool>>> {
-    blocking(d, move |d| d.sync_lacks(session, &wants(&body)?)).await
+    let of = (session, peer.lease());
+    blocking(d, move |d| d.sync_lacks(of, &wants(&body)?)).await
 }
 
-async fn take(State(d): Shared, Path(session): Path<u64>, body: Body) -> Outcome<Json<()>> {
-    let mut frames = reader(body, None);
-    let done = on_blocking(d, move |d| d.sync_take(session, &mut frames));
+async fn take(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(session): Path<u64>,
+    body: Body,
+) -> Outcome<Json<()>> {
+    let mut frames = reader(body, peer.patience());
+    let of = (session, peer.lease());
+    let done = on_blocking(d, move |d| d.sync_take(of, &mut frames));
     done.await.map(Json)
 }
 
-async fn finish(State(d): Shared, Path(session): Path<u64>) -> Outcome<Json<()>> {
-    blocking(d, move |d| d.sync_finish(session)).await
+async fn finish(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(session): Path<u64>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.sync_finish((session, peer.lease()))).await
 }
 
-async fn end(State(d): Shared, Path(session): Path<u64>) -> Outcome<Json<()>> {
-    blocking(d, move |d| {
-        d.sync_end(session);
-        Ok(())
-    })
-    .await
+async fn end(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(session): Path<u64>,
+) -> Outcome<Json<()>> {
+    blocking(d, move |d| d.sync_end((session, peer.lease()))).await
 }
 
 /// What is asked for, in its order; the body breaks off where something of it cannot be read.
-async fn fetch(State(d): Shared, Path(session): Path<u64>, body: Bytes) -> Outcome<Body> {
+async fn fetch(
+    State(d): Shared,
+    Extension(peer): From,
+    Path(session): Path<u64>,
+    body: Bytes,
+) -> Outcome<Body> {
     let wants = wants(&body)?;
-    let heard = d.sync_heard(session)?;
+    let heard = d.sync_heard((session, peer.lease()))?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
     let counted = Counted::new(d.clone());
     tokio::task::spawn_blocking(move || {

@@ -11,18 +11,23 @@ use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bytes after which what was received is made durable, so that the next try finds it.
 const DURABLE_BYTES: u64 = 64 << 20;
 /// Things after which it is.
 const DURABLE_COUNT: u64 = 4096;
+/// Time after which it is: of a slow line little is lost either.
+const DURABLE_TIME: Duration = Duration::from_secs(2);
 
 /// What one transfer has brought so far, and what of the store it rests on: no collection takes
 /// that as long as this is held.
 pub struct Receipt {
     store: Arc<Store>,
     batch: Option<Batch>,
-    /// Received since it was last made durable.
+    /// When it was last made durable.
+    settled: Instant,
+    /// Received since.
     bytes: u64,
     count: u64,
     held: HashSet<Digest>,
@@ -44,6 +49,7 @@ impl Receipt {
         Receipt {
             store,
             batch: None,
+            settled: Instant::now(),
             bytes: 0,
             count: 0,
             held: HashSet::new(),
@@ -207,15 +213,22 @@ impl Receipt {
         }
         self.bytes += size;
         self.count += 1;
-        if self.bytes >= DURABLE_BYTES || self.count >= DURABLE_COUNT {
+        let much = self.bytes >= DURABLE_BYTES || self.count >= DURABLE_COUNT;
+        if much || self.settled.elapsed() >= DURABLE_TIME {
             self.settle()?;
         }
         Ok(())
     }
 
+    /// How many digests it has spoken of.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Makes what was received durable.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         (self.bytes, self.count) = (0, 0);
+        self.settled = Instant::now();
         if !self.promises.is_empty() {
             self.store
                 .index
@@ -261,7 +274,8 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        self.batch.take();
+        // What had come when it was given up is there for the next try.
+        let _ = self.settle();
         self.store
             .pins
             .release(self.held.drain(), std::iter::empty());
