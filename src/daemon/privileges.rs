@@ -100,7 +100,9 @@ mod tests {
             tls: Some(super::super::TlsFiles {
                 cert: "/etc/pocker/tls/server.crt".into(),
                 key: "/etc/pocker/tls/server.key".into(),
+                ca: Some("/etc/pocker/tls/ca.pem".into()),
             }),
+            rpc_tls: Default::default(),
             lease_term: std::time::Duration::from_secs(60),
             metrics: None,
             portmap: super::super::Portmap::Off,

@@ -35,6 +35,7 @@ fn options(dir: &std::path::Path) -> ServeOptions {
         listen: None,
         allow: Vec::new(),
         tls: None,
+        rpc_tls: Default::default(),
         lease_term: Duration::from_secs(60),
         metrics: None,
         portmap: Default::default(),
