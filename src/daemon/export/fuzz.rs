@@ -203,11 +203,12 @@ fn calls(w: &World, tree: u64, volume: u64, data: &[u8]) {
     let mut handles = vec![top, w.exports.root_handle()];
     handles.extend(w.exports.grafts.root(tree));
     assert_eq!(handles.len(), 3, "every export has a root");
-    let lasting = [false, true].map(|read_only| {
+    let write = May::Write { generation: 0 };
+    let lasting = [write, May::Read].map(|may| {
         w.exports.codec.encode(&Name::Volume {
             tree: volume,
             node: ROOT,
-            read_only,
+            may,
         })
     });
     handles.extend(lasting);
