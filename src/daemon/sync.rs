@@ -360,7 +360,7 @@ mod tests {
             assert!(add(Some(lease(1, n))).is_ok());
         }
         assert!(add(Some(lease(1, 99))).is_err(), "it has enough");
-        assert!(add(Some(lease(2, 1))).is_ok() && add(None).is_ok());
+        assert!(add(Some(lease(2, 100))).is_ok() && add(None).is_ok());
         // What it began ends with its lease.
         leases::end(lease(1, 1));
         assert!(add(Some(lease(1, 99))).is_ok());

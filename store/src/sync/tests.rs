@@ -344,6 +344,9 @@ fn other_bytes_than_the_digests_are_refused() {
     let data = from.objects.snapshot(&first.snapshot).expect("there");
     let named = pocker(&[first]);
     for spoilt in [blobs[0], blobs[1], named.steps[0].snapshot, data.root_dir] {
+        // Anew each time: what came before it is kept, and would not be asked for again.
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (_, to) = two(dir.path());
         let mut source = End::of(&from);
         source.spoils = Some(spoilt);
         let error = transfer(&mut source, &mut End::of(&to), &named).expect_err("refused");
