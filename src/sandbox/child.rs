@@ -303,12 +303,10 @@ impl<'a> Child<'a> {
                 if self.role == Some(Role::Init) && self.ground.confine_supervisor().is_err() {
                     process::exit_now(FAILED);
                 }
-                let mut exit = supervise::until_end(child, role);
-                if role == Role::Command
-                    && let Some(followed) = &mut self.followed
-                {
-                    exit = followed.until_the_end(exit);
-                }
+                let exit = match self.followed.as_mut().filter(|_| role == Role::Command) {
+                    Some(followed) => followed.until_the_end(child),
+                    None => supervise::until_end(child, role, &mut |_, _| {}),
+                };
                 if role == Role::Command {
                     let _ = nix::unistd::write(&self.lines.ended, &report::encode_exit(exit));
                 }

@@ -2,13 +2,14 @@
 //! kernel says of forks and never by names. In namespaces whoever loses his parent becomes this process's child;
 //! in a chroot the kernel tells of each fork below the command (kqueue(2), NOTE_TRACK).
 
+use super::plan::Role;
 use super::spec::Exit;
-use super::supervise::exit_of;
+use super::supervise::{self, exit_of};
 use crate::sys::track::{Seen, Tracker};
 use crate::sys::{Fault, os, signals};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpgid, getpgrp};
 use std::collections::BTreeSet;
 use std::os::fd::RawFd;
@@ -20,23 +21,49 @@ pub enum Followed {
     Tracked(Herd, Tracker),
 }
 
-/// Who lives of those that descend from the command.
+/// How those ended that the command started. What leads a process group is a service's first process, which
+/// knows how the service did; of the others some are killed with it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    leader: Option<Exit>,
+    other: Option<Exit>,
+}
+
+impl Ends {
+    fn note(&mut self, exit: Option<Exit>, led: bool) {
+        let last = match led {
+            true => &mut self.leader,
+            false => &mut self.other,
+        };
+        *last = exit.or(*last);
+    }
+
+    /// Where there was none: how the command did.
+    fn over(self, command: Exit) -> Exit {
+        self.leader.or(self.other).unwrap_or(command)
+    }
+}
+
+/// Who lives of those that descend from the command, and who is known to lead a group.
 #[derive(Debug, Default)]
 pub struct Herd {
     alive: BTreeSet<i32>,
-    last: Option<Exit>,
+    leaders: BTreeSet<i32>,
+    ends: Ends,
 }
 
 impl Herd {
-    pub fn note(&mut self, seen: Seen) {
+    /// `command` counts among the living, and not for how it went.
+    fn note(&mut self, command: i32, seen: Seen) {
         match seen {
             Seen::Child(pid) => {
                 self.alive.insert(pid);
             }
             Seen::End { pid, status } => {
-                if self.alive.remove(&pid) {
+                if self.alive.remove(&pid) && pid != command {
                     let status = WaitStatus::from_raw(Pid::from_raw(pid), status).ok();
-                    self.last = status.and_then(exit_of).or(self.last);
+                    let led = self.leaders.remove(&pid);
+                    self.ends.note(status.and_then(exit_of), led);
                 }
             }
             // The kernel had no room for it: the run ends with those that are known.
@@ -60,13 +87,17 @@ impl Followed {
         }
     }
 
-    /// After the command ended as `exit` says: until all that it started have. How the last of them did is
-    /// how the run did; a command that failed started nothing that is to stay.
-    pub fn until_the_end(&mut self, exit: Exit) -> Exit {
+    /// Until `command` and all that it started have ended. How the last service did is how the run did; a
+    /// command that failed started nothing that is to stay.
+    pub fn until_the_end(&mut self, command: Pid) -> Exit {
+        let mut ends = Ends::default();
+        let exit = supervise::until_end(command, Role::Command, &mut |status, led| {
+            ends.note(exit_of(status), led);
+        });
         match self {
             Followed::Children if exit != Exit::Code(0) => exit,
-            Followed::Children => children(exit),
-            Followed::Tracked(herd, tracker) => tracked(herd, tracker, exit),
+            Followed::Children => children(ends, exit),
+            Followed::Tracked(herd, tracker) => tracked(herd, tracker, command, exit),
         }
     }
 }
@@ -95,41 +126,40 @@ fn meant(signal: Signal) -> Signal {
     }
 }
 
-fn children(exit: Exit) -> Exit {
-    let mut last = exit;
+fn children(mut ends: Ends, exit: Exit) -> Exit {
     loop {
-        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => match signals::wait_any() {
+        match os::reap_one() {
+            Ok(Some((status, led))) => ends.note(exit_of(status), led),
+            Ok(None) => match signals::wait_any() {
                 Ok(Signal::SIGCHLD) | Err(Errno::EINTR) => {}
                 Ok(signal) => {
                     for child in os::children() {
                         tell(child, meant(signal));
                     }
                 }
-                Err(_) => return last,
+                Err(_) => return ends.over(exit),
             },
-            Ok(status) => last = exit_of(status).unwrap_or(last),
             Err(Errno::EINTR) => {}
             // There is none.
-            Err(_) => return last,
+            Err(_) => return ends.over(exit),
         }
     }
 }
 
-fn tracked(herd: &mut Herd, tracker: &mut Tracker, exit: Exit) -> Exit {
+fn tracked(herd: &mut Herd, tracker: &mut Tracker, command: Pid, exit: Exit) -> Exit {
     loop {
         let seen = tracker.look();
         // Zombies of this process's own.
-        while matches!(
-            waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)),
-            Ok(status) if status != WaitStatus::StillAlive
-        ) {}
+        while matches!(os::reap_one(), Ok(Some(_))) {}
         for one in seen {
-            herd.note(one);
+            herd.note(command.as_raw(), one);
         }
+        let leads = |pid: &&i32| getpgid(Some(Pid::from_raw(**pid))) == Ok(Pid::from_raw(**pid));
+        herd.leaders
+            .extend(herd.alive.iter().filter(leads).copied());
         if herd.alive.is_empty() {
             return match exit {
-                Exit::Code(0) => herd.last.unwrap_or(exit),
+                Exit::Code(0) => herd.ends.over(exit),
                 failed => failed,
             };
         }
@@ -166,16 +196,17 @@ mod tests {
             Seen::Child(14),
             end(10, code(0)),
         ] {
-            herd.note(seen);
+            herd.note(10, seen);
             assert!(!herd.alive.is_empty());
         }
         assert_eq!(herd.alive, BTreeSet::from([13, 14]));
-        // Somebody who is not of the herd does not count.
-        herd.note(end(99, code(9)));
-        herd.note(end(14, Signal::SIGTERM as i32));
-        assert_eq!(herd.last, Some(Exit::Signal(Signal::SIGTERM as i32)));
-        herd.note(end(13, code(3)));
+        // Somebody who is not of the herd does not count; a worker that is killed counts less than its daemon.
+        herd.leaders.insert(13);
+        herd.note(10, end(99, code(9)));
+        herd.note(10, end(13, code(3)));
+        herd.note(10, end(14, Signal::SIGTERM as i32));
         assert!(herd.alive.is_empty());
-        assert_eq!(herd.last, Some(Exit::Code(3)));
+        assert_eq!(herd.ends.over(Exit::Code(0)), Exit::Code(3));
+        assert_eq!(Herd::default().ends.over(Exit::Code(4)), Exit::Code(4));
     }
 }

@@ -2,18 +2,21 @@
 
 use super::plan::Role;
 use super::spec::Exit;
-use crate::sys::signals;
+use crate::sys::{os, signals};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// Who ended beside the child that is waited for, and whether he led a process group.
+pub type Others<'a> = &'a mut dyn FnMut(WaitStatus, bool);
+
 /// Until `child` ends. All signals are blocked here, so none is lost.
-pub fn until_end(child: Pid, role: Role) -> Exit {
+pub fn until_end(child: Pid, role: Role, others: Others<'_>) -> Exit {
     loop {
         match signals::wait_any() {
             Ok(Signal::SIGCHLD) => {
-                if let Some(exit) = reap(child) {
+                if let Some(exit) = reap(child, others) {
                     return exit;
                 }
             }
@@ -46,13 +49,16 @@ fn kill_now(child: Pid, role: Role) {
 }
 
 /// Everything that has ended by now; `child`'s end, if it is among them.
-fn reap(child: Pid) -> Option<Exit> {
+fn reap(child: Pid, others: Others<'_>) -> Option<Exit> {
     let mut ended = None;
     loop {
-        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return ended,
-            Ok(status) if status.pid() == Some(child) => ended = exit_of(status).or(ended),
-            Ok(_) | Err(Errno::EINTR) => {}
+        match os::reap_one() {
+            Ok(None) | Err(Errno::ECHILD) => return ended,
+            Ok(Some((status, _))) if status.pid() == Some(child) => {
+                ended = exit_of(status).or(ended);
+            }
+            Ok(Some((status, led))) => others(status, led),
+            Err(Errno::EINTR) => {}
             Err(_) => return ended,
         }
     }

@@ -6,6 +6,7 @@ use super::capability::Capabilities;
 use super::fault::{Attempt, Fault};
 use super::tty::Terminal;
 use nix::sys::resource::Resource;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Uid, chdir, chroot, setuid};
 use std::ffi::OsStr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -196,6 +197,14 @@ fn lacks(what: &str) -> Fault {
 /// Where a process gives up rights as a whole it does so later (`sys::bsd`).
 pub fn confine_server(_kept: Capabilities) -> Result<(), Fault> {
     Ok(())
+}
+
+/// One child that has ended, taken; whether it led a group is not told.
+pub fn reap_one() -> nix::Result<Option<(WaitStatus, bool)>> {
+    match waitpid(None::<nix::unistd::Pid>, Some(WaitPidFlag::WNOHANG))? {
+        WaitStatus::StillAlive => Ok(None),
+        ended => Ok(Some((ended, false))),
+    }
 }
 
 /// Not told by any call that all these systems have: what is followed here is tracked (`sys::track`).

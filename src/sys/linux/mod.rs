@@ -33,6 +33,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::FsFlags;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Uid, chdir, chroot, fchdir, pivot_root, sethostname, setuid};
 use oom::Spared;
 use resolve::{Created, Kind};
@@ -377,6 +378,18 @@ pub fn children() -> Vec<nix::unistd::Pid> {
         .split_ascii_whitespace()
         .filter_map(|pid| pid.parse().ok());
     pids.map(nix::unistd::Pid::from_raw).collect()
+}
+
+/// One child that has ended, taken, and whether it led a process group.
+pub fn reap_one() -> nix::Result<Option<(WaitStatus, bool)>> {
+    let look = WaitPidFlag::WNOHANG | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    let Some(pid) = waitid(Id::All, look)?.pid() else {
+        return Ok(None);
+    };
+    // Its group is known until it is taken.
+    let led = nix::unistd::getpgid(Some(pid)) == Ok(pid);
+    let taken = waitpid(pid, Some(WaitPidFlag::WNOHANG))?;
+    Ok(Some((taken, led)))
 }
 
 /// This directory is in memory, and lives no longer than its mount.
