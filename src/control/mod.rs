@@ -13,6 +13,7 @@ pub mod layers;
 pub mod looking;
 pub mod remote;
 mod services;
+mod stats;
 mod streams;
 pub mod sys;
 pub mod upstream;

@@ -33,8 +33,15 @@ impl Daemon {
         for graft in &new.grafts {
             grafts::check(self, &graft.host)?;
         }
-        self.drop_ended_of(&new.name, owner.host())?;
-        let own = |run: &RunDoc| run.owner.host() == owner.host();
+        // What the last run left stays where this one cannot begin.
+        for mount in &new.volumes {
+            self.volume_for(&mount.name, mount.read_only, None)?;
+        }
+        if let Some(kept) = &new.kept {
+            self.volume_for(kept, false, None)?;
+        }
+        let goes = |run: &RunDoc| run.name == new.name && !run.live();
+        let own = |run: &RunDoc| run.owner.host() == owner.host() && !goes(run);
         let own = self.runs()?.into_iter().filter(own).count();
         bounds::room(
             "runs",
@@ -42,6 +49,7 @@ impl Daemon {
             bounds::RUNS,
             "`pocker stop` ends some, and `pocker reset NAME` drops what ended ones left",
         )?;
+        self.drop_ended_of(&new.name, owner.host())?;
         for mount in &new.volumes {
             self.volume_for(&mount.name, mount.read_only, Some(&owner))?;
             if !mount.read_only {

@@ -86,6 +86,10 @@ impl Served {
         }
         let begun: SendBegun = self.json(response)?;
         self.session = Some(begun.session);
+        // What it is called here is for this side to say.
+        if begun.named.name != name {
+            return Err(self.garbled(&"it is of another name"));
+        }
         let named = begun.named.named();
         named.map(Some).map_err(|e| self.garbled(&e))
     }

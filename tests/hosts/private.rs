@@ -127,7 +127,8 @@ fn a_writer_goes_on_over_tls_and_never_without() {
     assert!(writer.end() > 0);
     // As the header of each WRITE has it: program, version, procedure.
     let write = [100_003, 3, 7u32].map(u32::to_be_bytes).concat();
-    assert!(!capture.saw(&write).0);
+    let (seen, bytes) = capture.saw(&write);
+    assert!(!seen && bytes > 100_000, "{bytes} bytes");
 }
 
 /// A command with these settings besides.

@@ -143,6 +143,7 @@ fn a_sync_that_was_cut_goes_on_after_what_was_sent() {
     own(host, &put).fails(&["because: ", "hint: "]);
     assert!(!lab.pocker(&["ls"]).ok().out.contains("box"));
     line.breaks_after(u64::MAX);
+    until("what came is the server's", || lab.holds(host).is_empty());
     // Of nine megabytes what had come whole is there: the root's busybox, of two.
     let rest = bytes(&own(host, &put).ok());
     assert!(rest < 8_000_000, "{rest} bytes were sent again");

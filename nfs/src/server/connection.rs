@@ -223,7 +223,10 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>
     if connection.starting {
         return Ok(Ended::StartTls(connection.stream));
     }
-    tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await?;
+    // TLS says goodbye, which nobody may be there to take.
+    let goodbye = tokio::io::AsyncWriteExt::shutdown(&mut connection.stream);
+    let said = tokio::time::timeout(limits.pressed, goodbye).await;
+    said.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     Ok(Ended::Over)
 }
 

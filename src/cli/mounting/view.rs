@@ -95,11 +95,19 @@ pub(super) fn show(view: View, chosen: &Chosen, client: &Client) -> Result<(), C
 /// Shows the browse view at its place unless it is there.
 pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), CliError> {
     let _held = lock(client)?;
+    // Another host's may be there from before TLS was asked for.
+    let chosen = match client.endpoint().remote {
+        Some(_) => Some(Chosen::new(settings, client)?),
+        None => None,
+    };
     if is_served(at)? {
-        return Ok(());
+        return match &chosen {
+            Some(chosen) if chosen.private() => as_private(&View::Small.dir(client, true), at),
+            _ => Ok(()),
+        };
     }
     make(at)?;
-    let chosen = Chosen::new(settings, client)?;
+    let chosen = chosen.map_or_else(|| Chosen::new(settings, client), Ok)?;
     if chosen.helper.keeps_by_mount() {
         show(View::Small, &chosen, client)?;
         bind(&View::Small.dir(client, chosen.private()), at)?.leak();
@@ -108,6 +116,19 @@ pub fn browse(settings: &Settings, client: &Client, at: &Path) -> Result<(), Cli
     }
     note(client, at)?;
     record(client, at, BROWSE_VIEW)
+}
+
+/// Whether what is mounted at `at` is what goes over TLS.
+fn as_private(view: &Path, at: &Path) -> Result<(), CliError> {
+    let device = |dir: &Path| nix::sys::stat::stat(dir).map(|stat| stat.st_dev);
+    if is_mounted(view)? && device(view) == device(at) {
+        return Ok(());
+    }
+    Err(CliError::new(format!(
+        "{} is mounted without TLS, and NFS is to go over it",
+        at.display()
+    ))
+    .hint(format!("`pocker umount {}`, and try again", at.display())))
 }
 
 /// Where this host shows another's store: that one has no record of it.

@@ -83,7 +83,7 @@ async fn strangers_take_no_place_of_a_host() {
 }
 
 /// Asks for a tar of 16 MiB, over a line with room for little.
-async fn download(world: &World) -> tokio::io::DuplexStream {
+async fn download(world: &World, patience: Duration) -> tokio::io::DuplexStream {
     world.put("big", &vec![7; 16 << 20]);
     let big = world.d.known_pocker("big").expect("a pocker");
     let (mut ours, theirs) = tokio::io::duplex(4096);
@@ -91,7 +91,7 @@ async fn download(world: &World) -> tokio::io::DuplexStream {
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     let from = IpAddr::from([10, 9, 6, 1]);
     let watcher = graceful.watcher();
-    let stream = patient(theirs, Duration::from_millis(200));
+    let stream = patient(theirs, patience);
     tokio::spawn(speak(stream, from, router, watcher));
     let token = world.token(Role::Run);
     let lease = lease();
@@ -116,7 +116,7 @@ async fn download(world: &World) -> tokio::io::DuplexStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_holds_no_thread() {
     let world = world();
-    let mut ours = download(&world).await;
+    let mut ours = download(&world, Duration::from_millis(200)).await;
     assert_eq!(world.d.transfers.taken(), 1);
     let free = async {
         while world.d.calls.load(Ordering::Relaxed) > 0 || world.d.transfers.taken() > 0 {
@@ -135,7 +135,8 @@ async fn who_does_not_read_holds_no_thread() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_slowly_gets_all_of_it() {
     let world = world();
-    let mut ours = download(&world).await;
+    // Less than it takes, and far more than a step of it.
+    let mut ours = download(&world, Duration::from_secs(2)).await;
     let mut part = vec![0; 256 << 10];
     let mut whole = 0;
     let mut end = Vec::new();
@@ -145,7 +146,7 @@ async fn who_reads_slowly_gets_all_of_it() {
         whole += got;
         end = [&end[end.len().saturating_sub(8)..], &part[..got]].concat();
         if whole % (64 << 10) < got {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     assert!(whole > 16 << 20);

@@ -56,6 +56,36 @@ async fn runs_and_trees() {
 }
 
 #[tokio::test]
+async fn a_start_that_is_refused_leaves_what_the_last_run_left() {
+    let world = world();
+    world.volume("data", false);
+    let held = world.writes("data", command(lease())).0;
+    let mine = lease();
+    let last = world.run(command(mine)).id;
+    world.d.end_run(last).expect("ended");
+    let there = || world.d.works.get(last).is_ok();
+    let wants = |volume: &str| NewRun {
+        volumes: vec![VolumeMount {
+            name: volume.into(),
+            target: "/v".into(),
+            read_only: false,
+        }],
+        ..new_run("box")
+    };
+    for (volume, status) in [
+        ("data", StatusCode::CONFLICT),
+        ("none", StatusCode::NOT_FOUND),
+    ] {
+        let refused_now = world.d.start_run(&wants(volume), command(mine));
+        refused(refused_now, status).await;
+        assert!(there(), "{volume}");
+    }
+    world.d.end_run(held).expect("ended");
+    let begun = world.d.start_run(&wants("data"), command(mine));
+    assert!(begun.is_ok() && !there());
+}
+
+#[tokio::test]
 async fn mounts_and_services() {
     let world = world();
     let record = |target: String| MountRecord {
