@@ -5,7 +5,7 @@
 mod support;
 
 use std::process::{Child, Command, Stdio};
-use support::{World, until, wait};
+use support::{World, runs, until, wait};
 
 /// A network with a loopback interface and nothing else.
 struct Network(Child);
@@ -548,8 +548,7 @@ fn the_server_has_given_up_what_serving_does_not_need() {
     assert!(w.path("chroot/a").exists());
     w.pocker(&["serve", "--stop"]).ok();
     assert!(!w.path("chroot/a").exists());
-    let gone = |pid: i32| !std::path::Path::new(&format!("/proc/{pid}")).exists();
-    until("the aide is gone", || gone(aide));
+    until("the aide is gone", || !runs(aide));
     w.create("a", "RUN true\n").ok();
     let server = w.server_pid();
     let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
@@ -561,5 +560,7 @@ fn the_server_has_given_up_what_serving_does_not_need() {
     let kill =
         |pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     kill(server).expect("killed");
-    until("the aide is gone", || gone(aide));
+    until("the aide is gone", || !runs(aide));
+    // What is mounted waits for another one, which unmounts it.
+    w.pocker(&["run", "a"]).ok();
 }

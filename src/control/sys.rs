@@ -7,11 +7,35 @@ pub const RUN_DIR: &str = "/run";
 #[cfg(not(target_os = "linux"))]
 pub const RUN_DIR: &str = "/var/run";
 
+/// Who is asked of processes that are there and that /proc does not show (proc(5), hidepid).
+static ASKED: std::sync::OnceLock<fn(u32) -> Option<u64>> = std::sync::OnceLock::new();
+
+/// Whom this process asks from here on, as it may not look itself.
+pub fn ask_of_hidden(ask: fn(u32) -> Option<u64>) {
+    let _ = ASKED.set(ask);
+}
+
 /// When process `pid` started, in the system's own units; `None` when it is gone.
 /// With the pid it names a process even after the pid is used again.
 #[cfg(target_os = "linux")]
 pub fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => start_in(&stat),
+        Err(_) => hidden_start(pid, *ASKED.get()?),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn hidden_start(pid: u32, ask: fn(u32) -> Option<u64>) -> Option<u64> {
+    let number = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    match nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), None) {
+        Err(nix::errno::Errno::ESRCH) => None,
+        _ => ask(pid),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn start_in(stat: &[u8]) -> Option<u64> {
     // The command in parentheses may hold spaces and parentheses (proc(5)).
     let after = stat.iter().rposition(|b| *b == b')')? + 2;
     let text = std::str::from_utf8(stat.get(after..)?).ok()?;
@@ -65,5 +89,15 @@ mod tests {
         assert!(super::process_start(me).is_some());
         assert_eq!(super::process_start(me), super::process_start(me));
         assert_eq!(super::process_start(u32::MAX), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_is_hidden_is_asked_for_and_who_is_gone_is_not() {
+        let mut child = std::process::Command::new("true").spawn().expect("started");
+        child.wait().expect("ended");
+        let of = |pid| super::hidden_start(pid, |_| Some(7));
+        assert_eq!(of(std::process::id()), Some(7));
+        assert_eq!((of(child.id()), of(0), of(u32::MAX)), (None, None, None));
     }
 }

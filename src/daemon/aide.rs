@@ -1,79 +1,119 @@
 //! The aide: a process of the server that keeps the rights which the serving one gives up ([`super::privileges`]).
 //!
-//! It is forked before anything is served, knows nothing of the store, and does three things when it is asked over
-//! a socket that nobody else has: it unmounts what pocker mounted and nothing else, says whether a process shares
-//! this one's namespaces, and opens the listener for the kernel's client in the network made for it. It ends with
-//! the server.
+//! It is forked before anything is served, knows nothing of the store, and does four things when it is asked over
+//! sockets that nobody else has: it unmounts what pocker mounted and nothing else, says whether a process shares
+//! this one's namespaces, when one started that /proc hides from the server, and opens the listener for the kernel's
+//! client, once, in the network made for it. It ends with the server, and the server leaves when it has ended.
 
 use super::sys;
 use crate::sys::process::{self, Forked};
 use crate::sys::{Attempt, Fault, signals};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     recv, recvmsg, send, sendmsg, socketpair,
 };
 use parking_lot::Mutex;
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A path of any length that the kernel takes, and the word before it.
 const ASK_MAX: usize = 4096 + 8;
 const UNMOUNT: u8 = b'u';
 const SHARES: u8 = b's';
+const START: u8 = b't';
 const LISTEN: u8 = b'l';
 
 static AIDE: OnceLock<Aide> = OnceLock::new();
 
 struct Aide {
-    /// One question at a time.
-    socket: Mutex<OwnedFd>,
+    /// One question at a time on each. What is asked here is answered at once.
+    quick: Mutex<OwnedFd>,
+    /// An unmount may wait for a disk.
+    slow: Mutex<OwnedFd>,
+    /// `quick` once more, to be told of its other end's.
+    watched: OwnedFd,
     /// It lives no longer than this is open.
     _tie: OwnedFd,
 }
 
-/// What it may be asked to open, said before it is trusted less than its asker.
+/// What it may be asked to open, once, said before it is trusted more than its asker. The directory is opened by
+/// then: its path may lead elsewhere later.
 struct Network {
-    pin: PathBuf,
+    dir: File,
+    name: OsString,
     port: u16,
+    opened: AtomicBool,
+}
+
+impl Network {
+    fn new(pin: &Path, port: u16) -> io::Result<Network> {
+        let (Some(dir), Some(name)) = (pin.parent(), pin.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok(Network {
+            dir: File::open(dir)?,
+            name: name.to_owned(),
+            port,
+            opened: AtomicBool::new(false),
+        })
+    }
+
+    fn listener(&self) -> io::Result<TcpListener> {
+        match self.opened.swap(true, Ordering::SeqCst) {
+            true => Err(Errno::EPERM.into()),
+            false => sys::private_listener(&self.dir, &self.name, self.port),
+        }
+    }
+}
+
+fn sockets() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
+    socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// Starts it. The caller has one thread, and nothing yet that the aide should not have.
-pub fn start(pin: PathBuf, port: u16) -> Result<(), Fault> {
+pub fn start(pin: &Path, port: u16) -> Result<(), Fault> {
     if process::threads() != 1 {
         return Err(Fault::new("the server has more than one thread already"));
     }
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .attempt("make a socket")?;
+    let network = match Network::new(pin, port) {
+        Ok(network) => network,
+        Err(e) => return Err(Fault::new(format!("open where {} is: {e}", pin.display()))),
+    };
+    let (quick, quickly) = sockets().attempt("make a socket")?;
+    let (slow, slowly) = sockets().attempt("make a socket")?;
+    let watched = nix::unistd::dup(&quick).attempt("duplicate a socket")?;
     match process::fork_tied().attempt("fork")? {
         Forked::Parent { tie, .. } => {
             let aide = Aide {
-                socket: Mutex::new(ours),
+                quick: Mutex::new(quick),
+                slow: Mutex::new(slow),
+                watched,
                 _tie: tie,
             };
             let _ = AIDE.set(aide);
+            crate::control::sys::ask_of_hidden(hidden_start);
             Ok(())
         }
         Forked::Child { tie } => {
-            drop(ours);
-            let network = Network { pin, port };
+            drop((quick, slow, watched));
             // Nothing may unwind into the server's code in this process.
-            let attend = std::panic::AssertUnwindSafe(|| attend(tie, &theirs, &network));
+            let attend = std::panic::AssertUnwindSafe(|| attend(tie, &quickly, &slowly, &network));
             let _ = std::panic::catch_unwind(attend);
             process::exit_now(0)
         }
     }
 }
 
-fn attend(tie: OwnedFd, socket: &OwnedFd, network: &Network) {
+fn attend(tie: OwnedFd, quick: &OwnedFd, slow: &OwnedFd, network: &Network) {
     let tied = tie.as_raw_fd();
     if process::tie_to_parent(tie).is_err() {
         return;
@@ -93,7 +133,22 @@ fn attend(tie: OwnedFd, socket: &OwnedFd, network: &Network) {
         let _ = nix::unistd::dup2_stdout(&null);
         let _ = nix::unistd::dup2_stderr(&null);
     }
-    process::close_except(&[tied, socket.as_raw_fd()]);
+    let [quickly, slowly] = [quick, slow].map(AsRawFd::as_raw_fd);
+    process::close_except(&[tied, quickly, slowly, network.dir.as_raw_fd()]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let answers = std::panic::AssertUnwindSafe(|| answer_all(slow, network));
+            let _ = std::panic::catch_unwind(answers);
+            process::exit_now(0)
+        });
+        answer_all(quick, network);
+        // Whatever the other one waits for.
+        process::exit_now(0)
+    })
+}
+
+/// As long as there is somebody who asks.
+fn answer_all(socket: &OwnedFd, network: &Network) {
     let mut asked = [0; ASK_MAX];
     loop {
         let length = match recv(socket.as_raw_fd(), &mut asked, MsgFlags::empty()) {
@@ -109,7 +164,7 @@ fn attend(tie: OwnedFd, socket: &OwnedFd, network: &Network) {
     }
 }
 
-/// An answer is an errno, a byte, and perhaps a descriptor.
+/// An answer is an errno, a number, and perhaps a descriptor.
 fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> {
     let done = act(asked, network);
     let (errno, value, fd) = match done {
@@ -117,7 +172,7 @@ fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> 
         Err(errno) => (errno as i32, 0, None),
     };
     let mut bytes = errno.to_ne_bytes().to_vec();
-    bytes.push(value);
+    bytes.extend_from_slice(&value.to_ne_bytes());
     let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let rights = if fds.is_empty() { &[][..] } else { &rights };
@@ -131,7 +186,7 @@ fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> 
     .map(drop)
 }
 
-fn act(asked: &[u8], network: &Network) -> Result<(u8, Option<TcpListener>), Errno> {
+fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<TcpListener>), Errno> {
     let (word, rest) = asked.split_first().ok_or(Errno::EINVAL)?;
     let text = std::str::from_utf8(rest).map_err(|_| Errno::EINVAL)?;
     match *word {
@@ -152,12 +207,15 @@ fn act(asked: &[u8], network: &Network) -> Result<(u8, Option<TcpListener>), Err
             let shares = known && sys::shares_namespace(pid, kind);
             Ok((shares.into(), None))
         }
-        LISTEN => {
-            let opened = sys::private_listener(&network.pin, network.port);
-            opened
-                .map(|listener| (0, Some(listener)))
-                .map_err(|e| errno(&e))
+        START => {
+            let pid = text.parse().map_err(|_| Errno::EINVAL)?;
+            let start = crate::control::sys::process_start(pid);
+            start.map(|start| (start, None)).ok_or(Errno::ESRCH)
         }
+        LISTEN => match network.listener() {
+            Ok(listener) => Ok((0, Some(listener))),
+            Err(e) => Err(errno(&e)),
+        },
         _ => Err(Errno::EINVAL),
     }
 }
@@ -167,21 +225,24 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 /// None: there is no aide, so this process has its rights itself.
-fn ask(word: u8, text: &str) -> Option<Result<(u8, Option<OwnedFd>), Errno>> {
+fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
     let aide = AIDE.get()?;
     let mut bytes = vec![word];
     bytes.extend_from_slice(text.as_bytes());
     if bytes.len() > ASK_MAX {
         return Some(Err(Errno::ENAMETOOLONG));
     }
-    let socket = aide.socket.lock();
+    let socket = match word {
+        SHARES | START => aide.quick.lock(),
+        _ => aide.slow.lock(),
+    };
     Some(exchange(&socket, &bytes))
 }
 
-fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u8, Option<OwnedFd>), Errno> {
+fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u64, Option<OwnedFd>), Errno> {
     let raw = socket.as_raw_fd();
     send(raw, bytes, MsgFlags::MSG_NOSIGNAL)?;
-    let mut buffer = [0u8; 8];
+    let mut buffer = [0u8; 16];
     let mut control = nix::cmsg_space!([RawFd; 1]);
     let (length, mut fds) = loop {
         let mut iov = [IoSliceMut::new(&mut buffer)];
@@ -199,12 +260,58 @@ fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u8, Option<OwnedFd>), Err
         break (message.bytes, fds);
     };
     match buffer[..length].split_first_chunk::<4>() {
-        Some((errno, [value])) => match i32::from_ne_bytes(*errno) {
-            0 => Ok((*value, fds.pop())),
-            errno => Err(Errno::from_raw(errno)),
+        Some((errno, value)) => match (i32::from_ne_bytes(*errno), value.try_into()) {
+            (0, Ok(value)) => Ok((u64::from_ne_bytes(value), fds.pop())),
+            (0, Err(_)) => Err(Errno::EPROTO),
+            (errno, _) => Err(Errno::from_raw(errno)),
         },
         // It was killed.
-        _ => Err(Errno::EPIPE),
+        None => Err(Errno::EPIPE),
+    }
+}
+
+/// Until it has ended, which only the server's own end or somebody's kill makes it do; for ever where there is none.
+pub async fn ended() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    if let Some(aide) = AIDE.get() {
+        // Not one of the runtime's, which waits for its own when it ends.
+        let watch = move || {
+            if hung_up(&aide.watched) {
+                let _ = tell.send(());
+            }
+        };
+        let watch = std::thread::Builder::new().name("aide".into()).spawn(watch);
+        if let Err(e) = watch {
+            tracing::warn!("nobody looks whether the server's aide lives: {e}");
+        }
+    }
+    if told.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn hung_up(socket: &OwnedFd) -> bool {
+    // Nothing is waited for but what is always told: the other end's end.
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => return true,
+            Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// When a process started that /proc does not show to the server.
+fn hidden_start(pid: u32) -> Option<u64> {
+    match ask(START, &pid.to_string())? {
+        Ok((start, _)) => Some(start),
+        // To take everybody for gone would drop what they have.
+        Err(Errno::EPIPE | Errno::ECONNRESET) => {
+            tracing::error!("the server's aide was killed: leaving at once");
+            process::exit_now(1)
+        }
+        Err(_) => None,
     }
 }
 
@@ -231,7 +338,7 @@ pub fn private_listener(pin: &Path, port: u16) -> io::Result<TcpListener> {
             (_, Some(fd)) => Ok(fd.into()),
             _ => Err(io::Error::other("no listener came")),
         },
-        None => sys::private_listener(pin, port),
+        None => Network::new(pin, port)?.listener(),
     }
 }
 
@@ -241,13 +348,9 @@ mod tests {
 
     #[test]
     fn it_does_what_it_is_for_and_nothing_else() {
-        let (server, aide) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .expect("sockets");
+        let (server, aide) = sockets().expect("sockets");
+        let me = std::process::id();
+        let start = crate::control::sys::process_start(me).expect("it runs");
         let asked = [
             // The root is the host's own, and so is /proc.
             (UNMOUNT, "/".to_owned(), Err(Errno::EPERM)),
@@ -257,14 +360,14 @@ mod tests {
             (SHARES, format!("net {}", std::process::id()), Ok(0)),
             (SHARES, "mnt 0".to_owned(), Ok(0)),
             (SHARES, "mnt".to_owned(), Err(Errno::EINVAL)),
+            (START, me.to_string(), Ok(start)),
+            (START, u32::MAX.to_string(), Err(Errno::ESRCH)),
+            (START, "self".to_owned(), Err(Errno::EINVAL)),
             (b'x', String::new(), Err(Errno::EINVAL)),
         ];
         let dir = tempfile::tempdir().expect("a directory");
         let pin = dir.path().join("net");
-        let network = Network {
-            pin: pin.clone(),
-            port: 2049,
-        };
+        let network = Network::new(&pin, 2049).expect("a network");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut bytes = [0; ASK_MAX];
@@ -282,8 +385,14 @@ mod tests {
                 let (_, fd) = exchange(&server, &[LISTEN]).expect("opened");
                 let listener = TcpListener::from(fd.expect("a listener"));
                 assert_eq!(listener.local_addr().expect("an address").port(), 2049);
+                // Once: the place is in a directory that others write to.
+                let again = exchange(&server, &[LISTEN]).map(drop);
+                assert_eq!(again, Err(Errno::EPERM));
                 sys::unmount(pin.to_str().expect("text")).expect("unmounted");
             }
+            let (ours, theirs) = sockets().expect("sockets");
+            drop(theirs);
+            assert!(hung_up(&ours));
             drop(server);
         });
     }

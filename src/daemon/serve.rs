@@ -56,6 +56,8 @@ pub enum ServeError {
     Confine(crate::sys::Fault),
     #[error("cannot start the server's threads")]
     Runtime(#[source] std::io::Error),
+    #[error("the server's aide, the process that unmounts for it, has ended")]
+    Aide,
 }
 
 impl ServeError {
@@ -77,6 +79,10 @@ impl ServeError {
             ),
             ServeError::Upstream(e) => e.hint.clone(),
             ServeError::Tls(e) => e.hint(),
+            ServeError::Aide => Some(
+                "somebody killed it, or the kernel did for want of memory; start the server again"
+                    .to_string(),
+            ),
             ServeError::Confine(_) | ServeError::Runtime(_) => None,
         }
     }
@@ -134,7 +140,7 @@ pub fn store_hint(error: &StoreError) -> Option<String> {
 /// Serves until it is told to stop. `ready` is called once clients are answered.
 pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     // While there is one thread: what is given up is given up for those that come.
-    aide::start(options.netns_pin(), listen::KERNEL_PORT).map_err(ServeError::Confine)?;
+    aide::start(&options.netns_pin(), listen::KERNEL_PORT).map_err(ServeError::Confine)?;
     let _ = super::sys::raise_descriptors();
     failpoints::listen();
     // A tree's modes are its own, not this process's habit.
@@ -296,7 +302,10 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     );
     ready();
     let why = until_told(&daemon).await;
-    tracing::info!("leaving: {why}");
+    match &why {
+        Ok(why) => tracing::info!("leaving: {why}"),
+        Err(why) => tracing::error!("leaving: {why}"),
+    }
     daemon.stop.send_replace(true);
     let left = daemon
         .runs()
@@ -323,29 +332,31 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     let nfs = daemon.options.nfs_socket();
     let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));
     let _ = std::fs::remove_file(nfs);
-    Ok(())
+    why.map(drop)
 }
 
 /// Waits for a signal, `serve --stop`, or idleness; reaps meanwhile.
-async fn until_told(daemon: &Arc<Daemon>) -> String {
+async fn until_told(daemon: &Arc<Daemon>) -> Result<String, ServeError> {
     let (Ok(mut term), Ok(mut int)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        return "signals cannot be received".to_string();
+        return Ok("signals cannot be received".to_string());
     };
     let mut stop = daemon.stop.subscribe();
     let mut tick = tokio::time::interval(REAP_EVERY);
+    let mut helpless = std::pin::pin!(aide::ended());
     loop {
         tokio::select! {
-            _ = term.recv() => return "SIGTERM".to_string(),
-            _ = int.recv() => return "SIGINT".to_string(),
-            _ = told(&mut stop) => return "told to stop".to_string(),
+            _ = term.recv() => return Ok("SIGTERM".to_string()),
+            _ = int.recv() => return Ok("SIGINT".to_string()),
+            _ = told(&mut stop) => return Ok("told to stop".to_string()),
+            () = &mut helpless => return Err(ServeError::Aide),
             _ = tick.tick() => {
                 let d = daemon.clone();
                 let idle = tokio::task::spawn_blocking(move || upkeep(&d)).await;
                 if let Ok(Some(secs)) = idle {
-                    return format!("idle for {secs} s");
+                    return Ok(format!("idle for {secs} s"));
                 }
             }
         }

@@ -27,11 +27,17 @@ pub fn raise_descriptors() -> Result<usize, Errno> {
 #[cfg(target_os = "linux")]
 mod imp {
     use super::*;
+    use nix::fcntl::{OFlag, openat};
     use nix::mount::MntFlags;
     use nix::sched::{CloneFlags, setns, unshare};
+    use nix::sys::stat::Mode;
+    use nix::sys::statfs::{FsType, fstatfs};
+    use nix::unistd::{UnlinkatFlags, unlinkat};
+    use std::ffi::{OsStr, OsString};
+    use std::fs::File;
     use std::net::TcpListener;
+    use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::fs::MetadataExt;
-    use std::path::Path;
 
     /// linux/prctl.h; libc does not have it.
     const PR_SET_IO_FLUSHER: libc::c_int = 57;
@@ -46,7 +52,10 @@ mod imp {
             .collect())
     }
 
-    /// Whether what is mounted there is an NFS file system or served by pocker's helper; none: nothing is.
+    /// linux/magic.h
+    const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
+
+    /// Whether what is mounted there is of pocker's making, by its helper or the kernel's client; none: nothing is.
     pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
         Ok(is_ours(&std::fs::read("/proc/self/mountinfo")?, target))
     }
@@ -58,10 +67,20 @@ mod imp {
             let at = line.split(|b| *b == b' ').nth(4);
             at.is_some_and(|at| unescape(at) == target)
         })?;
-        // Behind a dash, which no field before it is: the kind.
+        // Behind a dash, which no field before it is: the kind, the source, the options.
         let mut fields = top.split(|b| *b == b' ').skip_while(|field| *field != b"-");
         let kind = fields.nth(1).unwrap_or_default();
-        Some(matches!(kind, b"fuse.pocker" | b"nfs"))
+        let source = fields.next().unwrap_or_default();
+        let mut options = fields.next().unwrap_or_default().split(|b| *b == b',');
+        Some(match kind {
+            b"fuse.pocker" => true,
+            // Of the private network: a host's own has another server, or a mountd with a port of its own.
+            b"nfs" => {
+                let port = options.find_map(|option| option.strip_prefix(b"mountport="));
+                source.starts_with(b"127.0.0.1:/") && port.is_none_or(|port| port == b"2049")
+            }
+            _ => false,
+        })
     }
 
     /// Whether process `pid` is in this process's namespace of that kind ("mnt", "pid";
@@ -143,14 +162,15 @@ mod imp {
         })
     }
 
-    /// A listener in a network namespace of its own, pinned at `pin` so that the mount
+    /// A listener in a network namespace of its own, pinned at `name` in `dir` so that the mount
     /// helper can enter it and a restarted server finds it again: no process of the
     /// host, nor of a pocker, can connect to it.
-    pub fn private_listener(pin: &Path, port: u16) -> std::io::Result<TcpListener> {
-        let pin = pin.to_path_buf();
+    pub fn private_listener(dir: &File, name: &OsStr, port: u16) -> std::io::Result<TcpListener> {
+        let dir = dir.try_clone()?;
+        let name = name.to_owned();
         // Namespaces belong to threads: this one is left to end in the namespace.
         std::thread::spawn(move || {
-            enter(&pin)?;
+            enter(&dir, &name)?;
             loopback_up()?;
             TcpListener::bind(("0.0.0.0", port))
         })
@@ -158,18 +178,26 @@ mod imp {
         .unwrap_or_else(|_| Err(std::io::Error::other("the namespace thread ended early")))
     }
 
-    fn enter(pin: &Path) -> std::io::Result<()> {
-        if let Ok(old) = std::fs::File::open(pin)
-            && setns(&old, CloneFlags::CLONE_NEWNET).is_ok()
-        {
-            return Ok(());
+    /// By descriptors: the directory may be written to by one who would have something else unmounted, or hidden.
+    fn enter(dir: &File, name: &OsStr) -> std::io::Result<()> {
+        if let Some(old) = pinned(dir, name) {
+            let old = File::open(by_descriptor(&old))?;
+            if setns(&old, CloneFlags::CLONE_NEWNET).is_ok() {
+                return Ok(());
+            }
+            // Of another kind.
+            unpin(dir, name)?;
         }
         unshare(CloneFlags::CLONE_NEWNET)?;
-        let _ = nix::mount::umount2(pin, MntFlags::MNT_DETACH);
-        std::fs::write(pin, b"")?;
+        match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let new = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let made = openat(dir, name, new, Mode::S_IRUSR | Mode::S_IWUSR)?;
         nix::mount::mount(
             Some("/proc/thread-self/ns/net"),
-            pin,
+            by_descriptor(&made).as_os_str(),
             None::<&str>,
             nix::mount::MsFlags::MS_BIND,
             None::<&str>,
@@ -177,11 +205,30 @@ mod imp {
         Ok(())
     }
 
+    /// The namespace that is pinned there; none where anything else is.
+    fn pinned(dir: &File, name: &OsStr) -> Option<OwnedFd> {
+        let here = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let found = openat(dir, name, here, Mode::empty()).ok()?;
+        let kind = fstatfs(&found).ok()?.filesystem_type();
+        (kind == NSFS_MAGIC).then_some(found)
+    }
+
+    fn unpin(dir: &File, name: &OsStr) -> Result<(), Errno> {
+        let mut at = by_descriptor(dir);
+        at.push("/");
+        at.push(name);
+        let how = MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH;
+        nix::mount::umount2(at.as_os_str(), how)
+    }
+
+    fn by_descriptor(fd: &impl AsRawFd) -> OsString {
+        format!("/proc/thread-self/fd/{}", fd.as_raw_fd()).into()
+    }
+
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
 
     fn loopback_up() -> std::io::Result<()> {
         use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-        use std::os::fd::AsRawFd;
         let fd = socket(
             AddressFamily::Inet,
             SockType::Datagram,
@@ -213,14 +260,45 @@ mod imp {
             let all = b"22 1 0:5 / /proc rw - proc proc rw\n\
                 30 1 8:1 / /a rw - ext4 /dev/sda rw\n\
                 31 30 0:40 / /a ro shared:1 - fuse.pocker pocker ro\n\
-                32 1 0:41 / /b\\040c rw - nfs 127.0.0.1:/x rw\n\
-                33 1 0:42 / /d rw - fuse.sshfs pocker rw\n";
+                32 1 0:41 / /b\\040c rw - nfs 127.0.0.1:/x rw,mountport=2049,addr=127.0.0.1\n\
+                33 1 0:42 / /d rw - fuse.sshfs pocker rw\n\
+                34 1 0:43 / /n rw - nfs 10.0.0.1:/x rw,mountport=2049\n\
+                35 1 0:44 / /m rw - nfs 127.0.0.1:/x rw,mountport=20048\n";
             let of = |target: &str| super::is_ours(all, target.as_bytes());
             assert_eq!((of("/a"), of("/b c")), (Some(true), Some(true)));
             assert_eq!(
                 (of("/d"), of("/proc"), of("/e")),
                 (Some(false), Some(false), None)
             );
+            assert_eq!((of("/n"), of("/m")), (Some(false), Some(false)));
+        }
+
+        #[test]
+        fn a_pin_is_made_anew_and_never_through_a_link() {
+            if !nix::unistd::geteuid().is_root() {
+                return;
+            }
+            let temp = tempfile::tempdir().expect("a directory");
+            let (dir, other) = (temp.path().join("dir"), temp.path().join("other"));
+            std::fs::create_dir(&dir).expect("mkdir");
+            std::fs::write(&other, b"the host's").expect("written");
+            std::os::unix::fs::symlink(&other, dir.join("netns")).expect("linked");
+            let open = std::fs::File::open(&dir).expect("opened");
+            let name = std::ffi::OsStr::new("netns");
+            let inode = || {
+                let pinned = super::pinned(&open, name)?;
+                let stat = nix::sys::stat::fstat(&pinned).expect("looked at");
+                Some(stat.st_ino)
+            };
+            // What a link leads to is nothing that is pinned.
+            assert_eq!(inode(), None);
+            drop(super::private_listener(&open, name, 2049).expect("opened"));
+            assert_eq!(std::fs::read(&other).expect("read"), b"the host's");
+            let first = inode();
+            assert!(first.is_some());
+            drop(super::private_listener(&open, name, 2049).expect("opened again"));
+            assert_eq!(inode(), first);
+            super::unpin(&open, name).expect("unpinned");
         }
 
         #[test]
@@ -240,7 +318,6 @@ mod imp {
 mod imp {
     use super::*;
     use std::net::TcpListener;
-    use std::path::Path;
 
     /// Every mount, as the kernel has them; none is asked for anything, for its server may be gone.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
@@ -288,12 +365,17 @@ mod imp {
             .collect())
     }
 
-    /// Whether what is mounted there is an NFS file system; none: nothing is.
+    /// Whether what is mounted there is an NFS file system of pocker's making, by what its helper shows as the
+    /// source, or this system's own mount_nfs(8) for it; none: nothing is.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
     pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
         let all = table()?;
         let top = all.iter().rev().find(|fs| text(&fs.f_mntonname) == target);
-        Ok(top.map(|fs| text(&fs.f_fstypename) == b"nfs"))
+        Ok(top.map(|fs| {
+            let from = text(&fs.f_mntfromname);
+            let known = from == b"pocker" || from.starts_with(b"127.0.0.1:/");
+            text(&fs.f_fstypename) == b"nfs" && known
+        }))
     }
 
     /// Not told apart.
@@ -357,7 +439,11 @@ mod imp {
     pub(super) fn give_way() {}
 
     /// Only Linux has network namespaces: elsewhere the listener is on the loopback.
-    pub fn private_listener(_pin: &Path, port: u16) -> std::io::Result<TcpListener> {
+    pub fn private_listener(
+        _dir: &std::fs::File,
+        _name: &std::ffi::OsStr,
+        port: u16,
+    ) -> std::io::Result<TcpListener> {
         TcpListener::bind(("127.0.0.1", port))
     }
 }

@@ -21,17 +21,25 @@ pub enum Followed {
     Tracked(Herd, Tracker),
 }
 
+/// A process was lost sight of, so how the run went is not known (sysexits(3), EX_OSERR).
+const LOST: Exit = Exit::Code(71);
+
 /// How those ended that the command started. What leads a process group is a service's first process, which
 /// knows how the service did; of the others some are killed with it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     leader: Option<Exit>,
     other: Option<Exit>,
+    /// The service was told to end.
+    told: bool,
 }
 
 impl Ends {
-    fn note(&mut self, exit: Option<Exit>, led: bool) {
-        let last = match led {
+    /// `left`: others are in the group that he led. Who forks once more after setsid(2) and ends well leaves the
+    /// service to his child; where it was told to end, to nobody.
+    fn note(&mut self, exit: Option<Exit>, led: bool, left: bool) {
+        let handed_on = exit == Some(Exit::Code(0)) && left && !self.told;
+        let last = match led && !handed_on {
             true => &mut self.leader,
             false => &mut self.other,
         };
@@ -50,11 +58,12 @@ pub struct Herd {
     alive: BTreeSet<i32>,
     leaders: BTreeSet<i32>,
     ends: Ends,
+    lost: bool,
 }
 
 impl Herd {
     /// `command` counts among the living, and not for how it went.
-    fn note(&mut self, command: i32, seen: Seen) {
+    fn note(&mut self, command: i32, seen: Seen, left: impl Fn(i32) -> bool) {
         match seen {
             Seen::Child(pid) => {
                 self.alive.insert(pid);
@@ -63,11 +72,19 @@ impl Herd {
                 if self.alive.remove(&pid) && pid != command {
                     let status = WaitStatus::from_raw(Pid::from_raw(pid), status).ok();
                     let led = self.leaders.remove(&pid);
-                    self.ends.note(status.and_then(exit_of), led);
+                    self.ends.note(status.and_then(exit_of), led, left(pid));
                 }
             }
-            // The kernel had no room for it: the run ends with those that are known.
-            Seen::Lost => {}
+            // The kernel had no room for it: the run ends with those that are known, and not well.
+            Seen::Lost => self.lost = true,
+        }
+    }
+
+    fn over(&self, command: Exit) -> Exit {
+        match (command, self.ends.over(command)) {
+            (Exit::Code(0), Exit::Code(0)) if self.lost => LOST,
+            (Exit::Code(0), how) => how,
+            (failed, _) => failed,
         }
     }
 }
@@ -92,7 +109,7 @@ impl Followed {
     pub fn until_the_end(&mut self, command: Pid) -> Exit {
         let mut ends = Ends::default();
         let exit = supervise::until_end(command, Role::Command, &mut |status, led| {
-            ends.note(exit_of(status), led);
+            ends.note(exit_of(status), led, led && left(status));
         });
         match self {
             Followed::Children if exit != Exit::Code(0) => exit,
@@ -102,14 +119,26 @@ impl Followed {
     }
 }
 
-/// What asks to end is for each service with all its processes, what asks for something else for its first one.
-fn tell(first: Pid, signal: Signal) {
-    let ends = matches!(
+/// Whether somebody is in the group that he led who has ended.
+fn left(leader: WaitStatus) -> bool {
+    leader.pid().is_some_and(is_group)
+}
+
+fn is_group(leader: Pid) -> bool {
+    killpg(leader, None) != Err(Errno::ESRCH)
+}
+
+fn asks_to_end(signal: Signal) -> bool {
+    matches!(
         signal,
         Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGKILL
-    );
+    )
+}
+
+/// What asks to end is for each service with all its processes, what asks for something else for its first one.
+fn tell(first: Pid, signal: Signal) {
     match getpgid(Some(first)) {
-        Ok(group) if ends && group != getpgrp() && group.as_raw() > 1 => {
+        Ok(group) if asks_to_end(signal) && group != getpgrp() && group.as_raw() > 1 => {
             let _ = killpg(group, signal);
         }
         Ok(_) => {
@@ -127,15 +156,27 @@ fn meant(signal: Signal) -> Signal {
 }
 
 fn children(mut ends: Ends, exit: Exit) -> Exit {
+    let tell_all = |signal| {
+        for child in os::children() {
+            tell(child, signal);
+        }
+    };
+    let mut ending = false;
     loop {
         match os::reap_one() {
-            Ok(Some((status, led))) => ends.note(exit_of(status), led),
+            Ok(Some((status, led))) => {
+                ends.note(exit_of(status), led, led && left(status));
+                // His children are this process's by now.
+                if ending {
+                    tell_all(Signal::SIGKILL);
+                }
+            }
             Ok(None) => match signals::wait_any() {
                 Ok(Signal::SIGCHLD) | Err(Errno::EINTR) => {}
                 Ok(signal) => {
-                    for child in os::children() {
-                        tell(child, meant(signal));
-                    }
+                    ending |= signal == signals::END;
+                    ends.told |= asks_to_end(meant(signal));
+                    tell_all(meant(signal));
                 }
                 Err(_) => return ends.over(exit),
             },
@@ -147,30 +188,30 @@ fn children(mut ends: Ends, exit: Exit) -> Exit {
 }
 
 fn tracked(herd: &mut Herd, tracker: &mut Tracker, command: Pid, exit: Exit) -> Exit {
+    // Whoever is seen: also what a script that failed has left.
+    let mut ending = exit != Exit::Code(0);
     loop {
         let seen = tracker.look();
+        // One look does not give all there is.
+        let all_seen = seen.is_empty();
         // Zombies of this process's own.
         while matches!(os::reap_one(), Ok(Some(_))) {}
         for one in seen {
-            herd.note(command.as_raw(), one);
+            herd.note(command.as_raw(), one, |pid| is_group(Pid::from_raw(pid)));
         }
         let leads = |pid: &&i32| getpgid(Some(Pid::from_raw(**pid))) == Ok(Pid::from_raw(**pid));
         herd.leaders
             .extend(herd.alive.iter().filter(leads).copied());
-        if herd.alive.is_empty() {
-            return match exit {
-                Exit::Code(0) => herd.ends.over(exit),
-                failed => failed,
-            };
+        if all_seen && herd.alive.is_empty() {
+            return herd.over(exit);
         }
-        let told = match exit {
-            Exit::Code(0) => signals::pending().filter(|signal| *signal != Signal::SIGCHLD),
-            // What a script that failed has left.
-            _ => Some(signals::END),
-        };
-        if let Some(signal) = told {
+        let told = signals::pending().filter(|signal| *signal != Signal::SIGCHLD);
+        ending |= told == Some(signals::END);
+        let told = if ending { Some(signals::END) } else { told };
+        if let Some(signal) = told.map(meant) {
+            herd.ends.told |= asks_to_end(signal);
             for pid in &herd.alive {
-                tell(Pid::from_raw(*pid), meant(signal));
+                tell(Pid::from_raw(*pid), signal);
             }
         }
     }
@@ -196,17 +237,43 @@ mod tests {
             Seen::Child(14),
             end(10, code(0)),
         ] {
-            herd.note(10, seen);
+            herd.note(10, seen, |_| false);
             assert!(!herd.alive.is_empty());
         }
         assert_eq!(herd.alive, BTreeSet::from([13, 14]));
         // Somebody who is not of the herd does not count; a worker that is killed counts less than its daemon.
         herd.leaders.insert(13);
-        herd.note(10, end(99, code(9)));
-        herd.note(10, end(13, code(3)));
-        herd.note(10, end(14, Signal::SIGTERM as i32));
+        herd.note(10, end(99, code(9)), |_| false);
+        herd.note(10, end(13, code(3)), |_| true);
+        herd.note(10, end(14, Signal::SIGTERM as i32), |_| false);
         assert!(herd.alive.is_empty());
         assert_eq!(herd.ends.over(Exit::Code(0)), Exit::Code(3));
-        assert_eq!(Herd::default().ends.over(Exit::Code(4)), Exit::Code(4));
+        assert_eq!(Herd::default().over(Exit::Code(4)), Exit::Code(4));
+    }
+
+    #[test]
+    fn who_leads_and_forks_once_more_leaves_the_service_to_his_child() {
+        let crash = Some(Exit::Signal(11));
+        let ended = |told, left| {
+            let mut ends = Ends {
+                told,
+                ..Ends::default()
+            };
+            ends.note(Some(Exit::Code(0)), true, left);
+            ends.note(crash, false, false);
+            ends.over(Exit::Code(0))
+        };
+        assert_eq!(Some(ended(false, true)), crash);
+        // A worker that dies after its leader, or with it.
+        assert_eq!(ended(false, false), Exit::Code(0));
+        assert_eq!(ended(true, true), Exit::Code(0));
+    }
+
+    #[test]
+    fn a_run_of_which_a_process_was_lost_did_not_go_well() {
+        let mut herd = Herd::default();
+        herd.note(10, Seen::Lost, |_| false);
+        assert_eq!(herd.over(Exit::Code(0)), LOST);
+        assert_eq!(herd.over(Exit::Code(4)), Exit::Code(4));
     }
 }

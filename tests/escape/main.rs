@@ -1,6 +1,7 @@
 //! What a hostile program in a pocker tries, and what comes of it: each attack for real, as root
 //! and as a user in it, in a build, and in a bare chroot, where it succeeds.
 
+mod aide;
 mod attacks;
 mod docs;
 mod flags;

@@ -52,6 +52,10 @@ fn how_a_service_ended_is_how_its_run_did() {
     let w = service("exit 3");
     create(&w, "RUN /etc/rc.d/box start");
     assert_eq!(w.pocker(&["run", "box"]).status, 3);
+    // A daemon that forks once more after setsid: its first process ends well, and says nothing of the service.
+    let w = service("(sleep 0.3; exit 5) & exit 0");
+    create(&w, "RUN /etc/rc.d/box start");
+    assert_eq!(w.pocker(&["run", "box"]).status, 5);
     // A script that fails, and a script as a command, which is followed by nobody.
     create(&w, "EXEC touch /etc/broken\nRUN /etc/rc.d/box start");
     assert_eq!(w.pocker(&["run", "box"]).status, 4);

@@ -141,7 +141,8 @@ pub fn bounded(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// A download of its own threads, which are gone when this returns: a build forks. It ends when it is
-/// interrupted, whatever the mirror does, and after `time` where there is one.
+/// interrupted, whatever the mirror does, and after `time` where there is one. A name that is being looked up is waited
+/// for all the same, on a thread that nothing stops (getaddrinfo(3)): as long as resolv.conf(5) lets that take.
 fn wait<T>(
     work: impl Future<Output = Result<T, String>>,
     cancelled: &AtomicBool,

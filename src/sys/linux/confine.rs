@@ -31,13 +31,7 @@ pub fn confine_supervisor() -> Result<(), Fault> {
 }
 
 /// For the process that serves, and the threads that it starts from here on: `kept` and no more, for good.
-/// On a kernel that shows processes only to those who may trace them it keeps that right too, or it would
-/// take everybody for gone; the calls that trace are refused all the same.
 pub fn confine_server(kept: Capabilities) -> Result<(), Fault> {
-    let kept = match proc_hides() {
-        true => kept.with(Capability::SYS_PTRACE),
-        false => kept,
-    };
     match bound(kept) {
         // Without SETPCAP the bound stays; nothing is executed that could make use of it.
         Ok(()) | Err(Errno::EPERM) => {}
@@ -46,21 +40,6 @@ pub fn confine_server(kept: Capabilities) -> Result<(), Fault> {
     prctl::set_no_new_privs().attempt("give up what setuid programs give")?;
     set_capabilities(kept, Capabilities::NONE).attempt("give up capabilities")?;
     filter::install_server(kept)
-}
-
-/// Whether /proc hides processes of others (proc(5), hidepid) from who may not trace them.
-fn proc_hides() -> bool {
-    std::fs::read("/proc/self/mountinfo").is_ok_and(|all| is_hiding(&all))
-}
-
-fn is_hiding(mountinfo: &[u8]) -> bool {
-    let mut lines = mountinfo.split(|b| *b == b'\n');
-    lines.any(|line| {
-        let text = String::from_utf8_lossy(line);
-        let value = text.split([' ', ',']);
-        let value = value.filter_map(|o| o.strip_prefix("hidepid=")).next_back();
-        text.split(' ').nth(4) == Some("/proc") && !matches!(value, None | Some("0" | "off"))
-    })
 }
 
 /// A session keyring that holds nothing: the caller's is that of whoever started it.
@@ -188,17 +167,4 @@ fn set_capabilities(wanted: Capabilities, inheritable: Capabilities) -> nix::Res
         };
     }
     set(&sets)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_proc_that_hides_processes_is_known() {
-        let hides = |option: &str| {
-            let line = format!("22 1 0:5 / /proc rw - proc proc rw{option}\n");
-            super::is_hiding(line.as_bytes())
-        };
-        assert!(hides(",hidepid=2") && hides(",gid=4,hidepid=invisible"));
-        assert!(!hides("") && !hides(",hidepid=0") && !hides(",hidepid=off,gid=4"));
-    }
 }
