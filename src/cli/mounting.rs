@@ -256,7 +256,16 @@ fn mount_there(
         }
         None => chosen.mount_at(client, export, dir, Cache::Exclusive)?,
     }
-    Ok(client.add_mount(record)?)
+    client.add_mount(record).map_err(|refused| {
+        // Before what it shows is given back: nothing would look after it.
+        match crate::daemon::unmount(&record.target) {
+            Ok(()) => refused.into(),
+            Err(e) => CliError::from(refused).hint(format!(
+                "{} stayed mounted ({e}): umount {}",
+                record.target, record.target
+            )),
+        }
+    })
 }
 
 /// `--volume NAME[:ro] DIR`: the place stands where a pocker's name would.

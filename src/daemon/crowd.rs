@@ -4,12 +4,14 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Who has how many.
 pub struct Crowd {
     all: usize,
     of_one: usize,
     here: Mutex<HashMap<IpAddr, usize>>,
+    freed: Notify,
 }
 
 /// Taken until it is dropped.
@@ -21,6 +23,7 @@ impl Crowd {
             all,
             of_one,
             here: Mutex::default(),
+            freed: Notify::new(),
         })
     }
 
@@ -32,6 +35,18 @@ impl Crowd {
         }
         here.insert(from, own + 1);
         Some(Place(self.clone(), from))
+    }
+
+    /// A place, when there is one.
+    pub async fn wait(self: &Arc<Crowd>, from: IpAddr) -> Place {
+        loop {
+            // Hears of what is freed from here on, so before it is looked.
+            let freed = self.freed.notified();
+            if let Some(place) = self.admit(from) {
+                return place;
+            }
+            freed.await;
+        }
     }
 
     #[cfg(test)]
@@ -49,6 +64,8 @@ impl Drop for Place {
                 here.remove(&self.1);
             }
         }
+        drop(here);
+        self.0.freed.notify_waiters();
     }
 }
 
@@ -70,5 +87,21 @@ mod tests {
         drop((mine, theirs));
         assert_eq!(crowd.taken(), 0);
         assert!(crowd.here.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_has_the_place_that_another_leaves() {
+        let crowd = Crowd::new(1, 1);
+        let at = |n| IpAddr::from([10, 0, 0, n]);
+        let first = crowd.wait(at(1)).await;
+        let waits = tokio::spawn({
+            let crowd = crowd.clone();
+            async move { drop(crowd.wait(at(2)).await) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        drop(first);
+        waits.await.expect("it has it");
+        assert_eq!(crowd.taken(), 0);
     }
 }

@@ -42,7 +42,7 @@ impl Daemon {
     /// A server that was started anew knows again where its hosts are, and whose trees are whose.
     pub fn know_hosts(&self) {
         for host in docs::all::<HostDoc>(&self.store).unwrap_or_default() {
-            leases::is_seen_at(host.id, host.address);
+            leases::is_seen_at(host.id, host.address, &host.token, host.seen);
         }
         let trees = docs::all::<TreeDoc>(&self.store).unwrap_or_default();
         let trees = trees.into_iter().filter(|tree| tree.kept_for.is_none());
@@ -65,22 +65,27 @@ impl Daemon {
     pub fn room_for_host(&self, id: Id, token: &str) -> Outcome<()> {
         let fail = |e| Fail::internal("cannot list hosts", &e);
         let known = docs::get::<HostDoc>(&self.store, &id.0).map_err(fail)?;
-        let (seen, here) = leases::known(id);
-        if known.is_some() || here {
+        if known.is_some() || leases::knows(id) {
             return Ok(());
         }
-        let full = |all: &[HostDoc]| {
-            let of_token = all.iter().filter(|host| host.token == token).count();
-            (all.len().max(seen) >= HOSTS_MAX, of_token >= HOSTS_OF_TOKEN)
+        let full = || -> Outcome<(bool, bool)> {
+            let (seen, seen_with) = leases::known(token);
+            let all = docs::all::<HostDoc>(&self.store).map_err(fail)?;
+            let of_token = match self.options.read_only {
+                // Nothing is written down there: what is in memory is all that is known.
+                true => seen_with,
+                false => all.iter().filter(|host| host.token == token).count(),
+            };
+            let many = all.len().max(seen);
+            Ok((many >= HOSTS_MAX, of_token >= HOSTS_OF_TOKEN))
         };
-        let list = || docs::all::<HostDoc>(&self.store).map_err(fail);
-        let mut all = list()?;
-        if full(&all) != (false, false) {
+        let mut found = full()?;
+        if found != (false, false) {
             self.forget_unseen_for(IDLE);
-            all = list()?;
+            found = full()?;
         }
         let idle = "a host that holds nothing makes room an hour after its last call";
-        match full(&all) {
+        match found {
             (false, false) => Ok(()),
             (true, _) => {
                 Err(Fail::too_many(format!("{HOSTS_MAX} hosts use this store already")).hint(idle))
@@ -96,9 +101,9 @@ impl Daemon {
 
     /// A host calls, for which there is room.
     pub fn host_calls(&self, id: Id, name: &str, address: IpAddr, token: &str) -> Outcome<()> {
-        leases::is_seen_at(id, address);
-        let fail = |e| Fail::internal("cannot record the host", &e);
         let now = clock::now().secs;
+        leases::is_seen_at(id, address, token, now);
+        let fail = |e| Fail::internal("cannot record the host", &e);
         let known = docs::get::<HostDoc>(&self.store, &id.0).map_err(fail)?;
         let noted = known.as_ref().is_some_and(|host| {
             host.name == name
@@ -234,27 +239,37 @@ impl Daemon {
     }
 
     fn forget_unseen_for(&self, secs: i64) {
-        if self.options.read_only {
-            return;
-        }
         let now = clock::now().secs;
-        let mut old = docs::all::<HostDoc>(&self.store).unwrap_or_default();
-        old.retain(|host| now - host.seen > secs);
-        if old.is_empty() {
+        let Ok(mut docs) = docs::all::<HostDoc>(&self.store) else {
+            return;
+        };
+        // Of a read-only server none is written, and what it found says nothing of who called since.
+        if self.options.read_only {
+            docs.clear();
+        }
+        let known: HashSet<Id> = docs.iter().map(|host| host.id).collect();
+        let mut seen = leases::unseen_since(now - secs);
+        seen.retain(|id| !known.contains(id));
+        docs.retain(|host| now - host.seen > secs);
+        if docs.is_empty() && seen.is_empty() {
             return;
         }
         let holds: HashSet<Id> = self.leased().iter().map(|(lease, _)| lease.host).collect();
-        for host in old.iter().filter(|host| !holds.contains(&host.id)) {
-            if leases::of(host.id).is_empty() && docs::delete(&self.store, host).is_ok() {
+        let gone = |id: &Id| !holds.contains(id) && leases::of(*id).is_empty();
+        for host in docs.iter().filter(|host| gone(&host.id)) {
+            if docs::delete(&self.store, host).is_ok() {
                 leases::forget(host.id);
             }
+        }
+        for id in seen.into_iter().filter(gone) {
+            leases::forget(id);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{lease, world};
+    use super::super::tests::{lease, world, world_of};
     use super::*;
 
     #[test]
@@ -279,7 +294,7 @@ mod tests {
             host: idle,
             id: lease().id,
         };
-        leases::renew(holds, false);
+        leases::renew(holds, false, IpAddr::from([10, 9, 7, 1]));
         assert!(
             d.room_for_host(lease().host, "t").is_err(),
             "all have something or are new"
@@ -289,5 +304,30 @@ mod tests {
         leases::end(holds);
         assert!(d.room_for_host(lease().host, "t").is_ok());
         assert_eq!(d.hosts().expect("a list").len(), hosts.len() - 1);
+    }
+
+    #[test]
+    fn a_read_only_server_bounds_and_forgets_who_calls_too() {
+        let world = world_of(|options| options.read_only = true);
+        let d = &world.d;
+        let at = IpAddr::from([10, 9, 7, 2]);
+        let token = lease().host.short();
+        let calls = |id| {
+            d.room_for_host(id, &token)?;
+            d.host_calls(id, "h", at, &token)
+        };
+        let idle = lease().host;
+        leases::is_seen_at(idle, at, &token, clock::now().secs - 2 * IDLE);
+        let first = lease().host;
+        assert!(calls(first).is_ok());
+        for _ in 2..HOSTS_OF_TOKEN {
+            assert!(calls(lease().host).is_ok());
+        }
+        assert!(leases::knows(idle));
+        assert!(calls(lease().host).is_ok(), "what is idle makes room");
+        assert!(!leases::knows(idle));
+        assert!(calls(lease().host).is_err());
+        assert!(calls(first).is_ok(), "it is known");
+        assert!(d.room_for_host(lease().host, &lease().host.short()).is_ok());
     }
 }

@@ -9,18 +9,22 @@
 use crate::control::hosts::{Id, Lease};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Ended leases are remembered up to this many, so that none comes to life again: the latest.
 const ENDED_MAX: usize = 4096;
-/// Leases that live: of one host, which has one for each command, and of all.
+/// Leases that live: of one host, which has one for each command; of one address, as a host's number is of its
+/// own making; and of all.
 const LIVE_OF_ONE: usize = 4096;
+const LIVE_OF_ADDRESS: usize = 16_384;
 const LIVE_MAX: usize = 65_536;
 
 struct Entry {
     host: Id,
+    /// From where it was asked for.
+    from: IpAddr,
     until: Instant,
     /// Given back, or found to be over.
     over: bool,
@@ -31,16 +35,25 @@ struct Entry {
 pub enum Renewed {
     Yes,
     Over,
-    /// Its host, or all, have as many as may be.
+    /// Its host, its address, or all, have as many as may be.
     Full,
+}
+
+/// A host's last call.
+struct Seen {
+    /// From where: of IPv4 and of IPv6.
+    at: [Option<IpAddr>; 2],
+    /// The name of the token that it showed.
+    token: String,
+    /// In seconds.
+    last: i64,
 }
 
 struct Table {
     term: Duration,
     began: Instant,
     leases: HashMap<Id, Entry>,
-    /// From where a host called last: of IPv4 and of IPv6.
-    addresses: HashMap<Id, [Option<IpAddr>; 2]>,
+    seen: HashMap<Id, Seen>,
 }
 
 impl Table {
@@ -49,7 +62,7 @@ impl Table {
             term,
             began: now,
             leases: HashMap::new(),
-            addresses: HashMap::new(),
+            seen: HashMap::new(),
         }
     }
 
@@ -64,7 +77,7 @@ impl Table {
         }
     }
 
-    fn renew(&mut self, lease: Lease, known: bool, now: Instant) -> Renewed {
+    fn renew(&mut self, lease: Lease, known: bool, from: IpAddr, now: Instant) -> Renewed {
         let until = now + self.term;
         if let Some(entry) = self.leases.get_mut(&lease.id) {
             entry.over |= now >= entry.until;
@@ -78,11 +91,12 @@ impl Table {
         if known && now >= self.began + self.term {
             return Renewed::Over;
         }
-        if !self.has_room(lease.host, now) {
+        if !self.has_room(lease.host, Some(from), now) {
             return Renewed::Full;
         }
         let entry = Entry {
             host: lease.host,
+            from,
             until,
             over: false,
         };
@@ -92,11 +106,12 @@ impl Table {
 
     fn end(&mut self, lease: Lease, now: Instant) {
         let known = self.leases.contains_key(&lease.id);
-        if !known && !self.has_room(lease.host, now) {
+        if !known && !self.has_room(lease.host, None, now) {
             return;
         }
         let entry = self.leases.entry(lease.id).or_insert(Entry {
             host: lease.host,
+            from: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             until: now,
             over: true,
         });
@@ -106,20 +121,21 @@ impl Table {
     }
 
     /// Whether one more may be known. Nothing is looked through before there are very many.
-    fn has_room(&mut self, host: Id, now: Instant) -> bool {
+    fn has_room(&mut self, host: Id, from: Option<IpAddr>, now: Instant) -> bool {
         if self.leases.len() < ENDED_MAX {
             return true;
         }
-        let (mut live, mut own) = (0, 0);
+        let (mut live, mut own, mut there) = (0, 0, 0);
         for entry in self.leases.values_mut() {
             entry.over |= now >= entry.until;
             live += usize::from(!entry.over);
             own += usize::from(!entry.over && entry.host == host);
+            there += usize::from(!entry.over && Some(entry.from) == from);
         }
         if self.leases.len() - live >= ENDED_MAX {
             self.forget_oldest();
         }
-        live < LIVE_MAX && own < LIVE_OF_ONE
+        live < LIVE_MAX && own < LIVE_OF_ONE && there < LIVE_OF_ADDRESS
     }
 
     /// Half of the ended ones.
@@ -160,8 +176,14 @@ pub fn lives(lease: Lease) -> bool {
 }
 
 /// For a term from now on, where it is not over. `known`: it was told of its term before.
-pub fn renew(lease: Lease, known: bool) -> Renewed {
-    TABLE.lock().renew(lease, known, Instant::now())
+pub fn renew(lease: Lease, known: bool, from: IpAddr) -> Renewed {
+    let from = from.to_canonical();
+    TABLE.lock().renew(lease, known, from, Instant::now())
+}
+
+/// From where it was asked for, where that is known.
+pub fn from(lease: Lease) -> Option<IpAddr> {
+    TABLE.lock().leases.get(&lease.id).map(|entry| entry.from)
 }
 
 /// Its holder needs it no more.
@@ -188,37 +210,60 @@ fn family(addr: IpAddr) -> usize {
     usize::from(addr.is_ipv6())
 }
 
-/// A host called from there.
-pub fn is_seen_at(host: Id, addr: IpAddr) {
+/// A host called from there at that second, with a token of that name.
+pub fn is_seen_at(host: Id, addr: IpAddr, token: &str, second: i64) {
     let addr = addr.to_canonical();
-    TABLE.lock().addresses.entry(host).or_default()[family(addr)] = Some(addr);
+    let mut table = TABLE.lock();
+    let seen = table.seen.entry(host).or_insert_with(|| Seen {
+        at: [None; 2],
+        token: String::new(),
+        last: second,
+    });
+    seen.at[family(addr)] = Some(addr);
+    seen.last = second;
+    if seen.token != token {
+        seen.token = token.to_owned();
+    }
 }
 
 /// Nothing is known of it any more.
 pub fn forget(host: Id) {
-    TABLE.lock().addresses.remove(&host);
+    TABLE.lock().seen.remove(&host);
 }
 
-/// Of how many hosts it is known where they are, and whether this is one of them.
-pub fn known(host: Id) -> (usize, bool) {
+/// Whether it is known where that host is.
+pub fn knows(host: Id) -> bool {
+    TABLE.lock().seen.contains_key(&host)
+}
+
+/// Of how many hosts it is known where they are, and how many of them showed that token last.
+pub fn known(token: &str) -> (usize, usize) {
     let table = TABLE.lock();
-    (table.addresses.len(), table.addresses.contains_key(&host))
+    let of_token = table.seen.values().filter(|seen| seen.token == token);
+    (table.seen.len(), of_token.count())
+}
+
+/// The hosts whose last call was before that second.
+pub fn unseen_since(second: i64) -> Vec<Id> {
+    let table = TABLE.lock();
+    let old = table.seen.iter().filter(|(_, seen)| seen.last < second);
+    old.map(|(id, _)| *id).collect()
 }
 
 /// Whether that is a host's own address, as far as is known.
 pub fn is_at(host: Id, addr: IpAddr) -> bool {
     let addr = addr.to_canonical();
     let table = TABLE.lock();
-    let known = table.addresses.get(&host);
-    known.is_some_and(|known| known[family(addr)] == Some(addr))
+    let seen = table.seen.get(&host);
+    seen.is_some_and(|seen| seen.at[family(addr)] == Some(addr))
 }
 
 /// Whether some other host called from there.
 pub fn is_anybody_at(addr: IpAddr) -> bool {
     let addr = addr.to_canonical();
     let table = TABLE.lock();
-    let mut all = table.addresses.values();
-    all.any(|known| known[family(addr)] == Some(addr))
+    let mut all = table.seen.values();
+    all.any(|seen| seen.at[family(addr)] == Some(addr))
 }
 
 #[cfg(test)]
@@ -226,6 +271,7 @@ mod tests {
     use super::*;
 
     const TERM: Duration = Duration::from_secs(10);
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
     fn lease(id: u8) -> Lease {
         Lease {
@@ -239,14 +285,14 @@ mod tests {
         let began = Instant::now();
         let at = |secs| began + Duration::from_secs(secs);
         let mut table = Table::new(TERM, began);
-        assert_eq!(table.renew(lease(1), false, at(0)), Renewed::Yes);
-        assert_eq!(table.renew(lease(1), true, at(9)), Renewed::Yes);
+        assert_eq!(table.renew(lease(1), false, HERE, at(0)), Renewed::Yes);
+        assert_eq!(table.renew(lease(1), true, HERE, at(9)), Renewed::Yes);
         assert!(table.lives(lease(1), at(18)));
         assert!(!table.lives(lease(1), at(19)));
-        assert_eq!(table.renew(lease(1), true, at(19)), Renewed::Over);
+        assert_eq!(table.renew(lease(1), true, HERE, at(19)), Renewed::Over);
         // Also by a call that comes late and that nobody had asked about before.
-        assert_eq!(table.renew(lease(2), false, at(20)), Renewed::Yes);
-        assert_eq!(table.renew(lease(2), true, at(30)), Renewed::Over);
+        assert_eq!(table.renew(lease(2), false, HERE, at(20)), Renewed::Yes);
+        assert_eq!(table.renew(lease(2), true, HERE, at(30)), Renewed::Over);
         assert_eq!(table.left(lease(2), at(30)), Duration::ZERO);
     }
 
@@ -258,8 +304,8 @@ mod tests {
         assert!(table.lives(lease(1), at(9)));
         assert_eq!(table.left(lease(1), at(4)), Duration::from_secs(6));
         assert!(!table.lives(lease(1), at(10)));
-        assert_eq!(table.renew(lease(1), true, at(10)), Renewed::Over);
-        assert_eq!(table.renew(lease(2), true, at(9)), Renewed::Yes);
+        assert_eq!(table.renew(lease(1), true, HERE, at(10)), Renewed::Over);
+        assert_eq!(table.renew(lease(2), true, HERE, at(9)), Renewed::Yes);
         assert!(table.lives(lease(2), at(18)));
     }
 
@@ -271,14 +317,14 @@ mod tests {
             host: Id([2; 16]),
             ..lease(1)
         };
-        assert_eq!(table.renew(lease(1), false, began), Renewed::Yes);
-        assert_eq!(table.renew(other, false, began), Renewed::Over);
+        assert_eq!(table.renew(lease(1), false, HERE, began), Renewed::Yes);
+        assert_eq!(table.renew(other, false, HERE, began), Renewed::Over);
         assert!(!table.lives(other, began));
         table.end(other, began);
         assert!(table.lives(lease(1), began));
         table.end(lease(1), began);
         assert!(!table.lives(lease(1), began));
-        assert_eq!(table.renew(lease(1), false, began), Renewed::Over);
+        assert_eq!(table.renew(lease(1), false, HERE, began), Renewed::Over);
     }
 
     fn nth(host: u8, n: usize) -> Lease {
@@ -298,7 +344,7 @@ mod tests {
         // One after the other, each left to run out: nobody asks after any.
         for n in 0..3 * ENDED_MAX {
             let now = at(n as u64 / 100);
-            assert_eq!(table.renew(nth(1, n), false, now), Renewed::Yes);
+            assert_eq!(table.renew(nth(1, n), false, HERE, now), Renewed::Yes);
         }
         assert!(
             table.leases.len() <= 2 * ENDED_MAX,
@@ -307,7 +353,7 @@ mod tests {
         );
         // The latest are remembered.
         let last = nth(1, 3 * ENDED_MAX - 1);
-        assert_eq!(table.renew(last, true, at(10_000)), Renewed::Over);
+        assert_eq!(table.renew(last, true, HERE, at(10_000)), Renewed::Over);
     }
 
     #[test]
@@ -315,13 +361,41 @@ mod tests {
         let now = Instant::now();
         let mut table = Table::new(TERM, now);
         for n in 0..LIVE_OF_ONE {
-            assert_eq!(table.renew(nth(1, n), false, now), Renewed::Yes);
+            assert_eq!(table.renew(nth(1, n), false, HERE, now), Renewed::Yes);
         }
-        assert_eq!(table.renew(nth(1, LIVE_OF_ONE), false, now), Renewed::Full);
-        assert_eq!(table.renew(nth(2, 0), false, now), Renewed::Yes);
-        assert_eq!(table.renew(nth(1, 0), true, now), Renewed::Yes);
+        assert_eq!(
+            table.renew(nth(1, LIVE_OF_ONE), false, HERE, now),
+            Renewed::Full
+        );
+        assert_eq!(table.renew(nth(2, 0), false, HERE, now), Renewed::Yes);
+        assert_eq!(table.renew(nth(1, 0), true, HERE, now), Renewed::Yes);
         table.end(nth(1, 0), now);
-        assert_eq!(table.renew(nth(1, LIVE_OF_ONE), false, now), Renewed::Yes);
+        assert_eq!(
+            table.renew(nth(1, LIVE_OF_ONE), false, HERE, now),
+            Renewed::Yes
+        );
         assert!(!table.lives(nth(1, 0), now));
+    }
+
+    #[test]
+    fn an_address_has_so_many_leases_whatever_its_hosts_call_themselves() {
+        let now = Instant::now();
+        let mut table = Table::new(TERM, now);
+        for n in 0..LIVE_OF_ADDRESS {
+            let id = nth((n % 100) as u8, n);
+            table.leases.insert(
+                id.id,
+                Entry {
+                    host: id.host,
+                    from: HERE,
+                    until: now + TERM,
+                    over: false,
+                },
+            );
+        }
+        let there = IpAddr::from([10, 0, 0, 2]);
+        assert_eq!(table.renew(nth(200, 0), false, HERE, now), Renewed::Full);
+        assert_eq!(table.renew(nth(200, 0), false, there, now), Renewed::Yes);
+        assert_eq!(table.renew(nth(0, 0), true, HERE, now), Renewed::Yes);
     }
 }

@@ -164,9 +164,14 @@ impl Daemon {
 
     /// The run ended: its grafts go, its tree stays until the next start.
     pub fn end_run(&self, id: u64) -> Outcome<()> {
+        let _one = self.change.lock();
         let doc = docs::get::<RunDoc>(&self.store, &id.to_be_bytes())
             .map_err(|e| Fail::internal("cannot read the run", &e))?
             .ok_or_else(|| Fail::not_found(format!("there is no run {id}")))?;
+        self.run_ended(doc)
+    }
+
+    fn run_ended(&self, doc: RunDoc) -> Outcome<()> {
         self.release_run(&doc);
         let ended = RunDoc {
             ended: true,
@@ -270,10 +275,21 @@ impl Daemon {
     /// Marks runs whose process is gone as ended: their grafts go, their trees stay.
     pub fn reap_runs(&self) {
         for run in self.runs().unwrap_or_default() {
-            if let Some(lease) = run.owner.lease
-                && !run.ended
-                && !run.owner.lives()
-            {
+            self.reap_run(&run);
+        }
+    }
+
+    /// The same of one that was listed, as it is by now.
+    pub fn reap_run(&self, listed: &RunDoc) {
+        let gone = |run: &RunDoc| !run.ended && !run.owner.lives();
+        if !gone(listed) {
+            return;
+        }
+        let _one = self.change.lock();
+        let now = docs::get::<RunDoc>(&self.store, &listed.id.to_be_bytes());
+        let now = now.ok().flatten().filter(gone);
+        if let Some(run) = now {
+            if let Some(lease) = run.owner.lease {
                 tracing::info!(
                     run = run.id,
                     name = run.name,
@@ -283,9 +299,9 @@ impl Daemon {
                 self.release_run(&run);
                 self.forget_tree(run.id);
                 let _ = docs::delete(&self.store, &run);
-            } else if !run.ended && !run.owner.lives() {
+            } else {
                 tracing::info!(run = run.id, name = run.name, "the run's process is gone");
-                let _ = self.end_run(run.id);
+                let _ = self.run_ended(run);
             }
         }
     }

@@ -213,7 +213,7 @@ pub(super) fn assemble(options: ServeOptions) -> Result<Arc<Daemon>, ServeError>
         started: clock::now().secs,
         claims: Default::default(),
         syncs: Default::default(),
-        transfers: http::transfers(),
+        crowds: Default::default(),
         change: Mutex::new(()),
         held: Mutex::new(Vec::new()),
         kernel: std::sync::OnceLock::new(),

@@ -3,7 +3,6 @@
 use super::bounds;
 use super::claims::Claims;
 use super::clock;
-use super::crowd::Crowd;
 use super::docs::{self, Asker, MountDoc, Owner, RunDoc, TreeDoc};
 use super::export::Exports;
 use super::fail::{Fail, Outcome};
@@ -26,8 +25,8 @@ pub struct Daemon {
     pub started: i64,
     pub claims: Claims,
     pub syncs: Arc<super::sync::Sessions>,
-    /// Who of other hosts sends or reads something long.
-    pub transfers: Arc<Crowd>,
+    /// Calls of other hosts that hold a thread.
+    pub crowds: super::http::Crowds,
     /// Held by calls that change which trees there are, one at a time.
     pub change: Mutex<()>,
     /// Trees taken in lately, whose step is not recorded yet.

@@ -8,11 +8,12 @@ use crate::control::hosts::Lease;
 use crate::sync::named::NamedInfo;
 use crate::sync::served::{ReceiveBegun, SendBegun};
 use parking_lot::Mutex;
-use pocker_store::sync::{Named, Receipt, Want};
+use pocker_store::sync::{Named, Receipt, Room, Want};
 use pocker_store::types::Digest;
 use pocker_store::{SealedTree, Step, StoreError};
 use std::collections::HashMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,14 +22,27 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_secs(600);
 /// Sessions at once: each holds memory for what it looked at.
 const SESSIONS_MAX: usize = 64;
-/// Of these, what one other host may have.
+/// Of these, what one other host may have; one address, as a host's number is of its own making; and all other
+/// hosts, which leave some to the server's own.
 const OF_ONE_HOST: usize = 8;
+const OF_ADDRESS: usize = 16;
+const OF_OTHERS: usize = 48;
 /// Things that one session may speak of: each is remembered to its end. As many as an archive may have.
 const THINGS_MAX: usize = 8_000_000;
 
-#[derive(Default)]
 pub struct Sessions {
     open: Mutex<HashMap<u64, Open>>,
+    /// For what all sessions of other hosts speak of: no more together than one alone.
+    others: Arc<Room>,
+}
+
+impl Default for Sessions {
+    fn default() -> Sessions {
+        Sessions {
+            open: Mutex::default(),
+            others: Arc::new(Room::new(THINGS_MAX)),
+        }
+    }
 }
 
 struct Open {
@@ -37,6 +51,8 @@ struct Open {
     heard: Instant,
     /// Of another host's command: nobody else goes on with it, and it ends with that lease.
     lease: Option<Lease>,
+    /// Where that host is.
+    from: Option<IpAddr>,
     what: String,
 }
 
@@ -88,14 +104,9 @@ impl Sessions {
         // A number that JSON has in every program that reads it.
         let id = u64::from_le_bytes(id) >> 12;
         self.heard_within(SILENCE);
+        let from = lease.and_then(leases::from);
         let mut all = self.open.lock();
-        let same =
-            |open: &&Open| lease.is_some() && open.lease.map(|l| l.host) == lease.map(|l| l.host);
-        let (many, most) = match all.values().filter(same).count() {
-            of_it if of_it >= OF_ONE_HOST => (true, OF_ONE_HOST),
-            _ => (all.len() >= SESSIONS_MAX, SESSIONS_MAX),
-        };
-        if many {
+        if let Some(most) = full(&all, lease, from) {
             return Err(Fail::busy(format!("{most} syncs are under way already"))
                 .hint("try again when one has ended"));
         }
@@ -103,6 +114,7 @@ impl Sessions {
             session: Arc::new(Mutex::new(session)),
             heard: Instant::now(),
             lease,
+            from,
             what,
         };
         all.insert(id, open);
@@ -150,6 +162,30 @@ impl Sessions {
     }
 }
 
+/// The bound that another session would pass.
+fn full(all: &HashMap<u64, Open>, lease: Option<Lease>, from: Option<IpAddr>) -> Option<usize> {
+    let others = || {
+        all.values()
+            .filter_map(|open| open.lease.map(|l| (l.host, open.from)))
+    };
+    let bounds = match lease {
+        None => [(all.len(), SESSIONS_MAX)].to_vec(),
+        Some(Lease { host, .. }) => vec![
+            (others().filter(|(of, _)| *of == host).count(), OF_ONE_HOST),
+            (
+                others()
+                    .filter(|(_, at)| from.is_some() && *at == from)
+                    .count(),
+                OF_ADDRESS,
+            ),
+            (others().count(), OF_OTHERS),
+            (all.len(), SESSIONS_MAX),
+        ],
+    };
+    let passed = bounds.into_iter().find(|(have, most)| have >= most);
+    passed.map(|(_, most)| most)
+}
+
 fn store(tried: &'static str) -> impl Fn(StoreError) -> Fail {
     move |e| match e {
         StoreError::Input(e) => Fail::bad(format!("{tried}: it was cut short: {e}"))
@@ -158,6 +194,9 @@ fn store(tried: &'static str) -> impl Fn(StoreError) -> Fail {
             Fail::bad(format!("{tried}: {e}"))
                 .hint("`pocker fsck` on the source says what is damaged")
         }
+        e @ StoreError::TooMany { .. } => Fail::bad(format!("{tried}: {e}")),
+        e @ StoreError::NoRoom { .. } => Fail::too_many(format!("{tried}: {e}"))
+            .hint("try again when another host's sync has ended: it goes on after what was sent"),
         e => Fail::internal(tried, &e),
     }
 }
@@ -208,7 +247,8 @@ impl Daemon {
                 Receipt::lazy(self.store.clone())
             }
             None => Receipt::new(self.store.clone()),
-        };
+        }
+        .within(THINGS_MAX, lease.map(|_| self.syncs.others.clone()));
         let mut wanted = Vec::new();
         for step in &named.steps {
             wanted.push(!receipt.has_step(step.key).map_err(&tried)?);
@@ -249,7 +289,13 @@ impl Daemon {
         what: impl FnOnce(&mut Receive) -> Outcome<T>,
     ) -> Outcome<T> {
         let heard = self.syncs.find(session)?;
-        let mut session = heard.session.lock();
+        // Nobody who goes one call after the other meets himself, save one whose connection broke. Waiting
+        // here would hold a thread.
+        let Some(mut session) = heard.session.try_lock() else {
+            return Err(
+                Fail::busy("another call of this sync is under way").hint("try again in a moment")
+            );
+        };
         match &mut *session {
             Session::Receive(receive) => what(receive),
             Session::Send { .. } => Err(Fail::bad("that sync sends, and receives nothing")),
@@ -258,7 +304,6 @@ impl Daemon {
 
     pub fn sync_lacks(&self, session: Of, wants: &[Want]) -> Outcome<Vec<bool>> {
         self.receiving(session, |receive| {
-            few(&receive.receipt).map_err(store("cannot look for what is there"))?;
             let lacks = |want| receive.receipt.lacks(want);
             let all: Result<Vec<bool>, StoreError> = wants.iter().map(lacks).collect();
             all.map_err(store("cannot look for what is there"))
@@ -270,7 +315,6 @@ impl Daemon {
         self.receiving(session, |receive| {
             let receipt = &mut receive.receipt;
             let read = crate::sync::frames::read(frames, StoreError::Input, |want, bytes| {
-                few(receipt)?;
                 receipt.put(want, bytes)
             });
             if read.is_err() {
@@ -301,15 +345,6 @@ impl Daemon {
         let open = self.syncs.open.lock().remove(&session.0);
         drop((heard, open));
         Ok(())
-    }
-}
-
-fn few(receipt: &Receipt) -> Result<(), StoreError> {
-    match receipt.held() < THINGS_MAX {
-        true => Ok(()),
-        false => Err(StoreError::Input(std::io::Error::other(format!(
-            "it is of more than {THINGS_MAX} files and directories"
-        )))),
     }
 }
 
@@ -366,5 +401,49 @@ mod tests {
         assert!(add(Some(lease(1, 99))).is_ok());
         assert!(sessions.find((id, Some(lease(1, 1)))).is_err());
         assert_eq!(sessions.leased().len(), OF_ONE_HOST + 1);
+    }
+
+    #[test]
+    fn an_address_has_a_few_whatever_its_hosts_call_themselves_and_this_host_always_some() {
+        use crate::control::hosts::Id;
+        let sessions = Arc::new(Sessions::default());
+        let add = |lease| {
+            let send = Session::Send { _trees: Vec::new() };
+            sessions.add(send, "sync of x".into(), lease).is_ok()
+        };
+        let began = |address: u8| {
+            let lease = Lease {
+                host: Id::draw().expect("random"),
+                id: Id::draw().expect("random"),
+            };
+            leases::renew(lease, false, IpAddr::from([10, 1, 1, address]));
+            add(Some(lease))
+        };
+        for address in 0..3 {
+            for _ in 0..OF_ADDRESS {
+                assert!(began(address));
+            }
+            assert!(!began(address));
+        }
+        assert!(!began(3), "the rest is this host's");
+        for _ in OF_OTHERS..SESSIONS_MAX {
+            assert!(add(None));
+        }
+        assert!(!add(None));
+    }
+
+    #[test]
+    fn a_call_beside_another_of_its_sync_is_refused_and_holds_no_thread() {
+        let world = crate::daemon::tests::world();
+        let d = &world.d;
+        let sent = d.sync_send("box", None).expect("begun");
+        d.sync_end((sent.session, None)).expect("ended");
+        let begun = d.sync_receive(&sent.named, None, None).expect("begun");
+        let of = (begun.session, None);
+        let heard = d.sync_heard(of).expect("there");
+        let streams = heard.session.lock();
+        assert!(d.sync_lacks(of, &[]).is_err());
+        drop(streams);
+        assert!(d.sync_lacks(of, &[]).is_ok());
     }
 }

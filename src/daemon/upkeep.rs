@@ -3,7 +3,7 @@
 use super::aide;
 use super::clock;
 use super::collect::HOLD_SECS;
-use super::docs::{self, RunDoc, TreeDoc};
+use super::docs::{self, Doc, RunDoc, TreeDoc};
 use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use super::sys;
@@ -61,21 +61,35 @@ impl Daemon {
         self.syncs.live();
         self.reap_runs();
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
-            // What this host mounts is looked for among its mounts.
-            let mounted = tree.purpose == Purpose::Mount && tree.owner.lease.is_none();
-            let held = tree.kept_for.is_some() || mounted || tree.owner.lives();
-            if !held {
-                tracing::info!(
-                    tree = tree.id,
-                    label = tree.label,
-                    "its builder is gone: dropped"
-                );
-                self.forget_tree(tree.id);
-            }
+            self.reap_tree(&tree);
         }
         self.forget_hosts();
         let _one = self.change.lock();
         self.reap_mounts();
+    }
+
+    /// Drops a tree whose holder is gone, unless it became another's, or is kept, since it was listed.
+    pub fn reap_tree(&self, listed: &TreeDoc) {
+        let held = |tree: &TreeDoc| {
+            // What this host mounts is looked for among its mounts.
+            let mounted = tree.purpose == Purpose::Mount && tree.owner.lease.is_none();
+            tree.kept_for.is_some() || mounted || tree.owner.lives()
+        };
+        if held(listed) {
+            return;
+        }
+        let _one = self.change.lock();
+        let now = docs::get::<TreeDoc>(&self.store, &listed.key());
+        if let Ok(Some(tree)) = now
+            && !held(&tree)
+        {
+            tracing::info!(
+                tree = tree.id,
+                label = tree.label,
+                "its builder is gone: dropped"
+            );
+            self.forget_tree(tree.id);
+        }
     }
 
     /// Whether nothing needs this server: no mount but the browse view, no run, no

@@ -28,6 +28,9 @@ const REPLY_MAX: usize = 8 << 20;
 const CHUNK: usize = 256 << 10;
 /// Small things are sent together, in so many bytes.
 const TOGETHER: usize = 4 << 20;
+/// How often a call of a session is tried that met another, or too many, and the first pause.
+const TRIES: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 /// How long a server may say nothing.
 const SILENCE: Duration = Duration::from_secs(120);
 
@@ -269,13 +272,34 @@ impl Served {
         })
     }
 
+    /// A call that can be said again: once more after a pause where the server is busy. One whose connection
+    /// broke may be under way there for a moment yet.
+    fn say(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Response<Incoming>, SyncError> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            let response = self.exchange(method.clone(), path, &mut &body[..])?;
+            let busy = [StatusCode::CONFLICT, StatusCode::TOO_MANY_REQUESTS];
+            if self.session.is_none() || !busy.contains(&response.status()) {
+                return Ok(response);
+            }
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        self.exchange(method, path, &mut &body[..])
+    }
+
     fn call<R: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        mut body: &[u8],
+        body: &[u8],
     ) -> Result<R, SyncError> {
-        let response = self.exchange(method, path, &mut body)?;
+        let response = self.say(method, path, body)?;
         self.json(response)
     }
 
@@ -302,7 +326,7 @@ impl Source for Served {
         for wants in wants.chunks(frames::WANTS_MAX) {
             let body = frames::wants_to_bytes(wants);
             let path = self.session("fetch");
-            let response = self.exchange(Method::POST, &path, &mut &body[..])?;
+            let response = self.say(Method::POST, &path, &body)?;
             if !response.status().is_success() {
                 return self.json(response);
             }
@@ -407,5 +431,44 @@ impl Sink for Served {
     fn finish(&mut self, _: &Named) -> Result<(), SyncError> {
         self.send_together()?;
         self.call(Method::POST, &self.session("finish"), &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_call_that_met_another_is_said_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).expect("a listener");
+        let server = std::thread::spawn(move || {
+            let busy = r#"{"message":"busy","status":409}"#;
+            for (status, said) in [
+                ("409 Conflict", busy),
+                ("200 OK", "[true]"),
+                ("200 OK", "null"),
+            ] {
+                let (mut stream, _) = listener.accept().expect("a call");
+                let mut asked = Vec::new();
+                let mut some = [0; 1000];
+                while !asked.ends_with(b"0\r\n\r\n") {
+                    let n = stream.read(&mut some).expect("read");
+                    asked.extend_from_slice(&some[..n]);
+                }
+                let length = said.len();
+                let reply = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{said}");
+                stream.write_all(reply.as_bytes()).expect("written");
+            }
+        });
+        let mut served = Served::by(Way::Socket(socket)).expect("a runtime");
+        served.session = Some(5);
+        let want = Want::object(pocker_store::types::Digest([7; 32]));
+        assert_eq!(served.lacks(&[want]).expect("heard"), [true]);
+        drop(served);
+        server.join().expect("all were asked");
     }
 }

@@ -75,6 +75,10 @@ pub enum StoreError {
     Encode(#[from] Malformed),
     #[error("{kind} {digest} is not in the store")]
     Missing { kind: &'static str, digest: Digest },
+    #[error("it is of more than {most} files and directories")]
+    TooMany { most: usize },
+    #[error("transfers under way are of {most} files and directories together")]
+    NoRoom { most: usize },
     #[error("blob {digest} has {found} bytes where {expected} were expected")]
     BlobSize {
         digest: Digest,

@@ -347,13 +347,13 @@ fn handles_of_another_hosts_tree_are_of_no_use_elsewhere() {
         "nobody's in particular"
     );
     let host = Id([7; 16]);
-    leases::is_seen_at(host, "192.0.2.1".parse().expect("an address"));
+    leases::is_seen_at(host, "192.0.2.1".parse().expect("an address"), "t", 0);
     v.lease(tree, Some(host));
     assert_eq!((at("192.0.2.1"), at("::ffff:192.0.2.1")), (0, 0));
     assert_eq!(at("192.0.2.2"), nfsstat3::NFS3ERR_ACCES as u32);
     root(|cx| assert_eq!(code(v.getattr(cx, &fh)), 0, "the server's own host"));
     // It has moved.
-    leases::is_seen_at(host, "192.0.2.2".parse().expect("an address"));
+    leases::is_seen_at(host, "192.0.2.2".parse().expect("an address"), "t", 0);
     assert_eq!(at("192.0.2.1"), nfsstat3::NFS3ERR_ACCES as u32);
     assert_eq!(at("192.0.2.2"), 0);
     v.lease(tree, None);
@@ -375,7 +375,7 @@ fn a_host_that_lost_a_volume_writes_there_no_more() {
     let at = |peer: &str, fh: &Fh| from(peer, |cx| code(v.getattr(cx, fh)));
     let hosts = [Id([8; 16]), Id([9; 16])];
     for (host, addr) in hosts.iter().zip(["198.51.100.1", "198.51.100.2"]) {
-        leases::is_seen_at(*host, addr.parse().expect("an address"));
+        leases::is_seen_at(*host, addr.parse().expect("an address"), "t", 0);
     }
     v.written_by(volume.id, vec![Some(hosts[0])]);
     assert_eq!(at("198.51.100.1", &writes), 0);

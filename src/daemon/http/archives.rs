@@ -1,7 +1,7 @@
 //! Archives over the control socket: the only bodies that are not JSON.
 
 use super::routes::own_tree;
-use super::{Counted, Peer};
+use super::{Counted, Peer, transfers};
 use crate::control::api::ArchiveDone;
 use crate::daemon::archive::{self, ArchiveError, out, step, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
@@ -140,8 +140,9 @@ pub(super) async fn on_blocking<T: Send + 'static>(
     call: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
 ) -> Outcome<T> {
     let counted = Counted::new(daemon.clone());
+    let place = transfers::place().await?;
     let done = tokio::task::spawn_blocking(move || {
-        let _counted = counted;
+        let _held = (counted, place);
         call(&daemon)
     });
     done.await
@@ -310,9 +311,9 @@ pub async fn tar(
     })
     .await?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
-    let counted = Counted::new(d);
+    let held = (Counted::new(d), transfers::place().await?);
     tokio::task::spawn_blocking(move || {
-        let _counted = counted;
+        let _held = held;
         let mut writer = BodyWriter::new(send.clone());
         let written = match part.layer {
             true => step::write(&tree, below.as_deref(), &mut writer),

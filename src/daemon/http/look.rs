@@ -2,7 +2,7 @@
 
 use super::archives::{BodyWriter, QUEUE};
 use super::routes::own_tree;
-use super::{Counted, Peer, blocking};
+use super::{Counted, Peer, blocking, transfers};
 use crate::control::looking::{DiskUse, NodeInfo, TreeRef};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::look::Looked;
@@ -145,12 +145,17 @@ async fn stream<T: Send + 'static>(
     find: impl FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
     write: impl FnOnce(T, &mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> Outcome<Body> {
-    let counted = Counted::new(daemon.clone());
+    let held = Arc::new((Counted::new(daemon.clone()), transfers::place().await?));
     let (send, mut chunks) = mpsc::channel(QUEUE);
-    let found = tokio::task::spawn_blocking(move || find(&daemon)).await;
+    let finds = held.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let _held = finds;
+        find(&daemon)
+    });
+    let found = found.await;
     let found = found.map_err(|e| Fail::internal("the call ended in the middle", &e))??;
     tokio::task::spawn_blocking(move || {
-        let _counted = counted;
+        let _held = held;
         let mut out = BodyWriter::new(send.clone());
         if let Err(e) = write(found, &mut out).and_then(|()| out.flush()) {
             if e.kind() != io::ErrorKind::BrokenPipe {

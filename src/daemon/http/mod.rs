@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 
 pub use peer::{Outside, Peer};
 pub use routes::router;
-pub use transfers::{STALLED, crowd as transfers};
+pub use transfers::{Crowds, STALLED};
 
 /// Largest JSON body: a build with thousands of steps stays far below.
 const BODY_MAX: usize = 4 << 20;
@@ -34,9 +34,10 @@ where
     F: FnOnce(&Daemon) -> Outcome<T> + Send + 'static,
 {
     let counted = Counted::new(daemon.clone());
+    let place = transfers::place().await?;
     let span = tracing::Span::current();
     let done = tokio::task::spawn_blocking(move || {
-        let _counted = counted;
+        let _held = (counted, place);
         span.in_scope(|| call(&daemon))
     })
     .await;

@@ -108,13 +108,11 @@ pub async fn authorise(
         None => Fail::forbidden("nothing is known of who asks").into_response(),
         Some(Outside(from)) => {
             let call = Call::of(&request);
-            let (crowd, route) = (daemon.transfers.clone(), call.route.clone());
-            let admitted = admit(daemon, call, from).await;
-            // Who may at all is told of his place.
-            match admitted.and_then(|peer| Ok((peer, transfers::admit(&crowd, &route, from)?))) {
-                Ok((peer, place)) => {
+            let route = call.route.clone();
+            match admit(daemon.clone(), call, from).await {
+                Ok(peer) => {
                     request.extensions_mut().insert(peer);
-                    transfers::hold(next.run(request).await, place)
+                    transfers::of(&daemon, &route, from, next.run(request)).await
                 }
                 Err(fail) => fail.into_response(),
             }
@@ -183,7 +181,7 @@ async fn admit(daemon: Arc<Daemon>, call: Call, from: IpAddr) -> Outcome<Peer> {
         }
         // Who is not let in has no lease.
         daemon.room_for_host(asked.lease.host, &shown.name)?;
-        match leases::renew(asked.lease, beat) {
+        match leases::renew(asked.lease, beat, from) {
             Renewed::Yes => {}
             Renewed::Over => {
                 return Err(Fail::gone(
@@ -192,8 +190,10 @@ async fn admit(daemon: Arc<Daemon>, call: Call, from: IpAddr) -> Outcome<Peer> {
                 .hint("start again what it ran; `pocker hosts` shows leases"));
             }
             Renewed::Full => {
-                return Err(Fail::too_many("this host has very many commands under way")
-                    .hint("wait for some of them to end"));
+                return Err(Fail::too_many(
+                    "this host, or this address, has very many commands under way",
+                )
+                .hint("wait for some of them to end"));
             }
         }
         // Renewed before it: a full disk ends no lease.

@@ -1,7 +1,7 @@
 //! The routes of `pocker sync`: lists of digests and streams of what they name.
 
 use super::archives::{BodyWriter, QUEUE, on_blocking, reader};
-use super::{Counted, Peer, blocking};
+use super::{Counted, Peer, blocking, transfers};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::state::Daemon;
 use crate::sync::frames;
@@ -119,8 +119,9 @@ async fn fetch(
     let heard = d.sync_heard((session, peer.lease()))?;
     let (send, mut chunks) = mpsc::channel(QUEUE);
     let counted = Counted::new(d.clone());
+    let place = transfers::place().await?;
     tokio::task::spawn_blocking(move || {
-        let _held = (counted, heard);
+        let _held = (counted, heard, place);
         let mut out = BodyWriter::new(send.clone());
         let given = wants.iter().try_for_each(|want| {
             let (size, mut bytes) = d.store.give(want).map_err(std::io::Error::other)?;

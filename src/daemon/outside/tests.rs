@@ -117,9 +117,9 @@ async fn download(world: &World, patience: Duration) -> tokio::io::DuplexStream 
 async fn who_does_not_read_holds_no_thread() {
     let world = world();
     let mut ours = download(&world, Duration::from_millis(200)).await;
-    assert_eq!(world.d.transfers.taken(), 1);
+    assert_eq!(world.d.crowds.transfers.taken(), 1);
     let free = async {
-        while world.d.calls.load(Ordering::Relaxed) > 0 || world.d.transfers.taken() > 0 {
+        while world.d.calls.load(Ordering::Relaxed) > 0 || world.d.crowds.transfers.taken() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

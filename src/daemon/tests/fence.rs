@@ -1,6 +1,7 @@
 //! Who had a volume to write, and has it no more, writes there no more.
 
 use super::*;
+use crate::daemon::docs::{self, RunDoc, TreeDoc};
 use pocker_nfs::proto::nfsstat3;
 
 const STALE: Result<(), u32> = Err(nfsstat3::NFS3ERR_STALE as u32);
@@ -113,4 +114,28 @@ fn all_that_share_a_volume_write() {
     assert_eq!((&same, &own), (&path, &path), "one file is one to a client");
     let top = world.mount(&path).expect("mounted");
     world.write(&top, "f", "one").expect("written");
+}
+
+#[test]
+fn what_changed_since_it_was_listed_is_not_reaped_by_what_it_was() {
+    let world = world();
+    let (builds, runs) = (lease(), lease());
+    let tree = world.tree(command(builds)).id;
+    let run = world.run(command(runs)).id;
+    let d = &world.d;
+    let listed_tree = docs::get::<TreeDoc>(&d.store, &tree.to_be_bytes());
+    let listed_tree = listed_tree.expect("read").expect("a tree");
+    let listed_run = docs::get::<RunDoc>(&d.store, &run.to_be_bytes());
+    let listed_run = listed_run.expect("read").expect("a run");
+    d.keep_tree(tree, "box").expect("kept");
+    d.end_run(run).expect("ended");
+    leases::end(builds);
+    leases::end(runs);
+    d.reap_tree(&listed_tree);
+    d.reap_run(&listed_run);
+    assert!(world.there(tree) && world.there(run));
+    // It is dropped, and is not recorded again.
+    d.drop_ended_runs("box", asker(runs)).expect("dropped");
+    d.reap_run(&listed_run);
+    assert!(d.runs().expect("a list").is_empty());
 }

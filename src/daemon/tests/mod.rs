@@ -49,8 +49,14 @@ fn options(dir: &std::path::Path) -> ServeOptions {
 
 /// A daemon with one pocker, `box`. The table of leases is of all tests of this process.
 pub fn world() -> World {
+    world_of(|_| ())
+}
+
+pub fn world_of(set: impl FnOnce(&mut ServeOptions)) -> World {
     let dir = tempfile::tempdir().expect("a directory");
-    let d = serve::assemble(options(dir.path())).expect("a daemon");
+    let mut options = options(dir.path());
+    set(&mut options);
+    let d = serve::assemble(options).expect("a daemon");
     let world = World { dir, d };
     world.put("box", b"hello");
     world
@@ -213,7 +219,7 @@ pub fn lease() -> Lease {
 
 /// A command that has its lease.
 pub fn command(lease: Lease) -> Owner {
-    leases::renew(lease, false);
+    leases::renew(lease, false, IpAddr::from([10, 9, 8, 250]));
     Owner::afar(lease)
 }
 

@@ -31,7 +31,7 @@ async fn nothing_is_noted_of_who_is_not_let_in() {
     assert!(!known(&world, refused.lease) && leases::of(refused.lease.host).is_empty());
     // Its lease is over: it is renewed, or not, before anything is written down.
     let late = call(&token);
-    leases::renew(late.lease, false);
+    leases::renew(late.lease, false, at(1));
     leases::end(late.lease);
     let (status, said) = late.ask("POST", "/v1/hosts/beat", &()).await;
     assert_eq!(status, StatusCode::GONE, "{said}");
@@ -160,7 +160,7 @@ async fn an_address_has_so_many_transfers_under_way() {
         under_way.push(response);
     };
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(under_way.len(), world.d.transfers.taken());
+    assert_eq!(under_way.len(), world.d.crowds.transfers.taken());
     // What is no transfer passes, and so does another address.
     let (status, _) = one.ask("GET", "/v1/pockers", &()).await;
     assert_eq!(status, StatusCode::OK);
@@ -175,5 +175,68 @@ async fn an_address_has_so_many_transfers_under_way() {
         StatusCode::OK
     );
     under_way.clear();
-    assert_eq!(world.d.transfers.taken(), 0);
+    nobody(&world.d.crowds.transfers).await;
+}
+
+/// Threads end soon after nobody hears them any more.
+async fn nobody(crowd: &crate::daemon::crowd::Crowd) {
+    let free = async {
+        while crowd.taken() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, free).await.expect("free");
+}
+
+#[tokio::test]
+async fn who_hangs_up_frees_no_thread_and_beats_need_none() {
+    let world = world();
+    let token = world.token(Role::Build);
+    let call = |n| Call {
+        world: &world,
+        token: &token,
+        lease: lease(),
+        from: at(n),
+    };
+    let (one, other) = (call(6), call(7));
+    let calls = &world.d.crowds.calls;
+    // What it asks for waits for this.
+    let (go, went) = std::sync::mpsc::channel::<()>();
+    let (held, holds) = std::sync::mpsc::channel();
+    let d = world.d.clone();
+    let keeper = std::thread::spawn(move || {
+        let _change = d.change.lock();
+        let _ = held.send(());
+        let _ = went.recv();
+    });
+    holds.recv().expect("it is held");
+    let mut tried = 0;
+    let said = loop {
+        let had = calls.taken();
+        tried += 1;
+        assert!(tried < 100);
+        let taken = async {
+            while calls.taken() == had {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            said = one.ask("POST", "/v1/pockers/box/reset", &()) => break said,
+            // It hangs up.
+            () = taken => {}
+        }
+    };
+    assert_eq!(said.0, StatusCode::TOO_MANY_REQUESTS);
+    assert!(said.1["hint"].is_string(), "{}", said.1);
+    assert!(calls.taken() > 0, "they wait still");
+    let (status, _) = one.ask("POST", "/v1/hosts/beat", &()).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = other.ask("GET", "/v1/pockers", &()).await;
+    assert_eq!(status, StatusCode::OK);
+    drop(go);
+    keeper.join().expect("it ends");
+    nobody(calls).await;
+    let (status, _) = one.ask("GET", "/v1/pockers", &()).await;
+    assert_eq!(status, StatusCode::OK);
 }

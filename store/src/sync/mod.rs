@@ -6,12 +6,14 @@
 //! ones, whenever a transfer ends. The name comes last: until then nothing refers to what was sent.
 
 mod receive;
+mod room;
 mod send;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
 pub use receive::Receipt;
+pub use room::Room;
 pub use transfer::{Sent, below, transfer};
 
 use crate::object::limits;

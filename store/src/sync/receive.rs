@@ -1,6 +1,6 @@
 //! A store as the one that receives.
 
-use super::Want;
+use super::{Room, Want};
 use crate::batch::Batch;
 use crate::blob::SMALL;
 use crate::error::StoreError;
@@ -31,6 +31,9 @@ pub struct Receipt {
     bytes: u64,
     count: u64,
     held: HashSet<Digest>,
+    /// How many may be held, and beside others' receipts.
+    most: usize,
+    room: Option<Arc<Room>>,
     /// Blobs stay with the upstream until they are read.
     lazy: bool,
     promises: Vec<(Digest, u64)>,
@@ -53,6 +56,8 @@ impl Receipt {
             bytes: 0,
             count: 0,
             held: HashSet::new(),
+            most: usize::MAX,
+            room: None,
             lazy: false,
             promises: Vec::new(),
             whole: HashMap::new(),
@@ -66,15 +71,32 @@ impl Receipt {
         receipt
     }
 
+    /// It speaks of so many files and directories at most, and with others of no more than there is room for.
+    pub fn within(mut self, most: usize, room: Option<Arc<Room>>) -> Receipt {
+        (self.most, self.room) = (most, room);
+        self
+    }
+
     /// Before it is looked for, so that it is either seen and stays, or not seen.
-    fn hold(&mut self, digest: Digest) {
-        if self.held.insert(digest) {
-            self.store.pins.pin(digest);
+    fn hold(&mut self, digest: Digest) -> Result<(), StoreError> {
+        if self.held.contains(&digest) {
+            return Ok(());
         }
+        if self.held.len() >= self.most {
+            return Err(StoreError::TooMany { most: self.most });
+        }
+        if let Some(room) = &self.room
+            && !room.take()
+        {
+            return Err(StoreError::NoRoom { most: room.most });
+        }
+        self.held.insert(digest);
+        self.store.pins.pin(digest);
+        Ok(())
     }
 
     fn has_blob(&mut self, digest: &Digest) -> Result<bool, StoreError> {
-        self.hold(*digest);
+        self.hold(*digest)?;
         if !self.lazy {
             // Wanted whole: it is not to go again.
             self.store.blobs.own(digest)?;
@@ -92,6 +114,9 @@ impl Receipt {
                 if lacks && self.lazy {
                     self.promises.push((want.digest, size));
                     self.count += 1;
+                    if self.promises.len() as u64 >= DURABLE_COUNT {
+                        self.settle()?;
+                    }
                 }
                 Ok(lacks && !self.lazy)
             }
@@ -101,7 +126,7 @@ impl Receipt {
 
     /// The store has a step of this key, with its tree; it stays.
     pub fn has_step(&mut self, key: Digest) -> Result<bool, StoreError> {
-        self.hold(key);
+        self.hold(key)?;
         let Some(step) = self.store.step(&key)? else {
             return Ok(false);
         };
@@ -156,7 +181,7 @@ impl Receipt {
 
     /// What an object says of itself and refers to; none where it is not here.
     fn open(&mut self, digest: Digest) -> Result<Option<(Counts, Vec<Below>)>, StoreError> {
-        self.hold(digest);
+        self.hold(digest)?;
         let bytes = match self.store.objects.bytes("object", &digest) {
             Ok(bytes) => bytes,
             // One that rotted is sent again; that does not mend it, and the end says so.
@@ -173,7 +198,7 @@ impl Receipt {
             expected: want.limit(),
             found,
         };
-        self.hold(want.digest);
+        self.hold(want.digest)?;
         let store = self.store.clone();
         let batch = self.batch.get_or_insert_with(|| store.write_batch());
         let limit = want.limit();
@@ -220,11 +245,6 @@ impl Receipt {
         Ok(())
     }
 
-    /// How many digests it has spoken of.
-    pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
     /// Makes what was received durable.
     pub fn settle(&mut self) -> Result<(), StoreError> {
         (self.bytes, self.count) = (0, 0);
@@ -245,7 +265,7 @@ impl Receipt {
     pub fn steps(&mut self, steps: &[Step]) -> Result<(), StoreError> {
         self.settle()?;
         for step in steps {
-            self.hold(step.key);
+            self.hold(step.key)?;
             if self.whole(step.snapshot)?.is_none() {
                 return Err(StoreError::Missing {
                     kind: "part of the tree",
@@ -276,6 +296,9 @@ impl Drop for Receipt {
     fn drop(&mut self) {
         // What had come when it was given up is there for the next try.
         let _ = self.settle();
+        if let Some(room) = &self.room {
+            room.give(self.held.len());
+        }
         self.store
             .pins
             .release(self.held.drain(), std::iter::empty());

@@ -1,12 +1,12 @@
 //! From store to store, with a source and a sink that fail wherever they can.
 
 use super::transfer::transfer_within;
-use super::{Each, Named, Receipt, Sent, Sink, Source, SyncError, Want, transfer};
+use super::{Each, Named, Receipt, Room, Sent, Sink, Source, SyncError, Want, transfer};
 use crate::fsck::Severity;
 use crate::object::{Entry, Meta};
 use crate::tests::{meta, open, step};
 use crate::types::Digest;
-use crate::{FsckOptions, GcOptions, Pocker, Step, Store};
+use crate::{FsckOptions, GcOptions, Pocker, Step, Store, StoreError};
 use proptest::prelude::*;
 use std::collections::HashSet;
 use std::io::Read;
@@ -284,6 +284,31 @@ fn what_came_before_a_cut_is_not_sent_again() {
     to.gc(GcOptions::default(), &[]).expect("gc");
     assert_eq!(send(&from, &to, &named).blobs, 42);
     sound(&to);
+}
+
+#[test]
+fn receipts_hold_so_much_each_and_together() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = open(&dir.path().join("a"));
+    let room = Arc::new(Room::new(5));
+    let receipt = |most| Receipt::new(store.clone()).within(most, Some(room.clone()));
+    let (mut one, mut two) = (receipt(4), receipt(4));
+    let ask = |receipt: &mut Receipt, n: u8| receipt.lacks(&Want::object(Digest([n; 32])));
+    for n in 0..4 {
+        assert!(ask(&mut one, n).expect("room"));
+    }
+    assert!(matches!(
+        ask(&mut one, 4),
+        Err(StoreError::TooMany { most: 4 })
+    ));
+    assert!(ask(&mut one, 0).expect("held already"));
+    assert!(ask(&mut two, 0).expect("room"));
+    assert!(matches!(
+        ask(&mut two, 1),
+        Err(StoreError::NoRoom { most: 5 })
+    ));
+    drop(one);
+    assert!(ask(&mut two, 1).expect("room again"));
 }
 
 /// A directory of which something below was lost is not whole: that is sent.
