@@ -99,7 +99,7 @@ fn changed(
         let beside = beside.map_err(|e| store_error(b".", e))?;
         if split.contains(&was.node)
             || *from.get_or_insert(was.node) != was.node
-            || !beside.is_some_and(|differs| !differs.own)
+            || beside.is_none_or(|differs| differs.own)
         {
             return Ok(true);
         }
