@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use oci_client::Reference;
 use oci_client::errors::{DigestError, OciDistributionError as E};
 use parking_lot::Mutex;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use std::sync::Arc;
 
 /// Of what a registry says where it refuses.
@@ -43,17 +43,35 @@ impl Getter {
         let shown = self.shown.lock().clone();
         let response = shown.on(request()).send().await;
         let response = response.map_err(|e| self.failed(E::RequestError(e)))?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        let Some(now) = self.more_to_show(&response, &shown).await? else {
             return Ok(response);
+        };
+        let response = now.on(request()).send().await;
+        response.map_err(|e| self.failed(E::RequestError(e)))
+    }
+
+    /// What the registry wants to be shown where it refused an answer to `shown`, if that is anything else.
+    pub async fn more_to_show(
+        &self,
+        response: &Response,
+        shown: &Shown,
+    ) -> Result<Option<Shown>, RegistryError> {
+        // Whom it sends to may not ask for its password.
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
+            return Ok(None);
         }
         // It has none yet, or one that has expired; a password does not.
         let now = self.show(response.headers()).await?;
-        if matches!(now, Shown::Login(_)) && now == shown {
-            return Ok(response);
+        if matches!(now, Shown::Login(_)) && now == *shown {
+            return Ok(None);
         }
         *self.shown.lock() = now.clone();
-        let response = now.on(request()).send().await;
-        response.map_err(|e| self.failed(E::RequestError(e)))
+        Ok(Some(now))
+    }
+
+    /// Whether it is the registry's own address.
+    pub fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.url("")).is_ok_and(|own| own.origin() == url.origin())
     }
 
     /// An answer of 200, whose body is not read yet.

@@ -27,6 +27,8 @@ use std::time::Duration;
 pub const TIMEOUT: u64 = 30;
 const AGENT: &str = concat!("pocker/", env!("CARGO_PKG_VERSION"));
 const CONNECT: Duration = Duration::from_secs(10);
+/// Redirects on the way to one answer.
+const REDIRECTS_MAX: usize = 10;
 
 /// How registries are spoken to.
 #[derive(Clone, Debug)]
@@ -114,6 +116,7 @@ fn http(
     let mut builder = reqwest::Client::builder()
         .user_agent(AGENT)
         .connect_timeout(connect)
+        .redirect(reqwest::redirect::Policy::custom(follow))
         .no_proxy();
     if let Some(pem) = ca {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem)?);
@@ -133,6 +136,18 @@ fn http(
         }
     }
     builder.build()
+}
+
+/// Never from TLS to where there is none: whoever is in between would say what the image is.
+fn follow(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
+    let bares = |from: &reqwest::Url| from.scheme() == "https" && attempt.url().scheme() != "https";
+    if attempt.previous().iter().any(bares) {
+        return attempt.error("it has TLS, and sends to where there is none");
+    }
+    match attempt.previous().len() > REDIRECTS_MAX {
+        true => attempt.error("it sends from one place to another without end"),
+        false => attempt.follow(),
+    }
 }
 
 /// The bytes of a file with certificates (PEM).

@@ -17,7 +17,7 @@ impl Registry {
                 let file = layer.into_file();
                 let file =
                     file.map_err(|e| RegistryError::host("read a layer that was put aside", &e))?;
-                self.blob(&name, size, Source::File(file)).await?;
+                self.blob(&name, size, Source::File(file.into())).await?;
             }
             self.config_and_tag(config, manifest).await
         })?;

@@ -2,47 +2,68 @@
 
 use super::RegistryError;
 use super::get::Getter;
+use super::token::Shown;
 use crate::image::types::MANIFEST;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use oci_client::errors::OciDistributionError as E;
 use parking_lot::Mutex;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, Response, StatusCode, Url};
 use std::fs::File;
-use std::io::{self, Seek};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio_util::io::ReaderStream;
 
 /// Bytes read of a layer at a time.
 const CHUNK: usize = 64 << 10;
 /// How often it is looked whether bytes still go out.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What goes out last may still be in buffers on the way, and the registry puts the whole in its place before
+/// it answers: it may then take as many times as long.
+const AT_THE_END: u32 = 4;
+
 /// A blob's bytes, as often as they are wanted.
 pub enum Source {
     Bytes(Bytes),
-    File(File),
+    File(Arc<File>),
 }
 
 /// When bytes were last taken.
-type Moved = Arc<Mutex<Instant>>;
+struct Moved {
+    last: Instant,
+    whole: bool,
+}
 
 impl Source {
-    fn body(&self, moved: &Moved) -> io::Result<Body> {
+    fn body(&self, moved: &Arc<Mutex<Moved>>) -> Body {
         let file = match self {
-            Source::Bytes(bytes) => return Ok(Body::from(bytes.clone())),
-            Source::File(file) => file,
+            Source::Bytes(bytes) => return Body::from(bytes.clone()),
+            Source::File(file) => file.clone(),
         };
-        let mut file = file.try_clone()?;
-        file.rewind()?;
         let moved = moved.clone();
-        let chunks = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
-        Ok(Body::wrap_stream(chunks.inspect(move |_| {
-            *moved.lock() = Instant::now();
-        })))
+        // Each body by a place of its own in the file: one that was given up may still be read.
+        Body::wrap_stream(futures_util::stream::try_unfold(0, move |at| {
+            let (file, moved) = (file.clone(), moved.clone());
+            async move {
+                let chunk = tokio::task::spawn_blocking(move || chunk(&file, at));
+                let chunk = chunk.await.map_err(io::Error::other)??;
+                let mut moved = moved.lock();
+                moved.last = Instant::now();
+                moved.whole = chunk.is_empty();
+                let next = at + chunk.len() as u64;
+                Ok::<_, io::Error>((!moved.whole).then_some((chunk, next)))
+            }
+        }))
     }
+}
+
+fn chunk(file: &File, at: u64) -> io::Result<Bytes> {
+    let mut bytes = vec![0; CHUNK];
+    let n = file.read_at(&mut bytes, at)?;
+    bytes.truncate(n);
+    Ok(bytes.into())
 }
 
 impl Getter {
@@ -64,32 +85,48 @@ impl Getter {
         source: Source,
     ) -> Result<(), RegistryError> {
         let begin = self.url("blobs/uploads/");
-        let response = self.send(|| self.http.post(&begin).header(CONTENT_LENGTH, 0));
-        let response = self.accepted(&begin, response.await?).await?;
-        let mut to = self.upload_place(&begin, &response)?;
+        let (shown, response) = self.put_once(&begin, digest, size, &source).await?;
+        // A token may expire while bytes go out.
+        let response = match self.more_to_show(&response, &shown).await? {
+            Some(_) => self.put_once(&begin, digest, size, &source).await?.1,
+            None => response,
+        };
+        self.accepted(&begin, response).await.map(drop)
+    }
+
+    /// Asks where the bytes go, and sends them there: with what, and the answer.
+    async fn put_once(
+        &self,
+        begin: &str,
+        digest: &str,
+        size: u64,
+        source: &Source,
+    ) -> Result<(Shown, Response), RegistryError> {
+        let response = self.send(|| self.http.post(begin).header(CONTENT_LENGTH, 0));
+        let response = self.accepted(begin, response.await?).await?;
+        let mut to = self.upload_place(&response)?;
         to.query_pairs_mut().append_pair("digest", digest);
-        let moved = Arc::new(Mutex::new(Instant::now()));
-        let body = source
-            .body(&moved)
-            .map_err(|e| RegistryError::host("read the layer that was put aside", &e))?;
+        let moved = Arc::new(Mutex::new(Moved {
+            last: Instant::now(),
+            whole: false,
+        }));
+        // The registry may name an address of somebody else's, which gets no token.
+        let shown = match self.is_own(&to) {
+            true => self.shown.lock().clone(),
+            false => Shown::Nothing,
+        };
         let client = self.uploads.as_ref().unwrap_or(&self.http);
         let request = client
-            .put(to.clone())
+            .put(to)
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, size)
-            .body(body);
-        // The registry may name an address of somebody else's, which gets no token.
-        let own = Url::parse(&begin).is_ok_and(|begin| begin.origin() == to.origin());
-        let request = match own {
-            true => self.shown.lock().on(request),
-            false => request,
-        };
+            .body(source.body(&moved));
         let response = tokio::select! {
-            response = request.send() => response,
-            () = self.still(&moved) => return Err(self.name.silent(self.timeout)),
+            response = shown.on(request).send() => response,
+            waited = self.still(&moved) => return Err(self.name.silent(waited.as_secs())),
         };
         let response = response.map_err(|e| self.failed(E::RequestError(e)))?;
-        self.accepted(&begin, response).await.map(drop)
+        Ok((shown, response))
     }
 
     pub async fn put_manifest(&self, tag: &str, manifest: Bytes) -> Result<(), RegistryError> {
@@ -110,7 +147,7 @@ impl Getter {
     }
 
     /// Where the bytes go: the registry says so.
-    fn upload_place(&self, asked: &str, response: &Response) -> Result<Url, RegistryError> {
+    fn upload_place(&self, response: &Response) -> Result<Url, RegistryError> {
         let odd = |why: &str| {
             let host = self.name.host();
             RegistryError::new(
@@ -120,7 +157,8 @@ impl Getter {
         };
         let said = response.headers().get(LOCATION);
         let said = said.and_then(|said| said.to_str().ok());
-        let url = said.and_then(|said| Url::parse(asked).ok()?.join(said).ok());
+        // Whoever was asked may have sent on to where it is answered.
+        let url = said.and_then(|said| response.url().join(said).ok());
         let url = url.ok_or_else(|| odd("does not say where a layer is to be sent"))?;
         match url.scheme() {
             "https" => Ok(url),
@@ -131,10 +169,17 @@ impl Getter {
         }
     }
 
-    /// Ends when nothing was taken for too long.
-    async fn still(&self, moved: &Moved) {
+    /// Ends when nothing was taken for too long: for how long.
+    async fn still(&self, moved: &Mutex<Moved>) -> Duration {
         let patience = Duration::from_secs(self.timeout);
-        while moved.lock().elapsed() < patience {
+        loop {
+            let most = match moved.lock().whole {
+                true => patience * AT_THE_END,
+                false => patience,
+            };
+            if moved.lock().last.elapsed() >= most {
+                return most;
+            }
             tokio::time::sleep(LOOK.min(patience)).await;
         }
     }

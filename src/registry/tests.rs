@@ -4,10 +4,11 @@ use super::{Name, Options, Registry, RegistryError};
 use crate::control::api::RunConfig;
 use crate::image::check;
 use crate::image::write::{About, Made, Stager};
+use parking_lot::Mutex;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Most that a registry here says, where nobody stops it.
@@ -27,6 +28,8 @@ enum Takes {
 struct Hostile {
     name: Name,
     sent: Arc<AtomicU64>,
+    /// The heads of what it was asked.
+    heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Hostile {
@@ -39,15 +42,25 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its number");
         let sent = Arc::new(AtomicU64::new(0));
-        let counted = sent.clone();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (counted, hears) = (sent.clone(), heard.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let counted = counted.clone();
-                std::thread::spawn(move || answer(stream, takes, answers, &counted));
+                let (counted, hears) = (counted.clone(), hears.clone());
+                std::thread::spawn(move || answer(stream, takes, answers, &counted, &hears));
             }
         });
         let name = Name::parse(&format!("{address}/team/app:v1")).expect("an image");
-        Hostile { name, sent }
+        Hostile { name, sent, heard }
+    }
+
+    /// How often a request of this method was heard whose head has all of these words.
+    fn heard(&self, method: &str, words: &[&str]) -> usize {
+        let heard = self.heard.lock();
+        let has = |head: &&String| {
+            head.starts_with(method) && words.iter().all(|word| head.contains(word))
+        };
+        heard.iter().filter(has).count()
     }
 
     fn open(&self) -> Registry {
@@ -78,13 +91,19 @@ fn took_body(stream: &mut TcpStream, takes: Takes, head: &str) -> bool {
         }
         left -= most;
         if takes == Takes::Slowly {
-            std::thread::sleep(Duration::from_millis(150));
+            std::thread::sleep(Duration::from_millis(500));
         }
     }
     true
 }
 
-fn answer(mut stream: TcpStream, takes: Takes, answers: Answers, sent: &AtomicU64) {
+fn answer(
+    mut stream: TcpStream,
+    takes: Takes,
+    answers: Answers,
+    sent: &AtomicU64,
+    heard: &Mutex<Vec<String>>,
+) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -94,6 +113,7 @@ fn answer(mut stream: TcpStream, takes: Takes, answers: Answers, sent: &AtomicU6
         }
     }
     let text = String::from_utf8_lossy(&request).into_owned();
+    heard.lock().push(text.clone());
     if !took_body(&mut stream, takes, &text) {
         std::thread::sleep(Duration::from_secs(60));
         return;
@@ -144,8 +164,12 @@ fn made(bytes: usize) -> Made {
 }
 
 fn push(hostile: &Hostile, bytes: usize) -> Result<String, RegistryError> {
+    push_within(hostile, bytes, 2)
+}
+
+fn push_within(hostile: &Hostile, bytes: usize, timeout: u64) -> Result<String, RegistryError> {
     let options = Options {
-        timeout: 2,
+        timeout,
         ..Options::default()
     };
     let registry = Registry::open_to_push(&hostile.name, &options).expect("opened");
@@ -227,9 +251,14 @@ fn answers_without_end_to_a_push_are_not_read() {
 
 /// An upload has no end of its own: it may take as long as it goes on.
 #[test]
-fn an_upload_may_be_slow_and_may_not_stand_still() {
+fn an_upload_may_be_slow() {
     let slow = Hostile::taking(Takes::Slowly, taken);
-    assert!(push(&slow, 24 << 20).is_ok());
+    let pushed = push_within(&slow, 24 << 20, 10);
+    assert!(pushed.is_ok(), "{pushed:?}");
+}
+
+#[test]
+fn an_upload_may_not_stand_still() {
     let still = Hostile::taking(Takes::Nothing, taken);
     let message = said(push(&still, 24 << 20).expect_err("it stands still"));
     assert!(message.contains("said nothing for 2 s"), "{message}");
@@ -238,7 +267,7 @@ fn an_upload_may_be_slow_and_may_not_stand_still() {
 /// Where tokens are had says too much, or sends for them to where anybody listens.
 #[test]
 fn a_token_without_end_is_not_read() {
-    static ADDRESS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    static ADDRESS: OnceLock<String> = OnceLock::new();
     fn answers(_: &str, path: &str) -> (String, Vec<u8>, bool) {
         let address = ADDRESS.get().expect("it listens");
         match path.starts_with("/token") {
@@ -356,7 +385,7 @@ fn tokens_are_got_and_got_again() {
         );
         (head, vec![], false)
     }
-    static ADDRESS: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    static ADDRESS: OnceLock<String> = OnceLock::new();
     let hostile = Hostile::start(answers);
     let host = hostile.name.host().to_owned();
     ADDRESS.set(host).expect("once");
@@ -364,4 +393,95 @@ fn tokens_are_got_and_got_again() {
     for _ in 0..3 {
         assert_eq!(registry.resolve().expect("got"), check::of(b"{}"));
     }
+}
+
+/// Whom a registry sends to may ask for what it likes: it gets no password, and nor does where it sends for
+/// a token.
+#[test]
+fn whom_a_registry_sends_to_gets_no_password() {
+    static OTHER: OnceLock<String> = OnceLock::new();
+    let other = Hostile::start(|_, path| {
+        let other = OTHER.get().expect("it listens");
+        match path.starts_with("/token") {
+            true => plain("{\"token\": \"t\"}"),
+            false => (
+                format!(
+                    "401 No\r\nWWW-Authenticate: Bearer realm=\"http://{other}/token\"\r\nContent-Length: 0"
+                ),
+                vec![],
+                false,
+            ),
+        }
+    });
+    OTHER.set(other.name.host().to_owned()).expect("once");
+    let sends = Hostile::start(|_, path| {
+        let other = OTHER.get().expect("it listens");
+        let head = format!("307 There\r\nLocation: http://{other}{path}\r\nContent-Length: 0");
+        (head, vec![], false)
+    });
+    let mut registry = sends.open();
+    let getter = Arc::get_mut(&mut registry.getter).expect("nobody else's");
+    getter.login = Some(("me".into(), "hush".into()));
+    let message = said(registry.resolve().expect_err("not shown"));
+    assert!(message.contains("wants a password"), "{message}");
+    assert!(other.heard("HEAD", &["/manifests/"]) > 0);
+    assert_eq!(other.heard("GET", &["/token"]), 0);
+    assert_eq!(other.heard("", &["authorization"]), 0);
+}
+
+/// A token that expires while a blob goes out is got again, once, and the blob is sent again.
+#[test]
+fn a_blob_is_sent_again_with_a_new_token() {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    fn challenge() -> (String, Vec<u8>, bool) {
+        let address = ADDRESS.get().expect("it listens");
+        let head = format!(
+            "401 No\r\nWWW-Authenticate: Bearer realm=\"http://{address}/token\"\r\nContent-Length: 0"
+        );
+        (head, vec![], false)
+    }
+    let hostile = Hostile::start(|method, path| {
+        static TOKENS: AtomicU64 = AtomicU64::new(0);
+        static PUTS: AtomicU64 = AtomicU64::new(0);
+        if path.starts_with("/token") {
+            let n = TOKENS.fetch_add(1, Ordering::SeqCst);
+            return plain(&format!("{{\"token\": \"t{n}\"}}"));
+        }
+        match method {
+            "PUT" if PUTS.fetch_add(1, Ordering::SeqCst) == 0 => challenge(),
+            _ => taken(method, path),
+        }
+    });
+    ADDRESS.set(hostile.name.host().to_owned()).expect("once");
+    let pushed = push(&hostile, 1000);
+    assert!(pushed.is_ok(), "{pushed:?}");
+    assert_eq!(hostile.heard("GET", &["/token"]), 1);
+    // The layer twice, the config once: each asked for its place.
+    assert_eq!(hostile.heard("POST", &["/blobs/uploads/"]), 3);
+    assert_eq!(hostile.heard("PUT", &["/uploads/x"]), 3);
+    assert_eq!(hostile.heard("PUT", &["/uploads/x", "Bearer t0"]), 2);
+    let never = Hostile::start(|method, path| match method {
+        "PUT" => challenge(),
+        _ if path.starts_with("/token") => plain("{\"token\": \"t\"}"),
+        _ => taken(method, path),
+    });
+    let message = said(push(&never, 1000).expect_err("never taken"));
+    assert!(message.contains("wants a password"), "{message}");
+    assert_eq!(never.heard("PUT", &[]), 2, "once more, and no more");
+}
+
+/// What it says without an address is said of where it was said.
+#[test]
+fn an_upload_goes_to_where_its_place_was_named() {
+    let hostile = Hostile::start(|method, path| match method {
+        "POST" if !path.starts_with("/elsewhere/") => (
+            "307 There\r\nLocation: /elsewhere/begin/\r\nContent-Length: 0".into(),
+            vec![],
+            false,
+        ),
+        _ => taken(method, path),
+    });
+    let pushed = push(&hostile, 1000);
+    assert!(pushed.is_ok(), "{pushed:?}");
+    assert_eq!(hostile.heard("PUT", &[" /elsewhere/uploads/x?"]), 2);
 }

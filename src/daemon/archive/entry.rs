@@ -1,12 +1,17 @@
 //! One tar entry, judged: its path, attributes and kind.
 
-use super::{ArchiveError, PATH_MAX};
+use super::{ArchiveError, PATH_MAX, SHOWN};
 use pocker_store::object::Meta;
 use pocker_store::types::{Rdev, Time};
 use std::io::Read;
 
 /// PAX key of an extended attribute, as GNU tar and bsdtar write it.
 pub const XATTR_KEY: &str = "SCHILY.xattr.";
+/// What a whiteout's name begins with, before that of the file which is gone (OCI image specification,
+/// "Whiteouts").
+pub const WHITEOUT: &[u8] = b".wh.";
+/// Longest name of a file.
+const NAME_MAX: usize = 255;
 
 /// PAX keys with which GNU tar says that the data is a map and pieces, not the file.
 const SPARSE_KEYS: &str = "GNU.sparse.";
@@ -91,7 +96,7 @@ pub fn parse<R: Read>(
 }
 
 fn bad(path: &[u8], why: &str) -> ArchiveError {
-    let shown = &path[..path.len().min(256)];
+    let shown = &path[..path.len().min(SHOWN)];
     ArchiveError::Entry {
         path: shown.escape_ascii().to_string(),
         why: why.to_string(),
@@ -107,11 +112,17 @@ pub fn clean(raw: &[u8]) -> Result<Vec<u8>, ArchiveError> {
         return Err(bad(raw, "an absolute path"));
     }
     let mut out = Vec::with_capacity(raw.len());
+    let last = raw.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    // As overlay file systems have whiteouts under the file's own name, a layer's may be longer than a name.
+    let marks = last.strip_prefix(WHITEOUT);
+    let marks = marks.is_some_and(|gone| gone.len() <= NAME_MAX);
     for part in raw.split(|b| *b == b'/') {
         match part {
             b"" | b"." => continue,
             b".." => return Err(bad(raw, "a path with \"..\"")),
-            part if part.len() > 255 => return Err(bad(raw, "a name longer than 255 bytes")),
+            part if part.len() > NAME_MAX && !(marks && std::ptr::eq(part, last)) => {
+                return Err(bad(raw, "a name longer than 255 bytes"));
+            }
             part if part.contains(&0) => return Err(bad(raw, "a name with a NUL byte")),
             part => {
                 if !out.is_empty() {
@@ -237,6 +248,12 @@ mod tests {
             assert!(clean(bad).is_err(), "{}", bad.escape_ascii());
         }
         assert!(clean(&[b'a'; 256]).is_err());
+        // What is gone may have a name as long as any.
+        let marks = |length| [b"a/.wh.", &[b'a'; 256][..length]].concat();
+        assert_eq!(clean(&marks(255)).expect("clean"), marks(255));
+        for bad in [marks(256), [&marks(255)[..], b"/x"].concat()] {
+            assert!(clean(&bad).is_err(), "{}", bad.escape_ascii());
+        }
     }
 
     /// GNU tar 1.34: `tar --sparse --format=posix`.

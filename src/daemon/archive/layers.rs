@@ -1,14 +1,13 @@
 //! The layers of an image, one on another: what a layer hides of those below it is said by names
 //! (OCI image specification, "Layer", "Whiteouts").
 
-use super::entry::Kind;
+use super::entry::{Kind, WHITEOUT};
 use super::{ArchiveError, Sink, entries};
 use crate::control::layers::Frames;
 use crate::daemon::ingest::IngestSink;
 use pocker_store::object::Meta;
 use std::io::Read;
 
-const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What a union file system that is long gone left in layers.
 const REMAINS: &[u8] = b".wh..wh.";

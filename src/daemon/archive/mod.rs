@@ -18,6 +18,8 @@ pub const ENTRIES_MAX: u64 = 10_000_000;
 const HEADER: usize = 512;
 /// Longest path in an archive (PATH_MAX).
 pub const PATH_MAX: usize = 4096;
+/// Of a path that is too long.
+const SHOWN: usize = 256;
 
 /// Why an archive was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,8 @@ pub enum ArchiveError {
     Unended,
     #[error("entry {path}: {why}")]
     Entry { path: String, why: String },
+    #[error("{path}…: a path longer than {PATH_MAX} bytes, which nobody reads from an archive")]
+    Long { path: String },
     #[error("the archive holds more than {ENTRIES_MAX} entries")]
     TooMany,
     #[error("{0}")]
@@ -47,6 +51,15 @@ pub enum ArchiveError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl ArchiveError {
+    fn long(path: &[u8]) -> ArchiveError {
+        let shown = &path[..path.len().min(SHOWN)];
+        ArchiveError::Long {
+            path: shown.escape_ascii().to_string(),
+        }
+    }
 }
 
 /// Where an archive's entries go. Paths are relative, without "." and "..".

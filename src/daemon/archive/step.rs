@@ -4,21 +4,21 @@
 //! A file of several names is in a layer with all of them or with none: whoever unpacks it may have the
 //! layer alone.
 
+mod relinked;
 #[cfg(test)]
 mod tests;
 
-use super::ArchiveError;
+use super::entry::WHITEOUT;
 use super::out::{Writer, names, store_error};
+use super::{ArchiveError, PATH_MAX};
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
-use pocker_store::types::{Attr, Creds, Errno, Kind, Node, ROOT};
+use pocker_store::types::{Attr, Kind, Node, ROOT};
+use relinked::Relinked;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::iter::Peekable;
 use std::vec::IntoIter;
-
-const WHITEOUT: &[u8] = b".wh.";
 
 /// Writes the layer that makes `new` of `below`; of nothing, the whole tree.
 pub fn write(
@@ -56,7 +56,9 @@ impl Into for Writer<'_> {
 struct Check;
 
 impl Into for Check {
-    fn entry(&mut self, _: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
+    fn entry(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
+        // A directory's has a slash behind it.
+        fits(path, usize::from(attr.kind == Kind::Dir))?;
         match path[name_at(path)..].starts_with(WHITEOUT) {
             true => Err(ArchiveError::Entry {
                 path: path.escape_ascii().to_string(),
@@ -66,8 +68,16 @@ impl Into for Check {
         }
     }
 
-    fn gone(&mut self, _: &[u8]) -> Result<(), ArchiveError> {
-        Ok(())
+    fn gone(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
+        fits(path, WHITEOUT.len())
+    }
+}
+
+/// Whether a path with so many bytes more can be read from a layer.
+fn fits(path: &[u8], more: usize) -> Result<(), ArchiveError> {
+    match path.len() + more > PATH_MAX {
+        true => Err(ArchiveError::long(path)),
+        false => Ok(()),
     }
 }
 
@@ -89,34 +99,21 @@ struct Level {
 struct Walk<'a> {
     new: &'a SealedTree,
     old: Option<&'a SealedTree>,
-    /// Files that are the same, and whose names are not those of one file any more, or are only now.
-    again: HashSet<Vec<u8>>,
-    /// The directories that they are in.
-    above: HashSet<Vec<u8>>,
+    relinked: Relinked,
     levels: Vec<Level>,
     path: Vec<u8>,
 }
 
 impl<'a> Walk<'a> {
     fn new(new: &'a SealedTree, old: Option<&'a SealedTree>) -> Result<Walk<'a>, ArchiveError> {
-        let again = match old {
-            Some(old) => relinked(new, old).map_err(|e| store_error(b".", e))?,
-            None => HashSet::new(),
+        let relinked = match old {
+            Some(old) => Relinked::find(new, old)?,
+            None => Relinked::default(),
         };
-        let mut above = HashSet::new();
-        for path in &again {
-            let mut dir = path.as_slice();
-            while let Some(at) = dir.iter().rposition(|b| *b == b'/') {
-                dir = &dir[..at];
-                above.insert(dir.to_vec());
-            }
-            above.insert(Vec::new());
-        }
         Ok(Walk {
             new,
             old,
-            again,
-            above,
+            relinked,
             levels: Vec::new(),
             path: Vec::new(),
         })
@@ -194,12 +191,12 @@ impl<'a> Walk<'a> {
         let Some(differs) = differs.map_err(|e| store_error(&self.path, e))? else {
             return self.fresh(is, into);
         };
-        let own = differs.own || self.again.contains(&self.path);
+        let own = differs.own || self.relinked.again.contains(&is.node);
         if own {
             self.lead(into)?;
             into.entry(is, &self.path)?;
         }
-        match is.kind == Kind::Dir && (differs.below || self.above.contains(&self.path)) {
+        match is.kind == Kind::Dir && (differs.below || self.relinked.above.contains(&is.node)) {
             true => self.enter(Some((old, was)), is, own),
             false => Ok(()),
         }
@@ -226,75 +223,4 @@ impl<'a> Walk<'a> {
         });
         Ok(())
     }
-}
-
-/// The paths of a tree's files of several names, each with the number that all its names share.
-fn linked(tree: &SealedTree) -> Result<HashMap<Vec<u8>, Node>, Errno> {
-    let mut paths = HashMap::new();
-    for group in tree.groups().iter() {
-        for place in group {
-            paths.insert(tree.path_of(*place)?, group[0]);
-        }
-    }
-    Ok(paths)
-}
-
-fn find(tree: &SealedTree, path: &[u8]) -> Result<Option<Attr>, Errno> {
-    let mut at = tree.getattr(ROOT)?;
-    for name in path.split(|b| *b == b'/') {
-        at = match tree.lookup(&Creds::ROOT, at.node, name) {
-            Ok(found) => found.node,
-            Err(Errno::NoEnt | Errno::NotDir) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-    }
-    Ok(Some(at))
-}
-
-/// All names of the files of `new` that have other names for the same file than `old` has.
-fn relinked(new: &SealedTree, old: &SealedTree) -> Result<HashSet<Vec<u8>>, Errno> {
-    let (is, was) = (linked(new)?, linked(old)?);
-    // Which file of `new` each name of a file of `old` belongs to now; files of one name by their number.
-    let mut parts: HashMap<Node, HashSet<Node>> = HashMap::new();
-    for (path, file) in &was {
-        let now = match is.get(path) {
-            Some(now) => Some(*now),
-            None => find(new, path)?
-                .filter(|a| a.kind != Kind::Dir)
-                .map(|a| a.node),
-        };
-        parts.entry(*file).or_default().extend(now);
-    }
-    let split = |file: &Node| parts.get(file).is_some_and(|now| now.len() > 1);
-    let mut changed = HashSet::new();
-    for (path, now) in &is {
-        let same = match was.get(path) {
-            Some(file) => !split(file) && new.beside(*now, old, *file)?.is_some_and(|d| !d.own),
-            None => false,
-        };
-        if !same {
-            changed.insert(*now);
-        }
-    }
-    // Names of one file now that were those of two.
-    let mut from: HashMap<Node, Node> = HashMap::new();
-    for (path, now) in &is {
-        if let Some(file) = was.get(path)
-            && *from.entry(*now).or_insert(*file) != *file
-        {
-            changed.insert(*now);
-        }
-    }
-    let mut again: HashSet<Vec<u8>> = HashSet::new();
-    again.extend(
-        is.iter()
-            .filter(|(_, now)| changed.contains(now))
-            .map(|(path, _)| path.clone()),
-    );
-    for (path, file) in &was {
-        if split(file) && find(new, path)?.is_some_and(|a| a.kind != Kind::Dir) {
-            again.insert(path.clone());
-        }
-    }
-    Ok(again)
 }

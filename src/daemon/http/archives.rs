@@ -303,8 +303,10 @@ pub async fn tar(
         let below = part.below.as_deref().map(open).transpose()?;
         if part.layer {
             step::check(&tree, below.as_deref()).map_err(|e| {
-                Fail::bad(format!("cannot make an image of the tree: {e}"))
-                    .hint("`pocker export --format tar` takes all that a tree can have")
+                Fail::bad(format!("cannot make an image of the tree: {e}")).hint(match e {
+                    ArchiveError::Long { .. } if below.is_some() => "with --squash all steps are one layer, which does not name what is gone; `pocker export --format tar` takes all that a tree can have",
+                    _ => "`pocker export --format tar` takes all that a tree can have",
+                })
             })?;
         }
         Ok((tree, below))

@@ -25,6 +25,8 @@ const ENVIRONMENT: &str = "who asks is said in the environment: AWS_ACCESS_KEY_I
 const REACH: &str = "see that it can be reached: for S3, AWS_ENDPOINT, AWS_REGION, and AWS_ALLOW_HTTP=true where it has no TLS; what was sent is kept, so running the command again goes on";
 /// Of what a server said.
 const SAID_MAX: usize = 300;
+/// What S3 says, with 400, where who asks is not known any more.
+const EXPIRED: [&str; 2] = ["<Code>ExpiredToken</Code>", "<Code>InvalidToken</Code>"];
 
 impl NotOpened {
     pub fn sync(self, place: &str) -> SyncError {
@@ -51,6 +53,9 @@ impl NotOpened {
 pub fn failed(place: &str, tried: &str, error: Error) -> SyncError {
     let hint = match &error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => ENVIRONMENT,
+        Error::Generic { source, .. } if matches!(refused(&**source), Some(About::Place)) => {
+            ENVIRONMENT
+        }
         Error::NotFound { .. } => {
             "see that the bucket is there; if it is, an object of it is gone: `pocker sync` from a store that has the pocker to another prefix"
         }
@@ -133,25 +138,31 @@ fn about(error: &Error) -> About {
         Error::NotFound { .. } => About::Missing,
         // Folders answer at once, and each file for itself.
         Error::Generic { store, .. } if *store == "LocalFileSystem" => About::Object,
-        Error::Generic { source, .. } if refused(&**source) => About::Object,
-        Error::Generic { .. } | Error::JoinError { .. } => About::Place,
+        Error::Generic { source, .. } => refused(&**source).unwrap_or(About::Place),
+        // Who asks is not known: that is so of all that is asked.
+        Error::Unauthenticated { .. } | Error::JoinError { .. } => About::Place,
         _ => About::Object,
     }
 }
 
-/// The server answered, and that the request is at fault. The library's type for it is its own.
-fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Where the server answered that the request is at fault: what of it. The library's type for it is its own.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<About> {
     let mut next = Some(error);
     while let Some(e) = next {
         let text = e.to_string();
         let code = text.split("status code: ").nth(1);
         if let Some(code) = code {
-            // 429 is about all that is asked.
-            return code.starts_with('4') && !code.starts_with("429");
+            let expired = EXPIRED.iter().any(|word| code.contains(word));
+            return match code.starts_with('4') && !code.starts_with("429") {
+                true if expired => Some(About::Place),
+                true => Some(About::Object),
+                // 429 is about all that is asked.
+                false => None,
+            };
         }
         next = e.source();
     }
-    false
+    None
 }
 
 /// On one line, and bounded: a server's page may be long.
@@ -171,4 +182,58 @@ fn said(error: &Error) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_whom_asks_is_about_the_place() {
+        let generic = |text: &str| Error::Generic {
+            store: "S3",
+            source: format!("Server returned non-2xx status code: {text}").into(),
+        };
+        let path = || "x".to_owned();
+        for (error, whom, environment) in [
+            (
+                Error::Unauthenticated {
+                    path: path(),
+                    source: "401".into(),
+                },
+                About::Place,
+                true,
+            ),
+            (
+                Error::PermissionDenied {
+                    path: path(),
+                    source: "403".into(),
+                },
+                About::Object,
+                true,
+            ),
+            (
+                generic("400 Bad Request: <Error><Code>ExpiredToken</Code></Error>"),
+                About::Place,
+                true,
+            ),
+            (
+                generic("400 Bad Request: <Error><Code>InvalidToken</Code></Error>"),
+                About::Place,
+                true,
+            ),
+            (
+                generic("400 Bad Request: <Error><Code>Odd</Code></Error>"),
+                About::Object,
+                false,
+            ),
+            (generic("429 Too Many Requests: "), About::Place, false),
+            (generic("503 Slow Down: "), About::Place, false),
+        ] {
+            assert_eq!(Said::of(&error).about, whom, "{error}");
+            let text = error.to_string();
+            let hint = failed("s3://b", "read x", error).hint;
+            assert_eq!(hint.as_deref() == Some(ENVIRONMENT), environment, "{text}");
+        }
+    }
 }

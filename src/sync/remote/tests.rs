@@ -27,6 +27,8 @@ use std::time::Duration;
 struct Fails {
     memory: Arc<InMemory>,
     left: AtomicU64,
+    /// How often it was asked, whether it answered or not.
+    asked: AtomicU64,
     /// Gives a byte at a time, and goes on for ever.
     trickles: bool,
 }
@@ -42,6 +44,7 @@ impl Fails {
         Arc::new(Fails {
             memory: memory.clone(),
             left: AtomicU64::new(left),
+            asked: AtomicU64::new(0),
             trickles: false,
         })
     }
@@ -52,6 +55,7 @@ impl Fails {
 
     /// Whether it is carried out, and whether that is said.
     fn go(&self) -> (bool, Result<()>) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let went = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));

@@ -15,7 +15,9 @@ const REACH: u64 = 128 << 10;
 const PAUSE: Duration = Duration::from_secs(2);
 /// For so long after it had no such thing it is not asked for that one.
 pub(super) const MISSED: Duration = Duration::from_secs(5);
-/// Of what it does not have.
+/// For so long it is not asked for one that it did not give, or not whole: others may be had in the meantime.
+pub(super) const FAILED: Duration = Duration::from_secs(1);
+/// Of what it does not have or give.
 pub(super) const MISSES_MAX: usize = 4096;
 
 pub struct Fetcher {
@@ -25,22 +27,25 @@ pub struct Fetcher {
     misses: Mutex<Misses>,
 }
 
-/// What it was found not to have, until when that is believed. Bounded: a tree may name anything.
+/// What it was found not to have or give, until when that is believed, and what was said. Bounded: a tree
+/// may name anything.
 #[derive(Default)]
-pub(super) struct Misses(HashMap<Digest, Instant>);
+pub(super) struct Misses(HashMap<Digest, (Instant, Box<str>)>);
 
 impl Misses {
-    pub(super) fn has(&self, digest: &Digest, now: Instant) -> bool {
-        self.0.get(digest).is_some_and(|until| now < *until)
+    pub(super) fn why(&self, digest: &Digest, now: Instant) -> Option<&str> {
+        let (until, why) = self.0.get(digest)?;
+        (now < *until).then_some(why)
     }
 
-    pub(super) fn add(&mut self, digest: Digest, now: Instant) {
+    pub(super) fn add(&mut self, digest: Digest, now: Instant, believed: Duration, why: &str) {
         if self.0.len() >= MISSES_MAX {
-            self.0.retain(|_, until| now < *until);
+            self.0.retain(|_, (until, _)| now < *until);
         }
         // Asked for again where there is no room: that costs a request, and no more.
         if self.0.len() < MISSES_MAX {
-            self.0.insert(digest, now + MISSED);
+            let why = why.chars().take(WHY_MAX).collect();
+            self.0.insert(digest, (now + believed, why));
         }
     }
 }
@@ -105,7 +110,19 @@ fn is_own(e: &SyncError) -> bool {
     own.is_some_and(|own| !matches!(own, StoreError::Input(_)))
 }
 
+/// Other bytes came than were asked for.
+fn is_damage(e: &StoreError, asked: &Digest) -> bool {
+    match e {
+        StoreError::Differs { digest, .. }
+        | StoreError::BlobSize { digest, .. }
+        | StoreError::Corrupt { digest, .. } => digest == asked,
+        _ => false,
+    }
+}
+
 const NOT_THERE: &str = "it does not have it";
+/// Of why something was not given.
+const WHY_MAX: usize = 1000;
 
 enum Failed {
     Sync(SyncError),
@@ -138,29 +155,38 @@ impl Upstream for Fetcher {
         {
             return failed(why.clone());
         }
-        if self.misses.lock().has(&digest, Instant::now()) {
-            return failed(NOT_THERE.to_owned());
+        if let Some(why) = self.misses.lock().why(&digest, Instant::now()) {
+            return failed(why.to_owned());
         }
-        let missed = || self.misses.lock().add(digest, Instant::now());
+        let missed = |believed, why: &str| {
+            let mut misses = self.misses.lock();
+            misses.add(digest, Instant::now(), believed, why);
+        };
         match self.give(want, take) {
             Ok(()) => Ok(()),
             Err(Failed::Unknown) => {
-                missed();
+                missed(MISSED, NOT_THERE);
                 failed(NOT_THERE.to_owned())
             }
             Err(Failed::Sync(e)) if is_own(&e) => {
                 let own = e
                     .cause
                     .and_then(|cause| cause.downcast::<StoreError>().ok());
-                own.map_or_else(|| failed("it could not be taken".to_owned()), |e| Err(*e))
+                let Some(own) = own else {
+                    return failed("it could not be taken".to_owned());
+                };
+                if is_damage(&own, &digest) {
+                    missed(FAILED, &line(&*own));
+                }
+                Err(*own)
             }
             Err(Failed::Sync(e)) => {
                 let why = line(&e);
                 match Said::inside(&e).map(|said| said.about) {
-                    Some(About::Missing) => missed(),
+                    Some(About::Missing) => missed(MISSED, NOT_THERE),
                     Some(About::Place) => *self.down.lock() = Some((Instant::now(), why.clone())),
                     // What is damaged is so for itself.
-                    Some(About::Object) | None => {}
+                    Some(About::Object) | None => missed(FAILED, &why),
                 }
                 failed(why)
             }

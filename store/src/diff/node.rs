@@ -35,16 +35,28 @@ impl SealedTree {
         Ok(Some(NodeDiffers { own, below }))
     }
 
+    /// The directory of one of a node's places.
+    pub fn parent_of(&self, place: Node) -> Result<Node, Errno> {
+        Ok(self.base(place)?.parent)
+    }
+
     /// Where the node with this number lies; a hard link's number is that of one of its places.
     pub fn path_of(&self, place: Node) -> Result<Vec<u8>, Errno> {
+        Ok(self.path_within(place, usize::MAX)?.0)
+    }
+
+    /// The same, and true; of one of more than `most` bytes its end, and false.
+    pub fn path_within(&self, place: Node, most: usize) -> Result<(Vec<u8>, bool), Errno> {
         let mut names = Vec::new();
-        let mut at = place;
-        while at != ROOT {
+        let (mut at, mut length) = (place, 0);
+        while at != ROOT && length <= most {
             let node = self.base(at)?;
-            names.push(node.entry.name().to_vec());
+            let name = node.entry.name();
+            length += name.len() + usize::from(!names.is_empty());
+            names.push(name.to_vec());
             at = node.parent;
         }
         names.reverse();
-        Ok(names.join(&b'/'))
+        Ok((names.join(&b'/'), length <= most))
     }
 }

@@ -9,6 +9,7 @@ use pocker_store::types::{Digest, Time};
 use pocker_store::{OpenOptions, Special, Store};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -223,4 +224,89 @@ fn a_layer_holds_what_changed_and_what_leads_there() {
     socket[at("d")] = Spec::Socket;
     socket[at("e")] = Spec::Socket;
     assert_eq!(said(&socket), ["./", ".wh.d"]);
+}
+
+/// A tree of one empty file of these names, and the directories that lead there.
+fn named(store: &Arc<Store>, names: &[&[u8]]) -> Digest {
+    let mut ingest = store.ingest();
+    ingest.dir(b"", meta(1)).expect("the root");
+    for (at, name) in names.iter().enumerate() {
+        for (end, _) in name.iter().enumerate().filter(|(_, b)| **b == b'/') {
+            ingest.dir(&name[..end], meta(0)).expect("a directory");
+        }
+        match at {
+            0 => ingest
+                .file(name, meta(0), 0, &mut std::io::empty())
+                .map(drop),
+            _ => ingest.hardlink(name, names[0]),
+        }
+        .expect("taken");
+    }
+    ingest.finish(None).expect("finished").snapshot
+}
+
+/// Of so many bytes, in directories.
+fn path(length: usize) -> Vec<u8> {
+    let path = [[b'd'; 255].as_slice(), b"/"].concat().repeat(17);
+    assert_ne!(path[length - 1], b'/');
+    path[..length].to_vec()
+}
+
+#[test]
+fn what_is_gone_may_have_the_longest_name() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = store(dir.path());
+    for length in 250..=255 {
+        let first = named(&store, &[&vec![b'n'; length]]);
+        let second = named(&store, &[]);
+        let all = vec![
+            layer(&store, &first, None),
+            layer(&store, &second, Some(&first)),
+        ];
+        assert_eq!(laid(&store, all), second, "{length}");
+    }
+}
+
+/// What nobody could read is refused before anything is written.
+#[test]
+fn paths_that_no_reader_takes_are_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = store(dir.path());
+    let none = named(&store, &[]);
+    let checked = |new: &Digest, below: Option<&Digest>| {
+        let open = |digest: &Digest| store.sealed(digest).expect("sealed");
+        check(&open(new), below.map(open).as_deref())
+    };
+    let long = |checked| matches!(checked, Err(ArchiveError::Long { .. }));
+    for (length, whole, gone) in [
+        (4092, true, true),
+        (4095, true, false),
+        (4097, false, false),
+    ] {
+        let tree = named(&store, &[&path(length)]);
+        assert_eq!(checked(&tree, None).is_ok(), whole, "{length}");
+        assert_eq!(long(checked(&tree, None)), !whole, "{length}");
+        // The directory at its top is what is gone: of the file alone, the file.
+        assert!(checked(&none, Some(&tree)).is_ok());
+        let dir = path(3840 - 1);
+        let left = named(&store, &[&[&dir[..], b"/x"].concat()]);
+        assert_eq!(checked(&left, Some(&tree)).is_ok(), gone, "{length}");
+        assert_eq!(long(checked(&left, Some(&tree))), !gone, "{length}");
+    }
+    let linked = named(&store, &[b"a", &path(4097)]);
+    assert!(long(checked(&none, Some(&linked))));
+}
+
+#[test]
+fn what_leads_to_links_is_bounded() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = store(dir.path());
+    let tree = store
+        .sealed(&named(&store, &[b"a/b/c", b"a/d"]))
+        .expect("sealed");
+    let group = tree.groups().iter().next().expect("one").to_vec();
+    let add = |most| Relinked::default().add(&tree, group[0], &group, most);
+    // The file, the root, "a" and "a/b".
+    add(4).expect("there is room");
+    assert!(matches!(add(3), Err(ArchiveError::Refused(_))));
 }

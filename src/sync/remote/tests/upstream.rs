@@ -1,6 +1,6 @@
 //! An object store as a server's upstream.
 
-use super::super::upstream::{MISSED, MISSES_MAX, Misses};
+use super::super::upstream::{FAILED, MISSED, MISSES_MAX, Misses};
 use super::super::{Fetcher, PACKED_MAX};
 use super::*;
 
@@ -16,6 +16,7 @@ fn an_upstream_that_trickles_fails_and_is_down() {
     let slow = Arc::new(Fails {
         memory: memory.clone(),
         left: AtomicU64::new(100),
+        asked: AtomicU64::new(0),
         trickles: true,
     });
     let mut remote = remote(slow.clone());
@@ -83,26 +84,36 @@ fn an_object_that_fails_takes_nothing_else_with_it() {
     let asked = answers.used(MANY);
     take(&fetcher, &never).expect_err("unknown");
     assert_eq!(answers.used(MANY), asked, "it is not asked at once again");
-    // Damaged: its own fault, and asked for again.
+    // Damaged: its own fault, and asked for again after a while.
     let mut bad = whole.to_vec();
     bad[0] ^= 1;
     runtime
         .block_on(memory.put(&large(&wants[0]), bad.into()))
         .expect("put");
     let other = Fetcher::over(remote(answers.clone()));
-    take(&other, &wants[0]).expect_err("damaged");
+    let why = take(&other, &wants[0]).expect_err("damaged");
+    let asked = answers.used(MANY);
+    let again = take(&other, &wants[0]).expect_err("damaged");
+    assert!(again.contains(&why), "{again}");
+    assert_eq!(answers.used(MANY), asked, "it is not asked at once again");
     for fetcher in [&fetcher, &other] {
         take(fetcher, &wants[1]).expect("the other one is there");
     }
     runtime
         .block_on(memory.put(&large(&wants[0]), whole.into()))
         .expect("put");
+    std::thread::sleep(FAILED);
     take(&other, &wants[0]).expect("mended");
     // A place that fails is left alone for a while.
-    let down = Fetcher::over(remote(Fails::over(&memory, 0)));
+    let silent = Fails::over(&memory, 0);
+    let down = Fetcher::over(remote(silent.clone()));
     take(&down, &wants[0]).expect_err("down");
+    let asked = silent.asked.load(Ordering::SeqCst);
+    assert!(asked > 0);
     let why = take(&down, &wants[1]).expect_err("down");
     assert!(why.contains("cut"), "{why}");
+    let again = silent.asked.load(Ordering::SeqCst);
+    assert_eq!(again, asked, "it is not asked at once again");
 }
 
 /// What is remembered of what it does not have is bounded, in number and time.
@@ -116,11 +127,14 @@ fn misses_are_remembered_within_bounds() {
         Digest(bytes)
     };
     for n in 0..MISSES_MAX + 10 {
-        misses.add(digest(n), began);
+        misses.add(digest(n), began, MISSED, "gone");
     }
-    assert!(misses.has(&digest(0), began));
-    assert!(!misses.has(&digest(MISSES_MAX + 1), began));
-    assert!(!misses.has(&digest(0), began + MISSED));
-    misses.add(digest(MISSES_MAX + 1), began + MISSED);
-    assert!(misses.has(&digest(MISSES_MAX + 1), began + MISSED));
+    assert_eq!(misses.why(&digest(0), began), Some("gone"));
+    assert_eq!(misses.why(&digest(MISSES_MAX + 1), began), None);
+    assert_eq!(misses.why(&digest(0), began + MISSED), None);
+    let long = "é".repeat(2000);
+    misses.add(digest(MISSES_MAX + 1), began + MISSED, FAILED, &long);
+    let why = |now| misses.why(&digest(MISSES_MAX + 1), now);
+    assert_eq!(why(began + MISSED), Some(&long[..2000]));
+    assert_eq!(why(began + MISSED + FAILED), None);
 }
