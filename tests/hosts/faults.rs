@@ -135,7 +135,7 @@ fn a_network_that_loses_one_packet_in_ten_loses_no_write() {
 /// 2 Mbit/s each way: what a lease's renewals need goes between all the rest.
 #[test]
 fn a_slow_line_is_waited_for_and_no_lease_is_lost() {
-    let (lab, hosts) = Lab::with(10, 1);
+    let (lab, hosts) = Lab::with(20, 1);
     let host = &hosts[0];
     host.create("box", "RUN true\n").ok();
     host.pocker(&["volume", "create", "data"]).ok();
