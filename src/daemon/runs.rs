@@ -272,20 +272,19 @@ impl Daemon {
         })
     }
 
-    /// Marks runs whose process is gone as ended: their grafts go, their trees stay.
+    /// Marks runs whose process is gone as ended: their grafts go, their trees stay. `change` is held.
     pub fn reap_runs(&self) {
         for run in self.runs().unwrap_or_default() {
             self.reap_run(&run);
         }
     }
 
-    /// The same of one that was listed, as it is by now.
+    /// The same of one that was listed, as it is by now. `change` is held.
     pub fn reap_run(&self, listed: &RunDoc) {
         let gone = |run: &RunDoc| !run.ended && !run.owner.lives();
         if !gone(listed) {
             return;
         }
-        let _one = self.change.lock();
         let now = docs::get::<RunDoc>(&self.store, &listed.id.to_be_bytes());
         let now = now.ok().flatten().filter(gone);
         if let Some(run) = now {

@@ -59,7 +59,10 @@ impl Daemon {
     pub fn reap(&self) {
         self.note_uses();
         self.syncs.live();
-        self.reap_runs();
+        {
+            let _one = self.change.lock();
+            self.reap_runs();
+        }
         for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
             self.reap_tree(&tree);
         }
