@@ -513,6 +513,13 @@ fn status(of: &std::path::Path, field: &str) -> String {
     line.expect(field).trim().to_owned()
 }
 
+/// The server's one child.
+fn aide_of(server: i32) -> i32 {
+    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let children = children.expect("children");
+    children.trim().parse().expect("one child")
+}
+
 #[test]
 fn the_server_has_given_up_what_serving_does_not_need() {
     let w = World::new();
@@ -535,12 +542,7 @@ fn the_server_has_given_up_what_serving_does_not_need() {
         assert_eq!(status(thread, "Seccomp"), "2");
     }
     // Who has the other rights is one child, of which nobody is told what it was started for.
-    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-    let aide: i32 = children
-        .expect("children")
-        .trim()
-        .parse()
-        .expect("one child");
+    let aide = aide_of(server);
     let words = std::fs::read(format!("/proc/{aide}/cmdline")).expect("it runs");
     assert_eq!(words.split(|b| *b == 0).next(), Some(&b"pocker"[..]));
     assert!(!w.processes().contains(&(aide as u32)));
@@ -551,12 +553,7 @@ fn the_server_has_given_up_what_serving_does_not_need() {
     until("the aide is gone", || !runs(aide));
     w.create("a", "RUN true\n").ok();
     let server = w.server_pid();
-    let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-    let aide: i32 = children
-        .expect("children")
-        .trim()
-        .parse()
-        .expect("one child");
+    let aide = aide_of(server);
     let kill =
         |pid| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
     kill(server).expect("killed");

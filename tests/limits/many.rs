@@ -86,7 +86,7 @@ fn a_directory_of_very_many_names() {
 
 /// What the server may hold, beside 64 MiB of small contents: an unoptimised build's code,
 /// 16 000 nodes, rows on their way to `work.db`, SQLite's caches, replies.
-const BESIDE: usize = 150 << 20;
+const BESIDE: usize = 110 << 20;
 
 /// A quarter of a gigabyte of small files that a build wrote is not held in memory: not when it
 /// was written, not when it was read, not after a restart that loads it, nor by its seal.

@@ -1,7 +1,7 @@
 //! Against Azurite, Microsoft's emulator of Azure's object store (tests/suites/clouds installs it and runs this).
 
 use super::support::{Done, World, until};
-use super::{sent, stop, works_in, world};
+use super::{sent, stop, told, works_in, world};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -69,17 +69,7 @@ impl Cloud {
 
     /// A command of a store that asks here.
     fn asked(&self, w: &World, name: &str, args: &[&str]) -> Done {
-        let store = w.path(name).display().to_string();
-        let sockets = match name {
-            "store" => w.path("s"),
-            _ => w.path(&format!("s-{name}")),
-        };
-        let sockets = sockets.display().to_string();
-        let mut command =
-            w.command(&[&["--store", &store, "--socket-dir", &sockets], args].concat());
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        super::support::wait(command.spawn().expect("pocker starts"))
+        told(w, name, &self.env, args)
     }
 }
 

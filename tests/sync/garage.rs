@@ -1,7 +1,7 @@
 //! Against Garage in three nodes, each on a disk of its own (tests/suites/garage installs it and runs this).
 
 use super::support::{Done, World, until};
-use super::{sent, stop, works_in, world};
+use super::{sent, stop, told, works_in, world};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -127,22 +127,15 @@ fn cluster(w: &World) -> Vec<Node> {
 
 /// A command of a store that asks that node.
 fn asked(w: &World, node: &Node, name: &str, args: &[&str]) -> Done {
-    let store = w.path(name).display().to_string();
-    let sockets = match name {
-        "store" => w.path("s"),
-        _ => w.path(&format!("s-{name}")),
-    };
-    let sockets = sockets.display().to_string();
-    let mut command = w.command(&[&["--store", &store, "--socket-dir", &sockets], args].concat());
-    command
-        .env("AWS_ACCESS_KEY_ID", KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET)
-        .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", node.s3))
-        .env("AWS_ALLOW_HTTP", "true")
-        .env("AWS_REGION", "garage")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    super::support::wait(command.spawn().expect("pocker starts"))
+    let endpoint = format!("http://127.0.0.1:{}", node.s3);
+    let env = [
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_ENDPOINT", &endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "garage"),
+    ];
+    told(w, name, &env, args)
 }
 
 #[test]

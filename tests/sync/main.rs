@@ -10,8 +10,10 @@ mod places;
 mod s3;
 mod upstream;
 
+use std::ffi::OsStr;
 use std::path::Path;
-use support::{Done, World};
+use std::process::Stdio;
+use support::{Done, World, wait};
 
 /// A world with a pocker of a few hundred files, two of them large.
 fn world() -> World {
@@ -26,6 +28,20 @@ RUN cat /data/many/7; echo $WORD
 }
 
 const SAYS: &str = "file 7\nkept\n";
+
+/// A command of the world's store, or of another with sockets of its own, that is told of a place.
+fn told<V: AsRef<OsStr>>(w: &World, name: &str, env: &[(&str, V)], args: &[&str]) -> Done {
+    let store = w.path(name).display().to_string();
+    let sockets = match name {
+        "store" => w.path("s"),
+        _ => w.path(&format!("s-{name}")),
+    };
+    let sockets = sockets.display().to_string();
+    let mut command = w.command(&[&["--store", &store, "--socket-dir", &sockets], args].concat());
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    wait(command.spawn().expect("pocker starts"))
+}
 
 /// A command of another store, with sockets of its own.
 fn other(w: &World, name: &str, args: &[&str]) -> Done {

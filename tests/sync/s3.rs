@@ -1,7 +1,7 @@
 //! Against an S3 server that is none of ours (tests/suites/s3 installs it and runs these).
 
 use super::support::{PATIENCE, World, until};
-use super::{other, sent, stop, works_in, world};
+use super::{other, sent, stop, told, works_in, world};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -54,23 +54,15 @@ impl S3 {
 
     /// A command of a store that asks here, as somebody.
     fn asked(&self, w: &World, name: &str, secret: &str, args: &[&str]) -> super::support::Done {
-        let store = w.path(name).display().to_string();
-        let sockets = match name {
-            "store" => w.path("s"),
-            _ => w.path(&format!("s-{name}")),
-        };
-        let sockets = sockets.display().to_string();
-        let mut command =
-            w.command(&[&["--store", &store, "--socket-dir", &sockets], args].concat());
-        command
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", secret)
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_REGION", "us-east-1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        super::support::wait(command.spawn().expect("pocker starts"))
+        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        let env = [
+            ("AWS_ACCESS_KEY_ID", KEY),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+            ("AWS_ENDPOINT", &endpoint),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_REGION", "us-east-1"),
+        ];
+        told(w, name, &env, args)
     }
 }
 
