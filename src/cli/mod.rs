@@ -2,6 +2,7 @@
 
 pub mod args;
 mod bounds;
+mod certs;
 mod config;
 mod confine;
 mod create;
