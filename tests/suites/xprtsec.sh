@@ -7,7 +7,7 @@ fail() { echo "FAILED: $*"; dmesg | tail -n 20; tail -n 30 /run/tlshd; exit 1; }
 inside() { chroot $d "$@"; }
 
 echo "kernel $(uname -r)"
-modprobe nfsv3 && modprobe tls || fail "no module"
+modprobe -a nfsv3 tls gcm ghash-generic || fail "no module"
 for dir in dev proc sys run; do mount --bind /$dir $d/$dir || fail "bind $dir"; done
 printf '127.0.0.1 localhost\n10.20.0.1 store.test wrong.test\n' >$d/etc/hosts
 mkdir -p $d/etc/pocker
@@ -21,12 +21,18 @@ x509.certificate=/etc/pocker/host.pem
 x509.private_key=/etc/pocker/host.key
 END
 inside /usr/sbin/tlshd -s >/run/tlshd 2>&1 &
+tries=0
+until grep -q 'PSK SHA384' /run/tlshd; do
+  tries=$((tries + 1))
+  [ $tries -lt 60 ] || fail "tlshd does not start"
+  sleep 1
+done
 
 # mounted XPRTSEC EXPORT [HOST [hard]]
 mounted() {
-  how=soft,timeo=100,retrans=1
-  [ -z "${4:-}" ] || how=hard
-  inside mount -t nfs -o "vers=3,proto=tcp,port=$port,mountproto=tcp,mountport=$port,nolock,noacl,$how,retry=0,nosuid,nodev,xprtsec=$1" \
+  kind=soft,timeo=100,retrans=1
+  [ -z "${4:-}" ] || kind=hard
+  inside /usr/bin/mount -t nfs -o "vers=3,proto=tcp,port=$port,mountproto=tcp,mountport=$port,nolock,noacl,$kind,retry=0,nosuid,nodev,xprtsec=$1" \
     "${3:-store.test}:$2" /mnt >/run/said 2>&1
 }
 # What the server's host is told.
@@ -54,7 +60,7 @@ i=0
 while [ $i -lt 400 ]; do
   i=$((i + 1))
   echo $i >>$m/log && echo $i >>/run/done || fail "append $i"
-  [ $i != 50 ] || (inside mount -t nfs -o "vers=3,proto=tcp,port=$port,mountproto=tcp,mountport=$port,nolock,noacl,retry=0,xprtsec=none" store.test:/chroot/kill /tmp && umount /debian/tmp) ||
+  [ $i != 50 ] || (inside /usr/bin/mount -t nfs -o "vers=3,proto=tcp,port=$port,mountproto=tcp,mountport=$port,nolock,noacl,retry=0,xprtsec=none" store.test:/chroot/is-killed /tmp && umount /debian/tmp) ||
     fail "cannot tell kill"
 done
 anew
@@ -63,7 +69,7 @@ cmp $m/log /run/done || fail "$(wc -l <$m/log) of $(wc -l </run/done) writes are
 anew
 echo "held while the server was killed"
 
-tell revoke
+tell is-revoked
 tries=0
 while mounted mtls "$sealed"; do
   anew
@@ -75,7 +81,7 @@ echo "revoked: $(cat /run/said)"
 mounted tls "$sealed" || fail "without a certificate: $(cat /run/said)"
 anew
 
-tell require
+tell is-required
 tries=0
 while mounted none "$sealed"; do
   anew
