@@ -203,8 +203,7 @@ fn a_host_whose_certificate_is_revoked_is_out_and_the_other_goes_on() {
     let (mut lab, mut hosts) = (Lab::new(20), Vec::new());
     let dir = lab.world.path("tls").display().to_string();
     let certs = |lab: &Lab, args: &[&str]| {
-        let args = ["serve"].iter().chain(args).chain(&["--dir", &dir]);
-        lab.pocker(&args.copied().collect::<Vec<_>>())
+        lab.pocker(&[&["serve"], args, &["--dir", &dir]].concat())
     };
     for (n, name) in [(1, "a.test"), (2, "b.test")] {
         let host = lab.join(n);
