@@ -202,9 +202,8 @@ fn what_one_side_wants_and_the_other_has_not_is_said_with_what_mends_it() {
 fn a_host_whose_certificate_is_revoked_is_out_and_the_other_goes_on() {
     let (mut lab, mut hosts) = (Lab::new(20), Vec::new());
     let dir = lab.world.path("tls").display().to_string();
-    let certs = |lab: &Lab, args: &[&str]| {
-        lab.pocker(&[&["serve"], args, &["--dir", &dir]].concat())
-    };
+    let certs =
+        |lab: &Lab, args: &[&str]| lab.pocker(&[&["serve"], args, &["--dir", &dir]].concat());
     for (n, name) in [(1, "a.test"), (2, "b.test")] {
         let host = lab.join(n);
         certs(&lab, &["init-tls", "--host", name]).ok();
