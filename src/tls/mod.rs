@@ -28,6 +28,15 @@ pub const SERVER_KEY: &str = "server.key";
 /// Beside the authority: which of its certificates are good no more (a CRL).
 pub const REVOKED: &str = "revoked.pem";
 
+/// Tells one state of a file from another; none where there is no file.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let fail = |source| TlsError::Read {
         path: path.display().to_string(),

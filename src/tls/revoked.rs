@@ -1,7 +1,7 @@
 //! Whose certificates a server takes: those of its authority that are not on the list of revoked ones, which is
 //! read again when it changes.
 
-use super::{TlsError, authorities, provider};
+use super::{Stamp, TlsError, authorities, provider, stamp};
 use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
@@ -12,17 +12,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
     SignatureScheme,
 };
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Tells one state of a file from another; none where there is no file.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
-fn stamp(path: &Path) -> Stamp {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
-}
 
 struct State {
     by: Arc<dyn ClientCertVerifier>,

@@ -5,7 +5,8 @@ mod shown;
 mod tests;
 
 use super::revoked::Taken;
-use super::{TlsError, authorities, certificates, key, provider};
+use super::{Stamp, TlsError, authorities, certificates, key, provider, stamp};
+use parking_lot::Mutex;
 use pocker_nfs::secure::{Secure, Securing, Stream, refused};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -13,7 +14,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
 use shown::Shown;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,16 +110,69 @@ pub fn rpc_server(files: RpcServer<'_>) -> Result<Arc<dyn Secure>, TlsError> {
     }))
 }
 
+/// What a host believes and shows.
+struct Files {
+    ca: PathBuf,
+    shown: Option<(PathBuf, PathBuf)>,
+}
+
+impl Files {
+    fn stamps(&self) -> [Stamp; 3] {
+        let shown = self.shown.as_ref();
+        [
+            stamp(&self.ca),
+            shown.and_then(|(cert, _)| stamp(cert)),
+            shown.and_then(|(_, key)| stamp(key)),
+        ]
+    }
+
+    fn connector(&self) -> Result<TlsConnector, TlsError> {
+        let odd = |what: &Path| {
+            let what = what.display().to_string();
+            move |source| TlsError::Config { what, source }
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(odd(&self.ca))?
+            .with_root_certificates(authorities(&self.ca)?);
+        let mut config = match &self.shown {
+            None => builder.with_no_client_auth(),
+            Some((cert, keyfile)) => builder
+                .with_client_auth_cert(certificates(cert)?, key(keyfile)?)
+                .map_err(odd(cert))?,
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
 struct Connects {
-    connector: TlsConnector,
+    files: Files,
+    now: Mutex<([Stamp; 3], TlsConnector)>,
     name: ServerName<'static>,
     host: String,
+}
+
+impl Connects {
+    /// By the files as they are: a mount may outlive its certificate, and takes the next one when that is there. What is
+    /// half replaced or damaged is not.
+    fn connector(&self) -> TlsConnector {
+        let stamps = self.files.stamps();
+        let mut now = self.now.lock();
+        if stamps != now.0
+            && let Ok(connector) = self.files.connector()
+        {
+            *now = (stamps, connector);
+        }
+        now.1.clone()
+    }
 }
 
 impl Secure for Connects {
     fn secure(&self, stream: TcpStream) -> Securing<'_> {
         Box::pin(async move {
-            let stream = self.connector.connect(self.name.clone(), stream).await?;
+            let stream = self.connector().connect(self.name.clone(), stream).await?;
             // Another server with the same certificate is not to be taken for this one.
             if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
                 return Err(refused(format!(
@@ -166,24 +220,14 @@ pub fn rpc_client(
 ) -> Result<Arc<dyn Secure>, TlsError> {
     let name = ServerName::try_from(host.to_owned());
     let name = name.map_err(|_| TlsError::Name(host.to_owned()))?;
-    let odd = |what: &Path| {
-        let what = what.display().to_string();
-        move |source| TlsError::Config { what, source }
+    let files = Files {
+        ca: ca.to_owned(),
+        shown: shown.map(|(cert, key)| (cert.to_owned(), key.to_owned())),
     };
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(odd(ca))?
-        .with_root_certificates(authorities(ca)?);
-    let mut config = match shown {
-        None => builder.with_no_client_auth(),
-        Some((cert, keyfile)) => builder
-            .with_client_auth_cert(certificates(cert)?, key(keyfile)?)
-            .map_err(odd(cert))?,
-    };
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.resumption = Resumption::disabled();
+    let now = (files.stamps(), files.connector()?);
     Ok(Arc::new(Connects {
-        connector: TlsConnector::from(Arc::new(config)),
+        files,
+        now: Mutex::new(now),
         name,
         host: host.to_owned(),
     }))

@@ -194,8 +194,15 @@ async fn a_host_whose_certificate_is_revoked_is_out_and_others_are_not() {
         a.read_u8().await.expect_err("it ends");
         assert_eq!(says_back(&mut b).await.ok(), Some(7));
         // A server that is started later knows it too.
-        let why = meet(kit.serves(mutual), kit.host("a.test")).await;
+        let host = kit.host("a.test");
+        let why = meet(kit.serves(mutual), host.clone()).await;
         why.expect_err("it is revoked");
+        // Who has it open takes the next one that is there, and nothing that is damaged.
+        let cert = kit.file("host-a.test.pem");
+        std::fs::write(&cert, "none").expect("written");
+        meet(server.clone(), host.clone()).await.expect_err("still");
+        make_host(kit.dir.path(), "a.test").expect("made");
+        assert_eq!(meet(server.clone(), host).await, Ok(()));
     }
 }
 
@@ -255,18 +262,15 @@ async fn a_server_says_that_it_is_rpc_and_a_client_that_says_something_says_that
     for (says, taken) in [(vec![], true), (vec![b"http/1.1".to_vec()], false)] {
         let mut config = ClientConfig::clone(&config);
         config.alpn_protocols = says;
-        let odd = Connects {
-            connector: TlsConnector::from(Arc::new(config)),
-            name: HOST.try_into().expect("a name"),
-            host: HOST.to_owned(),
-        };
+        let odd = TlsConnector::from(Arc::new(config));
+        let name: ServerName<'static> = HOST.try_into().expect("a name");
         let (serves, (listener, at)) = (kit.serves(false), self::listener().await);
         let serving = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.expect("a client");
             serves.secure(stream).await.map(drop)
         });
         let stream = TcpStream::connect(at).await.expect("connected");
-        let connected = odd.connector.connect(odd.name.clone(), stream).await;
+        let connected = odd.connect(name, stream).await;
         assert_eq!(connected.is_ok(), taken);
         drop(connected);
         assert_eq!(serving.await.expect("no panic").is_ok(), taken);
