@@ -191,7 +191,8 @@ http {
   server { listen $at:5919; listen $at:5920 ssl; root $bench/big; }
 }
 END
-  in_net $hub nginx -c "$bench/nginx.conf" -g 'daemon off;' >>"$bench/log" 2>&1 &
+  # Not by the function: the process that is ended has to be nginx itself.
+  nsenter --net="/run/netns/$hub" nginx -c "$bench/nginx.conf" -g 'daemon off;' >>"$bench/log" 2>&1 &
   servers+=($!)
   for _ in $(seq 100); do in_net $hub curl -s -o /dev/null -r 0-0 "http://$at:5919/file" && break; sleep 0.1; done
   for ((round = 0; round < rounds; round++)); do
