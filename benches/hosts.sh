@@ -37,9 +37,10 @@ prepare() {
   # What skopeo and rsync copy it from.
   printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: "%s:5917"}\nlog: {level: error}\n' "$bench" $at >"$bench/registry.yml"
   printf '[tree]\npath = %s/tree\nuid = 0\ngid = 0\nuse chroot = no\n' "$bench" >"$bench/rsyncd.conf"
-  in_net $hub docker-registry serve "$bench/registry.yml" >>"$bench/log" 2>&1 &
+  # Not by in_net: the processes that are ended have to be these themselves, and no shell around them.
+  nsenter --net="/run/netns/$hub" docker-registry serve "$bench/registry.yml" >>"$bench/log" 2>&1 &
   servers+=($!)
-  in_net $hub rsync --daemon --no-detach --port=5918 --config="$bench/rsyncd.conf" >>"$bench/log" 2>&1 &
+  nsenter --net="/run/netns/$hub" rsync --daemon --no-detach --port=5918 --config="$bench/rsyncd.conf" >>"$bench/log" 2>&1 &
   servers+=($!)
   for _ in $(seq 100); do in_net $hub curl -s "http://$at:5917/v2/" >/dev/null && break; sleep 0.1; done
   in_net $hub "$pocker" push --plain-http base $at:5917/team/base:v1 >>"$bench/log" 2>&1 || die "push failed" "its output is in $bench/log"
@@ -191,7 +192,6 @@ http {
   server { listen $at:5919; listen $at:5920 ssl; root $bench/big; }
 }
 END
-  # Not by the function: the process that is ended has to be nginx itself.
   nsenter --net="/run/netns/$hub" nginx -c "$bench/nginx.conf" -g 'daemon off;' >>"$bench/log" 2>&1 &
   servers+=($!)
   for _ in $(seq 100); do in_net $hub curl -s -o /dev/null -r 0-0 "http://$at:5919/file" && break; sleep 0.1; done
