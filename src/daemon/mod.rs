@@ -78,6 +78,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Of what hosts show over NFS, where they show something.
     pub ca: Option<PathBuf>,
+    /// Which of its certificates are revoked; it is looked at again and again, and need not be there.
+    pub revoked: PathBuf,
 }
 
 /// How a server is started.

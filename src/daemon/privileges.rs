@@ -63,6 +63,9 @@ pub fn promises(options: &ServeOptions) -> Promises {
             .and_then(folder)
             .map(|dir| (dir, "r")),
     );
+    // Looked at again and again.
+    let revoked = options.tls.as_ref().map(|files| files.revoked.clone());
+    paths.extend(revoked.map(|list| (list, "r")));
     Promises {
         calls: PROMISES,
         paths,
@@ -96,11 +99,12 @@ mod tests {
             socket_dir: "/var/run/pocker".into(),
             listen: None,
             allow: Vec::new(),
-            // Read before anything is promised.
+            // Read before anything is promised, but for what is revoked.
             tls: Some(super::super::TlsFiles {
                 cert: "/etc/pocker/tls/server.crt".into(),
                 key: "/etc/pocker/tls/server.key".into(),
                 ca: Some("/etc/pocker/tls/ca.pem".into()),
+                revoked: "/etc/pocker/tls/revoked.pem".into(),
             }),
             rpc_tls: Default::default(),
             lease_term: std::time::Duration::from_secs(60),
