@@ -69,9 +69,10 @@ impl Grafts {
         if let Some(attr) = attr {
             node.refresh()?;
             let mut attr = *attr;
-            // A directory in one that is setgid is so too, whatever mode was asked for.
-            if let (true, set_mode3::mode(mode)) = (node.is(libc::S_IFDIR), &mut attr.mode) {
-                *mode |= u32::from(node.stat.st_mode & libc::S_ISGID);
+            // A directory in one that is setgid is so too: it was made with its mode, and setting that again
+            // would take this away.
+            if node.is(libc::S_IFDIR) && node.stat.st_mode & libc::S_ISGID != 0 {
+                attr.mode = set_mode3::Void;
             }
             apply(cx, &graft, &node, &attr)?;
         }

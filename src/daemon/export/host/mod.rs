@@ -72,6 +72,9 @@ pub struct Grafts {
     /// Memory of all tables of names.
     tables: Arc<AtomicUsize>,
     portable: AtomicBool,
+    /// As if no file system told files of a number from each other.
+    #[cfg(test)]
+    untagged: bool,
 }
 
 impl Grafts {
@@ -82,6 +85,8 @@ impl Grafts {
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
+            #[cfg(test)]
+            untagged: false,
         }
     }
 
@@ -102,7 +107,10 @@ impl Grafts {
         let naming = match handles(&root) {
             Some(file) if !portable => Naming::Handles(file),
             _ => {
-                let names = Names::new(naming::tagged(root.as_fd()), self.tables.clone());
+                let tagged = sys::tags_hold(root.as_fd());
+                #[cfg(test)]
+                let tagged = tagged && !self.untagged;
+                let names = Names::new(tagged, self.tables.clone());
                 if let Err(e) = self.keep(id, &names) {
                     tracing::warn!("where a graft's files are cannot be kept: {e}");
                 }

@@ -53,7 +53,10 @@ impl Graft {
                     if names.way(self.root_ino, id.ino).is_ok() {
                         continue;
                     }
-                    if names.searched_lately() || !self.search(names, unknown)? {
+                    if names.searched_lately() {
+                        break;
+                    }
+                    if !self.search(names, unknown)? {
                         names.miss(id);
                         break;
                     }

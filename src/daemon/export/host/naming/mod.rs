@@ -10,7 +10,7 @@ mod kept;
 mod table;
 
 use super::super::handle::HostFile;
-use super::{Node, sys};
+use super::Node;
 use kept::{Kept, Row};
 use lru::LruCache;
 use nix::sys::stat::FileStat;
@@ -294,9 +294,4 @@ impl Names {
     fn miss(&self, id: &Id) {
         self.missed.lock().put(*id, Instant::now());
     }
-}
-
-/// Whether files of that file system carry what tells them from the next of their number.
-pub fn tagged(root: std::os::fd::BorrowedFd<'_>) -> bool {
-    sys::tags_hold(root)
 }
