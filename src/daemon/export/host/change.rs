@@ -144,7 +144,9 @@ impl Grafts {
         let old = before(&graft, &dir);
         let there = graft.about(&dir, name)?;
         if let Some(there) = &there {
-            graft.checked(|| rights::remove(cx.caller, &File::of(&dir.stat), &File::of(&there.stat)))?;
+            graft.checked(|| {
+                rights::remove(cx.caller, &File::of(&dir.stat), &File::of(&there.stat))
+            })?;
         }
         let acting = graft.act_as(cx)?;
         nix::unistd::unlinkat(dir.dir()?, name, what).map_err(host_status)?;
@@ -182,7 +184,12 @@ impl Grafts {
                 return rights::search(cx.caller, &a);
             };
             let over = over.as_ref().map(|over| File::of(&over.stat));
-            rights::rename(cx.caller, (&a, &b, one), &File::of(&there.stat), over.as_ref())
+            rights::rename(
+                cx.caller,
+                (&a, &b, one),
+                &File::of(&there.stat),
+                over.as_ref(),
+            )
         })?;
         let acting = graft.act_as(cx)?;
         nix::fcntl::renameat(from.dir()?, name, to.dir()?, new).map_err(host_status)?;
@@ -254,9 +261,7 @@ impl Grafts {
         let name = std::ffi::OsStr::from_bytes(name);
         let (path, _held) = node.path()?;
         let _as = graft.act_as(cx)?;
-        let there = xattr::get_deref(&path, name)
-            .map_err(io_status)?
-            .is_some();
+        let there = xattr::get_deref(&path, name).map_err(io_status)?.is_some();
         match how {
             XattrHow::Create if there => return Err(nfsstat3::NFS3ERR_EXIST),
             XattrHow::Replace if !there => return Err(nfsstat3::NFS3ERR_NOENT),

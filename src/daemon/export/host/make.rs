@@ -265,9 +265,7 @@ impl Making<'_> {
             let mode = rights::new_mode(self.cx.caller, gid, u32::from(mode.bits()), 0);
             let given = nix::unistd::fchown(&fd, Some(uid.into()), Some(gid.into()));
             given
-                .and_then(|()| {
-                    nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(mode as _))
-                })
+                .and_then(|()| nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(mode as _)))
                 .inspect_err(|_| {
                     let _ = nix::unistd::unlinkat(self.at, name, UnlinkatFlags::NoRemoveDir);
                 })?;

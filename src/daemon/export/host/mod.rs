@@ -157,7 +157,10 @@ impl Grafts {
         // Held meanwhile: nobody grafts it again before it is swept.
         let mut live = self.live.write();
         let removed = live.remove(&id);
-        if removed.as_ref().is_some_and(|graft| graft.names().is_some()) {
+        if removed
+            .as_ref()
+            .is_some_and(|graft| graft.names().is_some())
+        {
             let _ = std::fs::remove_file(self.dir.join(id.to_string()));
         }
         let Some(graft) = removed.filter(|graft| !graft.read_only) else {
