@@ -142,6 +142,7 @@ impl Grafts {
             return Ok(wcc);
         }
         let old = before(&graft, &dir);
+        graft.checked(|| rights::search(cx.caller, &File::of(&dir.stat)))?;
         let there = graft.about(&dir, name)?;
         if let Some(there) = &there {
             graft.checked(|| {
@@ -175,22 +176,19 @@ impl Grafts {
             return Ok((a, b));
         }
         let (old_from, old_to) = (before(&graft, &from), before(&graft, &to));
-        let (there, over) = (graft.about(&from, name)?, graft.about(&to, new)?);
         graft.checked(|| {
+            rights::search(cx.caller, &File::of(&from.stat))?;
+            rights::search(cx.caller, &File::of(&to.stat))
+        })?;
+        let (there, over) = (graft.about(&from, name)?, graft.about(&to, new)?);
+        // What is not there the system says itself.
+        if let Some(there) = &there {
+            let over = over.as_ref().map(|over| File::of(&over.stat));
             let (a, b) = (File::of(&from.stat), File::of(&to.stat));
             let one = from.stat.st_ino == to.stat.st_ino;
-            // What is not there the system says itself.
-            let Some(there) = &there else {
-                return rights::search(cx.caller, &a);
-            };
-            let over = over.as_ref().map(|over| File::of(&over.stat));
-            rights::rename(
-                cx.caller,
-                (&a, &b, one),
-                &File::of(&there.stat),
-                over.as_ref(),
-            )
-        })?;
+            let file = File::of(&there.stat);
+            graft.checked(|| rights::rename(cx.caller, (&a, &b, one), &file, over.as_ref()))?;
+        }
         let acting = graft.act_as(cx)?;
         nix::fcntl::renameat(from.dir()?, name, to.dir()?, new).map_err(host_status)?;
         drop(acting);

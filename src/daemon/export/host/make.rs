@@ -214,6 +214,7 @@ impl Grafts {
     ) -> Result<Made> {
         let kind = match kind {
             NodeKind::Fifo => SFlag::S_IFIFO,
+            NodeKind::Socket if !sys::SOCKETS => return Err(nfsstat3::NFS3ERR_BADTYPE),
             NodeKind::Socket => SFlag::S_IFSOCK,
             // A device made through a graft would be a device of the host.
             NodeKind::Char(_) | NodeKind::Block(_) => return Err(nfsstat3::NFS3ERR_PERM),

@@ -35,6 +35,8 @@ mod imp {
     pub const ACTS: bool = true;
     /// What is made has its directory's group, whatever that one's mode.
     pub const GROUP_OF_DIRECTORY: bool = false;
+    /// mknod(2) makes sockets.
+    pub const SOCKETS: bool = true;
     /// Where struct linux_dirent64 has the name (getdents(2)).
     pub const NAME_AT: usize = 19;
 
@@ -175,6 +177,7 @@ mod imp {
     pub const NO_ATTRIBUTE: Errno = Errno::ENOATTR;
     pub const ACTS: bool = false;
     pub const GROUP_OF_DIRECTORY: bool = true;
+    pub const SOCKETS: bool = false;
     /// Of OpenBSD's struct dirent and of FreeBSD's since its version 12, whose first fields are Linux's too.
     pub const NAME_AT: usize = 24;
 

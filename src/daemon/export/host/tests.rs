@@ -414,6 +414,39 @@ fn a_number_that_is_used_again_is_another_file() {
     }
 }
 
+#[test]
+fn names_that_move_meanwhile_are_lost_by_nobody() {
+    let w = world();
+    let root = user(0, 0);
+    let top = w.top();
+    let a = w.mkdir(&root, &top, "a", mode(0o755)).expect("a").fh;
+    let d = w.mkdir(&root, &top, "d", mode(0o755)).expect("d").fh;
+    let f = w.create(&root, &d, "f", mode(0o644)).expect("f").fh;
+    w.write(&root, &f, b"text").expect("written");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let reads = || {
+            let mut n = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(w.read(&f).ok().as_deref(), Some(&b"text"[..]));
+                w.setattr(&root, &f, mode(0o600 + n % 8)).expect("changed");
+                n += 1;
+            }
+            n
+        };
+        let readers = [s.spawn(reads), s.spawn(reads)];
+        for _ in 0..500 {
+            w.rename(&root, (&top, "d"), (&a, "e")).expect("there");
+            w.rename(&root, (&d, "f"), (&a, "g")).expect("out");
+            w.rename(&root, (&a, "e"), (&top, "d")).expect("and back");
+            w.rename(&root, (&a, "g"), (&d, "f")).expect("in");
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let read = readers.map(|reader| reader.join().expect("no error"));
+        assert!(read.iter().all(|n| *n > 0));
+    });
+}
+
 /// What there is, by path: the number of each thing; that of a directory is below 0.
 type Model = BTreeMap<PathBuf, i64>;
 

@@ -5,6 +5,9 @@
 //! the graft's root name by name, no link followed, and every number on it compared. What is
 //! elsewhere by then, as the host's own processes move files too, is looked for (`find`).
 
+// The widths of fields of struct stat differ.
+#![allow(clippy::unnecessary_cast)]
+
 mod find;
 mod kept;
 mod table;
