@@ -216,7 +216,11 @@ fn another_server_finds_what_the_last_one_gave_handles_for() {
     let file = UnlinkatFlags::NoRemoveDir;
     w.remove(&root, &d, "gone", file).expect("removed");
     w.rename(&root, (&d, "f"), (&w.top(), "g")).expect("moved");
+    let number = w.getattr(&f).expect("it").fileid;
     w.start();
+    let graft = w.grafts.get(GRAFT).expect("it is served");
+    let names = graft.names().expect("by path");
+    assert!(names.knows(graft.root_ino, number), "it was not kept");
     assert_eq!(w.read(&f).ok().as_deref(), Some(&b"text"[..]));
     assert_eq!(code(&w.getattr(&gone)), STALE);
     // What was kept is lost, or damaged: they are looked for.

@@ -273,6 +273,11 @@ impl Names {
         self.known.lock().table.way(root, file)
     }
 
+    #[cfg(test)]
+    pub fn knows(&self, root: u64, file: u64) -> bool {
+        self.way(root, file).is_ok()
+    }
+
     fn missed_lately(&self, id: &Id) -> bool {
         let mut missed = self.missed.lock();
         missed
