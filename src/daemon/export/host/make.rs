@@ -1,5 +1,8 @@
 //! Calls that make something in a graft.
 
+// The widths of modes differ.
+#![allow(clippy::unnecessary_cast)]
+
 use super::super::handle::HostFile;
 use super::change::{after, apply, before};
 use super::once::Outcome;
@@ -263,7 +266,7 @@ impl Making<'_> {
         let fd = nix::fcntl::openat(self.at, name, flags, self.first(mode))?;
         if self.graft.checks {
             let (uid, gid) = self.owner();
-            let mode = rights::new_mode(self.cx.caller, gid, u32::from(mode.bits()), 0);
+            let mode = rights::new_mode(self.cx.caller, gid, mode.bits() as u32, 0);
             let given = nix::unistd::fchown(&fd, Some(uid.into()), Some(gid.into()));
             given
                 .and_then(|()| nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(mode as _)))
@@ -285,10 +288,10 @@ impl Making<'_> {
         node.chown(Some(uid.into()), Some(gid.into()))?;
         let Some(mode) = mode else { return Ok(()) };
         let inherited = match node.is(libc::S_IFDIR) {
-            true => u32::from(node.stat.st_mode & 0o7777),
+            true => (node.stat.st_mode & 0o7777) as u32,
             false => 0,
         };
-        let bits = u32::from(mode.bits());
+        let bits = mode.bits() as u32;
         let mode = rights::new_mode(self.cx.caller, gid, bits, inherited);
         node.chmod(Mode::from_bits_truncate(mode as _))
     }

@@ -1,6 +1,9 @@
 //! What a caller may do in a graft, where the server cannot take on his identity: decided here, from
 //! mode bits, owner and groups, as a local file system would (RFC 1813 §4.4), and then done as root.
 
+// The widths of modes differ.
+#![allow(clippy::unnecessary_cast)]
+
 use nix::sys::stat::FileStat;
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Caller, Result};
@@ -33,7 +36,7 @@ impl File {
         File {
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mode: u32::from(stat.st_mode & 0o7777),
+            mode: (stat.st_mode & 0o7777) as u32,
             dir: kind == libc::S_IFDIR,
             regular: kind == libc::S_IFREG,
         }

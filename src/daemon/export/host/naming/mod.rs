@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
-use table::Table;
+use table::{Table, Way};
 
 /// The type of a handle made here; the kernel's own types are never negative.
 const BY_PATH: i32 = -1;
@@ -269,7 +269,7 @@ impl Names {
         }
     }
 
-    fn way(&self, root: u64, file: u64) -> Result<Vec<(u64, Box<[u8]>)>, u64> {
+    fn way(&self, root: u64, file: u64) -> Result<Way, u64> {
         self.known.lock().table.way(root, file)
     }
 

@@ -40,6 +40,9 @@ impl Place {
     }
 }
 
+/// A path from a root: of each step the number and the name.
+pub type Way = Vec<(u64, Box<[u8]>)>;
+
 pub struct Table {
     /// Of each file its places, the latest first.
     files: LruCache<u64, Vec<Place>>,
@@ -132,7 +135,7 @@ impl Table {
 
     /// The way down from `root` to the file, a number and a name for each step; where it is not
     /// known: the number that has no place.
-    pub fn way(&mut self, root: u64, file: u64) -> Result<Vec<(u64, Box<[u8]>)>, u64> {
+    pub fn way(&mut self, root: u64, file: u64) -> Result<Way, u64> {
         let mut way = Vec::new();
         let mut at = file;
         while at != root {
