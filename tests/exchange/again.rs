@@ -133,8 +133,8 @@ fn what_a_registry_has_is_neither_made_nor_sent() {
     moved(true);
 
     // A step more: its layer and a configuration.
-    w.write("P", &format!("FROM a\n{}RUN true\n", noise.replace("large", "more")));
-    w.pocker(&["create", "-f", "P", "b"]).ok();
+    let more = noise.replace("large", "more");
+    w.create("b", &format!("{noise}{more}RUN true\n")).ok();
     push("b", "app:v3");
     assert_eq!(meter.sent(), sent(2, 0, true));
     w.pocker(&["pull", &meter.image("other:v1"), "back"]).ok();
