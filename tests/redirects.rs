@@ -148,7 +148,9 @@ fn a_registry_that_sends_to_where_there_is_no_tls_is_not_followed() {
     run(each[0]).fails(&["has no", "hint: "]);
     servers.send_to("http");
     for args in each {
-        let said = run(args).fails(&["sends to where there is none", "hint: "]).err;
+        let said = run(args)
+            .fails(&["sends to where there is none", "hint: "])
+            .err;
         assert_eq!(said.matches("error: ").count(), 1, "{said}");
         assert_eq!(servers.heard(), 0, "{args:?}");
     }

@@ -49,7 +49,11 @@ pub struct Imaged<'a> {
 /// The layers are at that place now, from where the registry can give them to others.
 pub fn is_at(of: Vec<(LayerOf<'_>, Noted)>, client: &Client, place: &str) {
     for (of, mut noted) in of {
-        if noted.repositories.first().is_some_and(|first| first == place) {
+        if noted
+            .repositories
+            .first()
+            .is_some_and(|first| first == place)
+        {
             continue;
         }
         noted.repositories.retain(|other| other != place);
@@ -95,7 +99,9 @@ pub fn image<'a>(
         if let Some(noted) = &noted
             && there(noted)?
         {
-            let Noted { digest, diff_id, .. } = noted.clone();
+            let Noted {
+                digest, diff_id, ..
+            } = noted.clone();
             made.push(Layer::there(digest, noted.size, diff_id));
             all.push((of, noted.clone()));
             continue;

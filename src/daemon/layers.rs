@@ -22,7 +22,9 @@ pub struct Of {
 fn id(tree: &str, of: &Of) -> Outcome<LayerId> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.';
     if of.form.is_empty() || of.form.len() > FORM_MAX || !of.form.bytes().all(plain) {
-        return Err(Fail::bad("a layer's form is up to 32 letters, digits and `.`"));
+        return Err(Fail::bad(
+            "a layer's form is up to 32 letters, digits and `.`",
+        ));
     }
     Ok(LayerId {
         tree: digest(tree)?,
@@ -32,7 +34,10 @@ fn id(tree: &str, of: &Of) -> Outcome<LayerId> {
 }
 
 fn good(noted: &Noted) -> bool {
-    let named = |text: &String| text.strip_prefix("sha256:").is_some_and(|d| digest(d).is_ok());
+    let named = |text: &String| {
+        text.strip_prefix("sha256:")
+            .is_some_and(|d| digest(d).is_ok())
+    };
     let short = |name: &String| name.len() <= REPOSITORY_MAX;
     named(&noted.digest)
         && named(&noted.diff_id)
@@ -51,7 +56,9 @@ impl Daemon {
 
     pub fn note_layer(&self, tree: &str, of: &Of, noted: &Noted) -> Outcome<()> {
         if !good(noted) {
-            return Err(Fail::bad("what is said of a layer is no digest, or too long"));
+            return Err(Fail::bad(
+                "what is said of a layer is no digest, or too long",
+            ));
         }
         // These types have nothing that JSON cannot say.
         let said = serde_json::to_vec(noted).unwrap_or_default();

@@ -84,7 +84,12 @@ impl Getter {
         let begin = self.url("blobs/uploads/");
         let query = [("mount", digest), ("from", from)];
         *self.also.lock() = Some(from.to_owned());
-        let request = || self.http.post(&begin).query(&query).header(CONTENT_LENGTH, 0);
+        let request = || {
+            self.http
+                .post(&begin)
+                .query(&query)
+                .header(CONTENT_LENGTH, 0)
+        };
         let response = self.send(request).await;
         *self.also.lock() = None;
         let response = response?;

@@ -46,7 +46,7 @@ pub use ingest::{DEPTH_MAX, Ingest, IngestDone, IngestError, IngestLimits, Speci
 pub use layers::LayerId;
 pub use lock::closed;
 pub use patience::{may_wait, without_waiting};
-pub use sealed::SealedTree;
+pub use sealed::{NameRef, SealedTree};
 pub use sizes::{HeldSizes, Sizes};
 pub use store::{FsSpace, ORDINALS, OpenOptions, Store};
 pub use usage::Usage;

@@ -4,9 +4,10 @@ use super::entry::WHITEOUT;
 use super::out::store_error;
 use super::step::{Into, name_at, walk};
 use super::{ArchiveError, PATH_MAX, sayable};
+use pocker_store::object::BodyRef;
 use pocker_store::tree::Tree;
-use pocker_store::types::{Attr, Kind, Node};
-use pocker_store::{DEPTH_MAX, IngestLimits, SealedTree};
+use pocker_store::types::{Attr, Errno, Kind, Node};
+use pocker_store::{DEPTH_MAX, IngestLimits, NameRef, SealedTree};
 use std::collections::HashSet;
 
 /// A path has as many names as it has room for, so that its length bounds both.
@@ -14,8 +15,41 @@ const _: () = assert!(DEPTH_MAX * 2 == PATH_MAX);
 
 /// Of a whole tree as an archive.
 pub fn archive(tree: &SealedTree) -> Result<(), ArchiveError> {
-    let mut check = Check::new(tree, false, IngestLimits::default());
-    walk(tree, None, &mut check)
+    whole(tree, IngestLimits::default())
+}
+
+fn whole(tree: &SealedTree, limits: IngestLimits) -> Result<(), ArchiveError> {
+    let mut check = Check::new(tree, false, limits);
+    let xattrs = tree.root_meta().xattrs.iter();
+    check.one(b"", Kind::Dir, 0, None, xattrs.map(|(name, _)| &name[..]))?;
+    let each = tree.each_name(|name: &NameRef<'_>| {
+        let entry = &name.entry;
+        let size = match entry.body {
+            BodyRef::File { size, .. } => size,
+            _ => 0,
+        };
+        let xattrs = entry.xattrs().map(|(name, _)| name);
+        let kind = entry.body.kind();
+        check
+            .one(name.path, kind, size, name.linked, xattrs)
+            .map_err(Stopped::By)
+    });
+    each.map_err(|stopped| match stopped {
+        Stopped::By(e) => e,
+        Stopped::Read(e) => store_error(b".", e),
+    })
+}
+
+/// Why a walk ended early.
+enum Stopped {
+    By(ArchiveError),
+    Read(Errno),
+}
+
+impl From<Errno> for Stopped {
+    fn from(e: Errno) -> Stopped {
+        Stopped::Read(e)
+    }
 }
 
 /// Of the layer that makes `new` of `below`.
@@ -70,13 +104,21 @@ impl<'a> Check<'a> {
     }
 }
 
-impl Into for Check<'_> {
-    fn entry(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
-        if attr.kind == Kind::Socket {
+impl Check<'_> {
+    /// A name: what it is, how many bytes that has, what stands for it where it has several names.
+    fn one<'n>(
+        &mut self,
+        path: &[u8],
+        kind: Kind,
+        size: u64,
+        linked: Option<Node>,
+        mut xattrs: impl Iterator<Item = &'n [u8]>,
+    ) -> Result<(), ArchiveError> {
+        if kind == Kind::Socket {
             return Ok(());
         }
         // A directory's has a slash behind it.
-        fits(path, usize::from(attr.kind == Kind::Dir))?;
+        fits(path, usize::from(kind == Kind::Dir))?;
         if self.layer && path[name_at(path)..].starts_with(WHITEOUT) {
             return Err(ArchiveError::Entry {
                 path: path.escape_ascii().to_string(),
@@ -84,17 +126,25 @@ impl Into for Check<'_> {
             });
         }
         self.entries.take(1)?;
-        if attr.nlink > 1 && attr.kind != Kind::Dir && !self.linked.insert(attr.node) {
+        if linked.is_some_and(|node| !self.linked.insert(node)) {
             return Ok(());
         }
-        if attr.kind == Kind::File {
-            self.bytes.take(attr.size)?;
-        }
+        self.bytes.take(size)?;
+        xattrs.try_for_each(|name| sayable(path, name).map(drop))
+    }
+}
+
+impl Into for Check<'_> {
+    fn entry(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
+        let size = match attr.kind {
+            Kind::File => attr.size,
+            _ => 0,
+        };
+        let linked = (attr.nlink > 1 && attr.kind != Kind::Dir).then_some(attr.node);
         let names = self.tree.listxattr(attr.node);
         let names = names.map_err(|e| store_error(path, e))?;
-        names
-            .iter()
-            .try_for_each(|name| sayable(path, name).map(drop))
+        let names = names.iter().map(|name| &name[..]);
+        self.one(path, attr.kind, size, linked, names)
     }
 
     fn gone(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
@@ -126,7 +176,10 @@ mod tests {
             uid: 0,
             gid: 0,
             mtime: Time::default(),
-            xattrs: xattrs.iter().map(|n| (n.as_bytes().to_vec(), vec![])).collect(),
+            xattrs: xattrs
+                .iter()
+                .map(|n| (n.as_bytes().to_vec(), vec![]))
+                .collect(),
         }
     }
 
@@ -226,7 +279,7 @@ mod tests {
                 bytes,
                 ..IngestLimits::default()
             };
-            let checked = walk(&tree, None, &mut Check::new(&tree, false, limits));
+            let checked = whole(&tree, limits);
             let much = matches!(checked, Err(ArchiveError::Much { .. }));
             assert_eq!((checked.is_ok(), much), (goes, !goes), "{entries} {bytes}");
         }

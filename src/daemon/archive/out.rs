@@ -1,7 +1,7 @@
 //! A tree as a tar archive: sorted, without a clock, the same bytes for the same tree.
 
-use super::{ArchiveError, sayable};
 use super::entry::{XATTR_KEY, pax_time_text};
+use super::{ArchiveError, sayable};
 use pocker_store::tree::Tree;
 use pocker_store::types::{Attr, Creds, Errno, Kind, Node, ROOT};
 use std::collections::HashMap;

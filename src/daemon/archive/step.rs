@@ -8,9 +8,9 @@ mod relinked;
 #[cfg(test)]
 mod tests;
 
+use super::ArchiveError;
 use super::entry::WHITEOUT;
 use super::out::{Writer, names, store_error};
-use super::ArchiveError;
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{Attr, Kind, Node, ROOT};

@@ -178,7 +178,10 @@ impl WorkSink {
             ..SetAttr::default()
         };
         Ok(match new.size {
-            Some(_) => self.tree.setattr(&cx(), node.node, &new, None).map(|_| node),
+            Some(_) => self
+                .tree
+                .setattr(&cx(), node.node, &new, None)
+                .map(|_| node),
             None => Ok(node),
         })
     }

@@ -33,7 +33,11 @@ fn a_note_goes_with_either_of_its_trees() {
     }
     let nowhere = Digest([9; 32]);
     assert!(!store.note_layer(&id(nowhere, None), b"x").expect("asked"));
-    assert!(!store.note_layer(&id(one, Some(nowhere)), b"x").expect("asked"));
+    assert!(
+        !store
+            .note_layer(&id(one, Some(nowhere)), b"x")
+            .expect("asked")
+    );
     let other = LayerId {
         form: b"zstd".to_vec(),
         ..id(one, None)
@@ -41,7 +45,10 @@ fn a_note_goes_with_either_of_its_trees() {
     let all: Vec<&LayerId> = of.iter().chain([&other]).collect();
     assert_eq!(known(&store, &all), [true, true, true, true, false]);
     store.note_layer(&of[0], b"said again").expect("noted");
-    assert_eq!(store.layer(&of[0]).expect("asked").expect("known"), b"said again");
+    assert_eq!(
+        store.layer(&of[0]).expect("asked").expect("known"),
+        b"said again"
+    );
     let keep = GcOptions {
         keep_steps_since: Some(i64::MIN),
         ..GcOptions::default()
