@@ -16,6 +16,7 @@ mod gc;
 mod history;
 mod hold;
 mod hosts;
+mod image;
 mod import;
 mod life;
 mod looking;

@@ -19,6 +19,7 @@ mod history;
 mod hosts;
 mod http;
 mod ingest;
+mod layers;
 mod leases;
 mod listen;
 mod look;
