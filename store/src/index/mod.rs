@@ -81,19 +81,20 @@ impl Index {
         what: &'static str,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let hurried = !may_wait();
-        if hurried && !self.pace.is_brisk() {
-            return Err(StoreError::WouldWait);
-        }
+        let hurried = match may_wait() {
+            true => None,
+            false => Some(self.pace.hurry().ok_or(StoreError::WouldWait)?),
+        };
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
-            None if hurried => return Err(StoreError::WouldWait),
+            None if hurried.is_some() => return Err(StoreError::WouldWait),
             None => open::reader(&self.path)?,
         };
         let began = Instant::now();
         let result = f(&conn).map_err(self.fail(what));
         self.pace.took(began.elapsed());
+        drop(hurried);
         let mut pool = self.readers.lock();
         if pool.len() < READERS {
             pool.push(conn);

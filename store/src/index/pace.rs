@@ -3,9 +3,10 @@
 //! Nobody can ask SQLite whether it would have to wait for the disk. But rows that are read one after the other lie mostly
 //! in the page cache, or mostly not, and waking a thread costs several times what such a query does. So a query is let in
 //! where nothing may wait as long as the last ones took no longer than memory does; the first that waits for
-//! the disk is the last for a while. A cold disk is thus met by one in [`RUN`] queries at the most.
+//! the disk is the last for a while, and one at a time is let in. A cold disk is thus met by one thread, and by one in
+//! [`RUN`] queries at the most.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Longer than a query out of memory takes, and less than a read of a fast disk.
@@ -14,20 +15,39 @@ const QUICK: Duration = Duration::from_micros(60);
 const RUN: u32 = 64;
 
 #[derive(Default)]
-pub(super) struct Pace(AtomicU32);
+pub(super) struct Pace {
+    quick: AtomicU32,
+    /// Somebody who may not wait is in.
+    hurried: AtomicBool,
+}
+
+/// Who may not wait, while he is in.
+pub(super) struct Hurried<'a>(&'a Pace);
 
 impl Pace {
-    pub fn is_brisk(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= RUN
+    fn is_brisk(&self) -> bool {
+        self.quick.load(Ordering::Relaxed) >= RUN
+    }
+
+    /// For a query where nothing may wait; `None`: not now.
+    pub fn hurry(&self) -> Option<Hurried<'_>> {
+        let free = self.is_brisk() && !self.hurried.swap(true, Ordering::Acquire);
+        free.then_some(Hurried(self))
     }
 
     /// What a query took.
     pub fn took(&self, time: Duration) {
         if time > QUICK {
-            self.0.store(0, Ordering::Relaxed);
+            self.quick.store(0, Ordering::Relaxed);
         } else if !self.is_brisk() {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.quick.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Drop for Hurried<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.store(false, Ordering::Release);
     }
 }
 
@@ -53,5 +73,22 @@ mod tests {
             pace.took(QUICK);
         }
         assert!(pace.is_brisk());
+    }
+
+    #[test]
+    fn one_at_a_time_is_let_in() {
+        let pace = Pace::default();
+        assert!(pace.hurry().is_none());
+        for _ in 0..RUN {
+            pace.took(QUICK);
+        }
+        let first = pace.hurry().expect("it is brisk");
+        assert!(pace.hurry().is_none());
+        drop(first);
+        let again = pace.hurry().expect("nobody is in");
+        // A cold disk.
+        pace.took(Duration::from_secs(1));
+        drop(again);
+        assert!(pace.hurry().is_none());
     }
 }
