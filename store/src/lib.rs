@@ -42,7 +42,7 @@ pub use fsck::{FsckOptions, FsckPhase, FsckProgress, FsckReport};
 pub use gc::{GcOptions, GcReport, GcRoots};
 pub use index::{IdAndBytes, Pinned, Pocker, Step};
 pub use ingest::{Ingest, IngestDone, IngestError, IngestLimits, Special};
-pub use lock::closed;
+pub use lock::{closed, make_folder};
 pub use patience::{may_wait, without_waiting};
 pub use sealed::SealedTree;
 pub use sizes::{HeldSizes, Sizes};

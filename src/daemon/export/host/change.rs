@@ -90,7 +90,7 @@ impl Grafts {
         if !Graft::owns(cx, &node) && !graft.may(cx, &node, AccessFlags::W_OK)? {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
-        let open = sys::open(graft.root.as_fd(), file, libc::O_WRONLY).map_err(host_status)?;
+        let open = graft.data(file, libc::O_WRONLY).map_err(host_status)?;
         let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_FBIG)?;
         // As the caller: a write by anybody but root takes setuid away (write(2)).
         let acting = graft.act_as(cx)?;
@@ -119,7 +119,7 @@ impl Grafts {
         let (graft, mut node) = self.open(graft, file)?;
         let old = before(&graft, &node);
         if node.is(libc::S_IFREG) && !graft.read_only {
-            let open = sys::open(graft.root.as_fd(), file, libc::O_RDONLY).map_err(host_status)?;
+            let open = graft.data(file, libc::O_RDONLY).map_err(host_status)?;
             nix::unistd::fdatasync(&open).map_err(host_status)?;
         }
         after(&graft, old, &mut node)
@@ -150,7 +150,7 @@ impl Grafts {
             node.refresh()?;
         }
         let made = Made {
-            fh: self.handle(&graft, node.fd.as_fd())?,
+            fh: self.handle(&graft, &node, &dir, name)?,
             attr: graft.attr(&node.stat),
             dir: after(&graft, old, &mut dir)?,
         };
@@ -338,6 +338,7 @@ impl Grafts {
         let acting = graft.act_as(cx)?;
         nix::fcntl::renameat(&from.fd, name, &to.fd, new).map_err(host_status)?;
         drop(acting);
+        graft.moved(to.fd.as_fd(), new);
         let wccs = (
             after(&graft, old_from, &mut from)?,
             after(&graft, old_to, &mut to)?,
@@ -440,12 +441,8 @@ fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
         let size = i64::try_from(size).map_err(|_| nfsstat3::NFS3ERR_FBIG)?;
-        let file = nix::fcntl::open(
-            node.path().as_str(),
-            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(host_status)?;
+        let file = sys::file_of(node.fd.as_fd()).map_err(host_status)?;
+        let file = graft.data(&file, libc::O_WRONLY).map_err(host_status)?;
         let _as = graft.act_as(cx)?;
         nix::unistd::ftruncate(&file, size).map_err(host_status)?;
     }

@@ -8,6 +8,7 @@
 mod change;
 mod hidden;
 mod once;
+mod places;
 mod read;
 mod sys;
 
@@ -18,10 +19,11 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, fstat};
 use once::OnceRing;
 use parking_lot::{Mutex, RwLock};
+use places::Places;
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,12 +41,15 @@ pub struct Graft {
     root_ino: u64,
     read_only: bool,
     once: Mutex<OnceRing>,
+    /// Where the kernel asks for them.
+    places: Option<Arc<Places>>,
 }
 
 /// All grafts that are in use.
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
+    places: Option<Arc<Places>>,
 }
 
 impl Grafts {
@@ -52,6 +57,7 @@ impl Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
+            places: crate::daemon::privileges::enclosed().then(|| Arc::new(Places::new())),
         }
     }
 
@@ -72,6 +78,7 @@ impl Grafts {
             root_ino: stat.st_ino,
             read_only,
             once: Mutex::new(OnceRing::default()),
+            places: self.places.clone(),
         };
         self.live.write().insert(id, Arc::new(graft));
         Ok(())
@@ -114,8 +121,10 @@ impl Grafts {
         Ok((graft, node))
     }
 
-    fn handle(&self, graft: &Graft, fd: BorrowedFd) -> Result<Fh> {
-        let file = sys::file_of(fd).map_err(host_status)?;
+    /// Of what was found by that name in that directory.
+    fn handle(&self, graft: &Graft, node: &Node, dir: &Node, name: &[u8]) -> Result<Fh> {
+        let file = sys::file_of(node.fd.as_fd()).map_err(host_status)?;
+        graft.seen(&file, &node.stat, dir.fd.as_fd(), name);
         Ok(self.codec.encode(&Name::Host {
             graft: graft.id,
             file,

@@ -22,7 +22,7 @@ impl Grafts {
             name => graft.child(cx, &dir, name)?,
         };
         Ok(Found {
-            fh: self.handle(&graft, node.fd.as_fd())?,
+            fh: self.handle(&graft, &node, &dir, name)?,
             attr: graft.attr(&node.stat),
             dir: graft.attr(&dir.stat),
         })
@@ -77,7 +77,7 @@ impl Grafts {
         if !readable {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
-        let data = sys::open(graft.root.as_fd(), file, libc::O_RDONLY).map_err(host_status)?;
+        let data = graft.data(file, libc::O_RDONLY).map_err(host_status)?;
         let start = out.len();
         let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_INVAL)?;
         out.resize(start + count as usize, 0);
@@ -144,7 +144,7 @@ impl Grafts {
     /// An entry's handle and attributes; a name that went away meanwhile has none.
     fn entry(&self, cx: &Cx, graft: &Graft, dir: &Node, name: &[u8]) -> Option<(Fh, fattr3)> {
         let node = graft.child(cx, dir, name).ok()?;
-        let fh = self.handle(graft, node.fd.as_fd()).ok()?;
+        let fh = self.handle(graft, &node, dir, name).ok()?;
         Some((fh, graft.attr(&node.stat)))
     }
 
