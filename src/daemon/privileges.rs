@@ -131,8 +131,13 @@ fn ports(options: &ServeOptions) -> Vec<u16> {
 /// Whether the kernel keeps this process from all paths but those that it was told.
 static ENCLOSED: OnceLock<bool> = OnceLock::new();
 
-pub fn enclosed() -> bool {
+fn enclosed() -> bool {
     ENCLOSED.get().is_some_and(|enclosed| *enclosed)
+}
+
+/// Whether the kernel asks for the directories above each file that is opened.
+pub fn asked_for_places() -> bool {
+    enclosed() && !crate::sys::bsd::CONFINES
 }
 
 /// Gives up what this system can take away before there are threads. Store and sockets have their folders by then.

@@ -1,7 +1,7 @@
 //! A server that somebody else's code runs in, acted for real: its threads are made to call the kernel (`taken.c`).
 
 use super::host::program;
-use super::support::{World, until};
+use super::support::{Done, World, until};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -105,6 +105,16 @@ fn with_graft_below_it_reaches_its_own_files_and_the_grafts_and_no_others() {
     w.pocker(&["run", "-d", &graft, "box"]).ok();
     w.pocker(&["serve", "--stop"]).ok();
     server.wait().expect("it ends");
+
+    // A server that a command starts has it from the settings.
+    let settings = w.write("settings", &format!("graft_below = [{below:?}]\n"));
+    let run = |graft: &str| {
+        let mut command = w.command(&["run", "-d", graft, "box"]);
+        command.env("POCKER_CONFIG", &settings);
+        Done::from(command.output().expect("pocker starts"))
+    };
+    run(&graft).ok();
+    run(&format!("{others}:/www")).fails(&["at or below"]);
 }
 
 /// What the one above is compared with.
