@@ -180,6 +180,13 @@ mod tests {
         mount(tmpfs, at, tmpfs, MsFlags::empty(), None::<&str>).expect("mounted");
     }
 
+    fn fuse_of_ours(fuse: &fs::File, at: &Path) {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(fuse);
+        let options = format!("fd={fd},rootmode=40000,user_id=0,group_id=0");
+        let (source, kind) = (Some("pocker"), Some("fuse.pocker"));
+        mount(source, at, kind, MsFlags::empty(), Some(options.as_str())).expect("mounted");
+    }
+
     #[test]
     fn only_what_lies_at_the_path_itself_is_looked_at() {
         if !nix::unistd::geteuid().is_root() {
@@ -200,6 +207,15 @@ mod tests {
             assert_eq!(try_it("dir/point"), Unmounted::NotOurs);
             assert_eq!(try_it("link/point"), Unmounted::Nothing);
             assert!(unmount_ours(&at("dir/../dir/point")).is_err());
+            let fuse = fs::File::options().read(true).write(true).open("/dev/fuse");
+            if let Ok(fuse) = fuse {
+                // Nobody answers it.
+                fuse_of_ours(&fuse, &at("dir/point"));
+                assert_eq!(try_it("link/point"), Unmounted::Nothing);
+                assert_eq!(try_it("dir/point"), Unmounted::Done);
+                // What was below it.
+                assert_eq!(try_it("dir/point"), Unmounted::NotOurs);
+            }
             // The directory that was opened is the one where it is unmounted, wherever it is by then.
             let dir = walk(&at("dir")).expect("opened");
             fs::rename(at("dir"), at("aside")).expect("renamed");
