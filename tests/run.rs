@@ -209,6 +209,113 @@ fn a_run_outlives_its_killed_server() {
     assert_eq!(done.out, "one\none\ntwo\n");
 }
 
+/// What a run does in a graft, over a server that is killed in between.
+const IN_A_GRAFT: &str = r#"
+    set -e
+    cd /g
+    test "$(cat low)" = below
+    echo more >>low
+    exec 3<low
+    mkdir -p a/b
+    echo text >a/b/f
+    ln a/b/f hard
+    ln -s b/f a/soft
+    mkfifo a/pipe
+    mv a c
+    exec 4<c/b/f
+    chmod 640 c/b/f
+    chown 33:33 c/b
+    su www -c 'echo theirs >c/b/www && chmod 600 c/b/www'
+    su mail -c 'cat c/b/www' 2>/dev/null && exit 3
+    su mail -c 'rm -f c/b/www' 2>/dev/null && exit 4
+    test "$(stat -c %u:%g:%a c/b/www)" = 33:33:600
+    echo up
+    read x || :
+    test "$(cat <&3)" = "$(printf 'below\nmore')"
+    test "$(cat <&4)" = text
+    mv low c/b/low
+    echo again >>hard
+    test "$(cat c/soft)" = "$(printf 'text\nagain')"
+    rm c/b/f c/pipe
+    test "$(stat -c %h hard)" = 1
+    rmdir c 2>/dev/null && exit 5
+    ls c/b
+"#;
+
+fn works_in_a_graft_and_over_a_killed_server(w: &World, host: &str, env: &[(&str, &str)]) {
+    let with = |args: &[&str]| {
+        let mut command = w.command(args);
+        command.envs(env.iter().copied());
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        command.spawn().expect("start")
+    };
+    w.pockerfile("box", "RUN true\n");
+    wait(with(&["create", "-f", "box.pockerfile", "box"])).ok();
+    let graft = format!("{host}:/g");
+    let mut child = with(&[
+        "run", "-d", &graft, "box", "--", "/bin/sh", "-c", IN_A_GRAFT,
+    ]);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("stdout"))
+        .read_line(&mut line)
+        .expect("read");
+    let kept = w.path("store/grafts");
+    let rows = || std::fs::read_dir(&kept).map_or(0, |dir| dir.count());
+    if line == "up\n" {
+        assert_eq!(rows(), 1, "where its files are is kept");
+        let pid = w.server_pid();
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("kill");
+        until("the server is gone", || !support::runs(pid));
+    }
+    drop(child.stdin.take());
+    assert_eq!(wait(child).ok().out, "low\nwww\n");
+    until("what was kept goes with the run", || rows() == 0);
+    let read = |name: &str| std::fs::read_to_string(format!("{host}/{name}")).expect("there");
+    assert_eq!(read("c/b/low"), "below\nmore\n");
+    assert_eq!(read("hard"), "text\nagain\n");
+}
+
+#[test]
+fn a_graft_of_a_file_system_without_handles_is_served_by_path() {
+    let w = World::new();
+    for dir in ["lower", "upper", "work", "merged"] {
+        std::fs::create_dir(w.path(dir)).expect("mkdir");
+    }
+    w.write("lower/low", "below\n");
+    let at = |name: &str| w.path(name).display().to_string();
+    let layers = ["lowerdir", "upperdir", "workdir"]
+        .iter()
+        .zip(["lower", "upper", "work"]);
+    let layers: Vec<String> = layers.map(|(k, v)| format!("{k}={}", at(v))).collect();
+    let layers = layers.join(",");
+    let flags = nix::mount::MsFlags::empty();
+    let merged = w.path("merged");
+    nix::mount::mount(
+        Some("overlay"),
+        &merged,
+        Some("overlay"),
+        flags,
+        Some(&*layers),
+    )
+    .expect("an overlay");
+    // Until after the server, which has it open.
+    works_in_a_graft_and_over_a_killed_server(&w, &at("merged"), &[]);
+    w.pocker(&["serve", "--stop"]).ok();
+    nix::mount::umount(&merged).expect("unmounted");
+    assert!(w.path("upper/c/b/www").exists());
+}
+
+#[test]
+fn a_graft_needs_neither_handles_nor_threads_that_act_as_others() {
+    let w = World::new();
+    w.write("host/low", "below\n");
+    let host = w.path("host").display().to_string();
+    works_in_a_graft_and_over_a_killed_server(&w, &host, &[("POCKER_GRAFTS", "portable")]);
+}
+
 #[test]
 fn what_is_mounted_is_not_removed_and_a_link_to_it_unmounts_it() {
     let w = World::new();

@@ -78,7 +78,7 @@ pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
     permitted(daemon, &graft.host, &real)?;
     let grafts = &daemon.exports.grafts;
     let opened = grafts.add(graft.id, Path::new(&graft.host), graft.read_only);
-    opened.map_err(|e| refused(&graft.host, e))
+    opened.map_err(|e| Fail::internal(format!("graft {}: cannot serve it", graft.host), &e))
 }
 
 /// Serves it from here on.
@@ -88,20 +88,10 @@ pub fn open(daemon: &Daemon, graft: &Graft) -> Outcome<GraftDoc> {
     let (host, read_only) = (graft.host.clone(), graft.read_only);
     let grafts = &daemon.exports.grafts;
     let opened = grafts.add(id, Path::new(&host), read_only);
-    opened.map_err(|e| refused(&host, e))?;
+    opened.map_err(|e| Fail::internal(format!("graft {host}: cannot serve it"), &e))?;
     Ok(GraftDoc {
         id,
         host,
         read_only,
     })
-}
-
-fn refused(host: &str, e: nix::errno::Errno) -> Fail {
-    let fail = Fail::internal(format!("graft {host}: cannot serve it"), &e);
-    match e {
-        nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EOVERFLOW => fail.hint(
-            "its file system gives no file handles (name_to_handle_at); use a directory on ext4, xfs, btrfs or tmpfs",
-        ),
-        _ => fail,
-    }
 }

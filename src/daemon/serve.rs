@@ -208,6 +208,9 @@ pub(super) fn assemble(options: ServeOptions) -> Result<Arc<Daemon>, ServeError>
     let works = Arc::new(works);
     let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
     let exports = Arc::new(exports);
+    if std::env::var_os(PORTABLE.0).is_some_and(|how| how == PORTABLE.1) {
+        exports.grafts.be_portable();
+    }
     let vfs: Arc<dyn Vfs> = match options.read_only {
         true => Arc::new(ReadOnly(exports.clone())),
         false => exports.clone(),
@@ -255,6 +258,9 @@ fn drop_unowned(daemon: &Daemon) {
     }
 }
 
+/// In the server's environment: grafts as OpenBSD has them, so that this can be tried elsewhere.
+const PORTABLE: (&str, &str) = ("POCKER_GRAFTS", "portable");
+
 /// Grafts of live runs are served again after a restart: their handles hold.
 fn reopen_grafts(daemon: &Daemon) {
     for run in docs::all::<RunDoc>(&daemon.store).unwrap_or_default() {
@@ -272,6 +278,7 @@ fn reopen_grafts(daemon: &Daemon) {
             }
         }
     }
+    daemon.exports.grafts.sweep();
 }
 
 async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), ServeError> {

@@ -68,3 +68,12 @@ fn each_reply_lost_once_is_given_again() {
     });
     server.fsck("after lost replies");
 }
+
+#[test]
+fn each_reply_lost_once_is_given_again_of_a_graft_by_path() {
+    let server = Server::with(&[("POCKER_GRAFTS", "portable")]);
+    runtime().block_on(async {
+        lose_replies(&server, Kind::Graft, false).await;
+        lose_replies(&server, Kind::Graft, true).await;
+    });
+}

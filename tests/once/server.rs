@@ -13,16 +13,23 @@ use std::time::Instant;
 
 pub struct Server {
     pub world: World,
+    env: &'static [(&'static str, &'static str)],
     child: Mutex<Child>,
     boots: AtomicU32,
 }
 
 impl Server {
     pub fn new() -> Arc<Server> {
+        Server::with(&[])
+    }
+
+    /// With more in its environment.
+    pub fn with(env: &'static [(&str, &str)]) -> Arc<Server> {
         let world = World::new();
-        let child = Mutex::new(start(&world, 0));
+        let child = Mutex::new(start(&world, 0, env));
         let server = Server {
             world,
+            env,
             child,
             boots: AtomicU32::new(0),
         };
@@ -60,7 +67,7 @@ impl Server {
         if child.try_wait().expect("wait").is_none() {
             return false;
         }
-        *child = start(&self.world, self.boots.load(Ordering::SeqCst));
+        *child = start(&self.world, self.boots.load(Ordering::SeqCst), self.env);
         true
     }
 
@@ -68,7 +75,7 @@ impl Server {
         let mut child = self.child.lock();
         child.kill().expect("killed");
         child.wait().expect("wait");
-        *child = start(&self.world, self.boots.load(Ordering::SeqCst));
+        *child = start(&self.world, self.boots.load(Ordering::SeqCst), self.env);
     }
 
     /// As [`Server::kill`], and the next server is told that the machine has booted again.
@@ -159,7 +166,7 @@ impl Server {
 /// Where Linux says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-fn start(world: &World, boots: u32) -> Child {
+fn start(world: &World, boots: u32, env: &[(&str, &str)]) -> Child {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -185,6 +192,7 @@ fn start(world: &World, boots: u32) -> Child {
         command = inside;
     }
     command.env("POCKER_FAILPOINTS", world.path("points"));
+    command.envs(env.iter().copied());
     command.stderr(log).stdin(Stdio::null());
     command.spawn().expect("the server starts")
 }

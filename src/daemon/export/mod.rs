@@ -82,7 +82,7 @@ impl Exports {
             None => Table::default(),
         };
         let codec = Codec::new(store.secret());
-        let grafts = host::Grafts::new(codec.clone());
+        let grafts = host::Grafts::new(codec.clone(), store.dir().join("grafts"));
         let volumes = Volumes::open(store.clone())?;
         let all = volumes.list();
         let fences = Fences::open(&store, |id| all.iter().any(|volume| volume.id == id))?;

@@ -205,7 +205,14 @@ fn a_call_that_came_twice_is_answered_twice_and_done_once() {
 
 #[test]
 fn a_graft_passes_through_as_its_caller_and_ends_at_its_root() {
-    let w = world();
+    passes_through(&world());
+    // As where the system has neither handles nor threads that act as others.
+    let portable = world();
+    portable.exports.grafts.be_portable();
+    passes_through(&portable);
+}
+
+fn passes_through(w: &World) {
     let host = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(
         host.path(),

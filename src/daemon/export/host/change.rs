@@ -3,18 +3,19 @@
 use super::super::handle::HostFile;
 use super::once::Outcome;
 use super::read::{io_status, regular};
-use super::{Graft, Grafts, Name, Node, host_status, sys};
+use super::rights::{self, File};
+use super::{Graft, Grafts, Node, host_status};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{AccessFlags, LinkatFlags, UnlinkatFlags};
+use nix::unistd::{AccessFlags, UnlinkatFlags};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::*;
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 
 /// Attributes before a change, for its `Wcc`.
-fn before(graft: &Graft, node: &Node) -> wcc_attr {
+pub(super) fn before(graft: &Graft, node: &Node) -> wcc_attr {
     let attr = graft.attr(&node.stat);
     wcc_attr {
         size: attr.size,
@@ -23,7 +24,7 @@ fn before(graft: &Graft, node: &Node) -> wcc_attr {
     }
 }
 
-fn after(graft: &Graft, before: wcc_attr, node: &mut Node) -> Result<Wcc> {
+pub(super) fn after(graft: &Graft, before: wcc_attr, node: &mut Node) -> Result<Wcc> {
     node.refresh()?;
     Ok(Wcc {
         before,
@@ -39,17 +40,6 @@ fn spec(t: nfstime3) -> TimeSpec {
     TimeSpec::new(i64::from(t.seconds), i64::from(t.nseconds.min(999_999_999)))
 }
 
-/// The times of a file that keeps an EXCLUSIVE create's verifier until the
-/// SETATTR that RFC 1813 §3.3.8 asks for: there is no other room in a host's inode.
-fn verifier_times(verifier: [u8; 8]) -> (TimeSpec, TimeSpec) {
-    let word = |at: usize| {
-        let mut w = [0; 4];
-        w.copy_from_slice(&verifier[at..at + 4]);
-        i64::from(u32::from_be_bytes(w) & 0x7fff_ffff)
-    };
-    (TimeSpec::new(word(0), 0), TimeSpec::new(word(4), 0))
-}
-
 impl Grafts {
     pub fn setattr(
         &self,
@@ -59,7 +49,9 @@ impl Grafts {
         new: &sattr3,
         guard: Option<nfstime3>,
     ) -> Result<Wcc> {
-        let (graft, mut node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let mut node = graft.open(file)?;
         graft.writable()?;
         if let Some(Outcome::Changed(wcc)) = graft.once.lock().get(cx.once) {
             return Ok(wcc);
@@ -83,14 +75,18 @@ impl Grafts {
         data: &[u8],
         stable: Stable,
     ) -> Result<Written> {
-        let (graft, mut node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let still = graft.still();
+        let mut node = graft.open(file)?;
         graft.writable()?;
         regular(&node)?;
         let old = before(&graft, &node);
         if !Graft::owns(cx, &node) && !graft.may(cx, &node, AccessFlags::W_OK)? {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
-        let open = graft.data(file, libc::O_WRONLY).map_err(host_status)?;
+        let open = node.data(OFlag::O_WRONLY).map_err(host_status)?;
+        drop(still);
+        graft.unset_ids(cx, &node, &open)?;
         let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_FBIG)?;
         // As the caller: a write by anybody but root takes setuid away (write(2)).
         let acting = graft.act_as(cx)?;
@@ -107,7 +103,8 @@ impl Grafts {
         if stable != Stable::Unstable {
             nix::unistd::fdatasync(&open).map_err(host_status)?;
         }
-        let wcc = after(&graft, old, &mut node)?;
+        node.refresh_by(&open)?;
+        let wcc = graft.wcc(old, &node);
         Ok(Written {
             count: put as u32,
             committed: stable,
@@ -116,185 +113,17 @@ impl Grafts {
     }
 
     pub fn commit(&self, graft: u64, file: &HostFile) -> Result<Wcc> {
-        let (graft, mut node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let still = graft.still();
+        let mut node = graft.open(file)?;
         let old = before(&graft, &node);
         if node.is(libc::S_IFREG) && !graft.read_only {
-            let open = graft.data(file, libc::O_RDONLY).map_err(host_status)?;
+            let open = node.data(OFlag::O_RDONLY).map_err(host_status)?;
+            drop(still);
             nix::unistd::fdatasync(&open).map_err(host_status)?;
+            node.refresh_by(&open)?;
         }
-        after(&graft, old, &mut node)
-    }
-
-    /// The frame of every call that makes a name: `make` acts as the caller.
-    fn make(
-        &self,
-        cx: &Cx,
-        graft: u64,
-        dir: &HostFile,
-        name: &[u8],
-        attr: Option<&sattr3>,
-        make: impl FnOnce(&Node) -> std::result::Result<(), Errno>,
-    ) -> Result<Made> {
-        let (graft, mut dir) = self.open(graft, dir)?;
-        graft.writable()?;
-        if let Some(Outcome::Made(made)) = graft.once.lock().get(cx.once) {
-            return Ok(made);
-        }
-        let old = before(&graft, &dir);
-        let acting = graft.act_as(cx)?;
-        make(&dir).map_err(host_status)?;
-        drop(acting);
-        let mut node = graft.child(cx, &dir, name)?;
-        if let Some(attr) = attr {
-            apply(cx, &graft, &node, attr)?;
-            node.refresh()?;
-        }
-        let made = Made {
-            fh: self.handle(&graft, &node, &dir, name)?,
-            attr: graft.attr(&node.stat),
-            dir: after(&graft, old, &mut dir)?,
-        };
-        graft.once.lock().put(cx.once, Outcome::Made(made));
-        Ok(made)
-    }
-
-    pub fn create(
-        &self,
-        cx: &Cx,
-        graft: u64,
-        dir: &HostFile,
-        name: &[u8],
-        how: &CreateHow,
-    ) -> Result<Made> {
-        let base = OFlag::O_CREAT
-            | OFlag::O_WRONLY
-            | OFlag::O_NOFOLLOW
-            | OFlag::O_NONBLOCK
-            | OFlag::O_CLOEXEC;
-        // Before what an UNCHECKED one does to the file that it finds.
-        let known = self.get(graft)?.once.lock().get(cx.once);
-        if let Some(Outcome::Made(made)) = known {
-            return Ok(made);
-        }
-        match how {
-            CreateHow::Unchecked(attr) => {
-                let mode = mode_of(attr, 0o644);
-                let fresh = std::cell::Cell::new(false);
-                let made =
-                    self.make(cx, graft, dir, name, None, |dir| {
-                        match nix::fcntl::openat(&dir.fd, name, base | OFlag::O_EXCL, mode) {
-                            Ok(_) => {
-                                fresh.set(true);
-                                Ok(())
-                            }
-                            Err(Errno::EEXIST) => Ok(()),
-                            Err(e) => Err(e),
-                        }
-                    })?;
-                self.settle(cx, made, attr, fresh.get())
-            }
-            CreateHow::Guarded(attr) => {
-                let mode = mode_of(attr, 0o644);
-                self.make(cx, graft, dir, name, Some(attr), |dir| {
-                    nix::fcntl::openat(&dir.fd, name, base | OFlag::O_EXCL, mode).map(drop)
-                })
-            }
-            CreateHow::Exclusive(verifier) => {
-                let (atime, mtime) = verifier_times(*verifier);
-                self.make(cx, graft, dir, name, None, |dir| {
-                    match nix::fcntl::openat(&dir.fd, name, base | OFlag::O_EXCL, Mode::empty()) {
-                        Ok(fd) => nix::sys::stat::futimens(&fd, &atime, &mtime),
-                        Err(Errno::EEXIST) => {
-                            let found = nix::sys::stat::fstatat(
-                                &dir.fd,
-                                name,
-                                AtFlags::AT_SYMLINK_NOFOLLOW,
-                            )?;
-                            let ours = found.st_mode & libc::S_IFMT == libc::S_IFREG
-                                && found.st_atime == atime.tv_sec()
-                                && found.st_mtime == mtime.tv_sec();
-                            if ours { Ok(()) } else { Err(Errno::EEXIST) }
-                        }
-                        Err(e) => Err(e),
-                    }
-                })
-            }
-        }
-    }
-
-    /// UNCHECKED create of an existing name only sets its size (RFC 1813 §3.3.8).
-    fn settle(&self, cx: &Cx, mut made: Made, attr: &sattr3, fresh: bool) -> Result<Made> {
-        let Ok(Name::Host { graft, file }) = self.codec.decode(&made.fh) else {
-            return Ok(made);
-        };
-        let (graft, mut node) = self.open(graft, &file)?;
-        let new = if fresh {
-            *attr
-        } else {
-            sattr3 {
-                size: attr.size,
-                ..sattr3::default()
-            }
-        };
-        apply(cx, &graft, &node, &new)?;
-        node.refresh()?;
-        made.attr = graft.attr(&node.stat);
-        graft.once.lock().put(cx.once, Outcome::Made(made));
-        Ok(made)
-    }
-
-    pub fn mkdir(
-        &self,
-        cx: &Cx,
-        graft: u64,
-        dir: &HostFile,
-        name: &[u8],
-        attr: &sattr3,
-    ) -> Result<Made> {
-        let mode = mode_of(attr, 0o755);
-        self.make(cx, graft, dir, name, Some(attr), |dir| {
-            nix::sys::stat::mkdirat(&dir.fd, name, mode)
-        })
-    }
-
-    pub fn symlink(
-        &self,
-        cx: &Cx,
-        graft: u64,
-        dir: &HostFile,
-        name: &[u8],
-        target: &[u8],
-        attr: &sattr3,
-    ) -> Result<Made> {
-        // A symlink's mode is the system's own; its owner may be given.
-        let attr = sattr3 {
-            mode: set_mode3::Void,
-            ..*attr
-        };
-        self.make(cx, graft, dir, name, Some(&attr), |dir| {
-            nix::unistd::symlinkat(target, &dir.fd, name)
-        })
-    }
-
-    pub fn mknod(
-        &self,
-        cx: &Cx,
-        graft: u64,
-        dir: &HostFile,
-        name: &[u8],
-        kind: NodeKind,
-        attr: &sattr3,
-    ) -> Result<Made> {
-        let kind = match kind {
-            NodeKind::Fifo => SFlag::S_IFIFO,
-            NodeKind::Socket => SFlag::S_IFSOCK,
-            // A device made through a graft would be a device of the host.
-            NodeKind::Char(_) | NodeKind::Block(_) => return Err(nfsstat3::NFS3ERR_PERM),
-        };
-        let mode = mode_of(attr, 0o644);
-        self.make(cx, graft, dir, name, Some(attr), |dir| {
-            nix::sys::stat::mknodat(&dir.fd, name, kind, mode, 0)
-        })
+        Ok(graft.wcc(old, &node))
     }
 
     pub fn unlink(
@@ -305,15 +134,25 @@ impl Grafts {
         name: &[u8],
         what: UnlinkatFlags,
     ) -> Result<Wcc> {
-        let (graft, mut dir) = self.open(graft, dir)?;
+        let graft = self.get(graft)?;
+        let _moving = graft.moving();
+        let mut dir = graft.open(dir)?;
         graft.writable()?;
         if let Some(Outcome::Changed(wcc)) = graft.once.lock().get(cx.once) {
             return Ok(wcc);
         }
         let old = before(&graft, &dir);
+        graft.checked(|| rights::search(cx.caller, &File::of(&dir.stat)))?;
+        let there = graft.about(&dir, name)?;
+        if let Some(there) = &there {
+            graft.checked(|| {
+                rights::remove(cx.caller, &File::of(&dir.stat), &File::of(&there.stat))
+            })?;
+        }
         let acting = graft.act_as(cx)?;
-        nix::unistd::unlinkat(&dir.fd, name, what).map_err(host_status)?;
+        nix::unistd::unlinkat(dir.dir()?, name, what).map_err(host_status)?;
         drop(acting);
+        graft.lost(there, &dir, name);
         let wcc = after(&graft, old, &mut dir)?;
         graft.once.lock().put(cx.once, Outcome::Changed(wcc));
         Ok(wcc)
@@ -328,17 +167,32 @@ impl Grafts {
         to: &HostFile,
         new: &[u8],
     ) -> Result<(Wcc, Wcc)> {
-        let (graft, mut from) = self.open(graft, from)?;
+        let graft = self.get(graft)?;
+        let _moving = graft.moving();
+        let mut from = graft.open(from)?;
         let mut to = graft.open(to)?;
         graft.writable()?;
         if let Some(Outcome::Renamed(a, b)) = graft.once.lock().get(cx.once) {
             return Ok((a, b));
         }
         let (old_from, old_to) = (before(&graft, &from), before(&graft, &to));
+        graft.checked(|| {
+            rights::search(cx.caller, &File::of(&from.stat))?;
+            rights::search(cx.caller, &File::of(&to.stat))
+        })?;
+        let (there, over) = (graft.about(&from, name)?, graft.about(&to, new)?);
+        // What is not there the system says itself.
+        if let Some(there) = &there {
+            let over = over.as_ref().map(|over| File::of(&over.stat));
+            let (a, b) = (File::of(&from.stat), File::of(&to.stat));
+            let one = from.stat.st_ino == to.stat.st_ino;
+            let file = File::of(&there.stat);
+            graft.checked(|| rights::rename(cx.caller, (&a, &b, one), &file, over.as_ref()))?;
+        }
         let acting = graft.act_as(cx)?;
-        nix::fcntl::renameat(&from.fd, name, &to.fd, new).map_err(host_status)?;
+        nix::fcntl::renameat(from.dir()?, name, to.dir()?, new).map_err(host_status)?;
         drop(acting);
-        graft.moved(to.fd.as_fd(), new);
+        graft.moved(there, (&from, name), over, (&to, new));
         let wccs = (
             after(&graft, old_from, &mut from)?,
             after(&graft, old_to, &mut to)?,
@@ -358,23 +212,25 @@ impl Grafts {
         dir: &HostFile,
         name: &[u8],
     ) -> Result<(fattr3, Wcc)> {
-        let (graft, mut node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let mut node = graft.open(file)?;
         let mut dir = graft.open(dir)?;
         graft.writable()?;
         if let Some(Outcome::Linked(attr, wcc)) = graft.once.lock().get(cx.once) {
             return Ok((attr, wcc));
         }
         let old = before(&graft, &dir);
+        graft.checked(|| match node.is(libc::S_IFDIR) {
+            true => Err(nfsstat3::NFS3ERR_PERM),
+            false => graft.may_make(cx, &dir, name),
+        })?;
         let acting = graft.act_as(cx)?;
-        nix::unistd::linkat(
-            AT_FDCWD,
-            node.path().as_str(),
-            &dir.fd,
-            name,
-            LinkatFlags::AT_SYMLINK_FOLLOW,
-        )
-        .map_err(host_status)?;
+        node.link(dir.dir()?, name).map_err(host_status)?;
         drop(acting);
+        if let Some(names) = graft.names() {
+            names.learn(node.stat.st_ino, dir.stat.st_ino, name);
+        }
         let wcc = after(&graft, old, &mut dir)?;
         node.refresh()?;
         let attr = graft.attr(&node.stat);
@@ -392,57 +248,128 @@ impl Grafts {
         how: XattrHow,
     ) -> Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let (graft, node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
         graft.writable()?;
         if let Some(Outcome::Set) = graft.once.lock().get(cx.once) {
             return Ok(());
         }
+        graft.checked(|| rights::attribute(cx.caller, &File::of(&node.stat), name))?;
         let name = std::ffi::OsStr::from_bytes(name);
+        let (path, _held) = node.path()?;
         let _as = graft.act_as(cx)?;
-        let there = xattr::get_deref(node.path(), name)
-            .map_err(io_status)?
-            .is_some();
+        let there = xattr::get_deref(&path, name).map_err(io_status)?.is_some();
         match how {
             XattrHow::Create if there => return Err(nfsstat3::NFS3ERR_EXIST),
             XattrHow::Replace if !there => return Err(nfsstat3::NFS3ERR_NOENT),
             _ => {}
         }
-        xattr::set_deref(node.path(), name, value).map_err(io_status)?;
+        xattr::set_deref(&path, name, value).map_err(io_status)?;
         graft.once.lock().put(cx.once, Outcome::Set);
         Ok(())
     }
 
     pub fn removexattr(&self, cx: &Cx, graft: u64, file: &HostFile, name: &[u8]) -> Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let (graft, node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
         graft.writable()?;
         if let Some(Outcome::Set) = graft.once.lock().get(cx.once) {
             return Ok(());
         }
+        graft.checked(|| rights::attribute(cx.caller, &File::of(&node.stat), name))?;
+        let (path, _held) = node.path()?;
         let _as = graft.act_as(cx)?;
-        xattr::remove_deref(node.path(), std::ffi::OsStr::from_bytes(name)).map_err(io_status)?;
+        xattr::remove_deref(&path, std::ffi::OsStr::from_bytes(name)).map_err(io_status)?;
         graft.once.lock().put(cx.once, Outcome::Set);
         Ok(())
     }
 }
 
-fn mode_of(attr: &sattr3, default: u32) -> Mode {
-    match attr.mode {
-        set_mode3::mode(mode) => Mode::from_bits_truncate((mode & 0o7777) as _),
-        set_mode3::Void => Mode::from_bits_truncate(default as _),
+impl Graft {
+    fn wcc(&self, before: wcc_attr, node: &Node) -> Wcc {
+        Wcc {
+            before,
+            after: self.attr(&node.stat),
+        }
+    }
+
+    /// What a name is about to be taken from, where that must be known.
+    fn about(&self, dir: &Node, name: &[u8]) -> Result<Option<Node>> {
+        if self.names().is_none() && !self.checks {
+            return Ok(None);
+        }
+        match self.reach_in(dir, name) {
+            Ok(node) => Ok(Some(node)),
+            // The system says so itself, and in its own order.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(host_status(e)),
+        }
+    }
+
+    fn lost(&self, was: Option<Node>, dir: &Node, name: &[u8]) {
+        if let (Some(names), Some(was)) = (self.names(), was) {
+            names.lost(&was, dir.stat.st_ino, name);
+        }
+    }
+
+    fn moved(
+        &self,
+        was: Option<Node>,
+        (from, name): (&Node, &[u8]),
+        over: Option<Node>,
+        (to, new): (&Node, &[u8]),
+    ) {
+        let (Some(names), Some(was)) = (self.names(), was) else {
+            return;
+        };
+        let file = was.stat.st_ino;
+        // Two names of one file: rename(2) does nothing.
+        if over.as_ref().is_some_and(|over| over.stat.st_ino == file) {
+            return;
+        }
+        self.lost(over, to, new);
+        names.learn(file, to.stat.st_ino, new);
+        names.forget(file, from.stat.st_ino, name);
+    }
+
+    /// Where root writes for the caller, what a caller's own write would take from the mode.
+    fn unset_ids(&self, cx: &Cx, node: &Node, data: &OwnedFd) -> Result<()> {
+        let mode = match self.checks {
+            true => rights::written(cx.caller, &File::of(&node.stat)),
+            false => None,
+        };
+        match mode {
+            Some(mode) => {
+                let mode = Mode::from_bits_truncate(mode as _);
+                nix::sys::stat::fchmod(data, mode).map_err(host_status)
+            }
+            None => Ok(()),
+        }
     }
 }
 
 /// SETATTR on the host: size, owner, mode, times, in the order in which none undoes another.
-fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
+pub(super) fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
+    let mut mode = match new.mode {
+        set_mode3::mode(mode) => Some(mode & 0o7777),
+        set_mode3::Void => None,
+    };
+    if mode.is_some() && node.is(libc::S_IFLNK) {
+        return Err(nfsstat3::NFS3ERR_INVAL);
+    }
+    if graft.checks {
+        mode = rights::change(cx.caller, &File::of(&node.stat), new)?;
+    }
     if let set_size3::size(size) = new.size {
         regular(node)?;
         if !Graft::owns(cx, node) && !graft.may(cx, node, AccessFlags::W_OK)? {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
         let size = i64::try_from(size).map_err(|_| nfsstat3::NFS3ERR_FBIG)?;
-        let file = sys::file_of(node.fd.as_fd()).map_err(host_status)?;
-        let file = graft.data(&file, libc::O_WRONLY).map_err(host_status)?;
+        let file = node.data(OFlag::O_WRONLY).map_err(host_status)?;
         let _as = graft.act_as(cx)?;
         nix::unistd::ftruncate(&file, size).map_err(host_status)?;
     }
@@ -456,20 +383,11 @@ fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
         set_gid3::Void => None,
     };
     if uid.is_some() || gid.is_some() {
-        sys::chown(node.fd.as_fd(), uid, gid).map_err(host_status)?;
+        node.chown(uid, gid).map_err(host_status)?;
     }
-    if let set_mode3::mode(mode) = new.mode {
-        if node.is(libc::S_IFLNK) {
-            return Err(nfsstat3::NFS3ERR_INVAL);
-        }
-        let mode = Mode::from_bits_truncate((mode & 0o7777) as _);
-        nix::sys::stat::fchmodat(
-            AT_FDCWD,
-            node.path().as_str(),
-            mode,
-            FchmodatFlags::FollowSymlink,
-        )
-        .map_err(host_status)?;
+    if let Some(mode) = mode {
+        let mode = Mode::from_bits_truncate(mode as _);
+        node.chmod(mode).map_err(host_status)?;
     }
     let atime = match new.atime {
         set_atime::DONT_CHANGE => TimeSpec::UTIME_OMIT,
@@ -485,12 +403,5 @@ fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result<()> {
     if omit(&atime) && omit(&mtime) {
         return Ok(());
     }
-    nix::sys::stat::utimensat(
-        AT_FDCWD,
-        node.path().as_str(),
-        &atime,
-        &mtime,
-        UtimensatFlags::FollowSymlink,
-    )
-    .map_err(host_status)
+    node.set_times(&atime, &mtime).map_err(host_status)
 }

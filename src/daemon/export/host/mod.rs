@@ -2,63 +2,100 @@
 //! file system, acting as its caller.
 //!
 //! A handle carries the host kernel's own name of the file, so it survives renames
-//! and restarts of the server. The tree ends at its mount: another file system
-//! below it is refused, and ".." never leaves it.
+//! and restarts of the server; where the kernel gives none, the server's own (`naming`). The tree
+//! ends at its mount: another file system below it is refused, and ".." never leaves it. Where a
+//! thread cannot act as the caller, the server decides by itself what he may (`rights`).
 
 mod change;
 mod hidden;
+mod make;
+mod naming;
+mod node;
 mod once;
-mod places;
 mod read;
+mod rights;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use super::convert::host_status;
 use super::handle::{Codec, HostFile, Name};
+use naming::{Id, Names, Still};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, fstat};
+use nix::unistd::AccessFlags;
+use node::Node;
 use once::OnceRing;
 use parking_lot::{Mutex, RwLock};
-use places::Places;
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// fsid of an export is its kind and its id; grafts have this kind.
 const FSID_KIND: u64 = 3 << 60;
 /// Deepest path that ".." is followed up to see whether it left the graft.
 const DEPTH_MAX: usize = 4096;
+/// How often a name is looked at again that is another file's each time.
+const CHANGES_MAX: usize = 8;
 
 /// One grafted host directory.
 pub struct Graft {
     id: u64,
-    root: OwnedFd,
-    root_file: HostFile,
+    root: Arc<OwnedFd>,
+    naming: Naming,
+    /// What a caller may is decided here, and done as root.
+    checks: bool,
     device: libc::dev_t,
     root_ino: u64,
     read_only: bool,
     once: Mutex<OnceRing>,
-    /// Where the kernel asks for them.
-    places: Option<Arc<Places>>,
+}
+
+/// What its files are called in handles.
+enum Naming {
+    /// As the kernel calls them; the root's.
+    Handles(HostFile),
+    Names(Box<Names>),
 }
 
 /// All grafts that are in use.
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
-    places: Option<Arc<Places>>,
+    /// Where those that need it keep where their files are.
+    dir: PathBuf,
+    /// Memory of all tables of names.
+    tables: Arc<AtomicUsize>,
+    portable: AtomicBool,
+    /// Files are found by path though the kernel has handles.
+    names: bool,
+    /// As if no file system told files of a number from each other.
+    #[cfg(test)]
+    untagged: bool,
 }
 
 impl Grafts {
-    pub fn new(codec: Codec) -> Grafts {
+    pub fn new(codec: Codec, dir: PathBuf) -> Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
-            places: crate::daemon::privileges::asked_for_places().then(|| Arc::new(Places::new())),
+            dir,
+            tables: Arc::default(),
+            portable: AtomicBool::new(false),
+            names: crate::daemon::privileges::asked_for_places(),
+            #[cfg(test)]
+            untagged: false,
         }
+    }
+
+    /// Grafts from here on need nothing that only this system has: as they are on OpenBSD.
+    pub fn be_portable(&self) {
+        self.portable.store(true, Ordering::Relaxed);
     }
 
     /// Makes `dir` reachable as graft `id`.
@@ -69,25 +106,68 @@ impl Grafts {
             nix::sys::stat::Mode::empty(),
         )?;
         let stat = fstat(&root)?;
-        let root_file = sys::file_of(root.as_fd())?;
+        let portable = self.portable.load(Ordering::Relaxed);
+        let naming = match handles(&root) {
+            // Landlock asks for the directories above a file that is opened; one opened by its handle may have none.
+            Some(file) if !portable && !self.names => Naming::Handles(file),
+            _ => {
+                let tagged = sys::tags_hold(root.as_fd());
+                #[cfg(test)]
+                let tagged = tagged && !self.untagged;
+                let names = Names::new(tagged, self.tables.clone());
+                if let Err(e) = self.keep(id, &names) {
+                    tracing::warn!("where a graft's files are cannot be kept: {e}");
+                }
+                Naming::Names(Box::new(names))
+            }
+        };
         let graft = Graft {
             id,
-            root,
-            root_file,
+            root: Arc::new(root),
+            naming,
+            checks: portable || !sys::ACTS,
             device: stat.st_dev,
             root_ino: stat.st_ino,
             read_only,
             once: Mutex::new(OnceRing::default()),
-            places: self.places.clone(),
         };
         self.live.write().insert(id, Arc::new(graft));
         Ok(())
     }
 
+    fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut private = std::fs::DirBuilder::new();
+        private.mode(0o700).recursive(true).create(&self.dir)?;
+        names.keep(&self.dir.join(id.to_string()))
+    }
+
+    /// Drops what is kept for grafts that are not in use.
+    pub fn sweep(&self) {
+        let Ok(all) = std::fs::read_dir(&self.dir) else {
+            return;
+        };
+        let live = self.live.read();
+        for entry in all.flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.parse::<u64>().ok());
+            if id.is_none_or(|id| !live.contains_key(&id)) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
     pub fn remove(&self, id: u64) {
         // Held meanwhile: nobody grafts it again before it is swept.
         let mut live = self.live.write();
-        let Some(graft) = live.remove(&id).filter(|graft| !graft.read_only) else {
+        let removed = live.remove(&id);
+        if removed
+            .as_ref()
+            .is_some_and(|graft| graft.names().is_some())
+        {
+            let _ = std::fs::remove_file(self.dir.join(id.to_string()));
+        }
+        let Some(graft) = removed.filter(|graft| !graft.read_only) else {
             return;
         };
         let same = |other: &Arc<Graft>| {
@@ -100,10 +180,11 @@ impl Grafts {
 
     pub fn root(&self, id: u64) -> Option<Fh> {
         let graft = self.get(id).ok()?;
-        Some(self.codec.encode(&Name::Host {
-            graft: id,
-            file: graft.root_file,
-        }))
+        let file = match &graft.naming {
+            Naming::Handles(file) => *file,
+            Naming::Names(names) => names.id(&graft.top().ok()?).encode(),
+        };
+        Some(self.codec.encode(&Name::Host { graft: id, file }))
     }
 
     fn get(&self, id: u64) -> Result<Arc<Graft>> {
@@ -114,17 +195,13 @@ impl Grafts {
             .ok_or(nfsstat3::NFS3ERR_STALE)
     }
 
-    /// The graft of a handle and the file it names, open for everything but data.
-    fn open(&self, graft: u64, file: &HostFile) -> Result<(Arc<Graft>, Node)> {
-        let graft = self.get(graft)?;
-        let node = graft.open(file)?;
-        Ok((graft, node))
-    }
-
-    /// Of what was found by that name in that directory.
-    fn handle(&self, graft: &Graft, node: &Node, dir: &Node, name: &[u8]) -> Result<Fh> {
-        let file = sys::file_of(node.fd.as_fd()).map_err(host_status)?;
-        graft.seen(&file, &node.stat, dir.fd.as_fd(), name);
+    fn handle(&self, graft: &Graft, node: &Node) -> Result<Fh> {
+        let file = match (&graft.naming, node.itself()) {
+            (Naming::Names(names), _) => names.id(node).encode(),
+            (Naming::Handles(_), Some(fd)) => sys::file_of(fd).map_err(host_status)?,
+            // What is named by handles is held by a descriptor.
+            (Naming::Handles(_), None) => return Err(nfsstat3::NFS3ERR_SERVERFAULT),
+        };
         Ok(self.codec.encode(&Name::Host {
             graft: graft.id,
             file,
@@ -132,67 +209,109 @@ impl Grafts {
     }
 }
 
-/// A file of a graft, opened O_PATH by the server itself.
-struct Node {
-    fd: OwnedFd,
-    stat: FileStat,
-}
-
-impl Node {
-    fn refresh(&mut self) -> Result<()> {
-        self.stat = fstat(&self.fd).map_err(host_status)?;
-        Ok(())
-    }
-
-    fn path(&self) -> String {
-        sys::path_of(self.fd.as_fd())
-    }
-
-    fn is(&self, kind: libc::mode_t) -> bool {
-        self.stat.st_mode & libc::S_IFMT == kind
-    }
+/// The root's handle, where the kernel gives handles and opens them again.
+fn handles(root: &OwnedFd) -> Option<HostFile> {
+    let file = sys::file_of(root.as_fd()).ok()?;
+    let flags = sys::O_PATH | libc::O_NOFOLLOW;
+    let opened = sys::open(root.as_fd(), &file, flags).and_then(fstat);
+    let same = opened.is_ok_and(|opened| {
+        fstat(root).is_ok_and(|is| (is.st_ino, is.st_dev) == (opened.st_ino, opened.st_dev))
+    });
+    same.then_some(file)
 }
 
 impl Graft {
-    fn open(&self, file: &HostFile) -> Result<Node> {
-        let flags = sys::O_PATH | libc::O_NOFOLLOW;
-        let fd = sys::open(self.root.as_fd(), file, flags).map_err(|e| match e {
-            Errno::ENOENT => nfsstat3::NFS3ERR_STALE,
-            other => host_status(other),
-        })?;
-        self.node(fd)
+    fn names(&self) -> Option<&Names> {
+        match &self.naming {
+            Naming::Names(names) => Some(names),
+            Naming::Handles(_) => None,
+        }
     }
 
-    fn node(&self, fd: OwnedFd) -> Result<Node> {
-        let stat = fstat(&fd).map_err(host_status)?;
-        if stat.st_dev != self.device {
-            return Err(nfsstat3::NFS3ERR_ACCES);
+    fn tagged(&self) -> bool {
+        self.names().is_some_and(Names::are_tagged)
+    }
+
+    /// Held while a path is gone down and what is there is done.
+    fn still(&self) -> Option<Still<'_>> {
+        self.names().map(Names::still)
+    }
+
+    /// Held by who moves names or takes them away.
+    fn moving(&self) -> Option<Still<'_>> {
+        self.names().map(Names::moving)
+    }
+
+    fn top(&self) -> Result<Node> {
+        self.reach(&self.root, b".").map_err(host_status)
+    }
+
+    /// The file of a handle, open for everything but data.
+    fn open(&self, file: &HostFile) -> Result<Node> {
+        let node = match (&self.naming, Id::decode(file)) {
+            (Naming::Names(names), Some(id)) => self.find(names, &id)?,
+            (Naming::Handles(_), None) => {
+                let flags = sys::O_PATH | libc::O_NOFOLLOW;
+                let fd = sys::open(self.root.as_fd(), file, flags);
+                let node = fd.and_then(|fd| self.node_of(fd));
+                node.map_err(|e| match e {
+                    Errno::ENOENT => nfsstat3::NFS3ERR_STALE,
+                    other => host_status(other),
+                })?
+            }
+            // Made when this directory's files were named otherwise.
+            _ => return Err(nfsstat3::NFS3ERR_STALE),
+        };
+        self.within(node)
+    }
+
+    fn within(&self, node: Node) -> Result<Node> {
+        match node.stat.st_dev == self.device {
+            true => Ok(node),
+            false => Err(nfsstat3::NFS3ERR_ACCES),
         }
-        Ok(Node { fd, stat })
     }
 
     /// A name in a directory, as the caller may see it.
     fn child(&self, cx: &Cx, dir: &Node, name: &[u8]) -> Result<Node> {
-        let _as = self.act_as(cx)?;
-        let flags = OFlag::from_bits_retain(sys::O_PATH) | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::openat(&dir.fd, name, flags, nix::sys::stat::Mode::empty())
-            .map_err(host_status)?;
-        drop(_as);
-        self.node(fd)
+        self.checked(|| rights::search(cx.caller, &rights::File::of(&dir.stat)))?;
+        let acting = self.act_as(cx)?;
+        let mut node = self.reach_in(dir, name);
+        // Another took its place just then.
+        for _ in 0..CHANGES_MAX {
+            match node {
+                Err(Errno::ESTALE) => node = self.reach_in(dir, name),
+                _ => break,
+            }
+        }
+        drop(acting);
+        let node = self.within(node.map_err(host_status)?)?;
+        if let Some(names) = self.names()
+            && name != b"."
+        {
+            names.learn(node.stat.st_ino, dir.stat.st_ino, name);
+        }
+        Ok(node)
     }
 
     /// ".." that stays inside: the root's parent is the root, and a directory that
     /// somebody moved out of the graft has none.
     fn parent(&self, cx: &Cx, dir: &Node) -> Result<Node> {
         if dir.stat.st_ino == self.root_ino {
-            return self.open(&self.root_file);
+            return self.top();
         }
-        let parent = self.child(cx, dir, b"..")?;
+        self.checked(|| rights::search(cx.caller, &rights::File::of(&dir.stat)))?;
+        // Its path was gone down from the root.
+        if let Some(parent) = self.above(dir) {
+            return self.within(parent.map_err(host_status)?);
+        }
+        let acting = self.act_as(cx)?;
+        let parent = self.reach_in(dir, b"..").map_err(host_status)?;
+        drop(acting);
+        let parent = self.within(parent)?;
         let mut at = parent.stat.st_ino;
-        let mut fd = parent
-            .fd
-            .try_clone()
-            .map_err(|_| nfsstat3::NFS3ERR_SERVERFAULT)?;
+        let fd = parent.dir()?.try_clone_to_owned();
+        let mut fd = fd.map_err(|_| nfsstat3::NFS3ERR_SERVERFAULT)?;
         for _ in 0..DEPTH_MAX {
             if at == self.root_ino {
                 return Ok(parent);
@@ -210,18 +329,36 @@ impl Graft {
     }
 
     fn act_as(&self, cx: &Cx) -> Result<Option<sys::ActAs>> {
-        if cx.caller.uid == 0 && cx.caller.gid == 0 {
+        if self.checks || (cx.caller.uid == 0 && cx.caller.gid == 0) {
             return Ok(None);
         }
         let caller = sys::ActAs::caller(cx.caller.uid, cx.caller.gid, &cx.caller.gids);
         caller.map(Some).map_err(host_status)
     }
 
+    /// Asks what the kernel is not asked.
+    fn checked(&self, ask: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self.checks {
+            true => ask(),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the caller may read, write or execute, as access(2) says; an owner always
     /// may read and write, as NFS servers must allow: the client checked at open.
-    fn may(&self, cx: &Cx, node: &Node, want: nix::unistd::AccessFlags) -> Result<bool> {
+    fn may(&self, cx: &Cx, node: &Node, want: AccessFlags) -> Result<bool> {
+        if self.checks {
+            let bits = [
+                (AccessFlags::R_OK, rights::READ),
+                (AccessFlags::W_OK, rights::WRITE),
+                (AccessFlags::X_OK, rights::EXECUTE),
+            ];
+            let want = bits.iter().filter(|(flag, _)| want.contains(*flag));
+            let want = want.fold(0, |all, (_, bit)| all | bit);
+            return Ok(rights::may(cx.caller, &rights::File::of(&node.stat), want));
+        }
+        let (path, _held) = node.path()?;
         let _as = self.act_as(cx)?;
-        let path = node.path();
         match nix::unistd::faccessat(
             nix::fcntl::AT_FDCWD,
             path.as_str(),

@@ -10,26 +10,32 @@ use std::os::fd::AsFd;
 
 impl Grafts {
     pub fn getattr(&self, graft: u64, file: &HostFile) -> Result<fattr3> {
-        let (graft, node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
         Ok(graft.attr(&node.stat))
     }
 
     pub fn lookup(&self, cx: &Cx, graft: u64, dir: &HostFile, name: &[u8]) -> Result<Found> {
-        let (graft, dir) = self.open(graft, dir)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let dir = graft.open(dir)?;
         let node = match name {
             b"." => graft.child(cx, &dir, b".")?,
             b".." => graft.parent(cx, &dir)?,
             name => graft.child(cx, &dir, name)?,
         };
         Ok(Found {
-            fh: self.handle(&graft, &node, &dir, name)?,
+            fh: self.handle(&graft, &node)?,
             attr: graft.attr(&node.stat),
             dir: graft.attr(&dir.stat),
         })
     }
 
     pub fn access(&self, cx: &Cx, graft: u64, file: &HostFile, want: u32) -> Result<(u32, fattr3)> {
-        let (graft, node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
         let mut granted = 0;
         if graft.may(cx, &node, AccessFlags::R_OK)? {
             granted |= access::READ;
@@ -52,11 +58,13 @@ impl Grafts {
 
     pub fn readlink(&self, graft: u64, file: &HostFile) -> Result<(Vec<u8>, fattr3)> {
         use std::os::unix::ffi::OsStringExt;
-        let (graft, node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
         if !node.is(libc::S_IFLNK) {
             return Err(nfsstat3::NFS3ERR_INVAL);
         }
-        let target = nix::fcntl::readlinkat(&node.fd, "").map_err(host_status)?;
+        let target = node.read_link().map_err(host_status)?;
         Ok((target.into_vec(), graft.attr(&node.stat)))
     }
 
@@ -69,7 +77,9 @@ impl Grafts {
         count: u32,
         out: &mut Vec<u8>,
     ) -> Result<ReadDone> {
-        let (graft, mut node) = self.open(graft, file)?;
+        let graft = self.get(graft)?;
+        let still = graft.still();
+        let mut node = graft.open(file)?;
         regular(&node)?;
         let readable = Graft::owns(cx, &node)
             || graft.may(cx, &node, AccessFlags::R_OK)?
@@ -77,7 +87,8 @@ impl Grafts {
         if !readable {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
-        let data = graft.data(file, libc::O_RDONLY).map_err(host_status)?;
+        let data = node.data(OFlag::O_RDONLY).map_err(host_status)?;
+        drop(still);
         let start = out.len();
         let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_INVAL)?;
         out.resize(start + count as usize, 0);
@@ -91,7 +102,7 @@ impl Grafts {
             }
         }
         out.truncate(start + got);
-        node.refresh()?;
+        node.refresh_by(&data)?;
         let attr = graft.attr(&node.stat);
         Ok(ReadDone {
             attr,
@@ -108,7 +119,9 @@ impl Grafts {
         plus: bool,
         emit: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Result<DirDone> {
-        let (graft, node) = self.open(graft, dir)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(dir)?;
         if !node.is(libc::S_IFDIR) {
             return Err(nfsstat3::NFS3ERR_NOTDIR);
         }
@@ -116,9 +129,9 @@ impl Grafts {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let open = nix::fcntl::openat(&node.fd, ".", flags, nix::sys::stat::Mode::empty())
+        let open = nix::fcntl::openat(node.dir()?, ".", flags, nix::sys::stat::Mode::empty())
             .map_err(host_status)?;
-        let eof = sys::names(open.as_fd(), cookie, &mut |ino, next, name| {
+        let eof = sys::names(open.as_fd(), cookie, &mut |ino, next, _, name| {
             // The root's ".." is the root: what is outside has no number in here.
             let outside = name == b".." && node.stat.st_ino == graft.root_ino;
             let fileid = if outside { graft.root_ino } else { ino };
@@ -144,13 +157,15 @@ impl Grafts {
     /// An entry's handle and attributes; a name that went away meanwhile has none.
     fn entry(&self, cx: &Cx, graft: &Graft, dir: &Node, name: &[u8]) -> Option<(Fh, fattr3)> {
         let node = graft.child(cx, dir, name).ok()?;
-        let fh = self.handle(graft, &node, dir, name).ok()?;
+        let fh = self.handle(graft, &node).ok()?;
         Some((fh, graft.attr(&node.stat)))
     }
 
     pub fn fsstat(&self, graft: u64, file: &HostFile) -> Result<(FsStat, fattr3)> {
-        let (graft, node) = self.open(graft, file)?;
-        let fs = nix::sys::statvfs::fstatvfs(&graft.root).map_err(host_status)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
+        let fs = nix::sys::statvfs::fstatvfs(graft.root.as_fd()).map_err(host_status)?;
         let unit = fs.fragment_size();
         let stat = FsStat {
             total_bytes: fs.blocks() * unit,
@@ -168,8 +183,10 @@ impl Grafts {
         use nix::unistd::{PathconfVar, fpathconf};
         /// POSIX's least: every file system has as many.
         const LEAST_LINKS: u32 = 8;
-        let (graft, node) = self.open(graft, file)?;
-        let links = fpathconf(&graft.root, PathconfVar::LINK_MAX).map_err(host_status)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
+        let links = fpathconf(graft.root.as_fd(), PathconfVar::LINK_MAX).map_err(host_status)?;
         let info = FsInfo {
             io_max,
             // What a signed 64-bit offset reaches; a file system with less says EFBIG.
@@ -182,16 +199,22 @@ impl Grafts {
 
     pub fn getxattr(&self, graft: u64, file: &HostFile, name: &[u8]) -> Result<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt;
-        let (_graft, node) = self.open(graft, file)?;
-        xattr::get_deref(node.path(), std::ffi::OsStr::from_bytes(name))
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
+        let (path, _held) = node.path()?;
+        xattr::get_deref(path, std::ffi::OsStr::from_bytes(name))
             .map_err(io_status)?
             .ok_or(nfsstat3::NFS3ERR_NOENT)
     }
 
     pub fn listxattr(&self, graft: u64, file: &HostFile) -> Result<Vec<Vec<u8>>> {
         use std::os::unix::ffi::OsStringExt;
-        let (_graft, node) = self.open(graft, file)?;
-        let names = xattr::list_deref(node.path()).map_err(io_status)?;
+        let graft = self.get(graft)?;
+        let _still = graft.still();
+        let node = graft.open(file)?;
+        let (path, _held) = node.path()?;
+        let names = xattr::list_deref(path).map_err(io_status)?;
         Ok(names.map(OsStringExt::into_vec).collect())
     }
 }
@@ -207,7 +230,8 @@ pub(super) fn regular(node: &Node) -> Result<()> {
 pub(super) fn io_status(e: std::io::Error) -> nfsstat3 {
     let errno = e
         .raw_os_error()
-        .map_or(nix::errno::Errno::EIO, nix::errno::Errno::from_raw);
+        // Of a system that has no attributes.
+        .map_or(nix::errno::Errno::EOPNOTSUPP, nix::errno::Errno::from_raw);
     match errno {
         super::sys::NO_ATTRIBUTE => nfsstat3::NFS3ERR_NOENT,
         other => host_status(other),

@@ -1,17 +1,21 @@
-//! The system calls behind a grafted host directory (Linux: open_by_handle_at(2),
-//! per-thread file-system ids). Elsewhere grafts are refused by name.
+//! The system calls behind a grafted host directory that systems have each their own of: Linux's handles
+//! (open_by_handle_at(2)) and per-thread file-system ids, listings with positions, what tells a
+//! file from the next of its number.
 #![allow(unsafe_code)]
+// The widths of fields of struct stat differ.
+#![allow(clippy::unnecessary_cast)]
 
 use super::super::handle::HostFile;
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Uid};
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[cfg(target_os = "linux")]
 mod imp {
     use super::*;
     use nix::fcntl::AtFlags;
-    use std::ffi::CStr;
     use std::os::fd::FromRawFd;
 
     /// Longest handle the kernel gives (MAX_HANDLE_SZ, name_to_handle_at(2)).
@@ -27,6 +31,14 @@ mod imp {
     pub const O_PATH: libc::c_int = libc::O_PATH;
     /// A file without the extended attribute that was asked for.
     pub const NO_ATTRIBUTE: Errno = Errno::ENODATA;
+    /// A thread can act as the caller.
+    pub const ACTS: bool = true;
+    /// What is made has its directory's group, whatever that one's mode.
+    pub const GROUP_OF_DIRECTORY: bool = false;
+    /// mknod(2) makes sockets.
+    pub const SOCKETS: bool = true;
+    /// Where struct linux_dirent64 has the name (getdents(2)).
+    pub const NAME_AT: usize = 19;
 
     /// Of the file `fd` is open on, a symlink too.
     pub fn chown(fd: BorrowedFd, uid: Option<Uid>, gid: Option<Gid>) -> Result<(), Errno> {
@@ -104,43 +116,56 @@ mod imp {
         }
     }
 
-    /// Reads names after `cookie`, a position the file system itself gave out (0 = start).
-    pub fn names(dir: BorrowedFd, cookie: u64, each: Each<'_>) -> Result<bool, Errno> {
-        let position = i64::try_from(cookie).map_err(|_| Errno::EINVAL)?;
-        nix::unistd::lseek(dir, position, nix::unistd::Whence::SeekSet)?;
-        let mut buffer = vec![0u8; 32 << 10];
-        loop {
-            // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
-            let got = unsafe {
-                libc::syscall(
-                    libc::SYS_getdents64,
-                    dir.as_raw_fd(),
-                    buffer.as_mut_ptr(),
-                    buffer.len(),
-                )
-            };
-            let got = Errno::result(got)? as usize;
-            if got == 0 {
-                return Ok(true);
-            }
-            let mut at = 0;
-            // struct linux_dirent64: ino 8, off 8, reclen 2, type 1, name (getdents(2)).
-            while at + 19 < got {
-                let word = |i: usize| {
-                    let mut w = [0; 8];
-                    w.copy_from_slice(&buffer[at + i..at + i + 8]);
-                    u64::from_ne_bytes(w)
-                };
-                let (ino, next) = (word(0), word(8));
-                let reclen = usize::from(u16::from_ne_bytes([buffer[at + 16], buffer[at + 17]]));
-                let name = CStr::from_bytes_until_nul(&buffer[at + 19..at + reclen])
-                    .map_err(|_| Errno::EIO)?;
-                if !each(ino, next, name.to_bytes())? {
-                    return Ok(false);
-                }
-                at += reclen;
-            }
+    /// Whether birth times there stay a file's own: those of an overlay are the lower file's until the
+    /// file is copied up, and what a FUSE server says is its own affair.
+    pub fn tags_hold(root: BorrowedFd) -> bool {
+        use nix::sys::statfs::{FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, fstatfs};
+        match fstatfs(root) {
+            Ok(fs) => ![FUSE_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC].contains(&fs.filesystem_type()),
+            Err(_) => false,
         }
+    }
+
+    /// When the file was made, which no two of a number have in common; 0 where nothing says. With no
+    /// name: of the file `dir` is open on.
+    pub fn tag(dir: BorrowedFd, name: &CStr, stat: &FileStat) -> Result<u64, Errno> {
+        let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
+        let mask = libc::STATX_BTIME | libc::STATX_INO;
+        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+        // SAFETY: the name ends with a NUL, and there is room for what the kernel writes.
+        let done = unsafe {
+            libc::statx(
+                dir.as_raw_fd(),
+                name.as_ptr(),
+                flags,
+                mask,
+                found.as_mut_ptr(),
+            )
+        };
+        Errno::result(done)?;
+        // SAFETY: zeros are a value of it, and the call succeeded.
+        let found = unsafe { found.assume_init() };
+        if found.stx_ino != stat.st_ino {
+            return Err(Errno::ESTALE);
+        }
+        let born = found.stx_btime;
+        match found.stx_mask & libc::STATX_BTIME {
+            0 => Ok(0),
+            _ => Ok((born.tv_sec as u64) << 30 | u64::from(born.tv_nsec)),
+        }
+    }
+
+    pub fn fill(dir: BorrowedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+        let got = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                dir.as_raw_fd(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            )
+        };
+        Errno::result(got).map(|got| got as usize)
     }
 }
 
@@ -150,6 +175,11 @@ mod imp {
 
     pub const O_PATH: libc::c_int = libc::O_RDONLY;
     pub const NO_ATTRIBUTE: Errno = Errno::ENOATTR;
+    pub const ACTS: bool = false;
+    pub const GROUP_OF_DIRECTORY: bool = true;
+    pub const SOCKETS: bool = false;
+    /// Of OpenBSD's struct dirent and of FreeBSD's since its version 12, whose first fields are Linux's too.
+    pub const NAME_AT: usize = 24;
 
     pub fn chown(fd: BorrowedFd, uid: Option<Uid>, gid: Option<Gid>) -> Result<(), Errno> {
         nix::unistd::fchown(fd, uid, gid)
@@ -175,15 +205,80 @@ mod imp {
         }
     }
 
-    pub fn names(_dir: BorrowedFd, _cookie: u64, _each: Each<'_>) -> Result<bool, Errno> {
-        Err(Errno::EOPNOTSUPP)
+    /// Whether that file system has one or the other.
+    pub fn tags_hold(root: BorrowedFd) -> bool {
+        let stat = nix::sys::stat::fstat(root);
+        stat.and_then(|stat| tag(root, c"", &stat))
+            .is_ok_and(|tag| tag != 0)
+    }
+
+    /// The inode's generation, which the kernel tells root, and where the file system has it its birth.
+    pub fn tag(_dir: BorrowedFd, _name: &CStr, stat: &FileStat) -> Result<u64, Errno> {
+        let born = (stat.st_birthtime as u64) << 30 | stat.st_birthtime_nsec as u64 & 0x3fff_ffff;
+        Ok(born ^ (stat.st_gen as u64) << 32)
+    }
+
+    unsafe extern "C" {
+        #[cfg(target_os = "openbsd")]
+        fn getdents(fd: libc::c_int, buf: *mut libc::c_char, n: libc::size_t) -> libc::c_int;
+        #[cfg(not(target_os = "openbsd"))]
+        fn getdents(fd: libc::c_int, buf: *mut libc::c_char, n: libc::size_t) -> libc::ssize_t;
+    }
+
+    pub fn fill(dir: BorrowedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: the kernel writes at most `buffer.len()` bytes into the buffer.
+        let got = unsafe {
+            getdents(
+                dir.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len() as libc::size_t,
+            )
+        };
+        Errno::result(got).map(|got| got as usize)
     }
 }
 
 pub use imp::*;
 
-/// Takes a name: its inode number, the position after it, its bytes; answers whether to go on.
-pub type Each<'a> = &'a mut dyn FnMut(u64, u64, &[u8]) -> Result<bool, Errno>;
+/// Takes a name: its inode number, the position after it, whether it may be a directory's, its bytes;
+/// answers whether to go on.
+pub type Each<'a> = &'a mut dyn FnMut(u64, u64, bool, &[u8]) -> Result<bool, Errno>;
+
+/// Reads names after `cookie`, a position the file system itself gave out (0 = start).
+pub fn names(dir: BorrowedFd, cookie: u64, each: Each<'_>) -> Result<bool, Errno> {
+    let position = i64::try_from(cookie).map_err(|_| Errno::EINVAL)?;
+    nix::unistd::lseek(dir, position, nix::unistd::Whence::SeekSet)?;
+    let mut buffer = vec![0u8; 32 << 10];
+    loop {
+        let got = fill(dir, &mut buffer)?;
+        if got == 0 {
+            return Ok(true);
+        }
+        let mut at = 0;
+        // ino 8, off 8, reclen 2, type 1, and the name.
+        while at + NAME_AT < got {
+            let word = |i: usize| {
+                let mut w = [0; 8];
+                w.copy_from_slice(&buffer[at + i..at + i + 8]);
+                u64::from_ne_bytes(w)
+            };
+            let (ino, next) = (word(0), word(8));
+            let reclen = usize::from(u16::from_ne_bytes([buffer[at + 16], buffer[at + 17]]));
+            let kind = buffer[at + 18];
+            let name = buffer.get(at + NAME_AT..at + reclen).ok_or(Errno::EIO)?;
+            let name = CStr::from_bytes_until_nul(name).map_err(|_| Errno::EIO)?;
+            at += reclen;
+            // A name that was removed has no number.
+            if ino == 0 {
+                continue;
+            }
+            let may_be_dir = kind == libc::DT_DIR || kind == libc::DT_UNKNOWN;
+            if !each(ino, next, may_be_dir, name.to_bytes())? {
+                return Ok(false);
+            }
+        }
+    }
+}
 
 /// A path that reaches exactly the file `fd` is open on, symlink or not.
 pub fn path_of(fd: BorrowedFd) -> String {
