@@ -3,8 +3,8 @@
 # by the counters of its veth, and how ten hosts start one image at once. All of them share this machine's
 # processors, as no real ones do.
 
-peers=(mmdebstrap ca-certificates skopeo docker-registry rsync iproute2 curl)
-suite=(wire ten)
+peers=(mmdebstrap ca-certificates skopeo docker-registry rsync iproute2 curl nginx)
+suite=(wire ten tls)
 rounds=${BENCH_ROUNDS:-5}
 deb=bookworm
 at=10.98.0.1
@@ -37,9 +37,10 @@ prepare() {
   # What skopeo and rsync copy it from.
   printf 'version: 0.1\nstorage: {filesystem: {rootdirectory: %s/registry}}\nhttp: {addr: "%s:5917"}\nlog: {level: error}\n' "$bench" $at >"$bench/registry.yml"
   printf '[tree]\npath = %s/tree\nuid = 0\ngid = 0\nuse chroot = no\n' "$bench" >"$bench/rsyncd.conf"
-  in_net $hub docker-registry serve "$bench/registry.yml" >>"$bench/log" 2>&1 &
+  # Not by in_net: the processes that are ended have to be these themselves, and no shell around them.
+  nsenter --net="/run/netns/$hub" docker-registry serve "$bench/registry.yml" >>"$bench/log" 2>&1 &
   servers+=($!)
-  in_net $hub rsync --daemon --no-detach --port=5918 --config="$bench/rsyncd.conf" >>"$bench/log" 2>&1 &
+  nsenter --net="/run/netns/$hub" rsync --daemon --no-detach --port=5918 --config="$bench/rsyncd.conf" >>"$bench/log" 2>&1 &
   servers+=($!)
   for _ in $(seq 100); do in_net $hub curl -s "http://$at:5917/v2/" >/dev/null && break; sleep 0.1; done
   in_net $hub "$pocker" push --plain-http base $at:5917/team/base:v1 >>"$bench/log" 2>&1 || die "push failed" "its output is in $bench/log"
@@ -156,4 +157,59 @@ ten() {
   row "one host alone: up after" ms "$(scaled "${times[until_up1]}" 1000)" "" "chroot, own disk" "$(scaled "${times[local_up1]}" 1000)"
   row "ten hosts at once: the last is up after" ms "$(scaled "${times[until_up10]}" 1000)" "" "chroot, own disk" "$(scaled "${times[local_up10]}" 1000)"
   row "the same, by the one alone ($(nproc) processors)" x "$(by until_up)" "< 3" "chroot, own disk" "$(by local_up)"
+}
+
+# Megabytes a second of FILE, read by COMMAND… from the first byte to the last.
+rate() {
+  local bytes began=${EPOCHREALTIME/./}
+  bytes=$("$@" 2>>"$bench/log" | wc -c)
+  [ "$bytes" = $((big << 20)) ] || { say "failed: $bytes bytes of $*"; return 1; }
+  awk -v bytes="$bytes" -v us=$((${EPOCHREALTIME/./} - began)) 'BEGIN { printf "%.4g\n", bytes / us }'
+}
+
+# One large file over one connection, in clear text and over TLS 1.3: by a mount of a host that has nothing of it (READs
+# of 1 MiB by its FUSE helper), and by HTTP from nginx to curl over the same veth. The server's file is in memory.
+tls() {
+  local round how dir
+  big=${BENCH_BIG:-512}
+  declare -A rates=()
+  mkdir "$bench/big"
+  head -c "${big}M" /dev/urandom >"$bench/big/file"
+  tar -C "$bench/big" -cf "$bench/big.tar" .
+  "$pocker" import "$bench/big.tar" big >>"$bench/log" 2>&1 || die "import failed" "its output is in $bench/log"
+  cat >"$bench/nginx.conf" <<END
+worker_processes 1;
+pid $bench/nginx.pid;
+error_log $bench/log;
+user root;
+events {}
+http {
+  access_log off;
+  sendfile on;
+  ssl_protocols TLSv1.3;
+  ssl_certificate $bench/tls/server.pem;
+  ssl_certificate_key $bench/tls/server.key;
+  server { listen $at:5919; listen $at:5920 ssl; root $bench/big; }
+}
+END
+  nsenter --net="/run/netns/$hub" nginx -c "$bench/nginx.conf" -g 'daemon off;' >>"$bench/log" 2>&1 &
+  servers+=($!)
+  for _ in $(seq 100); do in_net $hub curl -s -o /dev/null -r 0-0 "http://$at:5919/file" && break; sleep 0.1; done
+  for ((round = 0; round < rounds; round++)); do
+    say "  TLS: $((round + 1))/$rounds"
+    for how in off require; do
+      join && dir=$bench/read/$host && mkdir -p "$dir"
+      POCKER_MOUNT_HELPER=fuse POCKER_RPC_TLS=$how afar "$host" mount big "$dir" >>"$bench/log" 2>&1 ||
+        { row "read over TLS" x "" ""; return; }
+      rates[ours-$how]+="$(rate dd if="$dir/file" bs=1M status=none) "
+      unmount
+    done
+    rates[nginx-off]+="$(rate in_net "$host" curl -s "http://$at:5919/file") "
+    rates[nginx-require]+="$(rate in_net "$host" curl -s --cacert "$bench/tls/ca.pem" "https://$at:5920/file") "
+  done
+  for how in "${!rates[@]}"; do rates[$how]=$(tr ' ' '\n' <<<"${rates[$how]% }" | median); done
+  over() { awk -v a="${rates[$1-require]}" -v b="${rates[$1-off]}" 'BEGIN { printf "%.3g", a / b }'; }
+  row "a file of $big MiB read through a mount, clear text" "MB/s" "${rates[ours-off]}" "" "nginx, curl" "${rates[nginx-off]}"
+  row "the same over TLS 1.3" "MB/s" "${rates[ours-require]}" "" "nginx, curl" "${rates[nginx-require]}"
+  row "the same, by clear text" x "$(over ours)" "" "nginx, curl" "$(over nginx)"
 }

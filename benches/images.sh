@@ -71,7 +71,8 @@ layout() {
   dir_umoci() { in_umoci; }
   race "export dir" dir_pocker dir_umoci
   row "export a directory" MB/s "$(speed dir_pocker)" "-" "umoci unpack" "$(speed dir_umoci)"
-  buildah "${box[@]}" pull -q "oci:$bench/layout:latest" >"$bench/id" 2>>"$bench/log"
+  # By a short path: buildah makes a name of it, and takes no capitals there.
+  (cd "$bench" && buildah "${box[@]}" pull -q oci:layout:latest) >"$bench/id" 2>>"$bench/log"
   oci_pocker() { rm -rf "$bench/out"; timed "$pocker" export base --format oci -o "$bench/out/"; }
   oci_buildah() { rm -rf "$bench/out"; timed buildah "${box[@]}" push -q "$(cat "$bench/id")" "oci:$bench/out:x"; }
   race "export OCI" oci_pocker oci_buildah

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod failpoint;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+pub mod place;
 pub mod portmap;
 pub mod proto;
 mod rpc;

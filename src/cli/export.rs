@@ -3,19 +3,18 @@
 use super::args::{Export, Format};
 use super::config::Settings;
 use super::error::CliError;
+use super::image::{LATEST, image};
 use super::import::unreadable;
 use super::transfer::{find_step, split_step};
 use super::watched::{Watched, reason};
 use super::{ls, open, text, unpack};
+use crate::control::Client;
 use crate::control::api::{PockerInfo, StepInfo};
-use crate::control::{Client, ClientError};
 use crate::image::source::spool;
-use crate::image::write::{About, Made, Stager, beside};
+use crate::image::write::{Made, beside};
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-pub const LATEST: &str = "latest";
 
 pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
     let (name, step) = split_step(&args.what);
@@ -33,7 +32,7 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
             Format::Dir => Err(CliError::usage("a directory has to be named").hint("add -o DIR")),
             Format::Tar => to_stdout(|out| Ok(client.export_tar(&step.snapshot, out)?)),
             Format::Oci => {
-                let mut made = image(&client, &pocker, step, (tag(args), args.squash), &spool())?;
+                let mut made = whole(&client, &pocker, step, args, &spool())?;
                 let fail = |e| CliError::from_error("cannot write the image", &e);
                 to_stdout(|out| made.write_tar(out).map(|()| 0).map_err(fail))
             }
@@ -53,18 +52,12 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
         Format::Oci if path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir() => {
             let fail = |e| unreadable(&path.display().to_string(), e);
             made_dir(path)?;
-            let mut made = image(&client, &pocker, step, (tag(args), args.squash), &spool())?;
+            let mut made = whole(&client, &pocker, step, args, &spool())?;
             made.write_dir(path).map_err(fail)?;
             said(made.size())
         }
         Format::Oci => said(to_file(path, |out| {
-            let mut made = image(
-                &client,
-                &pocker,
-                step,
-                (tag(args), args.squash),
-                beside(path),
-            )?;
+            let mut made = whole(&client, &pocker, step, args, beside(path))?;
             let fail = |e| CliError::from_error("cannot write the image", &e);
             made.write_tar(out).map_err(fail)?;
             Ok(made.size())
@@ -72,78 +65,17 @@ pub fn export(settings: &Settings, args: &Export) -> Result<(), CliError> {
     }
 }
 
-fn tag(args: &Export) -> &str {
-    args.tag.as_deref().unwrap_or(LATEST)
-}
-
-/// More than this many layers no tool lays on one another: the first steps then share one.
-const LAYERS_MAX: usize = 120;
-
-/// Of each step the tree to make a layer of, and the one that it lies on; none where it makes none.
-fn layers(steps: &[StepInfo], squash: bool) -> Vec<Option<(&str, Option<&str>)>> {
-    let mut below = None;
-    let mut layers: Vec<_> = steps
-        .iter()
-        .map(|step| {
-            let tree = step.snapshot.as_str();
-            let layer = (below != Some(tree)).then_some((tree, below));
-            below = Some(tree);
-            layer
-        })
-        .collect();
-    let many = layers.iter().flatten().count();
-    let most = if squash { 1 } else { LAYERS_MAX };
-    // The last of those that share one has it, made of nothing.
-    let mut shared = (many + 1).saturating_sub(most);
-    for layer in layers.iter_mut().filter(|layer| layer.is_some()) {
-        match shared {
-            0 => break,
-            1 => *layer = layer.map(|(tree, _)| (tree, None)),
-            _ => *layer = None,
-        }
-        shared -= 1;
-    }
-    layers
-}
-
-/// A pocker's step as an image, its layers put aside in `dir`.
-pub fn image(
+/// All layers of it are made.
+fn whole(
     client: &Client,
     pocker: &PockerInfo,
     step: &StepInfo,
-    (tag, squash): (&str, bool),
+    args: &Export,
     dir: &Path,
 ) -> Result<Made, CliError> {
-    let fail = |e| {
-        CliError::from_error(
-            format!("cannot put the image aside in {}", dir.display()),
-            &e,
-        )
-    };
-    let upto = pocker.steps.iter().position(|s| s.key == step.key);
-    let steps = &pocker.steps[..=upto.unwrap_or_default()];
-    let mut made = Vec::new();
-    let mut history = Vec::new();
-    for (step, layer) in steps.iter().zip(layers(steps, squash)) {
-        history.push((step.instruction.as_str(), layer.is_some()));
-        let Some((tree, below)) = layer else {
-            continue;
-        };
-        let mut stager = Stager::new(dir).map_err(fail)?;
-        let written = client.export_layer(tree, below, &mut Watched::new(&mut stager));
-        reason(written.map_err(|e| match e {
-            ClientError::Archive(e) => fail(e),
-            other => other.into(),
-        }))?;
-        made.push(stager.finish().map_err(fail)?);
-    }
-    let about = About {
-        name: &pocker.name,
-        tag,
-        run: &pocker.config,
-        history: &history,
-    };
-    Made::new(made, &about).map_err(fail)
+    let tag = args.tag.as_deref().unwrap_or(LATEST);
+    let imaged = image(client, pocker, step, (tag, args.squash), dir, |_| Ok(false))?;
+    Ok(imaged.made)
 }
 
 pub fn to_stdout(
@@ -227,53 +159,6 @@ impl Write for Early<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn steps(trees: &[&str]) -> Vec<StepInfo> {
-        let step = |(at, tree): (usize, &&str)| StepInfo {
-            key: at.to_string(),
-            snapshot: (*tree).to_owned(),
-            parent: None,
-            instruction: String::new(),
-            created: 0,
-            nodes: 0,
-            bytes: 0,
-            upstream: None,
-        };
-        trees.iter().enumerate().map(step).collect()
-    }
-
-    #[test]
-    fn a_step_is_a_layer_unless_it_made_nothing() {
-        let steps = steps(&["a", "a", "b", "c", "c", "a"]);
-        let of = |squash| layers(&steps, squash);
-        let each = [
-            Some(("a", None)),
-            None,
-            Some(("b", Some("a"))),
-            Some(("c", Some("b"))),
-            None,
-            Some(("a", Some("c"))),
-        ];
-        assert_eq!(of(false), each);
-        assert_eq!(of(true), [None, None, None, None, None, Some(("a", None))]);
-    }
-
-    #[test]
-    fn the_first_of_very_many_steps_share_a_layer() {
-        let trees: Vec<String> = (0..LAYERS_MAX + 3).map(|n| n.to_string()).collect();
-        let trees: Vec<&str> = trees.iter().map(String::as_str).collect();
-        let steps = steps(&trees);
-        let made = layers(&steps, false);
-        assert_eq!(made[..3], [None; 3]);
-        assert_eq!(made[3], Some(("3", None)));
-        assert_eq!(made[4], Some(("4", Some("3"))));
-        assert_eq!(made.iter().flatten().count(), LAYERS_MAX);
-        assert_eq!(layers(&steps[..LAYERS_MAX], false)[0], Some(("0", None)));
-        assert_eq!(
-            layers(&steps[..LAYERS_MAX], false)[1],
-            Some(("1", Some("0")))
-        );
-    }
 
     #[test]
     fn an_archive_that_cannot_be_written_is_named_as_it_was() {

@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 const BEATS: u32 = 4;
 /// Between two looks at what is mounted.
 const LOOK: Duration = Duration::from_millis(500);
+/// Before the first beat: the command's own first call has taken the lease, for a second at least, and what is short needs no more.
+const FIRST: Duration = Duration::from_millis(250);
+/// A beat may overtake that call on a slow line: for so long nobody is believed that the lease is over.
+const TAKEN_BY: Duration = Duration::from_secs(60);
 /// After a beat that nobody answered, the first time and at most.
 const AGAIN: Duration = Duration::from_millis(500);
 const SELDOM: Duration = Duration::from_secs(8);
@@ -94,8 +98,9 @@ fn keep(task: &Task, told: &Receiver<String>) {
     let mut alone = false;
     let mut connected = None;
     let (mut between, mut failed) = (SELDOM, 0);
-    let mut next = Instant::now();
-    let mut looked = Instant::now();
+    let began = Instant::now();
+    let (mut next, mut looked) = (began + FIRST, began);
+    let mut taken = false;
     loop {
         if Instant::now() >= next {
             if connected.is_none() {
@@ -104,10 +109,14 @@ fn keep(task: &Task, told: &Receiver<String>) {
             let heard = connected.as_ref().map(Client::beat);
             let pause = match heard.map_or(Heard::Nothing, Heard::of) {
                 Heard::Renewed(term) => {
-                    (between, failed) = (term / BEATS, 0);
+                    (between, failed, taken) = (term / BEATS, 0, true);
                     between
                 }
-                Heard::Over => return,
+                Heard::Over if taken || began.elapsed() >= TAKEN_BY => return,
+                Heard::Over => {
+                    failed += 1;
+                    pause(failed, between)
+                }
                 Heard::Nothing => {
                     connected = None;
                     failed += 1;
@@ -134,6 +143,9 @@ fn keep(task: &Task, told: &Receiver<String>) {
         }
     }
     // What it held goes at once, and not when the lease is over.
+    if connected.is_some_and(|client| client.end_lease().is_ok()) {
+        return;
+    }
     if let Some(client) = client(task, FAREWELL) {
         let _ = client.end_lease();
     }

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod bounds;
+mod certs;
 mod config;
 mod confine;
 mod create;
@@ -15,6 +16,7 @@ mod gc;
 mod history;
 mod hold;
 mod hosts;
+mod image;
 mod import;
 mod life;
 mod looking;
@@ -55,6 +57,12 @@ use std::sync::Arc;
 
 /// Runs one command; returns the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
+    if let Some(done) = beside(&argv) {
+        return done.unwrap_or_else(|error| {
+            eprint!("{}", error.render());
+            error.status
+        });
+    }
     let words = args::expand_short_form(argv.clone());
     // These end as the command that they start does: their own failures have a status apart.
     let apart = args::command_of(&words)
@@ -90,6 +98,27 @@ pub fn main(argv: Vec<OsString>) -> i32 {
             }
         }
     }
+}
+
+/// The processes of ours that stand beside a run have no command line to speak of. Each start would wait for all commands
+/// and options to be made ready, which is half of what such a process does before it is at work.
+fn beside(argv: &[OsString]) -> Option<Result<i32, CliError>> {
+    let words: Vec<&str> = argv
+        .iter()
+        .skip(1)
+        .map_while(|word| word.to_str())
+        .collect();
+    match words[..] {
+        ["hold"] => Some(hold::run()),
+        ["mount-helper", "fuse"] => Some(Ok(mount_helper())),
+        _ => None,
+    }
+}
+
+fn mount_helper() -> i32 {
+    // It holds nothing open that who started it left open: a lock, a pipe.
+    crate::sys::process::close_except(&[]);
+    pocker_mount_helpers::fuse::fuse_helper_main(Some(secure))
 }
 
 /// TLS for the mount helper's connections to another host.
@@ -138,9 +167,7 @@ fn dispatch(cli: Cli, words: &[OsString]) -> Result<i32, CliError> {
         Command::Debug(args) => run::debug(&settings, &args),
         Command::Mount(args) => done(mounting::mount(&settings, &args)),
         Command::Umount(args) => done(mounting::umount(&settings, &args)),
-        Command::MountHelper { kind } if kind == "fuse" => {
-            Ok(pocker_mount_helpers::fuse::fuse_helper_main(Some(secure)))
-        }
+        Command::MountHelper { kind } if kind == "fuse" => Ok(mount_helper()),
         Command::Ls(args) => done(ls::run(&settings, &args)),
         Command::History(args) => done(history::run(&settings, &args)),
         Command::Diff(args) => done(diff::run(&settings, &args)),

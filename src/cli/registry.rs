@@ -3,11 +3,12 @@
 use super::args::{self, Pull, Push, Reach};
 use super::config::Settings;
 use super::error::CliError;
-use super::export::{LATEST, image};
+use super::image::{Imaged, LATEST, image, is_at};
 use super::import::{Base, free_name, install, say, untaken};
 use super::transfer::{find_step, split_step};
 use super::{ls, open};
 use crate::build;
+use crate::control::images::Noted;
 use crate::image::source::Image;
 use crate::image::{ImageError, command};
 use crate::registry::{self, Name, Options, Registry, RegistryError};
@@ -58,14 +59,12 @@ pub fn push(settings: &Settings, args: &Push) -> Result<(), CliError> {
     let step = find_step(&pocker, step)?;
     let registry = Registry::open_to_push(&to, &options(&args.reach))?;
     let tag = to.reference().tag().unwrap_or(LATEST);
-    let made = image(
-        &client,
-        &pocker,
-        step,
-        (tag, args.squash),
-        &registry::aside(),
-    )?;
+    // A layer that the registry has is not made again.
+    let there = |noted: &Noted| Ok(registry.has_layer(&noted.digest, &noted.repositories)?);
+    let (what, aside) = ((tag, args.squash), registry::aside());
+    let Imaged { made, of } = image(&client, &pocker, step, what, &aside, there)?;
     let digest = registry.push(made)?;
+    is_at(of, &client, &registry.place());
     super::text::out(&format!("{}\n", to.with_digest(&digest)))
 }
 

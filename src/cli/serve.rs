@@ -1,9 +1,9 @@
 //! `pocker serve`, and `pocker serve --stop`.
 
-use super::args::{InitTls, LogFormat, Serve, ServeCommand};
+use super::args::{LogFormat, Serve};
 use super::config::Settings;
 use super::error::CliError;
-use super::{args, bounds, defaults, open};
+use super::{args, bounds, certs, defaults, open};
 use crate::control::connect::make_socket_dir;
 use crate::control::hosts::RpcTls;
 use crate::control::sys::process_start;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub fn run(settings: &Settings, args: &Serve) -> Result<i32, CliError> {
-    if let Some(ServeCommand::InitTls(args)) = &args.command {
-        return init_tls(args).map(|()| 0);
+    if let Some(command) = &args.command {
+        return certs::run(command).map(|()| 0);
     }
     if args.stop && settings.remote.is_some() {
         return stop_afar(settings).map(|()| 0);
@@ -134,39 +134,10 @@ fn tls_files(settings: &Settings, args: &Serve) -> Option<TlsFiles> {
     };
     named.or_else(made).map(|(cert, key)| TlsFiles {
         ca: Some(cert.with_file_name(tls::CA_CERT)).filter(|ca| ca.exists()),
+        revoked: cert.with_file_name(tls::REVOKED),
         cert,
         key,
     })
-}
-
-fn init_tls(args: &InitTls) -> Result<(), CliError> {
-    open::must_be_root()?;
-    let dir = args.dir.clone().unwrap_or(defaults::TLS_DIR.into());
-    let fail = |e: tls::TlsError| CliError {
-        hint: e.hint(),
-        ..CliError::from_error("cannot make what TLS needs", &e)
-    };
-    if let Some(host) = &args.host {
-        let made = tls::make_host(&dir, host).map_err(fail)?;
-        return super::text::out(&format!(
-            "certificate  {}, for {host}, good for {} days: its {}\n\
-             key          {}: its {}, and nobody else's\n",
-            made.cert.display(),
-            made.days,
-            defaults::REMOTE_CERT,
-            made.key.display(),
-            defaults::REMOTE_KEY,
-        ));
-    }
-    let made = tls::make(&dir, &args.names).map_err(fail)?;
-    let (ca, cert) = (made.ca.display(), made.cert.display());
-    let again = if made.again { ", as it was" } else { "" };
-    super::text::out(&format!(
-        "authority    {ca}{again}: give it to the hosts that are to use this server\n\
-         certificate  {cert}, for {}, good for {} days\n",
-        args.names.join(", "),
-        made.days
-    ))
 }
 
 /// Another host's server, which its own host waits for.

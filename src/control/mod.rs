@@ -7,7 +7,7 @@ mod collect;
 pub mod connect;
 pub mod hold;
 pub mod hosts;
-mod images;
+pub mod images;
 mod keeper;
 pub mod layers;
 pub mod looking;

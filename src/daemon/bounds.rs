@@ -1,7 +1,10 @@
-//! How much of the server's records one host may have; this one is one of them.
+//! How much of the server's records one host may have; this one is one of them. Others count by the token that they
+//! show, and by their place: a host's number is of its own making.
 
 use super::fail::{Fail, Outcome};
+use super::leases;
 use crate::control::api::{MountRecord, NewRun, NewTree};
+use crate::control::hosts::Id;
 
 /// Tests fill what is small.
 const fn of_one(most: usize) -> usize {
@@ -23,11 +26,22 @@ const PLACES_MAX: usize = 256;
 const PATH_MAX: usize = 4096;
 const LABEL_MAX: usize = 512;
 
-/// Whether there is room for one more.
-pub fn room(what: &str, have: usize, most: usize, hint: &str) -> Outcome<()> {
+/// Whether there is room for one more of `host`, as these belong to.
+pub fn room(
+    what: &str,
+    host: Option<Id>,
+    owners: impl IntoIterator<Item = Option<Id>>,
+    most: usize,
+    hint: &str,
+) -> Outcome<()> {
+    let have = leases::kin(host).have(owners);
+    let who = match host {
+        None => "this host",
+        Some(_) => "this host, its token or its address",
+    };
     match have < most {
         true => Ok(()),
-        false => Err(Fail::too_many(format!("this host has {most} {what} already")).hint(hint)),
+        false => Err(Fail::too_many(format!("{who} has {most} {what} already")).hint(hint)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::bounds::CLAIMS;
 use super::docs::Owner;
+use super::leases;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
@@ -59,8 +60,8 @@ impl Claims {
         let host = owner.host();
         if inner.by_key.len() >= CLAIMS {
             inner.by_key.retain(|_, claim| alive(&claim.owner));
-            let own = |claim: &&Claim| claim.owner.host() == host;
-            if inner.by_key.values().filter(own).count() >= CLAIMS {
+            let owners = inner.by_key.values().map(|claim| claim.owner.host());
+            if leases::kin(host).have(owners) >= CLAIMS {
                 return Asked::Full;
             }
         }

@@ -1,6 +1,7 @@
-//! Places that may be taken at once: in all, and by one address, which a peer cannot make up.
+//! Places that may be taken at once: in all, and by one address, which a peer cannot make up (of IPv6 a net).
 
 use parking_lot::Mutex;
+use pocker_nfs::place::counted_as;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ impl Crowd {
     }
 
     pub fn admit(self: &Arc<Crowd>, from: IpAddr) -> Option<Place> {
+        let from = counted_as(from);
         let mut here = self.here.lock();
         let own = here.get(&from).copied().unwrap_or_default();
         if here.values().sum::<usize>() >= self.all || own >= self.of_one {
@@ -86,6 +88,18 @@ mod tests {
         assert!(crowd.admit(at(1)).is_some());
         drop((mine, theirs));
         assert_eq!(crowd.taken(), 0);
+        assert!(crowd.here.lock().is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_net_of_ipv6_share_their_places() {
+        let crowd = Crowd::new(5, 2);
+        let at = |net, host| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
+        let mine: Vec<Place> = (0..3).filter_map(|n| crowd.admit(at(1, n))).collect();
+        assert_eq!(mine.len(), 2);
+        let other = crowd.admit(at(2, 0));
+        assert!(other.is_some(), "another net");
+        drop((mine, other));
         assert!(crowd.here.lock().is_empty());
     }
 

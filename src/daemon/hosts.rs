@@ -190,6 +190,19 @@ impl Daemon {
         all
     }
 
+    /// The hosts of which something is recorded, ended or not: it counts for their token as long as they are known.
+    fn recorded(&self) -> Vec<Id> {
+        let runs = self.runs().unwrap_or_default();
+        let trees = docs::all::<TreeDoc>(&self.store).unwrap_or_default();
+        let mounts = docs::all::<MountDoc>(&self.store).unwrap_or_default();
+        let runs = runs.iter().map(|run| run.owner.host());
+        let trees = trees.iter().map(|tree| tree.owner.host());
+        let mounts = mounts.iter().map(|mount| mount.maker?.host());
+        let all = runs.chain(trees).chain(mounts);
+        let services = self.service_hosts().unwrap_or_default();
+        all.chain(services).flatten().collect()
+    }
+
     pub fn hosts(&self) -> Outcome<Vec<HostInfo>> {
         let all = docs::all::<HostDoc>(&self.store);
         let all = all.map_err(|e| Fail::internal("cannot list hosts", &e))?;
@@ -254,7 +267,8 @@ impl Daemon {
         if docs.is_empty() && seen.is_empty() {
             return;
         }
-        let holds: HashSet<Id> = self.leased().iter().map(|(lease, _)| lease.host).collect();
+        let mut holds: HashSet<Id> = self.leased().iter().map(|(lease, _)| lease.host).collect();
+        holds.extend(self.recorded());
         let gone = |id: &Id| !holds.contains(id) && leases::of(*id).is_empty();
         for host in docs.iter().filter(|host| gone(&host.id)) {
             if docs::delete(&self.store, host).is_ok() {

@@ -8,7 +8,8 @@
 
 use crate::control::hosts::{Id, Lease};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use pocker_nfs::place::counted_as;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -122,6 +123,7 @@ impl Table {
 
     /// Whether one more may be known. Nothing is looked through before there are very many.
     fn has_room(&mut self, host: Id, from: Option<IpAddr>, now: Instant) -> bool {
+        let from = from.map(counted_as);
         if self.leases.len() < ENDED_MAX {
             return true;
         }
@@ -130,7 +132,7 @@ impl Table {
             entry.over |= now >= entry.until;
             live += usize::from(!entry.over);
             own += usize::from(!entry.over && entry.host == host);
-            there += usize::from(!entry.over && Some(entry.from) == from);
+            there += usize::from(!entry.over && Some(counted_as(entry.from)) == from);
         }
         if self.leases.len() - live >= ENDED_MAX {
             self.forget_oldest();
@@ -248,6 +250,53 @@ pub fn unseen_since(second: i64) -> Vec<Id> {
     let table = TABLE.lock();
     let old = table.seen.iter().filter(|(_, seen)| seen.last < second);
     old.map(|(id, _)| *id).collect()
+}
+
+/// Those with which a host shares what is counted: a host's number is of its own making, and it may have many.
+pub struct Kin {
+    host: Option<Id>,
+    /// Those that showed its token last.
+    of_token: HashSet<Id>,
+    /// Those that called from where it calls from.
+    at_place: HashSet<Id>,
+}
+
+/// None is this host, which has no other number.
+pub fn kin(host: Option<Id>) -> Kin {
+    let mut kin = Kin {
+        host,
+        of_token: HashSet::new(),
+        at_place: HashSet::new(),
+    };
+    let table = TABLE.lock();
+    let Some(own) = host.and_then(|host| table.seen.get(&host)) else {
+        return kin;
+    };
+    let own_places: Vec<IpAddr> = own.at.iter().flatten().map(|at| counted_as(*at)).collect();
+    for (id, seen) in &table.seen {
+        if seen.token == own.token {
+            kin.of_token.insert(*id);
+        }
+        let mut places = seen.at.iter().flatten();
+        if places.any(|at| own_places.contains(&counted_as(*at))) {
+            kin.at_place.insert(*id);
+        }
+    }
+    kin
+}
+
+impl Kin {
+    /// How many of these are its: by the token or by the place, whichever has more.
+    pub fn have(&self, owners: impl IntoIterator<Item = Option<Id>>) -> usize {
+        let (mut of_token, mut at_place) = (0, 0);
+        for owner in owners {
+            let own = owner == self.host;
+            let is_in = |kin: &HashSet<Id>| owner.is_some_and(|owner| kin.contains(&owner));
+            of_token += usize::from(own || is_in(&self.of_token));
+            at_place += usize::from(own || is_in(&self.at_place));
+        }
+        of_token.max(at_place)
+    }
 }
 
 /// Whether that is a host's own address, as far as is known.
@@ -375,6 +424,26 @@ mod tests {
             Renewed::Yes
         );
         assert!(!table.lives(nth(1, 0), now));
+    }
+
+    #[test]
+    fn a_net_of_ipv6_has_so_many_leases() {
+        let now = Instant::now();
+        let mut table = Table::new(TERM, now);
+        let at = |net, host| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
+        for n in 0..LIVE_OF_ADDRESS {
+            let id = nth((n % 100) as u8, n);
+            let entry = Entry {
+                host: id.host,
+                from: at(1, n as u16),
+                until: now + TERM,
+                over: false,
+            };
+            table.leases.insert(id.id, entry);
+        }
+        let mut renew = |id, from| table.renew(nth(200, id), false, from, now);
+        assert_eq!(renew(0, at(1, 0xffff)), Renewed::Full);
+        assert_eq!(renew(0, at(2, 1)), Renewed::Yes);
     }
 
     #[test]

@@ -119,8 +119,13 @@ fn private(options: &ServeOptions) -> Result<Option<Tls>, ServeError> {
     let Some(files) = options.tls.as_ref().filter(|_| how != RpcTls::Off) else {
         return Ok(None);
     };
-    let mutual = how == RpcTls::Mutual;
-    let by = tls::rpc_server(&files.cert, &files.key, files.ca.as_deref(), mutual)?;
+    let by = tls::rpc_server(tls::RpcServer {
+        cert: &files.cert,
+        key: &files.key,
+        ca: files.ca.as_deref(),
+        revoked: &files.revoked,
+        mutual: how == RpcTls::Mutual,
+    })?;
     Ok(Some(Tls {
         by,
         required: how >= RpcTls::Require,

@@ -19,6 +19,7 @@ mod history;
 mod hosts;
 mod http;
 mod ingest;
+mod layers;
 mod leases;
 mod listen;
 mod look;
@@ -78,6 +79,8 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Of what hosts show over NFS, where they show something.
     pub ca: Option<PathBuf>,
+    /// Which of its certificates are revoked; it is looked at again and again, and need not be there.
+    pub revoked: PathBuf,
 }
 
 /// How a server is started.

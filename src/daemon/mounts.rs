@@ -39,9 +39,13 @@ impl Daemon {
     }
 
     fn room_for_mount(&self, host: Option<Id>) -> Outcome<()> {
-        let own = self.mounts_of(host)?.len();
+        let all = docs::all::<MountDoc>(&self.store);
+        let all = all.map_err(|e| Fail::internal("cannot list mounts", &e))?;
+        let owners = all
+            .iter()
+            .map(|doc| doc.maker.and_then(|maker| maker.host()));
         let hint = "`pocker umount` what nobody needs";
-        bounds::room("mounts", own, bounds::MOUNTS, hint)
+        bounds::room("mounts", host, owners, bounds::MOUNTS, hint)
     }
 
     /// `maker` is about to mount it. Refused where something is mounted already, or is

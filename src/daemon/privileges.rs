@@ -98,6 +98,9 @@ pub fn promises(options: &ServeOptions) -> Promises {
     paths.extend(folder(options).map(|dir| (dir.into(), "r")));
     let grafts = options.graft_below.iter().cloned();
     paths.extend(grafts.map(|dir| (dir, "rwc")));
+    // Looked at again and again.
+    let revoked = options.tls.as_ref().map(|files| files.revoked.clone());
+    paths.extend(revoked.map(|list| (list, "r")));
     Promises {
         calls: PROMISES,
         paths,
@@ -111,6 +114,8 @@ fn read_early(options: &ServeOptions) -> Vec<PathBuf> {
     if let Some(files) = &options.tls {
         paths.extend([files.cert.clone(), files.key.clone()]);
         paths.extend(files.ca.clone());
+        // Landlock knows a file, not its name: a list that takes another's place is found by its directory alone.
+        paths.extend(files.revoked.parent().map(PathBuf::from));
     }
     if afar(options) {
         paths.extend(NAMES.map(PathBuf::from));
@@ -189,11 +194,12 @@ mod tests {
             socket_dir: "/var/run/pocker".into(),
             listen: None,
             allow: Vec::new(),
-            // Read before anything is promised.
+            // Read before anything is promised, but for what is revoked.
             tls: Some(super::super::TlsFiles {
                 cert: "/etc/pocker/tls/server.crt".into(),
                 key: "/etc/pocker/tls/server.key".into(),
                 ca: Some("/etc/pocker/tls/ca.pem".into()),
+                revoked: "/etc/pocker/tls/revoked.pem".into(),
             }),
             rpc_tls: Default::default(),
             lease_term: std::time::Duration::from_secs(60),

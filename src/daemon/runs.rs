@@ -41,11 +41,12 @@ impl Daemon {
             self.volume_for(kept, false, None)?;
         }
         let goes = |run: &RunDoc| run.name == new.name && !run.live();
-        let own = |run: &RunDoc| run.owner.host() == owner.host() && !goes(run);
-        let own = self.runs()?.into_iter().filter(own).count();
+        let goes = |run: &RunDoc| run.owner.host() == owner.host() && goes(run);
+        let stay = self.runs()?.into_iter().filter(|run| !goes(run));
         bounds::room(
             "runs",
-            own,
+            owner.host(),
+            stay.map(|run| run.owner.host()),
             bounds::RUNS,
             "`pocker stop` ends some, and `pocker reset NAME` drops what ended ones left",
         )?;

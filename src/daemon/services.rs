@@ -28,6 +28,14 @@ impl Daemon {
         Ok(all)
     }
 
+    /// Whose each service is.
+    pub fn service_hosts(&self) -> Outcome<Vec<Option<Id>>> {
+        let all: Vec<Service> =
+            docs::all(&self.store).map_err(|e| Fail::internal("cannot list services", &e))?;
+        let of = |service: &Service| service.name.split_once('/')?.0.parse().ok();
+        Ok(all.iter().map(of).collect())
+    }
+
     pub fn put_service(
         &self,
         host: Option<Id>,
@@ -40,7 +48,13 @@ impl Daemon {
         let own = self.services(host)?;
         if own.iter().all(|service| service.name != name) {
             let hint = "forget some: `pocker prune RUN`, or start runs without `--restart always`";
-            bounds::room("services", own.len(), bounds::SERVICES, hint)?;
+            bounds::room(
+                "services",
+                host,
+                self.service_hosts()?,
+                bounds::SERVICES,
+                hint,
+            )?;
         }
         let service = Service {
             name: key(host, name),

@@ -184,11 +184,10 @@ impl Daemon {
         let _one = self.change.lock();
         bounds::tree(new)?;
         let all = docs::all::<TreeDoc>(&self.store).map_err(internal("cannot list trees"))?;
-        let own = |tree: &&TreeDoc| tree.owner.host() == owner.host();
-        let own = all.iter().filter(own).count();
+        let owners = all.iter().map(|tree| tree.owner.host());
         let hint =
             "`pocker reset NAME` drops what failed builds left, `pocker umount` what is mounted";
-        bounds::room("work trees", own, bounds::TREES, hint)?;
+        bounds::room("work trees", owner.host(), owners, bounds::TREES, hint)?;
         let id = self.clone_tree(new.base.as_deref(), new.purpose, &new.label)?;
         let doc = TreeDoc {
             id,

@@ -8,6 +8,7 @@ use crate::control::hosts::Lease;
 use crate::sync::named::NamedInfo;
 use crate::sync::served::{ReceiveBegun, SendBegun};
 use parking_lot::Mutex;
+use pocker_nfs::place::counted_as;
 use pocker_store::sync::{Named, Receipt, Room, Want};
 use pocker_store::types::Digest;
 use pocker_store::{SealedTree, Step, StoreError};
@@ -164,6 +165,7 @@ impl Sessions {
 
 /// The bound that another session would pass.
 fn full(all: &HashMap<u64, Open>, lease: Option<Lease>, from: Option<IpAddr>) -> Option<usize> {
+    let from = from.map(counted_as);
     let others = || {
         all.values()
             .filter_map(|open| open.lease.map(|l| (l.host, open.from)))
@@ -174,7 +176,7 @@ fn full(all: &HashMap<u64, Open>, lease: Option<Lease>, from: Option<IpAddr>) ->
             (others().filter(|(of, _)| *of == host).count(), OF_ONE_HOST),
             (
                 others()
-                    .filter(|(_, at)| from.is_some() && *at == from)
+                    .filter(|(_, at)| from.is_some() && at.map(counted_as) == from)
                     .count(),
                 OF_ADDRESS,
             ),

@@ -26,6 +26,8 @@ pub struct Getter {
     pub name: Name,
     pub timeout: u64,
     pub shown: Mutex<Shown>,
+    /// A repository beside the image's own that a token is to be good for.
+    pub also: Mutex<Option<String>>,
 }
 
 impl Getter {

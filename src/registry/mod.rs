@@ -98,6 +98,7 @@ impl Registry {
             name: name.clone(),
             timeout: options.timeout,
             shown: Default::default(),
+            also: Default::default(),
         };
         Ok(Registry {
             runtime: Arc::new(runtime),

@@ -6,7 +6,36 @@ use crate::image::check;
 use crate::image::write::Made;
 use bytes::Bytes;
 
+/// Repositories that are asked for a layer before it is sent.
+const MOUNTS_MAX: usize = 3;
+
 impl Registry {
+    /// HOST/NAME, as it was written.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.name.host(), self.name.repository())
+    }
+
+    /// Whether the layer is in the image's repository, or could be put there out of one of `repositories`
+    /// ([`Registry::place`]) that had it: registries share what lies in several.
+    pub fn has_layer(&self, digest: &str, repositories: &[String]) -> Result<bool, RegistryError> {
+        let own = self.name.repository();
+        let others = repositories.iter().filter_map(|place| {
+            let (host, name) = place.split_once('/')?;
+            (host == self.name.host() && name != own).then_some(name)
+        });
+        self.runtime.block_on(async {
+            if self.getter.has_blob(digest).await? {
+                return Ok(true);
+            }
+            for from in others.take(MOUNTS_MAX) {
+                if self.getter.mount_blob(digest, from).await? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
     /// What the registry has already is not sent; the tag comes last. The manifest's digest.
     pub fn push(&self, made: Made) -> Result<String, RegistryError> {
         let digest = made.digest();
@@ -17,7 +46,9 @@ impl Registry {
                 let file = layer.into_file();
                 let file =
                     file.map_err(|e| RegistryError::host("read a layer that was put aside", &e))?;
-                self.blob(&name, size, Source::File(file.into())).await?;
+                if let Some(file) = file {
+                    self.blob(&name, size, Source::File(file.into())).await?;
+                }
             }
             self.config_and_tag(config, manifest).await
         })?;

@@ -78,6 +78,32 @@ impl Getter {
         }
     }
 
+    /// Asks that the blob be taken out of another repository (distribution specification, "Mounting a
+    /// blob from another repository"). False where that may not be, for whatever reason: it is sent then.
+    pub async fn mount_blob(&self, digest: &str, from: &str) -> Result<bool, RegistryError> {
+        let begin = self.url("blobs/uploads/");
+        let query = [("mount", digest), ("from", from)];
+        *self.also.lock() = Some(from.to_owned());
+        let request = || {
+            self.http
+                .post(&begin)
+                .query(&query)
+                .header(CONTENT_LENGTH, 0)
+        };
+        let response = self.send(request).await;
+        *self.also.lock() = None;
+        let response = response?;
+        if response.status() == StatusCode::ACCEPTED {
+            // It has begun an upload instead, of which nothing comes.
+            if let Ok(place) = self.upload_place(&response)
+                && self.is_own(&place)
+            {
+                self.send(|| self.http.delete(place.clone())).await.ok();
+            }
+        }
+        Ok(response.status() == StatusCode::CREATED)
+    }
+
     pub async fn put_blob(
         &self,
         digest: &str,

@@ -485,3 +485,53 @@ fn an_upload_goes_to_where_its_place_was_named() {
     assert!(pushed.is_ok(), "{pushed:?}");
     assert_eq!(hostile.heard("PUT", &[" /elsewhere/uploads/x?"]), 2);
 }
+
+/// A layer is taken out of another repository of the same registry, where a token is good for both.
+#[test]
+fn a_layer_is_taken_from_where_it_is_or_not_there() {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    let digest = check::of(b"layer");
+    let hostile = Hostile::start(|method, path| {
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        let address = ADDRESS.get().expect("it listens");
+        let head = |text: &str| (format!("{text}\r\nContent-Length: 0"), vec![], false);
+        match method {
+            "GET" => plain("{\"token\": \"t\"}"),
+            "HEAD" => head("404 No"),
+            // The first one wants a token.
+            "POST" if ASKED.fetch_add(1, Ordering::SeqCst) == 0 => head(&format!(
+                "401 No\r\nWWW-Authenticate: Bearer realm=\"http://{address}/token\",service=\"x\""
+            )),
+            "POST" if path.contains("from=team%2Fhas") => head("201 Yes"),
+            "POST" if path.contains("from=team%2Fodd") => head("403 No"),
+            "POST" => head("202 Sent\r\nLocation: /uploads/x"),
+            _ => head("204 Gone"),
+        }
+    });
+    let host = hostile.name.host().to_owned();
+    ADDRESS.set(host.clone()).expect("once");
+    let registry = Registry::open_to_push(&hostile.name, &Options::default()).expect("opened");
+    let has = |of: &[&str]| {
+        let places: Vec<String> = of
+            .iter()
+            .map(|place| place.replace("HERE", &host))
+            .collect();
+        registry.has_layer(&digest, &places).expect("asked")
+    };
+    let posts = || hostile.heard("POST", &["mount=sha256"]);
+    // Not where it goes, and not at another registry.
+    assert!(!has(&["HERE/team/app", "other.example/team/has"]));
+    assert_eq!(posts(), 0);
+    assert!(has(&["HERE/team/odd", "HERE/team/has"]));
+    // Once without a token, and then of each.
+    assert_eq!(posts(), 3);
+    let scopes = [
+        "repository%3Ateam%2Fapp%3Apull%2Cpush",
+        "repository%3Ateam%2Fodd%3Apull",
+    ];
+    assert_eq!(hostile.heard("GET", &scopes), 1);
+    assert!(!has(&["HERE/a", "HERE/b", "HERE/c", "HERE/team/has"]));
+    assert_eq!(posts(), 6, "no more than a few are asked");
+    // An upload that was begun instead is called off.
+    assert_eq!(hostile.heard("DELETE", &[" /uploads/x "]), 3);
+}

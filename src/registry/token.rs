@@ -104,6 +104,10 @@ impl Getter {
         };
         let scope = format!("repository:{}:{does}", self.name.repository());
         url.query_pairs_mut().append_pair("scope", &scope);
+        if let Some(other) = &*self.also.lock() {
+            let scope = format!("repository:{other}:pull");
+            url.query_pairs_mut().append_pair("scope", &scope);
+        }
         if let Some(service) = &realm.service {
             url.query_pairs_mut().append_pair("service", service);
         }

@@ -30,6 +30,16 @@ pub enum TlsError {
     NoAuthority(String),
     #[error("there is no certificate authority in {0}")]
     NoCa(String),
+    #[error("the authority in {dir} made no certificate for a host {name:?}")]
+    NoHost { dir: String, name: String },
+    #[error("{path} is no list of revoked certificates: {why}")]
+    List { path: String, why: String },
+    #[error("{path}: line {line} does not say which certificate was made for whom")]
+    Register { path: String, line: usize },
+    #[error("{path} has more than {max} bytes")]
+    Large { path: String, max: u64 },
+    #[error("{0} was not made here, and would lose what it says")]
+    Foreign(String),
     #[error("{0:?} is neither a name nor an address of a host")]
     Name(String),
 }
@@ -55,6 +65,21 @@ impl TlsError {
             TlsError::NoCa(_) => {
                 Some("make it first, with the server's certificate: `pocker serve init-tls HOST`".into())
             }
+            TlsError::NoHost { dir, .. } => {
+                Some(format!("`pocker serve certs --dir {dir}` lists those that it made"))
+            }
+            TlsError::List { path, .. } => Some(format!(
+                "`pocker serve revoke-cert` makes it anew, of an authority of init-tls; where nothing is revoked, {path} need not be there"
+            )),
+            TlsError::Register { path, .. } => Some(format!(
+                "mend the line (a number, until when, `-` or when it was revoked, a name), or have {path} from a backup"
+            )),
+            TlsError::Large { .. } => {
+                Some("remove the lines of certificates that are over; `serve certs` shows which".into())
+            }
+            TlsError::Foreign(path) => Some(format!(
+                "revoke where that list is made, and put the new one in place of {path}: a server that runs takes it"
+            )),
             TlsError::Write { .. } | TlsError::Make(_) => None,
         }
     }

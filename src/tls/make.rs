@@ -1,9 +1,10 @@
 //! A certificate authority of one's own, and a server's certificate.
 
+use super::register::{self, Issued};
 use super::{CA_CERT, SERVER_CERT, SERVER_KEY, TlsError};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SerialNumber,
 };
 use rustls::pki_types::ServerName;
 use std::io::Write;
@@ -11,7 +12,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-const CA_KEY: &str = "ca.key";
+pub(super) const CA_KEY: &str = "ca.key";
+/// Bytes of a certificate's number; RFC 5280 has 20 at most.
+const SERIAL: usize = 16;
 const DAY: Duration = Duration::from_secs(86_400);
 const CA_DAYS: u32 = 3650;
 const SERVER_DAYS: u32 = 825;
@@ -90,7 +93,7 @@ pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::Other(RPC_SERVER.to_vec()),
     ];
-    issue(&issuer, names, uses, (&at, &dir.join(SERVER_KEY)))?;
+    sign(&issuer, wanted(names, uses)?, (&at, &dir.join(SERVER_KEY)))?;
     Ok(Made {
         ca,
         cert: at,
@@ -102,13 +105,7 @@ pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
 /// Makes what a host shows to the server, of the authority in `dir`.
 pub fn make_host(dir: &Path, name: &str) -> Result<MadeHost, TlsError> {
     ServerName::try_from(name).map_err(|_| TlsError::Name(name.to_owned()))?;
-    let ca_key = dir.join(CA_KEY);
-    if !ca_key.exists() {
-        return Err(TlsError::NoCa(dir.display().to_string()));
-    }
-    let text = super::read(&ca_key)?;
-    let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))?;
-    let issuer = Issuer::new(authority(), key);
+    let issuer = issuer(dir)?;
     let file = |what: &str| dir.join(format!("host-{name}.{what}"));
     let made = MadeHost {
         cert: file("pem"),
@@ -120,16 +117,38 @@ pub fn make_host(dir: &Path, name: &str) -> Result<MadeHost, TlsError> {
         ExtendedKeyUsagePurpose::Other(RPC_CLIENT.to_vec()),
     ];
     let names = [name.to_owned()];
-    issue(&issuer, &names, uses, (&made.cert, &made.key))?;
+    let (own, params) = wanted(&names, uses)?;
+    let until = params.not_after.unix_timestamp();
+    let serial = params.serial_number.as_ref().map(SerialNumber::to_bytes);
+    // Before it is there: one that is not known could not be revoked.
+    register::add(
+        dir,
+        Issued {
+            name: name.to_owned(),
+            serial: hex::encode(serial.unwrap_or_default()),
+            until: Some(until),
+            revoked: None,
+        },
+    )?;
+    sign(&issuer, (own, params), (&made.cert, &made.key))?;
     Ok(made)
 }
 
-fn issue(
-    issuer: &Issuer<'_, KeyPair>,
+/// The authority in `dir`, to sign with.
+pub(super) fn issuer(dir: &Path) -> Result<Issuer<'static, KeyPair>, TlsError> {
+    let ca_key = dir.join(CA_KEY);
+    if !ca_key.exists() {
+        return Err(TlsError::NoCa(dir.display().to_string()));
+    }
+    let text = super::read(&ca_key)?;
+    let key = KeyPair::from_pem(&String::from_utf8_lossy(&text))?;
+    Ok(Issuer::new(authority(), key))
+}
+
+fn wanted(
     names: &[String],
     uses: [ExtendedKeyUsagePurpose; 2],
-    (cert, key): (&Path, &Path),
-) -> Result<(), TlsError> {
+) -> Result<(KeyPair, CertificateParams), TlsError> {
     let own = KeyPair::generate()?;
     let mut params = CertificateParams::new(names.to_vec())?;
     let first = names.first().map_or("pocker", String::as_str);
@@ -137,14 +156,27 @@ fn issue(
     name.push(DnType::CommonName, first);
     params.extended_key_usages = uses.into();
     params.use_authority_key_identifier_extension = true;
+    let mut serial = [0; SERIAL];
+    getrandom::fill(&mut serial).map_err(|_| rcgen::Error::RingUnspecified)?;
+    // Positive, and of as many bytes whatever was drawn.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
     valid(&mut params, SERVER_DAYS);
+    Ok((own, params))
+}
+
+fn sign(
+    issuer: &Issuer<'_, KeyPair>,
+    (own, params): (KeyPair, CertificateParams),
+    (cert, key): (&Path, &Path),
+) -> Result<(), TlsError> {
     let signed = params.signed_by(&own, issuer)?;
     write(key, &own.serialize_pem(), 0o600)?;
     write(cert, &signed.pem(), 0o644)
 }
 
 /// Whole or not at all, and never to be read by others for a moment.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let fail = |source| TlsError::Write {
         path: path.display().to_string(),
         source,

@@ -2,11 +2,14 @@
 
 mod error;
 mod make;
+mod register;
+mod revoked;
 mod rpc;
 
 pub use error::TlsError;
 pub use make::{Made, MadeHost, make, make_host};
-pub use rpc::{rpc_client, rpc_server};
+pub use register::{Issued, issued, revoke};
+pub use rpc::{RpcServer, rpc_client, rpc_server};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,6 +25,17 @@ const PEM_MAX: u64 = 1 << 20;
 pub const CA_CERT: &str = "ca.pem";
 pub const SERVER_CERT: &str = "server.pem";
 pub const SERVER_KEY: &str = "server.key";
+/// Beside the authority: which of its certificates are good no more (a CRL).
+pub const REVOKED: &str = "revoked.pem";
+
+/// Tells one state of a file from another; none where there is no file.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+fn stamp(path: &Path) -> Stamp {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+}
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let fail = |source| TlsError::Read {
@@ -30,8 +44,15 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(PEM_MAX).read_to_end(&mut bytes).map_err(fail)?;
-    Ok(bytes)
+    let mut file = file.take(PEM_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(fail)?;
+    match bytes.len() as u64 > PEM_MAX {
+        true => Err(TlsError::Large {
+            path: path.display().to_string(),
+            max: PEM_MAX,
+        }),
+        false => Ok(bytes),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -247,6 +247,10 @@ impl Host {
             .env("POCKER_REMOTE", &self.remote)
             .env("POCKER_REMOTE_CA", &self.ca)
             .env("POCKER_TOKEN_FILE", &self.token);
+        let own = self.world.path("own.conf");
+        if own.exists() {
+            command.env("POCKER_CONFIG", own);
+        }
         command
     }
 

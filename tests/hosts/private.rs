@@ -3,7 +3,7 @@
 
 use super::lab::{Host, Lab, STORE, run, sh};
 use super::replay::at;
-use super::support::Done;
+use super::support::{Done, until};
 use super::writer::Writer;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
@@ -196,6 +196,63 @@ fn what_one_side_wants_and_the_other_has_not_is_said_with_what_mends_it() {
         "require",
     ]);
     done.fails(&["no certificate to show", "init-tls"]);
+}
+
+#[test]
+fn a_host_whose_certificate_is_revoked_is_out_and_the_other_goes_on() {
+    let (mut lab, mut hosts) = (Lab::new(20), Vec::new());
+    let dir = lab.world.path("tls").display().to_string();
+    let certs =
+        |lab: &Lab, args: &[&str]| lab.pocker(&[&["serve"], args, &["--dir", &dir]].concat());
+    for (n, name) in [(1, "a.test"), (2, "b.test")] {
+        let host = lab.join(n);
+        certs(&lab, &["init-tls", "--host", name]).ok();
+        let own = format!(
+            "remote_cert = \"{dir}/host-{name}.pem\"\nremote_key = \"{dir}/host-{name}.key\"\n"
+        );
+        host.world.write("own.conf", &own);
+        hosts.push(host);
+    }
+    lab.rpc_tls = Some("mutual");
+    lab.serve(STORE);
+    hosts[0].create("box", "RUN echo hello\n").ok();
+    let out = Writer::start(&hosts[0], "box", "out");
+    let other = Writer::start(&hosts[1], "box", "other");
+    certs(&lab, &["revoke-cert", "c.test"]).fails(&["no certificate", "hint: `pocker serve certs"]);
+    let done = certs(&lab, &["revoke-cert", "a.test"]).ok();
+    assert!(
+        done.out
+            .starts_with("a.test: its certificate is revoked, and"),
+        "{}",
+        done.out
+    );
+    let listed = certs(&lab, &["certs", "--json"]).ok().out;
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert!(listed[0]["revoked"].is_i64() && listed[1]["revoked"].is_null());
+    until("its connections end", || {
+        lab.log()
+            .contains("its certificate was revoked: the connection ends")
+    });
+    let before = out.done();
+    let done = hosts[0].pocker(&["run", "box"]);
+    done.fails(&[
+        "has revoked the certificate of this host",
+        "init-tls --host",
+    ]);
+    other.goes_on();
+    // What was acknowledged before may have been noted since.
+    assert!(out.done() <= before + 1, "it goes on");
+    assert_eq!(out.lost(), 0);
+    assert_eq!(hosts[1].pocker(&["run", "box"]).ok().out, "hello\n");
+    // The next one is good, and a server that was started again knows which is not.
+    certs(&lab, &["init-tls", "--host", "a.test"]).ok();
+    out.goes_on();
+    lab.kill();
+    lab.serve(STORE);
+    assert_eq!(hosts[0].pocker(&["run", "box"]).ok().out, "hello\n");
+    other.goes_on();
+    out.goes_on();
+    assert!(out.end() > 0 && other.end() > 0);
 }
 
 #[test]

@@ -227,3 +227,27 @@ fn an_export_that_is_interrupted_leaves_nothing() {
     }
     assert!(interrupted > 0, "{interrupted} of 3");
 }
+
+/// What goes out comes in again, or is refused before anything is written.
+#[test]
+fn a_deep_tree_comes_in_again_and_a_deeper_one_does_not_go_out() {
+    let w = World::new();
+    let text = "EXEC mkdir -p $(printf 'd/%.0s' $(seq 1100)); echo x >$(printf 'd/%.0s' $(seq 1100))f\nRUN true\n";
+    w.create("deep", text).ok();
+    w.pocker(&["export", "deep", "-o", "deep.tar"]).ok();
+    w.pocker(&["import", "deep.tar", "again"]).ok();
+    w.pocker(&["export", "again", "-o", "again.tar"]).ok();
+    let read = |name: &str| std::fs::read(w.path(name)).expect("read");
+    assert!(read("deep.tar") == read("again.tar"), "another tree");
+
+    let text = "EXEC n=$(printf 'd%.0s' $(seq 200)); for i in $(seq 25); do mkdir $n && cd -P $n || exit 1; done\nRUN true\n";
+    w.create("deeper", text).ok();
+    for (format, to) in [("tar", "x.tar"), ("dir", "x"), ("oci", "x/")] {
+        let args = ["export", "deeper", "--format", format, "-o", to];
+        let said = w
+            .pocker(&args)
+            .fails(&["a path longer than 4096 bytes", "hint: "]);
+        assert_eq!(said.err.matches("error: ").count(), 1, "{}", said.err);
+        assert!(!w.path(to).exists(), "{to}");
+    }
+}

@@ -280,3 +280,39 @@ fn holes_stay_holes_on_the_way_out() {
     }
     stop(&w);
 }
+
+/// What of a store's folder is on disk.
+fn taken(dir: &std::path::Path) -> u64 {
+    let each = std::fs::read_dir(dir).expect("listed").flatten();
+    each.map(|entry| match entry.file_type().expect("a kind").is_dir() {
+        true => taken(&entry.path()),
+        false => entry.metadata().expect("stat").blocks() * 512,
+    })
+    .sum()
+}
+
+#[test]
+fn holes_stay_holes_on_the_way_in() {
+    let w = World::new();
+    w.create("web", "RUN sleep 1000\n").ok();
+    let holes = std::fs::File::create(w.path("holes")).expect("made");
+    std::os::unix::fs::FileExt::write_all_at(&holes, b"some", 60_000_000).expect("written");
+    holes.set_len(100_000_000).expect("longer");
+    let from = text(&w.path("holes"));
+    w.write("P", "FROM web\nCOPY holes /holes\nRUN true\n");
+    w.pocker(&["create", "-f", "P", "built"]).ok();
+    start(&w, &[]);
+    w.pocker(&["cp", &from, "w:/live"]).ok();
+    stop(&w);
+    w.pocker(&["cp", &from, "w:/ended"]).ok();
+    for what in ["built:/holes", "w:/live", "w:/ended"] {
+        w.pocker(&["cp", what, "back"]).ok();
+        assert!(
+            std::fs::read(w.path("back")).expect("read") == std::fs::read(&from).expect("read"),
+            "{what}"
+        );
+        std::fs::remove_file(w.path("back")).expect("removed");
+    }
+    let taken = ["staging", "blobs"].map(|part| taken(&w.path("store").join(part)));
+    assert!(taken.iter().sum::<u64>() < 16 << 20, "{taken:?}");
+}

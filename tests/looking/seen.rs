@@ -288,3 +288,28 @@ fn what_is_cold_is_compressed_and_read_as_before() {
     w.pocker(&["gc", "--cold-after", "1d"])
         .fails(&["--compress", "hint:"]);
 }
+
+/// What a copy did and what a file holds, for programs.
+#[test]
+fn files_and_copies_are_told_as_json() {
+    let w = world();
+    let json = |args: &[&str]| {
+        let said = w.pocker(args).ok().out;
+        serde_json::from_str::<serde_json::Value>(&said).expect("JSON")
+    };
+    let told = json(&["cat", "--json", "web:/d/bytes", "web:/d/one"]);
+    assert_eq!(
+        told,
+        serde_json::json!([
+            {"path": "/d/bytes", "size": 4, "base64": "YQBi/w=="},
+            {"path": "/d/one", "size": 4, "base64": "b25lCg=="},
+        ])
+    );
+    let to = super::text(&w.path("out"));
+    let told = json(&["cp", "--json", "web:/d/one", &to]);
+    let expected = serde_json::json!({"from": "web:/d/one", "to": to, "devices_left_out": 0});
+    assert_eq!(told, expected);
+    assert_eq!(std::fs::read(&to).expect("copied"), b"one\n");
+    w.pocker(&["cp", "--json", "web:/d/one", "-"])
+        .fails(&["both go to standard output", "hint: "]);
+}

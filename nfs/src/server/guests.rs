@@ -4,6 +4,7 @@
 //! more than the newcomer would: however many connections somebody opens, others still get
 //! theirs. An NFS client that is cut off connects again and repeats its calls.
 
+use crate::place::counted_as;
 use crate::vfs::Peer;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ enum Who {
 impl Who {
     fn of(peer: &Peer) -> Who {
         match peer {
-            Peer::Tcp(addr) | Peer::Udp(addr) => Who::Address(addr.ip()),
+            Peer::Tcp(addr) | Peer::Udp(addr) => Who::Address(counted_as(addr.ip())),
             Peer::Unix { uid, .. } => Who::Local(*uid),
             Peer::Memory => Who::Memory,
         }
@@ -133,6 +134,19 @@ mod tests {
 
     fn from(last: u8) -> Peer {
         Peer::Tcp(([192, 0, 2, last], 700).into())
+    }
+
+    #[test]
+    fn addresses_of_one_net_of_ipv6_are_one_peer() {
+        let guests = Guests::new(4);
+        let from = |net: u16, host: u16| {
+            let ip = std::net::Ipv6Addr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, host]);
+            Peer::Tcp((ip, 700).into())
+        };
+        let one: Vec<_> = (0..4).map(|n| guests.admit(&from(1, n)).unwrap()).collect();
+        assert!(guests.admit(&from(1, 9)).is_none(), "it has as many");
+        assert!(guests.admit(&from(2, 1)).is_some());
+        drop(one);
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub struct Cat {
     /// A run, a pocker, or one of its steps, and a file in it
     #[arg(value_name = "NAME[@STEP]:/PATH", required = true)]
     pub what: Vec<OsString>,
+    /// Print JSON: of each file its path, its size and its bytes in base64
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Copies keep modes, times, links and users' extended attributes. What is copied is owned by who
@@ -79,4 +82,7 @@ pub struct Cp {
     /// Where what is copied is a link, copy what it leads to
     #[arg(short = 'L', long)]
     pub follow_link: bool,
+    /// Print JSON: what was copied where, and how many devices were left out
+    #[arg(long)]
+    pub json: bool,
 }

@@ -18,6 +18,31 @@ pub enum ServeCommand {
     /// Make a certificate authority, and a certificate of it for these names and addresses of this host
     #[command(name = "init-tls")]
     InitTls(InitTls),
+    /// List the certificates that the authority made for other hosts
+    Certs(Certs),
+    /// Revoke those of one host: what it has open with a server ends, and is not opened again
+    #[command(name = "revoke-cert")]
+    RevokeCert(RevokeCert),
+}
+
+#[derive(Debug, Args)]
+pub struct Certs {
+    /// Where the authority is [default: /etc/pocker/tls]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeCert {
+    /// The host, as `init-tls --host` had it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where the authority is [default: /etc/pocker/tls]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use super::{Target, path_text, split_path};
 use crate::cli::args::Cp;
 use crate::cli::config::Settings;
 use crate::cli::error::CliError;
-use crate::cli::open;
+use crate::cli::{open, text};
 use crate::control::looking::{NodeInfo, TreeRef};
 use crate::control::{Client, ClientError};
 use crate::copy::{
@@ -39,7 +39,27 @@ fn end(text: &OsString) -> End<'_> {
 
 pub fn cp(settings: &Settings, args: &Cp) -> Result<(), CliError> {
     let (from, to) = (end(&args.from), end(&args.to));
-    match (&from, &to) {
+    if args.json && matches!(to, End::Stream) {
+        return Err(
+            CliError::usage("an archive and JSON cannot both go to standard output")
+                .hint("leave --json out, or name where the copy goes"),
+        );
+    }
+    let devices = copied(settings, args, &from, &to)?;
+    if args.json {
+        return text::out(&text::json(&serde_json::json!({
+            "from": args.from.to_string_lossy(),
+            "to": args.to.to_string_lossy(),
+            "devices_left_out": devices,
+        }))?);
+    }
+    left_out(settings, devices);
+    Ok(())
+}
+
+/// How many devices were left out.
+fn copied(settings: &Settings, args: &Cp, from: &End<'_>, to: &End<'_>) -> Result<u64, CliError> {
+    match (from, to) {
         (End::Tree(..), End::Tree(..)) => Err(CliError::usage(
             "both are in pockers: one end of a copy is on the host",
         )
@@ -47,12 +67,12 @@ pub fn cp(settings: &Settings, args: &Cp) -> Result<(), CliError> {
         (End::Tree(name, path), _) => {
             let client = open::server(settings)?;
             let target = Target::find(settings, &client, name)?;
-            out(settings, args, &client, &target, path, &to)
+            out(args, &client, &target, path, to)
         }
         (_, End::Tree(name, path)) => {
             let client = open::server(settings)?;
             let target = Target::find(settings, &client, name)?;
-            into(settings, args, &client, &target, path, &from)
+            into(args, &client, &target, path, from)
         }
         _ => Err(CliError::usage("neither is in a pocker")
             .hint("NAME:/path says what of a pocker or run: `pocker cp web:/etc/hosts .`")),
@@ -73,13 +93,12 @@ fn source_of(node: &NodeInfo, path: &[u8]) -> Source {
 }
 
 fn out(
-    settings: &Settings,
     args: &Cp,
     client: &Client,
     target: &Target,
     path: &[u8],
     to: &End<'_>,
-) -> Result<(), CliError> {
+) -> Result<u64, CliError> {
     if matches!(to, End::Stream) && std::io::stdout().is_terminal() {
         return Err(CliError::usage("an archive would garble the terminal")
             .hint("redirect the output, or name a file in place of -"));
@@ -92,7 +111,7 @@ fn out(
         }),
     };
     if let Some(inside) = target.run.as_ref().and_then(inside) {
-        return out_live(settings, args, &inside?, target, path, to, goes);
+        return out_live(args, &inside?, target, path, to, goes);
     }
     let node = client.stat(&target.tree, path, args.follow_link);
     let node = node.map_err(|e| target.refused(e))?;
@@ -102,9 +121,9 @@ fn out(
     let End::Host(to) = to else {
         let mut stdout = super::cat::Out::default();
         return match client.tar(&target.tree, ask, &place.name, &mut stdout) {
-            Err(_) if stdout.closed => Ok(()),
+            Err(_) if stdout.closed => Ok(0),
             Err(e) => Err(stdout.failed(e, target)),
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(0),
         };
     };
     let mut below = below(args, to, &place)?;
@@ -126,10 +145,7 @@ fn out(
     match (sent, made) {
         (Err(ClientError::Archive(_)) | Ok(_), Err(e)) => Err(stored(to, e)),
         (Err(e), _) => Err(target.refused(e)),
-        (Ok(_), Ok(devices)) => {
-            left_out(settings, devices);
-            Ok(())
-        }
+        (Ok(_), Ok(devices)) => Ok(devices),
     }
 }
 
@@ -158,14 +174,13 @@ fn below(args: &Cp, to: &OsStr, place: &Place) -> Result<Below, CliError> {
 }
 
 fn out_live(
-    settings: &Settings,
     args: &Cp,
     inside: &sandbox::Target,
     target: &Target,
     path: &[u8],
     to: &End<'_>,
     goes: impl Fn(&Source) -> Result<Place, CliError>,
-) -> Result<(), CliError> {
+) -> Result<u64, CliError> {
     let placed = std::cell::OnceCell::new();
     let begin = |source: &Source| {
         let place = goes(source).map_err(Failed::Here)?;
@@ -192,7 +207,7 @@ fn out_live(
         }
     };
     let done = copy_out(inside, (path, args.follow_link), begin, take);
-    let devices = done.map_err(|failed| match failed {
+    done.map_err(|failed| match failed {
         Failed::Here(e) => e,
         Failed::Inside(InsideError::Failed(_, Some(libc::ENOENT | libc::ENOTDIR))) => {
             target.missing(path)
@@ -202,9 +217,7 @@ fn out_live(
             CliError::from_error(format!("cannot copy {path} of run {shown}"), &e)
                 .hint("what was copied before is there")
         }
-    })?;
-    left_out(settings, devices);
-    Ok(())
+    })
 }
 
 /// On the host.
@@ -282,13 +295,12 @@ fn left_out(settings: &Settings, devices: u64) {
 }
 
 fn into(
-    settings: &Settings,
     args: &Cp,
     client: &Client,
     target: &Target,
     path: &[u8],
     from: &End<'_>,
-) -> Result<(), CliError> {
+) -> Result<u64, CliError> {
     let Some(run) = &target.run else {
         let shown = &target.shown;
         let name = shown.split('@').next().unwrap_or(shown);
@@ -309,8 +321,9 @@ fn into(
         );
     }
     match run.live() {
-        true => into_live(settings, args, run, path, host.as_ref()),
-        false => into_ended(args, client, target, path, host.as_ref()),
+        true => into_live(args, run, path, host.as_ref()),
+        // Where a host's files come from no devices do, and an archive's are made in a tree.
+        false => into_ended(args, client, target, path, host.as_ref()).map(|()| 0),
     }
 }
 
@@ -331,13 +344,7 @@ impl From<SourceError> for CliError {
     }
 }
 
-fn into_live(
-    settings: &Settings,
-    args: &Cp,
-    run: &Run,
-    path: &[u8],
-    host: Option<&Host>,
-) -> Result<(), CliError> {
+fn into_live(args: &Cp, run: &Run, path: &[u8], host: Option<&Host>) -> Result<u64, CliError> {
     let name = &run.record.name;
     let Some(target) = inside(run) else {
         return Err(CliError::new(format!("run {name} cannot be entered just now")).hint(
@@ -361,7 +368,7 @@ fn into_live(
     });
     let to = path_text(path);
     let tried = format!("cannot copy to {to} of run {name}");
-    let devices = done.map_err(|failed| match failed {
+    done.map_err(|failed| match failed {
         Failed::Here(e) => e,
         Failed::Inside(e) => {
             let look = format!("`pocker tree {name}` lists what is there");
@@ -374,9 +381,7 @@ fn into_live(
                 ..CliError::from_error(tried.clone(), &e)
             }
         }
-    })?;
-    left_out(settings, devices);
-    Ok(())
+    })
 }
 
 fn copy_stdin(to: &mut dyn Write) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! Tar archives in and out of trees. Reading makes store objects, never host
 //! paths, so nothing in an archive can reach the host.
 
+pub mod check;
 pub mod entry;
 pub mod layers;
 pub mod out;
@@ -35,6 +36,8 @@ pub enum ArchiveError {
     Entry { path: String, why: String },
     #[error("{path}…: a path longer than {PATH_MAX} bytes, which nobody reads from an archive")]
     Long { path: String },
+    #[error("it holds more than {most} {what}, which is more than an archive may have")]
+    Much { what: &'static str, most: u64 },
     #[error("the archive holds more than {ENTRIES_MAX} entries")]
     TooMany,
     #[error("{0}")]
@@ -60,6 +63,18 @@ impl ArchiveError {
             path: shown.escape_ascii().to_string(),
         }
     }
+}
+
+/// An extended attribute's name, where a record of tar can have it for its key.
+fn sayable<'a>(path: &[u8], name: &'a [u8]) -> Result<&'a str, ArchiveError> {
+    let text = std::str::from_utf8(name).ok();
+    let text = text.filter(|text| !text.contains(['=', '\n']));
+    text.ok_or_else(|| {
+        ArchiveError::Refused(format!(
+            "{}: the name of an extended attribute is not UTF-8 or has a `=`, which tar cannot carry",
+            path.escape_ascii()
+        ))
+    })
 }
 
 /// Where an archive's entries go. Paths are relative, without "." and "..".

@@ -1,7 +1,7 @@
 //! A tree as a tar archive: sorted, without a clock, the same bytes for the same tree.
 
-use super::ArchiveError;
 use super::entry::{XATTR_KEY, pax_time_text};
+use super::{ArchiveError, sayable};
 use pocker_store::tree::Tree;
 use pocker_store::types::{Attr, Creds, Errno, Kind, Node, ROOT};
 use std::collections::HashMap;
@@ -172,10 +172,7 @@ impl<'a> Writer<'a> {
                 .tree
                 .getxattr(node, &name)
                 .map_err(|e| store_error(path, e))?;
-            let name = String::from_utf8(name).map_err(|_| ArchiveError::Entry {
-                path: path.escape_ascii().to_string(),
-                why: "an extended attribute whose name is not UTF-8, which tar cannot carry".into(),
-            })?;
+            let name = sayable(path, &name)?;
             pax.push((format!("{XATTR_KEY}{name}"), value));
         }
         Ok(())

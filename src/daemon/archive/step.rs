@@ -8,9 +8,9 @@ mod relinked;
 #[cfg(test)]
 mod tests;
 
+use super::ArchiveError;
 use super::entry::WHITEOUT;
 use super::out::{Writer, names, store_error};
-use super::{ArchiveError, PATH_MAX};
 use pocker_store::SealedTree;
 use pocker_store::tree::Tree;
 use pocker_store::types::{Attr, Kind, Node, ROOT};
@@ -27,17 +27,21 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<(), ArchiveError> {
     let mut writer = Writer::new(new, out);
-    Walk::new(new, below)?.all(&mut writer)?;
+    walk(new, below, &mut writer)?;
     writer.finish()
 }
 
-/// Whether it can be written, before anything of it is.
-pub fn check(new: &SealedTree, below: Option<&SealedTree>) -> Result<(), ArchiveError> {
-    Walk::new(new, below)?.all(&mut Check)
+/// Gives to `into` what differs, in the order in which it is written.
+pub(super) fn walk(
+    new: &SealedTree,
+    below: Option<&SealedTree>,
+    into: &mut dyn Into,
+) -> Result<(), ArchiveError> {
+    Walk::new(new, below)?.all(into)
 }
 
 /// Where what differs goes.
-trait Into {
+pub(super) trait Into {
     fn entry(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError>;
     fn gone(&mut self, path: &[u8]) -> Result<(), ArchiveError>;
 }
@@ -53,35 +57,7 @@ impl Into for Writer<'_> {
     }
 }
 
-struct Check;
-
-impl Into for Check {
-    fn entry(&mut self, attr: &Attr, path: &[u8]) -> Result<(), ArchiveError> {
-        // A directory's has a slash behind it.
-        fits(path, usize::from(attr.kind == Kind::Dir))?;
-        match path[name_at(path)..].starts_with(WHITEOUT) {
-            true => Err(ArchiveError::Entry {
-                path: path.escape_ascii().to_string(),
-                why: "in an image a name that begins with .wh. says that a file is gone".into(),
-            }),
-            false => Ok(()),
-        }
-    }
-
-    fn gone(&mut self, path: &[u8]) -> Result<(), ArchiveError> {
-        fits(path, WHITEOUT.len())
-    }
-}
-
-/// Whether a path with so many bytes more can be read from a layer.
-fn fits(path: &[u8], more: usize) -> Result<(), ArchiveError> {
-    match path.len() + more > PATH_MAX {
-        true => Err(ArchiveError::long(path)),
-        false => Ok(()),
-    }
-}
-
-fn name_at(path: &[u8]) -> usize {
+pub(super) fn name_at(path: &[u8]) -> usize {
     path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1)
 }
 

@@ -17,6 +17,9 @@ use std::sync::Arc;
 const LINKS_MAX: usize = 40;
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
+/// What is all zeros at this grain stays a hole: a work tree keeps track of a file by as much.
+const GRAIN: usize = 64 << 10;
+static ZEROS: [u8; GRAIN] = [0; GRAIN];
 
 /// Writes entries below one directory of a work tree.
 pub struct WorkSink {
@@ -154,18 +157,48 @@ impl WorkSink {
             Err(e) => return Ok(Err(e)),
         };
         let mut buffer = vec![0; CHUNK];
-        let mut at = 0;
+        let (mut at, mut end) = (0, 0);
         loop {
             let got = super::fill(data, &mut buffer)?;
             if got == 0 {
-                return Ok(Ok(node));
+                break;
             }
-            if let Err(e) = self.tree.write(&cx(), node.node, at, &buffer[..got]) {
-                return Ok(Err(e));
+            for (from, to) in runs(&buffer[..got]) {
+                let at = at + from as u64;
+                if let Err(e) = self.tree.write(&cx(), node.node, at, &buffer[from..to]) {
+                    return Ok(Err(e));
+                }
+                end = at + (to - from) as u64;
             }
             at += got as u64;
         }
+        // A hole at the end is only there once the length says so.
+        let new = SetAttr {
+            size: (end < at).then_some(at),
+            ..SetAttr::default()
+        };
+        Ok(match new.size {
+            Some(_) => self
+                .tree
+                .setattr(&cx(), node.node, &new, None)
+                .map(|_| node),
+            None => Ok(node),
+        })
     }
+}
+
+/// Where bytes are that are not all zeros.
+fn runs(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (at, piece) in bytes.chunks(GRAIN).enumerate() {
+        let (from, to) = (at * GRAIN, at * GRAIN + piece.len());
+        match runs.last_mut() {
+            _ if *piece == ZEROS[..piece.len()] => {}
+            Some(last) if last.1 == from => last.1 = to,
+            _ => runs.push((from, to)),
+        }
+    }
+    runs
 }
 
 /// Components in reverse, ready to be popped. ".." cannot leave the root: LOOKUP sees to it.

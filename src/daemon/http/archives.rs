@@ -3,7 +3,7 @@
 use super::routes::own_tree;
 use super::{Counted, Peer, transfers};
 use crate::control::api::ArchiveDone;
-use crate::daemon::archive::{self, ArchiveError, out, step, work::WorkSink};
+use crate::daemon::archive::{self, ArchiveError, check, out, step, work::WorkSink};
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::ingest::IngestSink;
 use crate::daemon::state::{Daemon, digest};
@@ -301,14 +301,17 @@ pub async fn tar(
         };
         let tree = open(&snapshot)?;
         let below = part.below.as_deref().map(open).transpose()?;
-        if part.layer {
-            step::check(&tree, below.as_deref()).map_err(|e| {
-                Fail::bad(format!("cannot make an image of the tree: {e}")).hint(match e {
-                    ArchiveError::Long { .. } if below.is_some() => "with --squash all steps are one layer, which does not name what is gone; `pocker export --format tar` takes all that a tree can have",
-                    _ => "`pocker export --format tar` takes all that a tree can have",
-                })
-            })?;
-        }
+        let (what, checked) = match part.layer {
+            true => ("image", check::layer(&tree, below.as_deref())),
+            false => ("archive", check::archive(&tree)),
+        };
+        checked.map_err(|e| {
+            Fail::bad(format!("cannot make an {what} of the tree: {e}")).hint(match e {
+                ArchiveError::Long { .. } if below.is_some() => "with --squash all steps are one layer, which does not name what is gone",
+                ArchiveError::Entry { .. } if part.layer => "`pocker export --format tar` has no such names",
+                _ => "nothing was written; `pocker cp NAME:/DIR -` takes a part of it, `pocker sync` a whole pocker",
+            })
+        })?;
         Ok((tree, below))
     })
     .await?;

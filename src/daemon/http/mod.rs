@@ -2,6 +2,7 @@
 
 mod archives;
 mod hosts;
+mod layers;
 mod look;
 pub mod metrics;
 mod peer;

@@ -72,6 +72,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .merge(super::sync::router())
         .merge(super::volumes::router())
         .merge(look::router())
+        .merge(super::layers::router())
         .merge(super::hosts::router())
         .layer(from_fn_with_state(daemon.clone(), refuse_changes))
         .layer(from_fn_with_state(daemon.clone(), authorise))

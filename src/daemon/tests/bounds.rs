@@ -56,6 +56,56 @@ async fn runs_and_trees() {
 }
 
 #[tokio::test]
+async fn a_token_and_a_place_have_so_much_however_many_hosts_they_are() {
+    use crate::daemon::leases;
+    let world = world();
+    let net = |net: u8, host: u8| {
+        IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 9, 0, net, 0, 0, 0, 0, 0, 0, 0, host])
+    };
+    let host = |token: &str, at| {
+        let lease = lease();
+        leases::is_seen_at(lease.host, at, token, 0);
+        lease
+    };
+    let tree = NewTree {
+        base: None,
+        purpose: Purpose::Mount,
+        label: "box".into(),
+        pid: 0,
+    };
+    let record = |n: u8| MountRecord {
+        target: format!("/m{n}"),
+        what: "box@run".into(),
+        tree: None,
+        volume: None,
+    };
+    let all = |n: u8, lease: Lease| {
+        let (owner, name) = (command(lease), format!("s{n}"));
+        world.d.start_run(&new_run("box"), owner).map(drop)?;
+        world.d.new_tree(&tree, owner).map(drop)?;
+        world.d.add_mount(&record(n), Some(owner))?;
+        world.d.put_service(Some(lease.host), &name, "".into())
+    };
+    let token = || lease().host.short();
+    let (one, other) = (token(), token());
+    // Each is a host of its own, in a net of its own; then of tokens of their own, in one.
+    for n in 0..bounds::SERVICES as u8 {
+        all(n, host(&one, net(n, 1))).expect("there is room");
+        all(n, host(&token(), net(100, n))).expect("there is room");
+    }
+    for (token, at) in [(&one, net(101, 1)), (&other, net(100, 99))] {
+        let lease = host(token, at);
+        let owner = command(lease);
+        refused(world.d.start_run(&new_run("box"), owner), MANY).await;
+        refused(world.d.new_tree(&tree, owner), MANY).await;
+        refused(world.d.add_mount(&record(0), Some(owner)), MANY).await;
+        refused(world.d.put_service(Some(lease.host), "s", "".into()), MANY).await;
+    }
+    all(0, host(&other, net(101, 1))).expect("another token in another net");
+    all(1, lease()).expect("nothing is known of it");
+}
+
+#[tokio::test]
 async fn a_start_that_is_refused_leaves_what_the_last_run_left() {
     let world = world();
     world.volume("data", false);

@@ -114,6 +114,7 @@ impl Store {
         self.sweep_rows(&mut marks, options.dry_run, &mut report)?;
         if !options.dry_run {
             self.index.forget_unused()?;
+            self.forget_layers()?;
             self.forget_promises(&marks)?;
             self.index.give_back()?;
         }

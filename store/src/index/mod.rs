@@ -8,6 +8,7 @@ mod check;
 mod checkpoint;
 mod docs;
 mod open;
+mod pace;
 mod pack;
 mod pinned;
 mod promised;
@@ -27,13 +28,15 @@ pub(crate) use sweep::{Doomed, Table};
 use crate::error::StoreError;
 use crate::failpoint;
 use crate::lock::StoreLock;
-use crate::patience::about_to_wait;
+use crate::patience::may_wait;
 use crate::types::Digest;
 use checkpoint::Checkpointer;
+use pace::Pace;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Idle readers kept: more threads than this at once open a connection and close it again.
 const READERS: usize = 8;
@@ -45,6 +48,7 @@ const STATEMENTS: usize = 48;
 pub(crate) struct Index {
     pub(crate) path: PathBuf,
     readers: Mutex<Vec<Connection>>,
+    pace: Pace,
     /// Bytes written since a checkpoint was asked for.
     written: AtomicU64,
     /// A commit failed. Its frames may lie in the log nonetheless, and a process that dies
@@ -71,19 +75,25 @@ impl Index {
         move |e| StoreError::db(what, &self.path, e)
     }
 
-    /// Runs `f` on a reader.
+    /// Runs `f`, a query of a few rows, on a reader. Where nothing may wait only while they come out of memory.
     pub fn read<T>(
         &self,
         what: &'static str,
         f: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        about_to_wait()?;
+        let hurried = !may_wait();
+        if hurried && !self.pace.is_brisk() {
+            return Err(StoreError::WouldWait);
+        }
         let pooled = self.readers.lock().pop();
         let conn = match pooled {
             Some(conn) => conn,
+            None if hurried => return Err(StoreError::WouldWait),
             None => open::reader(&self.path)?,
         };
+        let began = Instant::now();
         let result = f(&conn).map_err(self.fail(what));
+        self.pace.took(began.elapsed());
         let mut pool = self.readers.lock();
         if pool.len() < READERS {
             pool.push(conn);

@@ -72,6 +72,7 @@ impl Index {
             path: path.to_path_buf(),
             writer: Mutex::new(conn),
             readers: Mutex::new(Vec::new()),
+            pace: Default::default(),
             written: AtomicU64::new(0),
             doubtful: AtomicBool::new(false),
             checkpointer: Checkpointer::start(path)?,

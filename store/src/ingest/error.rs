@@ -3,6 +3,9 @@
 use crate::error::StoreError;
 use std::io;
 
+/// Components of a path in an archive, in or out: as many as a path of 4096 bytes has room for.
+pub const DEPTH_MAX: usize = 2048;
+
 /// What an archive may hold. Bounds against bombs, far above a real root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IngestLimits {
@@ -24,8 +27,7 @@ impl Default for IngestLimits {
             // A full Debian desktop has under a million.
             entries: 8_000_000,
             bytes: 1 << 40,
-            // PATH_MAX allows 2048 of one byte.
-            depth: 1024,
+            depth: DEPTH_MAX,
             once: false,
         }
     }

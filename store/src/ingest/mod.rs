@@ -8,7 +8,7 @@ mod error;
 mod finish;
 mod path;
 
-pub use error::{IngestError, IngestLimits};
+pub use error::{DEPTH_MAX, IngestError, IngestLimits};
 
 use crate::batch::Batch;
 use crate::blob::SMALL;

@@ -1,10 +1,12 @@
 //! A sealed tree, read from its objects. Numbers are positions in pre-order, found by
 //! descending the counts: there is no inode table.
 
+mod each;
 mod entry;
 mod read;
 mod seek;
 
+pub use each::NameRef;
 pub(crate) use entry::{BaseChild, BaseEntry, BaseNode};
 
 use crate::blob::BlobStore;

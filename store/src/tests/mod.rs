@@ -5,6 +5,7 @@ mod diff;
 mod gc;
 mod gc_space;
 mod ingest;
+mod layers;
 mod model;
 mod opening;
 mod owned;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::layers::Framing;
-use crate::daemon::archive::layers;
+use crate::daemon::archive::{check, layers};
 use crate::daemon::ingest::IngestSink;
 use pocker_store::object::Meta;
 use pocker_store::types::{Digest, Time};
@@ -112,7 +112,7 @@ fn tree(store: &Arc<Store>, specs: &[Spec]) -> Digest {
 fn layer(store: &Store, new: &Digest, below: Option<&Digest>) -> Vec<u8> {
     let open = |digest: &Digest| store.sealed(digest).expect("sealed");
     let (new, below) = (open(new), below.map(open));
-    check(&new, below.as_deref()).expect("it can be written");
+    check::layer(&new, below.as_deref()).expect("it can be written");
     let mut out = Vec::new();
     write(&new, below.as_deref(), &mut out).expect("written");
     out
@@ -275,7 +275,7 @@ fn paths_that_no_reader_takes_are_refused() {
     let none = named(&store, &[]);
     let checked = |new: &Digest, below: Option<&Digest>| {
         let open = |digest: &Digest| store.sealed(digest).expect("sealed");
-        check(&open(new), below.map(open).as_deref())
+        check::layer(&open(new), below.map(open).as_deref())
     };
     let long = |checked| matches!(checked, Err(ArchiveError::Long { .. }));
     for (length, whole, gone) in [
