@@ -148,6 +148,10 @@ pub fn plan(
         Some(Action::Run(command)) => command.clone(),
         _ => return Err(ParseError::new(1, Problem::NoRun)),
     };
+    let openbsd = match steps.first().map(|step| &step.action) {
+        Some(Action::Base(Base::Sets(sets))) => Some(sets.release.clone()),
+        _ => inherited.and_then(|base| base.openbsd.clone()),
+    };
     let state = planner.state;
     let config = RunConfig {
         command,
@@ -157,6 +161,7 @@ pub fn plan(
         workdir: state.workdir,
         volumes: state.volumes,
         image: inherited.map(|base| base.image.clone()).unwrap_or_default(),
+        openbsd,
     };
     Ok(Plan { steps, config })
 }

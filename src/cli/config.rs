@@ -46,6 +46,8 @@ pub struct File {
     pub upstream: Option<String>,
     /// As the flag has it: "20G".
     pub upstream_cache: Option<String>,
+    /// Directories at or below which grafts may be.
+    pub graft_below: Option<Vec<PathBuf>>,
 }
 
 /// What every command knows.
@@ -74,6 +76,7 @@ pub struct Settings {
     pub verify_reads: bool,
     pub upstream: Option<String>,
     pub upstream_cache: Option<u64>,
+    pub graft_below: Vec<PathBuf>,
     pub quiet: bool,
 }
 
@@ -134,6 +137,7 @@ impl Settings {
             verify_reads: file.verify_reads.unwrap_or(false),
             upstream: file.upstream,
             upstream_cache: cache.transpose()?,
+            graft_below: file.graft_below.unwrap_or_else(defaults::graft_below),
             quiet: global.quiet,
         })
     }

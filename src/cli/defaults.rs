@@ -29,6 +29,16 @@ pub const IDLE_TIMEOUT: u64 = 600;
 pub fn socket_dir() -> PathBuf {
     PathBuf::from(crate::control::sys::RUN_DIR).join("pocker")
 }
+
+/// Where grafts may be, where the server must say so before it serves: the directories that are grafted most.
+pub fn graft_below() -> Vec<PathBuf> {
+    let volumes = || PathBuf::from("/var/pocker/volumes");
+    crate::sys::bsd::CONFINES
+        .then(volumes)
+        .into_iter()
+        .collect()
+}
+
 /// Bytes kept of what was fetched from an upstream.
 pub const UPSTREAM_CACHE: u64 = 10 << 30;
 /// Seconds that a read waits for an upstream.

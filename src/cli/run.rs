@@ -117,7 +117,7 @@ pub fn prepare(
         }
         other => other?,
     };
-    if let Err((why, hint)) = sets::runs(&info.base) {
+    if let Err((why, hint)) = sets::runs(info.config.openbsd.as_deref(), &info.base) {
         client.end_run(info.id)?;
         return Err(CliError::new(format!("{}: {why}", args.name)).hint(hint));
     }

@@ -12,7 +12,7 @@ use crate::tls;
 use pocker_store::StoreError;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often `--stop` looks whether the server is gone.
@@ -81,6 +81,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         read_only: args.read_only,
         verify_reads: args.verify_reads || settings.verify_reads,
         upstream: upstream(settings, args),
+        graft_below: graft_below(settings, args)?,
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };
@@ -160,6 +161,36 @@ fn upstream(settings: &Settings, args: &Serve) -> Option<Upstream> {
         cache: cache.unwrap_or(defaults::UPSTREAM_CACHE),
         timeout: Duration::from_secs(args.upstream_timeout),
     })
+}
+
+/// By their real paths. Those that nobody named need not be there.
+fn graft_below(settings: &Settings, args: &Serve) -> Result<Vec<PathBuf>, CliError> {
+    let named = match args.graft_below.is_empty() {
+        true => &settings.graft_below,
+        false => &args.graft_below,
+    };
+    if *named == defaults::graft_below() {
+        return Ok(named.clone());
+    }
+    let real = |dir: &PathBuf| {
+        let shown = dir.display();
+        let refused = |e: std::io::Error| {
+            let error =
+                CliError::from_error(format!("--graft-below {shown}: cannot look at it"), &e);
+            error.hint(format!(
+                "name a directory that is there, or make it: mkdir -p {shown}"
+            ))
+        };
+        let real = dir.canonicalize().map_err(refused)?;
+        match real.is_dir() {
+            true => Ok(real),
+            false => Err(
+                CliError::usage(format!("--graft-below {shown}: not a directory"))
+                    .hint("name the directory that it is in"),
+            ),
+        }
+    };
+    named.iter().map(real).collect()
 }
 
 fn log_to_stderr(format: LogFormat) {

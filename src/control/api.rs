@@ -179,6 +179,9 @@ pub struct RunConfig {
     /// What an image says beside that.
     #[serde(default, skip_serializing_if = "ImageNotes::is_empty")]
     pub image: ImageNotes,
+    /// The release of OpenBSD's sets that it was begun with, in whichever pocker before it: its programs are that release's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openbsd: Option<String>,
 }
 
 /// What an image says that nothing here acts on: it is shown, and goes out with the image again.

@@ -5,7 +5,7 @@
 //! this one's namespaces, when one started that /proc hides from the server, and opens the listener for the kernel's
 //! client, once, in the network made for it. It ends with the server, and the server leaves when it has ended.
 
-use super::sys;
+use super::sys::{self, Unmounted};
 use crate::sys::process::{self, Forked};
 use crate::sys::{Attempt, Fault, signals};
 use nix::errno::Errno;
@@ -192,11 +192,9 @@ fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<TcpListener>), Er
     match *word {
         UNMOUNT => {
             // Whoever took the server over does not unmount the host's own.
-            match sys::ours(text.as_bytes()) {
-                Ok(Some(true)) => sys::unmount(text).map(|()| (0, None)),
-                Ok(Some(false)) => Err(Errno::EPERM),
-                // Nothing is mounted there any more.
-                Ok(None) => Ok((0, None)),
+            match sys::unmount_ours(Path::new(text)) {
+                Ok(Unmounted::Done | Unmounted::Nothing) => Ok((0, None)),
+                Ok(Unmounted::NotOurs) => Err(Errno::EPERM),
                 Err(e) => Err(errno(&e)),
             }
         }

@@ -97,6 +97,10 @@ impl Fail {
         }
     }
 
+    pub fn message(&self) -> &str {
+        &self.error.message
+    }
+
     pub fn hint(mut self, hint: impl Into<String>) -> Fail {
         self.error.hint = Some(hint.into());
         self

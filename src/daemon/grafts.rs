@@ -2,9 +2,10 @@
 
 use super::docs::GraftDoc;
 use super::fail::{Fail, Outcome};
+use super::privileges;
 use super::state::Daemon;
 use crate::control::api::Graft;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A graft must be a directory of the host's own, not one that this server serves.
 pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
@@ -16,6 +17,8 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
                 .hint("give the directory that it is in"));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            // To unveil(2) what is out of reach is not there.
+            permitted(daemon, host, path)?;
             return Err(Fail::bad(format!(
                 "graft {host}: there is no such directory on this host"
             ))
@@ -30,6 +33,7 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
     }
     let real = std::fs::canonicalize(path)
         .map_err(|e| Fail::internal(format!("graft {host}: cannot resolve it"), &e))?;
+    permitted(daemon, host, &real)?;
     let store = daemon.store.dir();
     if real.starts_with(store) || store.starts_with(&real) {
         return Err(Fail::bad(format!(
@@ -47,6 +51,34 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
         .hint("mount that in the run itself: `-v` for a volume; a pocker's tree can be copied out with `pocker cp`"));
     }
     Ok(())
+}
+
+/// Whether the server was started with this much of the host in reach.
+fn permitted(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
+    let below = &daemon.options.graft_below;
+    // One that was not there when the server was started may be by now.
+    let covers = |dir: &PathBuf| match dir.canonicalize() {
+        Ok(dir) => real.starts_with(dir),
+        Err(_) => real.starts_with(dir),
+    };
+    if below.is_empty() || below.iter().any(covers) {
+        return Ok(());
+    }
+    Err(Fail::bad(format!(
+        "graft {host}: this server has grafts at or below {} alone",
+        privileges::named(below)
+    ))
+    .hint("graft a directory there; or name this one too, with `pocker serve --graft-below` or as `graft_below` in /etc/pocker.conf, for the next server: a server's reach is not widened while it runs"))
+}
+
+/// After a restart: its handles hold.
+pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
+    let real = std::fs::canonicalize(&graft.host)
+        .map_err(|e| Fail::internal(format!("graft {}: cannot resolve it", graft.host), &e))?;
+    permitted(daemon, &graft.host, &real)?;
+    let grafts = &daemon.exports.grafts;
+    let opened = grafts.add(graft.id, Path::new(&graft.host), graft.read_only);
+    opened.map_err(|e| Fail::internal(format!("graft {}: cannot serve it", graft.host), &e))
 }
 
 /// Serves it from here on.

@@ -107,6 +107,8 @@ pub struct ServeOptions {
     /// Blobs are checked against their digests when they are first read.
     pub verify_reads: bool,
     pub upstream: Option<Upstream>,
+    /// Directories at or below which grafts may be; without any, anywhere.
+    pub graft_below: Vec<PathBuf>,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,

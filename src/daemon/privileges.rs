@@ -4,6 +4,7 @@
 use super::ServeOptions;
 use crate::sys::{Capabilities, Capability, Fault};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Grafts are the host's directories, served with the rights of whoever asks; and the store is root's.
 pub const KEPT: Capabilities = Capabilities::of(&[
@@ -26,43 +27,77 @@ pub const KEPT: Capabilities = Capabilities::of(&[
 
 /// pledge(2) of the serving process, which has its listeners by then.
 const PROMISES: &str = "stdio rpath wpath cpath fattr chown flock inet unix dns proc";
-/// Where copies of the store may be made under unveil(2), which must be said beforehand.
+/// Where copies of the store may be made by a server that must say so beforehand.
 pub const BACKUPS: &str = "/var/backups";
 
-/// What OpenBSD's kernel is told: the calls that stay, and the paths.
+/// What the kernel is told: the calls that stay (OpenBSD's), and the paths.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Promises {
     pub calls: &'static str,
     pub paths: Vec<(PathBuf, &'static str)>,
 }
 
+/// Where systems keep the authorities by which an upstream's certificate is checked.
+const AUTHORITIES: [&str; 6] = [
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+];
+/// An upstream's name is looked up by these, and by what of the C library is loaded for it then. OpenBSD: `dns`.
+const NAMES: [&str; 14] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/run/systemd/resolve",
+    "/run/NetworkManager",
+    "/run/resolvconf",
+    "/etc/ld.so.cache",
+    "/lib",
+    "/usr/lib",
+    "/lib64",
+    "/usr/lib64",
+];
+
+/// The upstream's folder, where it is one of this host.
+fn folder(options: &ServeOptions) -> Option<&str> {
+    let upstream = options.upstream.as_ref()?;
+    upstream.url.strip_prefix("file://")
+}
+
+/// Whether there is an upstream that is reached over the network.
+fn afar(options: &ServeOptions) -> bool {
+    options.upstream.is_some() && folder(options).is_none()
+}
+
 /// Pure. A path's reason stands beside it, and a promise's here: `stdio` threads, sockets that are open, clocks;
-/// `rpath wpath cpath fattr flock` the store's files; `chown` SQLite's, which gives a journal its database's owner;
-/// `inet unix` accepting, and an upstream's connections; `dns` its name; `proc` signals to runs that are stopped,
-/// and a low priority for upkeep. Not among them: exec, mounts, other users, devices, kernel settings.
+/// `rpath wpath cpath fattr flock` the store's files and grafts; `chown` those of grafts, and SQLite's, which gives a
+/// journal its database's owner; `inet unix` accepting, and an upstream's connections; `dns` its name; `proc` signals to
+/// runs that are stopped, and a low priority for upkeep. Not among them: exec, mounts, other users, devices, kernel
+/// settings.
 pub fn promises(options: &ServeOptions) -> Promises {
     let mut paths = vec![
+        // SQLite's large sorts too.
         (options.store.clone(), "rwc"),
         // Sockets, and what runs say of themselves.
         (options.socket_dir.clone(), "rwc"),
         // `store backup`.
         (BACKUPS.into(), "rwc"),
-        // SQLite's large sorts.
-        ("/tmp".into(), "rwc"),
-        // The upstream's certificate is checked by these.
-        ("/etc/ssl".into(), "r"),
         ("/dev/null".into(), "rw"),
     ];
-    // An upstream that is a folder of this host.
-    let folder =
-        |upstream: &super::Upstream| upstream.url.strip_prefix("file://").map(PathBuf::from);
-    paths.extend(
-        options
-            .upstream
-            .as_ref()
-            .and_then(folder)
-            .map(|dir| (dir, "r")),
-    );
+    if afar(options) {
+        paths.extend(AUTHORITIES.map(|at| (at.into(), "r")));
+        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+        paths.extend(named.into_iter().flatten().map(|at| (at.into(), "r")));
+    }
+    paths.extend(folder(options).map(|dir| (dir.into(), "r")));
+    let grafts = options.graft_below.iter().cloned();
+    paths.extend(grafts.map(|dir| (dir, "rwc")));
     // Looked at again and again.
     let revoked = options.tls.as_ref().map(|files| files.revoked.clone());
     paths.extend(revoked.map(|list| (list, "r")));
@@ -72,20 +107,80 @@ pub fn promises(options: &ServeOptions) -> Promises {
     }
 }
 
-/// Gives up what this system can take away before there are threads.
-pub fn confine() -> Result<(), Fault> {
+/// What is read on Linux too: there the paths are given up before all is open.
+fn read_early(options: &ServeOptions) -> Vec<PathBuf> {
+    // Who lives, what is mounted, and the paths of what is open. Nothing there is written to.
+    let mut paths = vec![PathBuf::from("/proc")];
+    if let Some(files) = &options.tls {
+        paths.extend([files.cert.clone(), files.key.clone()]);
+        paths.extend(files.ca.clone());
+        // Landlock knows a file, not its name: a list that takes another's place is found by its directory alone.
+        paths.extend(files.revoked.parent().map(PathBuf::from));
+    }
+    if afar(options) {
+        paths.extend(NAMES.map(PathBuf::from));
+    }
+    paths
+}
+
+/// TCP ports that it listens on itself.
+fn ports(options: &ServeOptions) -> Vec<u16> {
+    let listen = options.listen.into_iter();
+    let nfs = listen.flat_map(|addr| [addr.port(), super::outside::address(addr).port()]);
+    let portmap =
+        (options.portmap == super::Portmap::Builtin).then_some(pocker_nfs::portmap::PORTMAP_PORT);
+    let metrics = options.metrics.map(|addr| addr.port());
+    nfs.chain(portmap).chain(metrics).collect()
+}
+
+/// Whether the kernel keeps this process from all paths but those that it was told.
+static ENCLOSED: OnceLock<bool> = OnceLock::new();
+
+fn enclosed() -> bool {
+    ENCLOSED.get().is_some_and(|enclosed| *enclosed)
+}
+
+/// Whether the kernel asks for the directories above each file that is opened.
+pub fn asked_for_places() -> bool {
+    enclosed() && !crate::sys::bsd::CONFINES
+}
+
+/// Gives up what this system can take away before there are threads. Store and sockets have their folders by then.
+pub fn confine(options: &ServeOptions) -> Result<(), Fault> {
+    if !options.graft_below.is_empty() {
+        // Large sorts of SQLite's would go to /var/tmp or /tmp, which are of all.
+        crate::sys::process::set_variable("SQLITE_TMPDIR", &options.store);
+        let mut paths = promises(options).paths;
+        paths.extend(read_early(options).into_iter().map(|at| (at, "r")));
+        let done = crate::sys::os::enclose(&paths, &ports(options), afar(options))?;
+        if !done && !crate::sys::bsd::CONFINES {
+            tracing::warn!(
+                "this kernel has no Landlock (`pocker doctor`): grafts are kept to {}, but the server itself is kept from nothing",
+                named(&options.graft_below)
+            );
+        }
+        let _ = ENCLOSED.set(done || crate::sys::bsd::CONFINES);
+    }
     crate::sys::os::confine_server(KEPT)
 }
 
 /// Gives up what this system takes away from a process as a whole, once its listeners are open.
 pub fn promise(options: &ServeOptions) -> Result<(), Fault> {
+    // What listens on others means more than files: a service manager starts what it is told to.
+    crate::sys::os::no_more_unix_sockets()?;
     let promises = promises(options);
     crate::sys::bsd::promise_self(promises.calls, &promises.paths)
 }
 
 /// Whether a folder can be reached at all from here.
 pub fn reaches(dir: &Path) -> bool {
-    !crate::sys::bsd::CONFINES || dir.starts_with(BACKUPS)
+    !enclosed() || dir.starts_with(BACKUPS)
+}
+
+/// Directories, as a message has them.
+pub fn named(dirs: &[PathBuf]) -> String {
+    let shown: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    shown.join(", ")
 }
 
 #[cfg(test)]
@@ -117,6 +212,7 @@ mod tests {
                 cache: 0,
                 timeout: std::time::Duration::from_secs(60),
             }),
+            graft_below: vec!["/var/pocker/volumes".into()],
             auto: false,
             idle_timeout: std::time::Duration::from_secs(60),
         };

@@ -3,7 +3,7 @@
 use super::docs::{self, Doc, RunDoc, TreeDoc};
 use super::export::{Exports, read_only::ReadOnly};
 use super::state::Daemon;
-use super::{ServeOptions, aide, clock, failpoints, http, listen, outside, privileges};
+use super::{ServeOptions, aide, clock, failpoints, grafts, http, listen, outside, privileges};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use crate::sync::remote::Fetcher;
 use parking_lot::Mutex;
@@ -146,7 +146,14 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();
-    privileges::confine().map_err(ServeError::Confine)?;
+    if !options.graft_below.is_empty() {
+        let made = pocker_store::make_folder(&options.store);
+        made.map_err(|source| ServeError::Store {
+            path: options.store.display().to_string(),
+            source: Box::new(source),
+        })?;
+    }
+    privileges::confine(&options).map_err(ServeError::Confine)?;
     let daemon = open(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -261,16 +268,12 @@ fn reopen_grafts(daemon: &Daemon) {
             continue;
         }
         for graft in &run.grafts {
-            let added =
-                daemon
-                    .exports
-                    .grafts
-                    .add(graft.id, Path::new(&graft.host), graft.read_only);
-            if let Err(e) = added {
+            if let Err(e) = grafts::reopen(daemon, graft) {
                 tracing::error!(
                     run = run.id,
                     host = graft.host,
-                    "cannot serve the graft again: {e}"
+                    "not served again: {}",
+                    e.message()
                 );
             }
         }

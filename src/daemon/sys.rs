@@ -1,8 +1,11 @@
 //! Processes, mounts and network namespaces, as the daemon meets them.
 #![allow(unsafe_code)]
 
+mod unmount;
+
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+pub use unmount::{Unmounted, unmount_ours};
 
 /// Sends a signal; a process that is gone is no error.
 pub fn signal(pid: u32, signal: Signal) {
@@ -55,24 +58,22 @@ mod imp {
     /// linux/magic.h
     const NSFS_MAGIC: FsType = FsType(0x6e73_6673);
 
-    /// Whether what is mounted there is of pocker's making, by its helper or the kernel's client; none: nothing is.
-    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
-        Ok(is_ours(&std::fs::read("/proc/self/mountinfo")?, target))
-    }
-
-    fn is_ours(mountinfo: &[u8], target: &[u8]) -> Option<bool> {
-        let lines = mountinfo.split(|b| *b == b'\n');
-        // The last is on top.
-        let top = lines.rev().find(|line| {
-            let at = line.split(|b| *b == b' ').nth(4);
-            at.is_some_and(|at| unescape(at) == target)
-        })?;
+    /// Whether the mount of that number is of pocker's making, by its helper or the kernel's client.
+    pub(super) fn is_ours(mountinfo: &[u8], mount: u64) -> bool {
+        let mut lines = mountinfo.split(|b| *b == b'\n');
+        let number = mount.to_string();
+        let of_it = |line: &&[u8]| line.split(|b| *b == b' ').next() == Some(number.as_bytes());
+        let Some(line) = lines.find(of_it) else {
+            return false;
+        };
         // Behind a dash, which no field before it is: the kind, the source, the options.
-        let mut fields = top.split(|b| *b == b' ').skip_while(|field| *field != b"-");
+        let mut fields = line
+            .split(|b| *b == b' ')
+            .skip_while(|field| *field != b"-");
         let kind = fields.nth(1).unwrap_or_default();
         let source = fields.next().unwrap_or_default();
         let mut options = fields.next().unwrap_or_default().split(|b| *b == b',');
-        Some(match kind {
+        match kind {
             b"fuse.pocker" => true,
             // Of the private network: a host's own has another server, or a mountd with a port of its own.
             b"nfs" => {
@@ -80,7 +81,7 @@ mod imp {
                 source.starts_with(b"127.0.0.1:/") && port.is_none_or(|port| port == b"2049")
             }
             _ => false,
-        })
+        }
     }
 
     /// Whether process `pid` is in this process's namespace of that kind ("mnt", "pid";
@@ -119,13 +120,7 @@ mod imp {
 
     /// Unmounts; a busy mount is detached, so that it goes with its last user.
     pub fn unmount(target: &str) -> Result<(), Errno> {
-        let nofollow = MntFlags::UMOUNT_NOFOLLOW;
-        match nix::mount::umount2(target, nofollow) {
-            Err(Errno::EBUSY) => nix::mount::umount2(target, nofollow | MntFlags::MNT_DETACH),
-            // Nothing is mounted there any more.
-            Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
-            other => other,
-        }
+        super::unmount::detach(target.as_ref())
     }
 
     /// Kernel clients' listener has a network namespace of its own.
@@ -264,13 +259,8 @@ mod imp {
                 33 1 0:42 / /d rw - fuse.sshfs pocker rw\n\
                 34 1 0:43 / /n rw - nfs 10.0.0.1:/x rw,mountport=2049\n\
                 35 1 0:44 / /m rw - nfs 127.0.0.1:/x rw,mountport=20048\n";
-            let of = |target: &str| super::is_ours(all, target.as_bytes());
-            assert_eq!((of("/a"), of("/b c")), (Some(true), Some(true)));
-            assert_eq!(
-                (of("/d"), of("/proc"), of("/e")),
-                (Some(false), Some(false), None)
-            );
-            assert_eq!((of("/n"), of("/m")), (Some(false), Some(false)));
+            let ours = (1..40).filter(|mount| super::is_ours(all, *mount));
+            assert_eq!(ours.collect::<Vec<_>>(), [31, 32]);
         }
 
         #[test]
@@ -339,7 +329,7 @@ mod imp {
     }
 
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
-    fn text(field: &[libc::c_char]) -> Vec<u8> {
+    pub(super) fn text(field: &[libc::c_char]) -> Vec<u8> {
         let bytes = field.iter().map(|c| *c as u8);
         bytes.take_while(|byte| *byte != 0).collect()
     }
@@ -365,23 +355,13 @@ mod imp {
             .collect())
     }
 
-    /// Whether what is mounted there is an NFS file system of pocker's making, by what its helper shows as the
-    /// source, or this system's own mount_nfs(8) for it; none: nothing is.
+    /// Whether it is an NFS file system of pocker's making, by what its helper shows as the source, or this system's
+    /// own mount_nfs(8) for it.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
-    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
-        let all = table()?;
-        let top = all.iter().rev().find(|fs| text(&fs.f_mntonname) == target);
-        Ok(top.map(|fs| {
-            let from = text(&fs.f_mntfromname);
-            let known = from == b"pocker" || from.starts_with(b"127.0.0.1:/");
-            text(&fs.f_fstypename) == b"nfs" && known
-        }))
-    }
-
-    /// Not told apart.
-    #[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
-    pub fn ours(target: &[u8]) -> std::io::Result<Option<bool>> {
-        Ok(mounted()?.iter().any(|at| at == target).then_some(true))
+    pub(super) fn is_ours(fs: &libc::statfs) -> bool {
+        let from = text(&fs.f_mntfromname);
+        let known = from == b"pocker" || from.starts_with(b"127.0.0.1:/");
+        text(&fs.f_fstypename) == b"nfs" && known
     }
 
     /// There is one of each.
@@ -392,7 +372,11 @@ mod imp {
     /// Plainly, so that nothing is lost; a busy mount by force, with what is mounted below it.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
     pub fn unmount(target: &str) -> Result<(), Errno> {
-        let target = std::ffi::CString::new(target).map_err(|_| Errno::EINVAL)?;
+        unmount_at(&std::ffi::CString::new(target).map_err(|_| Errno::EINVAL)?)
+    }
+
+    #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+    pub(super) fn unmount_at(target: &std::ffi::CStr) -> Result<(), Errno> {
         // SAFETY: the path ends in NUL.
         let with = |flags| Errno::result(unsafe { libc::unmount(target.as_ptr(), flags) });
         let done = match with(0) {

@@ -39,6 +39,8 @@ pub fn to_run(image: &Execution) -> RunConfig {
             .cloned()
             .collect(),
         image: notes(image),
+        // OpenBSD has no images of this kind.
+        openbsd: None,
     }
 }
 

@@ -199,6 +199,19 @@ pub fn confine_server(_kept: Capabilities) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Linux alone has it.
+pub fn landlock() -> Option<i32> {
+    None
+}
+
+pub fn enclose(_paths: &[(PathBuf, &str)], _ports: &[u16], _connects: bool) -> Result<bool, Fault> {
+    Ok(false)
+}
+
+pub fn no_more_unix_sockets() -> Result<(), Fault> {
+    Ok(())
+}
+
 /// One child that has ended, taken; whether it led a group is not told.
 pub fn reap_one() -> nix::Result<Option<(WaitStatus, bool)>> {
     match waitpid(None::<nix::unistd::Pid>, Some(WaitPidFlag::WNOHANG))? {

@@ -82,6 +82,12 @@ unsafe extern "C" {
     static mut environ: *mut *mut libc::c_char;
 }
 
+/// For this process and what it starts. For a process of one thread.
+pub fn set_variable(name: &str, value: &std::path::Path) {
+    // SAFETY: no other thread reads or writes the environment meanwhile.
+    unsafe { std::env::set_var(name, value) }
+}
+
 /// Overwrites this process's environment, which /proc/PID/environ shows to those who may
 /// trace it. For a process of one thread, which has no use for it any more.
 pub fn forget_environment() {

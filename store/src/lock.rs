@@ -39,15 +39,21 @@ impl Drop for StoreLock {
     }
 }
 
+/// Makes the folder where it is missing: for who can make nothing above it any more when the store is opened.
+pub fn make_folder(dir: &Path) -> Result<(), StoreError> {
+    not_on_nfs(dir)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|e| StoreError::io("create", dir, e))
+}
+
 /// Makes or checks the folder, and locks it.
 pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
-    not_on_nfs(dir)?;
-    if create {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|e| StoreError::io("create", dir, e))?;
+    match create {
+        true => make_folder(dir)?,
+        false => not_on_nfs(dir)?,
     }
     let meta = fs::metadata(dir).map_err(|e| StoreError::io("open store", dir, e))?;
     let not = |why| StoreError::NotAStore {

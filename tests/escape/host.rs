@@ -20,6 +20,8 @@ pub fn program(name: &str) -> PathBuf {
         for (name, parts) in [
             ("attack", &["attack.c", "kernel.c", "help.c"][..]),
             ("nfs", &["nfs.c"]),
+            #[cfg(target_arch = "x86_64")]
+            ("taken", &["taken.c"]),
         ] {
             // Under its own name only once it is whole: another process may be at it too.
             let made = dir.join(format!("{name}.{}", std::process::id()));

@@ -13,3 +13,5 @@ mod race;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(target_arch = "x86_64")]
+mod taken;

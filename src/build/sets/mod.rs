@@ -167,8 +167,9 @@ pub fn kernel() -> Option<String> {
     (host.sysname() == "OpenBSD").then(|| host.release().to_string_lossy().into_owned())
 }
 
-/// Whether this host runs a tree whose first step is `instruction`; else why not, and what to do.
-pub fn runs(instruction: &str) -> Result<(), (String, String)> {
+/// Whether this host runs a tree of that release's sets, or, in what older versions built, one whose first step is
+/// `instruction`; else why not, and what to do.
+pub fn runs(release: Option<&str>, instruction: &str) -> Result<(), (String, String)> {
     let Ok(host) = nix::sys::utsname::uname() else {
         return Ok(());
     };
@@ -176,13 +177,19 @@ pub fn runs(instruction: &str) -> Result<(), (String, String)> {
     runs_under(
         &system.to_string_lossy(),
         &kernel.to_string_lossy(),
-        instruction,
+        release.or_else(|| named(instruction)),
     )
 }
 
-fn runs_under(system: &str, kernel: &str, instruction: &str) -> Result<(), (String, String)> {
+/// The release of `SETS RELEASE …`.
+fn named(instruction: &str) -> Option<&str> {
     let mut words = instruction.split(' ');
-    let (Some("SETS"), Some(release)) = (words.next(), words.next()) else {
+    words.next().filter(|word| *word == "SETS")?;
+    words.next()
+}
+
+fn runs_under(system: &str, kernel: &str, release: Option<&str>) -> Result<(), (String, String)> {
+    let Some(release) = release else {
         return Ok(());
     };
     if system != "OpenBSD" {

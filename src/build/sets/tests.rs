@@ -240,15 +240,19 @@ fn proot_is_the_base_set_of_the_kernels_release_on_openbsd() {
 fn a_release_runs_on_its_own_kernel() {
     runs_on("OpenBSD", "7.8", "7.8").expect("its own");
     runs_on("Linux", "6.1", "7.8").expect("built, not run");
-    let base = "SETS 7.8 amd64 base comp";
-    for (system, kernel, base) in [
-        ("OpenBSD", "7.8", base),
-        ("Linux", "6.1", "PROOT"),
-        ("OpenBSD", "7.7", "FROM x"),
+    assert_eq!(named("SETS 7.8 amd64 base comp"), Some("7.8"));
+    assert_eq!((named("PROOT"), named("FROM SETS")), (None, None));
+    for (system, kernel, release) in [
+        ("OpenBSD", "7.8", Some("7.8")),
+        ("Linux", "6.1", None),
+        ("OpenBSD", "7.7", None),
     ] {
-        runs_under(system, kernel, base).expect("runs");
+        runs_under(system, kernel, release).expect("runs");
     }
-    let refused = |system, kernel| runs_under(system, kernel, base).expect_err("refused").0;
+    let refused = |system, kernel| {
+        let done = runs_under(system, kernel, Some("7.8"));
+        done.expect_err("refused").0
+    };
     assert_eq!(
         refused("Linux", "7.8"),
         "a tree of OpenBSD's sets runs on OpenBSD 7.8, and this is Linux"
@@ -263,4 +267,25 @@ fn a_release_runs_on_its_own_kernel() {
         format!("{}; {}", error.why, error.hint),
         "programs of OpenBSD 7.8 do not run on this kernel, which is 7.7; write SETS 7.7, or upgrade this host with sysupgrade(8)"
     );
+}
+
+#[test]
+fn what_is_made_from_a_pocker_of_sets_is_known_for_one() {
+    let mut world = world();
+    let of = |world: &World, name: &str| {
+        let pockers = world.workshop.pockers.borrow();
+        pockers[name].config.openbsd.clone()
+    };
+    world.build("x", FILE).expect("builds");
+    world.build("y", "FROM x\nRUN exec ksh\n").expect("builds");
+    world
+        .build("z", "FROM y\nEXEC true\nRUN exec ksh\n")
+        .expect("builds");
+    for name in ["x", "y", "z"] {
+        assert_eq!(of(&world, name).as_deref(), Some("7.8"), "{name}");
+    }
+    world
+        .build("y", "FROM scratch\nRUN exec ksh\n")
+        .expect("builds");
+    assert_eq!(of(&world, "y"), None);
 }

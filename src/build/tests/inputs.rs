@@ -145,6 +145,7 @@ fn a_base_pocker_hands_down_its_config() {
             stop_signal: None,
             healthcheck: None,
         },
+        openbsd: None,
     }
     "#);
     assert_eq!(built.steps[0].0.snapshot, base.steps[0].0.snapshot);

@@ -105,6 +105,10 @@ pub struct Serve {
     /// Seconds that a read waits for the upstream before it fails
     #[arg(long, value_name = "SECONDS", default_value_t = defaults::UPSTREAM_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     pub upstream_timeout: u64,
+    /// Have host directories grafted (`-d`) at or below this one alone; may be given again. The server then reaches
+    /// no other files of the host, as far as its kernel keeps it from them
+    #[arg(long, value_name = "DIR")]
+    pub graft_below: Vec<PathBuf>,
     /// Stop the running server: its runs first, then its mounts
     #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads", "stats"])]
     pub stop: bool,

@@ -11,6 +11,7 @@ pub fn look() -> Vec<Finding> {
         .into_iter()
         .map(|(controller, version)| limit(controller, version))
         .collect();
+    out.extend(reach());
     out.push(private(net::engine(), Path::new(TUN).exists()));
     out
 }
@@ -33,6 +34,31 @@ fn limit(controller: &str, version: Option<&str>) -> Finding {
         .mend("mount a cgroup file system: mount -t cgroup2 none /sys/fs/cgroup"),
         (None, _) => finding(&what, Verdict::Note, "no control group bounds processor time here: --cpus is refused")
             .mend("mount a cgroup file system: mount -t cgroup2 none /sys/fs/cgroup"),
+    }
+}
+
+/// Whether a server can be kept from the host's files.
+fn reach() -> Option<Finding> {
+    if crate::sys::bsd::CONFINES {
+        return None;
+    }
+    Some(landlock(crate::sys::os::landlock()))
+}
+
+fn landlock(version: Option<i32>) -> Finding {
+    let what = "landlock";
+    match version {
+        Some(version) => finding(
+            what,
+            Verdict::Ok,
+            format!("version {version}: a server with --graft-below reaches no other files of the host"),
+        ),
+        None => finding(
+            what,
+            Verdict::Note,
+            "none that is new enough: --graft-below keeps grafts to its directories, but a server that was taken over is refused no file",
+        )
+        .mend("a kernel from 5.19 on, with landlock among the names of lsm= at its start (/sys/kernel/security/lsm)"),
     }
 }
 
@@ -69,6 +95,7 @@ mod tests {
             limit("memory", None),
             limit("pids", None),
             limit("cpu", None),
+            landlock(None),
             private(None, true),
             private(Some("pasta"), false),
         ] {

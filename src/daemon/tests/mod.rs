@@ -42,6 +42,7 @@ fn options(dir: &std::path::Path) -> ServeOptions {
         read_only: false,
         verify_reads: false,
         upstream: None,
+        graft_below: Vec::new(),
         auto: false,
         idle_timeout: Duration::from_secs(60),
     }

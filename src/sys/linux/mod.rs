@@ -11,6 +11,7 @@ mod enclose;
 mod filter;
 mod handle;
 mod join;
+mod landlock;
 pub mod netns;
 mod oom;
 mod proc;
@@ -42,6 +43,8 @@ use std::path::Path;
 
 pub use confine::confine_server;
 pub use enclose::RLIMITS;
+pub use filter::no_more_unix_sockets;
+pub use landlock::{enclose, landlock};
 
 /// Sandboxes here have namespaces of their own.
 pub const NAMESPACES: bool = true;

@@ -72,6 +72,8 @@ pub struct Grafts {
     /// Memory of all tables of names.
     tables: Arc<AtomicUsize>,
     portable: AtomicBool,
+    /// Files are found by path though the kernel has handles.
+    names: bool,
     /// As if no file system told files of a number from each other.
     #[cfg(test)]
     untagged: bool,
@@ -85,6 +87,7 @@ impl Grafts {
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
+            names: crate::daemon::privileges::asked_for_places(),
             #[cfg(test)]
             untagged: false,
         }
@@ -105,7 +108,8 @@ impl Grafts {
         let stat = fstat(&root)?;
         let portable = self.portable.load(Ordering::Relaxed);
         let naming = match handles(&root) {
-            Some(file) if !portable => Naming::Handles(file),
+            // Landlock asks for the directories above a file that is opened; one opened by its handle may have none.
+            Some(file) if !portable && !self.names => Naming::Handles(file),
             _ => {
                 let tagged = sys::tags_hold(root.as_fd());
                 #[cfg(test)]

@@ -74,6 +74,19 @@ pub fn install_server(kept: Capabilities) -> Result<(), Fault> {
     load(&program).attempt("filter system calls")
 }
 
+/// For all threads of this process: no socket of this host's is made any more, to be listened on or connected.
+pub fn no_more_unix_sockets() -> Result<(), Fault> {
+    let refuse = || -> Result<BpfProgram, BackendError> {
+        let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+        let rules = Rules::from([(libc::SYS_socket, one_of(0, &[unix])?)]);
+        let arch = std::env::consts::ARCH.try_into()?;
+        let refused = SeccompAction::Errno(Errno::EPERM as u32);
+        SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
+    };
+    let program = refuse().map_err(|e| Fault::new(format!("filter system calls: {e}")))?;
+    load_with(&program, libc::SECCOMP_FILTER_FLAG_TSYNC).attempt("filter system calls")
+}
+
 fn programs(granted: Capabilities) -> Result<[BpfProgram; 2], BackendError> {
     let arch = std::env::consts::ARCH.try_into()?;
     let errno = |errno: Errno| SeccompAction::Errno(errno as u32);
@@ -180,6 +193,10 @@ fn none_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendErro
 
 /// seccompiler's own way always sets no_new_privs, which a build must not have.
 fn load(program: &BpfProgram) -> nix::Result<()> {
+    load_with(program, 0)
+}
+
+fn load_with(program: &BpfProgram, flags: libc::c_ulong) -> nix::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog {
         len,
@@ -191,11 +208,15 @@ fn load(program: &BpfProgram) -> nix::Result<()> {
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            0,
+            flags,
             &raw const program,
         )
     };
-    Errno::result(done).map(drop)
+    match Errno::result(done)? {
+        0 => Ok(()),
+        // A thread that has filters of its own.
+        _ => Err(Errno::ESRCH),
+    }
 }
 
 #[cfg(test)]

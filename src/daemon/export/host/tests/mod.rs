@@ -1,5 +1,6 @@
 //! Grafts whose files are found by path and whose rights are checked here, as on OpenBSD.
 
+mod enclosed;
 mod model;
 mod moved;
 mod owners;
