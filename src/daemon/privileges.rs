@@ -26,7 +26,7 @@ pub const KEPT: Capabilities = Capabilities::of(&[
 ]);
 
 /// pledge(2) of the serving process, which has its listeners by then.
-const PROMISES: &str = "stdio rpath wpath cpath fattr chown flock inet unix dns proc";
+const PROMISES: &str = "stdio rpath wpath cpath dpath fattr chown flock inet unix dns proc";
 /// Where copies of the store may be made by a server that must say so beforehand.
 pub const BACKUPS: &str = "/var/backups";
 
@@ -76,7 +76,7 @@ fn afar(options: &ServeOptions) -> bool {
 }
 
 /// Pure. A path's reason stands beside it, and a promise's here: `stdio` threads, sockets that are open, clocks;
-/// `rpath wpath cpath fattr flock` the store's files and grafts; `chown` those of grafts, and SQLite's, which gives a
+/// `rpath wpath cpath fattr flock` the store's files and grafts; `dpath` the pipes that runs make in those; `chown` those of grafts, and SQLite's, which gives a
 /// journal its database's owner; `inet unix` accepting, and an upstream's connections; `dns` its name; `proc` signals to
 /// runs that are stopped, and a low priority for upkeep. Not among them: exec, mounts, other users, devices, kernel
 /// settings.
