@@ -1,10 +1,11 @@
 //! Calls that change a graft. Each acts as its caller on the host's file system.
 
 use super::super::handle::HostFile;
+use super::make::May;
 use super::once::Outcome;
 use super::read::{io_status, regular};
 use super::rights::{self, File};
-use super::{Graft, Grafts, Node, host_status};
+use super::{Graft, Grafts, Node, host_status, turn};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -53,9 +54,11 @@ impl Grafts {
         let _still = graft.still();
         let mut node = graft.open(file)?;
         graft.writable()?;
+        let _turn = turn::of(&node);
         if let Some(Outcome::Changed(wcc)) = graft.once.lock().get(cx.once) {
             return Ok(wcc);
         }
+        node.refresh()?;
         let old = before(&graft, &node);
         if guard.is_some_and(|seen| !same(seen, old.ctime)) {
             return Err(nfsstat3::NFS3ERR_NOT_SYNC);
@@ -80,12 +83,14 @@ impl Grafts {
         let mut node = graft.open(file)?;
         graft.writable()?;
         regular(&node)?;
-        let old = before(&graft, &node);
         if !Graft::owns(cx, &node) && !graft.may(cx, &node, AccessFlags::W_OK)? {
             return Err(nfsstat3::NFS3ERR_ACCES);
         }
         let open = node.data(OFlag::O_WRONLY).map_err(host_status)?;
         drop(still);
+        let turn = turn::of(&node);
+        node.refresh_by(&open)?;
+        let old = before(&graft, &node);
         graft.unset_ids(cx, &node, &open)?;
         let at = i64::try_from(offset).map_err(|_| nfsstat3::NFS3ERR_FBIG)?;
         // As the caller: a write by anybody but root takes setuid away (write(2)).
@@ -100,10 +105,14 @@ impl Grafts {
             }
         }
         drop(acting);
+        node.refresh_by(&open)?;
+        if put > 0 && turn::tell_apart(&old, &node, &open) {
+            node.refresh_by(&open)?;
+        }
+        drop(turn);
         if stable != Stable::Unstable {
             nix::unistd::fdatasync(&open).map_err(host_status)?;
         }
-        node.refresh_by(&open)?;
         let wcc = graft.wcc(old, &node);
         Ok(Written {
             count: put as u32,
@@ -138,12 +147,15 @@ impl Grafts {
         let _moving = graft.moving();
         let mut dir = graft.open(dir)?;
         graft.writable()?;
+        let _turn = turn::of(&dir);
         if let Some(Outcome::Changed(wcc)) = graft.once.lock().get(cx.once) {
             return Ok(wcc);
         }
+        dir.refresh()?;
         let old = before(&graft, &dir);
         graft.checked(|| rights::search(cx.caller, &File::of(&dir.stat)))?;
         let there = graft.about(&dir, name)?;
+        graft.known(&there)?;
         if let Some(there) = &there {
             graft.checked(|| {
                 rights::remove(cx.caller, &File::of(&dir.stat), &File::of(&there.stat))
@@ -172,16 +184,19 @@ impl Grafts {
         let mut from = graft.open(from)?;
         let mut to = graft.open(to)?;
         graft.writable()?;
+        let _turns = turn::of_both(&from, &to);
         if let Some(Outcome::Renamed(a, b)) = graft.once.lock().get(cx.once) {
             return Ok((a, b));
         }
+        from.refresh()?;
+        to.refresh()?;
         let (old_from, old_to) = (before(&graft, &from), before(&graft, &to));
         graft.checked(|| {
             rights::search(cx.caller, &File::of(&from.stat))?;
             rights::search(cx.caller, &File::of(&to.stat))
         })?;
         let (there, over) = (graft.about(&from, name)?, graft.about(&to, new)?);
-        // What is not there the system says itself.
+        graft.known(&there)?;
         if let Some(there) = &there {
             let over = over.as_ref().map(|over| File::of(&over.stat));
             let (a, b) = (File::of(&from.stat), File::of(&to.stat));
@@ -217,13 +232,18 @@ impl Grafts {
         let mut node = graft.open(file)?;
         let mut dir = graft.open(dir)?;
         graft.writable()?;
+        let _turn = turn::of(&dir);
         if let Some(Outcome::Linked(attr, wcc)) = graft.once.lock().get(cx.once) {
             return Ok((attr, wcc));
         }
+        dir.refresh()?;
         let old = before(&graft, &dir);
         graft.checked(|| match node.is(libc::S_IFDIR) {
             true => Err(nfsstat3::NFS3ERR_PERM),
-            false => graft.may_make(cx, &dir, name),
+            false => match graft.may_make(cx, &dir, name)? {
+                May::Make => Ok(()),
+                May::Meet => Err(nfsstat3::NFS3ERR_EXIST),
+            },
         })?;
         let acting = graft.act_as(cx)?;
         node.link(dir.dir()?, name).map_err(host_status)?;
@@ -303,9 +323,18 @@ impl Graft {
         }
         match self.reach_in(dir, name) {
             Ok(node) => Ok(Some(node)),
+            Err(Errno::ENOENT) => Ok(None),
             // The system says so itself, and in its own order.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::EINVAL) => Ok(None),
+            Err(Errno::ENOTDIR | Errno::ENAMETOOLONG | Errno::EINVAL) if !self.checks => Ok(None),
             Err(e) => Err(host_status(e)),
+        }
+    }
+
+    /// What nobody was asked about is not touched: it may be there by the time the system is called, as root.
+    fn known(&self, there: &Option<Node>) -> Result<()> {
+        match self.checks && there.is_none() {
+            true => Err(nfsstat3::NFS3ERR_NOENT),
+            false => Ok(()),
         }
     }
 
@@ -360,8 +389,21 @@ pub(super) fn apply(cx: &Cx, graft: &Graft, node: &Node, new: &sattr3) -> Result
     if mode.is_some() && node.is(libc::S_IFLNK) {
         return Err(nfsstat3::NFS3ERR_INVAL);
     }
+    // To the system's calls that is no change.
+    if matches!(new.uid, set_uid3::uid(u32::MAX)) || matches!(new.gid, set_gid3::gid(u32::MAX)) {
+        return Err(nfsstat3::NFS3ERR_INVAL);
+    }
     if graft.checks {
         mode = rights::change(cx.caller, &File::of(&node.stat), new)?;
+        // These are reached by name alone, which may lead to another's file by then.
+        let held = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFIFO];
+        let gives = !matches!(new.uid, set_uid3::Void) || !matches!(new.gid, set_gid3::Void);
+        if cx.caller.uid != 0
+            && (gives || mode.is_some())
+            && !held.iter().any(|kind| node.is(*kind))
+        {
+            return Err(nfsstat3::NFS3ERR_PERM);
+        }
     }
     if let set_size3::size(size) = new.size {
         regular(node)?;

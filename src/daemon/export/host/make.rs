@@ -7,7 +7,7 @@ use super::super::handle::HostFile;
 use super::change::{after, apply, before};
 use super::once::Outcome;
 use super::rights::{self, File};
-use super::{Graft, Grafts, Name, Node, host_status, sys};
+use super::{Graft, Grafts, Name, Node, host_status, sys, turn};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag};
@@ -43,31 +43,41 @@ impl Grafts {
         let _still = graft.still();
         let mut dir = graft.open(dir)?;
         graft.writable()?;
+        let _turn = turn::of(&dir);
         if let Some(Outcome::Made(made)) = graft.once.lock().get(cx.once) {
             return Ok(made);
         }
+        dir.refresh()?;
         let old = before(&graft, &dir);
-        graft.checked(|| graft.may_make(cx, &dir, name))?;
+        let may = match graft.checks {
+            true => graft.may_make(cx, &dir, name)?,
+            false => May::Make,
+        };
         let making = Making {
             cx,
             graft: &graft,
             dir: &dir,
             at: dir.dir()?,
+            may,
         };
         let acting = graft.act_as(cx)?;
         let maker = make(&making).map_err(host_status)?;
         drop(acting);
         let mut node = graft.child(cx, &dir, name)?;
-        if let (true, Maker::Server { mode }) = (graft.checks, maker)
-            && let Err(e) = making.give(&node, mode)
-        {
-            // Nobody finds something there that is root's.
-            let what = match node.is(libc::S_IFDIR) {
-                true => UnlinkatFlags::RemoveDir,
-                false => UnlinkatFlags::NoRemoveDir,
-            };
-            let _ = nix::unistd::unlinkat(making.at, name, what);
-            return Err(host_status(e));
+        if let (true, Maker::Server { kind, mode }) = (graft.checks, maker) {
+            // Another's file may have the name by now, which is not given away.
+            if !just_made(&node, kind) {
+                return Err(nfsstat3::NFS3ERR_STALE);
+            }
+            if let Err(e) = making.give(&node, mode) {
+                // Nobody finds something there that is root's.
+                let what = match node.is(libc::S_IFDIR) {
+                    true => UnlinkatFlags::RemoveDir,
+                    false => UnlinkatFlags::NoRemoveDir,
+                };
+                let _ = nix::unistd::unlinkat(making.at, name, what);
+                return Err(host_status(e));
+            }
         }
         if let Some(attr) = attr {
             node.refresh()?;
@@ -75,6 +85,10 @@ impl Grafts {
             // A directory in one that is setgid is so too: it was made with its mode, and setting that again
             // would take this away.
             if node.is(libc::S_IFDIR) && node.stat.st_mode & libc::S_ISGID != 0 {
+                attr.mode = set_mode3::Void;
+            }
+            // It has been given.
+            if let (true, Maker::Server { mode: Some(_), .. }) = (graft.checks, maker) {
                 attr.mode = set_mode3::Void;
             }
             apply(cx, &graft, &node, &attr)?;
@@ -180,9 +194,12 @@ impl Grafts {
     ) -> Result<Made> {
         let mode = mode_of(attr, 0o755);
         self.make(cx, graft, dir, name, Some(attr), |making| {
-            let first = making.first(mode);
+            let first = making.first(mode)?;
             nix::sys::stat::mkdirat(making.at, name, first)?;
-            Ok(Maker::Server { mode: Some(mode) })
+            Ok(Maker::Server {
+                kind: SFlag::S_IFDIR,
+                mode: Some(mode),
+            })
         })
     }
 
@@ -201,8 +218,12 @@ impl Grafts {
             ..*attr
         };
         self.make(cx, graft, dir, name, Some(&attr), |making| {
+            making.first(Mode::empty())?;
             nix::unistd::symlinkat(target, making.at, name)?;
-            Ok(Maker::Server { mode: None })
+            Ok(Maker::Server {
+                kind: SFlag::S_IFLNK,
+                mode: None,
+            })
         })
     }
 
@@ -224,18 +245,39 @@ impl Grafts {
         };
         let mode = mode_of(attr, 0o644);
         self.make(cx, graft, dir, name, Some(attr), |making| {
-            let first = making.first(mode);
+            let first = making.first(mode)?;
             nix::sys::stat::mknodat(making.at, name, kind, first, 0)?;
-            Ok(Maker::Server { mode: Some(mode) })
+            Ok(Maker::Server {
+                kind,
+                mode: Some(mode),
+            })
         })
     }
 }
 
 /// Whose what was made is: of whom it should be already, or of the server, which has it given away, with
 /// the mode that it should have.
+#[derive(Clone, Copy)]
 enum Maker {
     Caller,
-    Server { mode: Option<Mode> },
+    Server { kind: SFlag, mode: Option<Mode> },
+}
+
+/// What the caller may do with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum May {
+    Make,
+    /// It is there, and he could not make it: nothing may be made of it either, should it be gone by then.
+    Meet,
+}
+
+/// What root has made and not given away yet.
+pub(super) fn just_made(node: &Node, kind: SFlag) -> bool {
+    let (link, dir) = (kind == SFlag::S_IFLNK, kind == SFlag::S_IFDIR);
+    node.is(kind.bits())
+        && node.stat.st_uid == 0
+        && (link || node.stat.st_mode & 0o5777 == 0)
+        && (dir || node.stat.st_nlink == 1)
 }
 
 /// What makes a name has.
@@ -244,15 +286,17 @@ struct Making<'a> {
     graft: &'a Graft,
     dir: &'a Node,
     at: BorrowedFd<'a>,
+    may: May,
 }
 
 impl Making<'_> {
     /// The mode that something is made with: what root makes for the caller is nobody's until it is
     /// his, and never a setuid program of root's.
-    fn first(&self, mode: Mode) -> Mode {
-        match self.graft.checks {
-            true => Mode::empty(),
-            false => mode,
+    fn first(&self, mode: Mode) -> nix::Result<Mode> {
+        match (self.may, self.graft.checks) {
+            (May::Meet, _) => Err(Errno::EEXIST),
+            (May::Make, true) => Ok(Mode::empty()),
+            (May::Make, false) => Ok(mode),
         }
     }
 
@@ -263,7 +307,7 @@ impl Making<'_> {
             | OFlag::O_NOFOLLOW
             | OFlag::O_NONBLOCK
             | OFlag::O_CLOEXEC;
-        let fd = nix::fcntl::openat(self.at, name, flags, self.first(mode))?;
+        let fd = nix::fcntl::openat(self.at, name, flags, self.first(mode)?)?;
         if self.graft.checks {
             let (uid, gid) = self.owner();
             let mode = rights::new_mode(self.cx.caller, gid, mode.bits() as u32, 0);
@@ -299,13 +343,14 @@ impl Making<'_> {
 
 impl Graft {
     /// Whether the caller may make that name; one that is there he may meet.
-    pub(super) fn may_make(&self, cx: &Cx, dir: &Node, name: &[u8]) -> Result<()> {
+    pub(super) fn may_make(&self, cx: &Cx, dir: &Node, name: &[u8]) -> Result<May> {
         let of = File::of(&dir.stat);
         rights::search(cx.caller, &of)?;
         let there = nix::sys::stat::fstatat(dir.dir()?, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-        match there {
-            Ok(_) => Ok(()),
-            Err(_) => rights::make(cx.caller, &of),
+        match (rights::make(cx.caller, &of), there) {
+            (Ok(()), _) => Ok(May::Make),
+            (Err(_), Ok(_)) => Ok(May::Meet),
+            (Err(no), Err(_)) => Err(no),
         }
     }
 }

@@ -17,6 +17,7 @@ mod rights;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use super::convert::host_status;
 use super::handle::{Codec, HostFile, Name};

@@ -178,7 +178,7 @@ impl Node {
     /// A descriptor of a file that is reached by name, where such a file can be opened.
     fn held(&self) -> nix::Result<Option<OwnedFd>> {
         match self.stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG | libc::S_IFDIR => self.data(OFlag::O_RDONLY).map(Some),
+            libc::S_IFREG | libc::S_IFDIR | libc::S_IFIFO => self.data(OFlag::O_RDONLY).map(Some),
             _ => Ok(None),
         }
     }

@@ -4,6 +4,7 @@ mod enclosed;
 mod model;
 mod moved;
 mod owners;
+mod turns;
 
 use super::super::handle::{Codec, Name};
 use super::Grafts;
