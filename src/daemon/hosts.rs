@@ -337,6 +337,34 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_forgotten_where_it_cannot_be_told_what_is_there() {
+        let world = world();
+        let d = &world.d;
+        let idle = HostDoc {
+            id: lease().host,
+            name: "h".into(),
+            address: IpAddr::from([10, 9, 7, 3]),
+            token: lease().host.short(),
+            since: 0,
+            seen: clock::now().secs - 2 * FORGOTTEN,
+        };
+        docs::save(&d.store, &idle).expect("saved");
+        let known = || docs::get::<HostDoc>(&d.store, &idle.id.0).expect("read");
+        let index = d.options.store.join("index.db");
+        let index = rusqlite::Connection::open(index).expect("the index");
+        for kind in [RunDoc::KIND, TreeDoc::KIND, MountDoc::KIND] {
+            let odd = "INSERT INTO record (kind, id, bytes) VALUES (?1, 'text', 'no bytes')";
+            index.execute(odd, [kind]).expect("damaged");
+            d.forget_hosts();
+            assert!(known().is_some(), "{kind}");
+            let mended = "DELETE FROM record WHERE kind = ?1";
+            index.execute(mended, [kind]).expect("mended");
+        }
+        d.forget_hosts();
+        assert!(known().is_none());
+    }
+
+    #[test]
     fn a_read_only_server_bounds_and_forgets_who_calls_too() {
         let world = world_of(|options| options.read_only = true);
         let d = &world.d;
