@@ -45,16 +45,30 @@ fn init_tls(args: &InitTls) -> Result<(), CliError> {
     let made = tls::make(&dir, &args.names).map_err(fail)?;
     let (ca, cert) = (made.ca.display(), made.cert.display());
     let again = if made.again { ", as it was" } else { "" };
+    let old = made.old.iter().map(|path| {
+        let path = path.display();
+        format!("of another   {path}: what the authority that was here before made and revoked\n")
+    });
     text::out(&format!(
         "authority    {ca}{again}: give it to the hosts that are to use this server\n\
-         certificate  {cert}, for {}, good for {} days\n",
+         certificate  {cert}, for {}, good for {} days\n{}",
         args.names.join(", "),
-        made.days
+        made.days,
+        old.collect::<String>(),
     ))
 }
 
 fn list(args: &Certs) -> Result<(), CliError> {
-    let all = tls::issued(&dir(&args.dir)).map_err(fail("cannot list certificates"))?;
+    let dir = dir(&args.dir);
+    let fail = fail("cannot list certificates");
+    let all = tls::issued(&dir).map_err(&fail)?;
+    if let Some(name) = tls::unlisted(&dir).map_err(&fail)? {
+        let (list, dir) = (dir.join(tls::REVOKED), dir.display());
+        eprintln!(
+            "warning: {} is not there, and no server starts without it: `pocker serve revoke-cert --dir {dir} {name}` makes it again",
+            list.display(),
+        );
+    }
     text::out(&match args.json {
         true => text::json(&all)?,
         false => table(&all, crate::daemon::clock::now().secs),

@@ -17,7 +17,8 @@ const BEATS: u32 = 4;
 const LOOK: Duration = Duration::from_millis(500);
 /// Before the first beat: the command's own first call has taken the lease, for a second at least, and what is short needs no more.
 const FIRST: Duration = Duration::from_millis(250);
-/// A beat may overtake that call on a slow line: for so long nobody is believed that the lease is over.
+/// A beat may overtake that call on a slow line: for so long after it was said first nobody is believed that the lease
+/// is over.
 const TAKEN_BY: Duration = Duration::from_secs(60);
 /// After a beat that nobody answered, the first time and at most.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -93,6 +94,13 @@ fn pause(failed: u32, between: Duration) -> Duration {
     grown.min(SELDOM).min(between.max(AGAIN))
 }
 
+/// Whether the lease is over, as it is said to be. Counted from when it was said first: until then the server may
+/// have been out of reach for both.
+fn believed(said: &mut Option<Instant>, taken: bool, now: Instant) -> bool {
+    let first = *said.get_or_insert(now);
+    taken || now.saturating_duration_since(first) >= TAKEN_BY
+}
+
 fn keep(task: &Task, told: &Receiver<String>) {
     let mut mounts: Vec<String> = Vec::new();
     let mut alone = false;
@@ -100,7 +108,7 @@ fn keep(task: &Task, told: &Receiver<String>) {
     let (mut between, mut failed) = (SELDOM, 0);
     let began = Instant::now();
     let (mut next, mut looked) = (began + FIRST, began);
-    let mut taken = false;
+    let (mut taken, mut said) = (false, None);
     loop {
         if Instant::now() >= next {
             if connected.is_none() {
@@ -112,7 +120,7 @@ fn keep(task: &Task, told: &Receiver<String>) {
                     (between, failed, taken) = (term / BEATS, 0, true);
                     between
                 }
-                Heard::Over if taken || began.elapsed() >= TAKEN_BY => return,
+                Heard::Over if believed(&mut said, taken, Instant::now()) => return,
                 Heard::Over => {
                     failed += 1;
                     pause(failed, between)
@@ -175,6 +183,17 @@ mod tests {
         assert_eq!(Heard::of(Err(missing)), Heard::Nothing);
         let term = Duration::from_secs(60);
         assert_eq!(Heard::of(Ok(Beat { term: 60 })), Heard::Renewed(term));
+    }
+
+    #[test]
+    fn that_it_is_over_is_believed_a_while_after_it_was_said_first() {
+        // However long it had heard nothing before.
+        let first = Instant::now() + 10 * TAKEN_BY;
+        let mut said = None;
+        assert!(!believed(&mut said, false, first));
+        assert!(!believed(&mut said, false, first + TAKEN_BY / 2));
+        assert!(believed(&mut said, false, first + TAKEN_BY));
+        assert!(believed(&mut None, true, first));
     }
 
     #[test]

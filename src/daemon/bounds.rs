@@ -1,8 +1,8 @@
 //! How much of the server's records one host may have; this one is one of them. Others count by the token that they
-//! show, and by their place: a host's number is of its own making.
+//! show, and by their place, which has more: a host's number is of its own making.
 
 use super::fail::{Fail, Outcome};
-use super::leases;
+use super::leases::{self, Full, OF_PLACE};
 use crate::control::api::{MountRecord, NewRun, NewTree};
 use crate::control::hosts::Id;
 
@@ -26,6 +26,10 @@ const PLACES_MAX: usize = 256;
 const PATH_MAX: usize = 4096;
 const LABEL_MAX: usize = 512;
 
+/// What helps where a place is full.
+pub const THERE: &str =
+    "other hosts at this address have them: `pocker hosts` where the server is shows which";
+
 /// Whether there is room for one more of `host`, as these belong to.
 pub fn room(
     what: &str,
@@ -34,14 +38,18 @@ pub fn room(
     most: usize,
     hint: &str,
 ) -> Outcome<()> {
-    let have = leases::kin(host).have(owners);
-    let who = match host {
-        None => "this host",
-        Some(_) => "this host, its token or its address",
+    let said = |who: &str, most: usize, hint: &str| {
+        Err(Fail::too_many(format!("{who} {most} {what} already")).hint(hint))
     };
-    match have < most {
-        true => Ok(()),
-        false => Err(Fail::too_many(format!("{who} has {most} {what} already")).hint(hint)),
+    match (leases::kin(host).full(owners, most), host) {
+        (None, _) => Ok(()),
+        (Some(_), None) => said("this host has", most, hint),
+        (Some(Full::Token), Some(_)) => {
+            said("this host, with others of its token, has", most, hint)
+        }
+        (Some(Full::Place), Some(_)) => {
+            said("the hosts at this address have", OF_PLACE * most, THERE)
+        }
     }
 }
 

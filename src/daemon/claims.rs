@@ -33,7 +33,7 @@ struct Inner {
 pub enum Asked {
     Yours(u64),
     /// Its host has as many as it may.
-    Full,
+    Full(leases::Full),
     /// Who has it.
     Taken(Owner),
 }
@@ -61,8 +61,8 @@ impl Claims {
         if inner.by_key.len() >= CLAIMS {
             inner.by_key.retain(|_, claim| alive(&claim.owner));
             let owners = inner.by_key.values().map(|claim| claim.owner.host());
-            if leases::kin(host).have(owners) >= CLAIMS {
-                return Asked::Full;
+            if let Some(full) = leases::kin(host).full(owners, CLAIMS) {
+                return Asked::Full(full);
             }
         }
         inner.next += 1;
@@ -180,7 +180,7 @@ mod tests {
         let claims = Claims::default();
         let ask = |key: usize, host| claims.ask(&key.to_string(), owner(host), true, |_| true);
         assert!((0..CLAIMS).all(|key| matches!(ask(key, 1), Asked::Yours(_))));
-        assert_eq!(ask(CLAIMS, 1), Asked::Full);
+        assert_eq!(ask(CLAIMS, 1), Asked::Full(leases::Full::Token));
         assert!(
             matches!(ask(0, 1), Asked::Yours(_)),
             "what it has it may ask for again"

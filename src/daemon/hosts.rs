@@ -61,11 +61,12 @@ impl Daemon {
         }
     }
 
-    /// Whether a host is known, or may be.
+    /// Whether a host is known, or may be. One that shows another token than before is new to that one.
     pub fn room_for_host(&self, id: Id, token: &str) -> Outcome<()> {
         let fail = |e| Fail::internal("cannot list hosts", &e);
         let known = docs::get::<HostDoc>(&self.store, &id.0).map_err(fail)?;
-        if known.is_some() || leases::knows(id) {
+        let before = leases::token_of(id).or(known.map(|host| host.token));
+        if before.as_deref() == Some(token) {
             return Ok(());
         }
         let full = || -> Outcome<(bool, bool)> {
@@ -76,15 +77,15 @@ impl Daemon {
                 true => seen_with,
                 false => all.iter().filter(|host| host.token == token).count(),
             };
-            let many = all.len().max(seen);
-            Ok((many >= HOSTS_MAX, of_token >= HOSTS_OF_TOKEN))
+            let many = before.is_none() && all.len().max(seen) >= HOSTS_MAX;
+            Ok((many, of_token >= HOSTS_OF_TOKEN))
         };
         let mut found = full()?;
         if found != (false, false) {
             self.forget_unseen_for(IDLE);
             found = full()?;
         }
-        let idle = "a host that holds nothing makes room an hour after its last call";
+        let idle = "a host of which nothing is left makes room an hour after its last call, and `pocker reset NAME` drops what its runs and builds left";
         match found {
             (false, false) => Ok(()),
             (true, _) => {
@@ -158,17 +159,18 @@ impl Daemon {
     }
 
     /// The leases that something is recorded under, each with what that is.
-    fn leased(&self) -> Vec<(Lease, String)> {
+    fn leased(&self) -> Outcome<Vec<(Lease, String)>> {
+        let fail = |e| Fail::internal("cannot list what hosts hold", &e);
         let mut all: Vec<(Lease, String)> = Vec::new();
         let mut add = |owner: Owner, what: String| {
             all.extend(owner.lease.map(|lease| (lease, what)));
         };
-        for run in self.runs().unwrap_or_default() {
+        for run in self.runs()? {
             if !run.ended {
                 add(run.owner, format!("run {} of {}", run.id, run.name));
             }
         }
-        for tree in docs::all::<TreeDoc>(&self.store).unwrap_or_default() {
+        for tree in docs::all::<TreeDoc>(&self.store).map_err(fail)? {
             if tree.kept_for.is_none() {
                 let what = match tree.purpose {
                     Purpose::Build => "build of ",
@@ -177,7 +179,7 @@ impl Daemon {
                 add(tree.owner, format!("{what}{}", tree.label));
             }
         }
-        for mount in docs::all::<MountDoc>(&self.store).unwrap_or_default() {
+        for mount in docs::all::<MountDoc>(&self.store).map_err(fail)? {
             if let Some(maker) = mount.maker {
                 add(maker, format!("mount of {}", mount.record.what));
             }
@@ -187,26 +189,27 @@ impl Daemon {
             add(owner, format!("build of step {key}"));
         }
         all.extend(self.syncs.leased());
-        all
+        Ok(all)
     }
 
     /// The hosts of which something is recorded, ended or not: it counts for their token as long as they are known.
-    fn recorded(&self) -> Vec<Id> {
-        let runs = self.runs().unwrap_or_default();
-        let trees = docs::all::<TreeDoc>(&self.store).unwrap_or_default();
-        let mounts = docs::all::<MountDoc>(&self.store).unwrap_or_default();
+    fn recorded(&self) -> Outcome<Vec<Id>> {
+        let fail = |e| Fail::internal("cannot list what hosts have", &e);
+        let runs = self.runs()?;
+        let trees = docs::all::<TreeDoc>(&self.store).map_err(fail)?;
+        let mounts = docs::all::<MountDoc>(&self.store).map_err(fail)?;
         let runs = runs.iter().map(|run| run.owner.host());
         let trees = trees.iter().map(|tree| tree.owner.host());
         let mounts = mounts.iter().map(|mount| mount.maker?.host());
         let all = runs.chain(trees).chain(mounts);
-        let services = self.service_hosts().unwrap_or_default();
-        all.chain(services).flatten().collect()
+        let services = self.service_hosts()?;
+        Ok(all.chain(services).flatten().collect())
     }
 
     pub fn hosts(&self) -> Outcome<Vec<HostInfo>> {
         let all = docs::all::<HostDoc>(&self.store);
         let all = all.map_err(|e| Fail::internal("cannot list hosts", &e))?;
-        let leased = self.leased();
+        let leased = self.leased()?;
         let mut out: Vec<HostInfo> = Vec::new();
         for host in all {
             let mut ids = leases::of(host.id);
@@ -267,8 +270,12 @@ impl Daemon {
         if docs.is_empty() && seen.is_empty() {
             return;
         }
-        let mut holds: HashSet<Id> = self.leased().iter().map(|(lease, _)| lease.host).collect();
-        holds.extend(self.recorded());
+        // Nobody is forgotten of whom it cannot be told what is there.
+        let (Ok(leased), Ok(recorded)) = (self.leased(), self.recorded()) else {
+            return;
+        };
+        let mut holds: HashSet<Id> = leased.iter().map(|(lease, _)| lease.host).collect();
+        holds.extend(recorded);
         let gone = |id: &Id| !holds.contains(id) && leases::of(*id).is_empty();
         for host in docs.iter().filter(|host| gone(&host.id)) {
             if docs::delete(&self.store, host).is_ok() {
@@ -315,9 +322,46 @@ mod tests {
         );
         assert!(d.room_for_host(idle, "t").is_ok(), "it is known");
         assert!(d.room_for_host(lease().host, "u").is_ok());
+        // It is known, and new to the other token: to that one it counts as any other.
+        assert!(d.room_for_host(idle, "u").is_ok());
+        let mut other = host(0, 10);
+        other.token = "u".into();
+        docs::save(&d.store, &other).expect("saved");
+        assert!(d.room_for_host(other.id, "u").is_ok(), "as before");
+        let full = d.room_for_host(other.id, "t");
+        assert!(full.is_err(), "another token than before");
+        docs::delete(&d.store, &other).expect("deleted");
         leases::end(holds);
         assert!(d.room_for_host(lease().host, "t").is_ok());
         assert_eq!(d.hosts().expect("a list").len(), hosts.len() - 1);
+    }
+
+    #[test]
+    fn nobody_is_forgotten_where_it_cannot_be_told_what_is_there() {
+        let world = world();
+        let d = &world.d;
+        let idle = HostDoc {
+            id: lease().host,
+            name: "h".into(),
+            address: IpAddr::from([10, 9, 7, 3]),
+            token: lease().host.short(),
+            since: 0,
+            seen: clock::now().secs - 2 * FORGOTTEN,
+        };
+        docs::save(&d.store, &idle).expect("saved");
+        let known = || docs::get::<HostDoc>(&d.store, &idle.id.0).expect("read");
+        let index = d.options.store.join("index.db");
+        let index = rusqlite::Connection::open(index).expect("the index");
+        for kind in [RunDoc::KIND, TreeDoc::KIND, MountDoc::KIND] {
+            let odd = "INSERT INTO record (kind, id, bytes) VALUES (?1, 'text', 'no bytes')";
+            index.execute(odd, [kind]).expect("damaged");
+            d.forget_hosts();
+            assert!(known().is_some(), "{kind}");
+            let mended = "DELETE FROM record WHERE kind = ?1";
+            index.execute(mended, [kind]).expect("mended");
+        }
+        d.forget_hosts();
+        assert!(known().is_none());
     }
 
     #[test]
@@ -337,9 +381,9 @@ mod tests {
         for _ in 2..HOSTS_OF_TOKEN {
             assert!(calls(lease().host).is_ok());
         }
-        assert!(leases::knows(idle));
+        assert!(leases::token_of(idle).is_some());
         assert!(calls(lease().host).is_ok(), "what is idle makes room");
-        assert!(!leases::knows(idle));
+        assert!(leases::token_of(idle).is_none());
         assert!(calls(lease().host).is_err());
         assert!(calls(first).is_ok(), "it is known");
         assert!(d.room_for_host(lease().host, &lease().host.short()).is_ok());

@@ -14,12 +14,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+/// Many hosts may be at one place, behind one address: so many times what a token has is there.
+pub const OF_PLACE: usize = 4;
 /// Ended leases are remembered up to this many, so that none comes to life again: the latest.
 const ENDED_MAX: usize = 4096;
 /// Leases that live: of one host, which has one for each command; of one address, as a host's number is of its
 /// own making; and of all.
 const LIVE_OF_ONE: usize = 4096;
-const LIVE_OF_ADDRESS: usize = 16_384;
+const LIVE_OF_ADDRESS: usize = OF_PLACE * LIVE_OF_ONE;
 const LIVE_MAX: usize = 65_536;
 
 struct Entry {
@@ -233,9 +235,10 @@ pub fn forget(host: Id) {
     TABLE.lock().seen.remove(&host);
 }
 
-/// Whether it is known where that host is.
-pub fn knows(host: Id) -> bool {
-    TABLE.lock().seen.contains_key(&host)
+/// The token that a host showed last.
+pub fn token_of(host: Id) -> Option<String> {
+    let table = TABLE.lock();
+    table.seen.get(&host).map(|seen| seen.token.clone())
 }
 
 /// Of how many hosts it is known where they are, and how many of them showed that token last.
@@ -285,9 +288,17 @@ pub fn kin(host: Option<Id>) -> Kin {
     kin
 }
 
+/// Which of them have as many as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The host, with those of its token.
+    Token,
+    Place,
+}
+
 impl Kin {
-    /// How many of these are its: by the token or by the place, whichever has more.
-    pub fn have(&self, owners: impl IntoIterator<Item = Option<Id>>) -> usize {
+    /// Whether as many of these are theirs as a token may have, or a place.
+    pub fn full(&self, owners: impl IntoIterator<Item = Option<Id>>, most: usize) -> Option<Full> {
         let (mut of_token, mut at_place) = (0, 0);
         for owner in owners {
             let own = owner == self.host;
@@ -295,7 +306,10 @@ impl Kin {
             of_token += usize::from(own || is_in(&self.of_token));
             at_place += usize::from(own || is_in(&self.at_place));
         }
-        of_token.max(at_place)
+        if of_token >= most {
+            return Some(Full::Token);
+        }
+        (at_place >= OF_PLACE * most).then_some(Full::Place)
     }
 }
 

@@ -34,6 +34,12 @@ pub enum TlsError {
     NoHost { dir: String, name: String },
     #[error("{path} is no list of revoked certificates: {why}")]
     List { path: String, why: String },
+    #[error("{path} is not there, and host {name} has a certificate that was revoked")]
+    ListGone {
+        path: String,
+        dir: String,
+        name: String,
+    },
     #[error("{path}: line {line} does not say which certificate was made for whom")]
     Register { path: String, line: usize },
     #[error("{path} has more than {max} bytes")]
@@ -48,6 +54,9 @@ impl TlsError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            TlsError::Read { path, source } if source.kind() != std::io::ErrorKind::NotFound => {
+                Some(format!("see that {path} can be read by who runs this"))
+            }
             TlsError::Read { .. } | TlsError::Pem { .. } => Some(
                 "`pocker serve init-tls HOST` makes a certificate authority and what a server needs"
                     .into(),
@@ -69,7 +78,10 @@ impl TlsError {
                 Some(format!("`pocker serve certs --dir {dir}` lists those that it made"))
             }
             TlsError::List { path, .. } => Some(format!(
-                "`pocker serve revoke-cert` makes it anew, of an authority of init-tls; where nothing is revoked, {path} need not be there"
+                "`pocker serve revoke-cert` makes it anew, of an authority of init-tls; one of your own has one list for each authority of ca.pem; where nothing is revoked, {path} need not be there"
+            )),
+            TlsError::ListGone { dir, name, .. } => Some(format!(
+                "`pocker serve revoke-cert --dir {dir} {name}` makes it again, of all that were revoked, where the authority's key is"
             )),
             TlsError::Register { path, .. } => Some(format!(
                 "mend the line (a number, until when, `-` or when it was revoked, a name), or have {path} from a backup"

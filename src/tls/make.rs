@@ -29,6 +29,8 @@ pub struct Made {
     pub cert: PathBuf,
     /// The authority was there already.
     pub again: bool,
+    /// What an authority that was there before had left, where it is now.
+    pub old: Vec<PathBuf>,
     /// Days for which the server's certificate is good.
     pub days: u32,
 }
@@ -82,7 +84,9 @@ pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
     };
     let mut params = authority();
     valid(&mut params, CA_DAYS);
+    let mut old = Vec::new();
     if !again {
+        old = register::put_away(dir)?;
         let cert = params.self_signed(&key)?;
         write(&ca_key, &key.serialize_pem(), 0o600)?;
         write(&ca, &cert.pem(), 0o644)?;
@@ -98,6 +102,7 @@ pub fn make(dir: &Path, names: &[String]) -> Result<Made, TlsError> {
         ca,
         cert: at,
         again,
+        old,
         days: SERVER_DAYS,
     })
 }
@@ -220,6 +225,25 @@ mod tests {
             make(&dir, &["not a name".to_owned()]),
             Err(TlsError::Name(_))
         ));
+    }
+
+    #[test]
+    fn what_another_authority_revoked_is_put_away() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path();
+        let names = ["localhost".to_owned()];
+        assert!(make(dir, &names).expect("made").old.is_empty());
+        make_host(dir, "a.test").expect("a host's");
+        register::revoke(dir, "a.test").expect("revoked");
+        assert!(make(dir, &names).expect("again").old.is_empty());
+        std::fs::remove_file(dir.join(CA_KEY)).expect("removed");
+        let made = make(dir, &names).expect("another");
+        let old = ["issued.old", "revoked.pem.old"].map(|name| dir.join(name));
+        assert!(!made.again && made.old == old, "{:?}", made.old);
+        assert!(old.iter().all(|path| path.exists()));
+        let all = register::issued(dir).expect("a list");
+        assert!(all.iter().all(|one| one.revoked.is_none()), "{all:?}");
+        assert_eq!(register::unlisted(dir).expect("read"), None);
     }
 
     #[test]

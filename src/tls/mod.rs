@@ -8,7 +8,7 @@ mod rpc;
 
 pub use error::TlsError;
 pub use make::{Made, MadeHost, make, make_host};
-pub use register::{Issued, issued, revoke};
+pub use register::{Issued, issued, revoke, unlisted};
 pub use rpc::{RpcServer, rpc_client, rpc_server};
 
 use rustls::pki_types::pem::PemObject;
@@ -29,12 +29,26 @@ pub const SERVER_KEY: &str = "server.key";
 pub const REVOKED: &str = "revoked.pem";
 
 /// Tells one state of a file from another; none where there is no file.
-type Stamp = Option<(u64, i64, i64, u64)>;
+type Stamp = Option<(u64, [(i64, i64); 2], u64)>;
 
 fn stamp(path: &Path) -> Stamp {
+    stamped(path).ok().flatten()
+}
+
+/// The same, and why it cannot be told.
+fn stamped(path: &Path) -> std::io::Result<Stamp> {
     use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size()))
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    // The second of the times is nobody's to set.
+    let times = [
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    ];
+    Ok(Some((meta.ino(), times, meta.size())))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -7,11 +7,12 @@ use nix::fcntl::{Flock, FlockArg};
 use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
 };
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const REGISTER: &str = "issued";
@@ -108,6 +109,8 @@ pub fn issued(dir: &Path) -> Result<Vec<Issued>, TlsError> {
     for path in entries.map(|entry| entry.path()) {
         let name = path.file_name().and_then(OsStr::to_str);
         let name = name.and_then(|name| name.strip_prefix("host-")?.strip_suffix(".pem"));
+        // Others are none that was made here, and a blank would break the register.
+        let name = name.filter(|name| ServerName::try_from(*name).is_ok());
         let Some((name, serial)) = name.zip(serial(&path)) else {
             continue;
         };
@@ -121,6 +124,35 @@ pub fn issued(dir: &Path) -> Result<Vec<Issued>, TlsError> {
         }
     }
     all.sort_by(|a, b| (&a.name, a.until, &a.serial).cmp(&(&b.name, b.until, &b.serial)));
+    Ok(all)
+}
+
+/// A host of which something was revoked, where the list that says so is not there.
+pub fn unlisted(dir: &Path) -> Result<Option<String>, TlsError> {
+    if dir.join(REVOKED).exists() {
+        return Ok(None);
+    }
+    let all = read(dir)?;
+    let revoked = all.into_iter().find(|one| one.revoked.is_some());
+    Ok(revoked.map(|one| one.name))
+}
+
+/// What is known of the certificates of another authority is not this one's: where it was put.
+pub(super) fn put_away(dir: &Path) -> Result<Vec<PathBuf>, TlsError> {
+    let mut all = Vec::new();
+    for name in [REGISTER, REVOKED] {
+        let (from, to) = (dir.join(name), dir.join(format!("{name}.old")));
+        match std::fs::rename(&from, &to) {
+            Ok(()) => all.push(to),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(TlsError::Write {
+                    path: to.display().to_string(),
+                    source,
+                });
+            }
+        }
+    }
     Ok(all)
 }
 
@@ -205,7 +237,11 @@ mod tests {
         std::fs::remove_file(dir.join(REVOKED)).expect("removed");
         std::fs::remove_file(dir.join(REGISTER)).expect("removed");
         assert_eq!(issued(dir).expect("a list").len(), 2);
+        // A file that is called like no host is none.
+        let odd = dir.join("host-a.test copy.pem");
+        std::fs::rename(dir.join("host-a.test.pem"), odd).expect("renamed");
         assert_eq!(revoke(dir, "b.test").expect("revoked"), (1, 1));
+        assert_eq!(names(), [("b.test".to_owned(), true)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Stamp, TlsError, authorities, certificates, key, provider, stamp};
 use parking_lot::Mutex;
 use pocker_nfs::secure::{Secure, Securing, Stream, refused};
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
 use shown::Shown;
@@ -38,6 +38,7 @@ impl Secure for Accepts {
         Box::pin(async move {
             // A list that comes from here on is looked at again.
             let seen = self.taken.as_ref().map(|taken| taken.lists());
+            let began = UnixTime::now();
             let stream = match self.acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => stream,
                 Err((e, stream)) => {
@@ -49,7 +50,8 @@ impl Secure for Accepts {
             let shown = shown.map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect());
             Ok(match (&self.taken, shown, seen) {
                 (Some(by), Some(chain), Some(seen)) => {
-                    Box::new(Shown::new(stream, by.clone(), chain, seen)) as Box<dyn Stream>
+                    Box::new(Shown::new(stream, by.clone(), chain, (seen, began)))
+                        as Box<dyn Stream>
                 }
                 _ => Box::new(stream),
             })

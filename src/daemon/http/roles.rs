@@ -194,9 +194,9 @@ async fn admit(daemon: Arc<Daemon>, call: Call, from: IpAddr) -> Outcome<Peer> {
             }
             Renewed::Full => {
                 return Err(Fail::too_many(
-                    "this host, or this address, has very many commands under way",
+                    "this host has very many commands under way, or its address, or all",
                 )
-                .hint("wait for some of them to end"));
+                .hint("wait for some of them to end: `pocker hosts` where the server is shows whose they are"));
             }
         }
         // Renewed before it: a full disk ends no lease.

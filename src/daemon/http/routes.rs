@@ -5,9 +5,11 @@ use super::roles::authorise;
 use super::{BODY_MAX, Peer, archives, blocking, look, metrics, request};
 use crate::control::api::*;
 use crate::control::looking::DiffPage;
+use crate::daemon::bounds;
 use crate::daemon::claims::Asked;
 use crate::daemon::docs::{self, Owner};
 use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::leases::Full;
 use crate::daemon::state::{Daemon, digest};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -145,11 +147,13 @@ async fn claim(
                 Asked::Taken(Owner { pid, .. }) if Instant::now() >= deadline => {
                     return Ok(ClaimReply::Busy { pid });
                 }
-                Asked::Full => {
-                    let hint = "wait for some of them to end";
-                    return Err(
-                        Fail::too_many("this host builds very many steps already").hint(hint)
-                    );
+                Asked::Full(Full::Token) => {
+                    let who = "this host, with others of its token, builds very many steps already";
+                    return Err(Fail::too_many(who).hint("wait for some of them to end"));
+                }
+                Asked::Full(Full::Place) => {
+                    let who = "the hosts at this address build very many steps already";
+                    return Err(Fail::too_many(who).hint(bounds::THERE));
                 }
                 Asked::Taken(_) => std::thread::sleep(Duration::from_millis(20)),
             }

@@ -4,13 +4,14 @@ use super::*;
 use crate::daemon::bounds;
 use axum::response::IntoResponse;
 
-/// Refused as too many, or too large, with a hint.
-async fn refused<T>(outcome: crate::daemon::fail::Outcome<T>, status: StatusCode) {
+/// Refused as too many, or too large, with a hint: what is said.
+async fn refused<T>(outcome: crate::daemon::fail::Outcome<T>, status: StatusCode) -> String {
     let response = outcome.err().expect("refused").into_response();
     assert_eq!(response.status(), status);
     let body = axum::body::to_bytes(response.into_body(), 1 << 16).await;
     let said: ApiError = serde_json::from_slice(&body.expect("read")).expect("JSON");
     assert!(said.hint.is_some(), "{}", said.message);
+    said.message
 }
 
 const MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
@@ -91,15 +92,24 @@ async fn a_token_and_a_place_have_so_much_however_many_hosts_they_are() {
     // Each is a host of its own, in a net of its own; then of tokens of their own, in one.
     for n in 0..bounds::SERVICES as u8 {
         all(n, host(&one, net(n, 1))).expect("there is room");
+    }
+    for n in 0..(leases::OF_PLACE * bounds::SERVICES) as u8 {
         all(n, host(&token(), net(100, n))).expect("there is room");
     }
-    for (token, at) in [(&one, net(101, 1)), (&other, net(100, 99))] {
+    for (token, at, which) in [
+        (&one, net(101, 1), "with others of its token, has 12 "),
+        (&other, net(100, 99), "the hosts at this address have 48 "),
+    ] {
         let lease = host(token, at);
         let owner = command(lease);
-        refused(world.d.start_run(&new_run("box"), owner), MANY).await;
-        refused(world.d.new_tree(&tree, owner), MANY).await;
-        refused(world.d.add_mount(&record(0), Some(owner)), MANY).await;
-        refused(world.d.put_service(Some(lease.host), "s", "".into()), MANY).await;
+        for said in [
+            refused(world.d.start_run(&new_run("box"), owner), MANY).await,
+            refused(world.d.new_tree(&tree, owner), MANY).await,
+            refused(world.d.add_mount(&record(0), Some(owner)), MANY).await,
+            refused(world.d.put_service(Some(lease.host), "s", "".into()), MANY).await,
+        ] {
+            assert!(said.contains(which), "{said}");
+        }
     }
     all(0, host(&other, net(101, 1))).expect("another token in another net");
     all(1, lease()).expect("nothing is known of it");

@@ -1,7 +1,7 @@
 //! A connection whose peer has shown a certificate: it ends when that is revoked.
 
 use crate::tls::revoked::Taken;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Shown {
     by: Arc<Taken>,
     chain: Vec<CertificateDer<'static>>,
     seen: u64,
+    /// When its certificate was good.
+    good: UnixTime,
     look: Interval,
     over: bool,
 }
@@ -29,7 +31,7 @@ impl Shown {
         stream: TlsStream<TcpStream>,
         by: Arc<Taken>,
         chain: Vec<CertificateDer<'static>>,
-        seen: u64,
+        (seen, good): (u64, UnixTime),
     ) -> Shown {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -38,6 +40,7 @@ impl Shown {
             by,
             chain,
             seen,
+            good,
             look,
             over: false,
         }
@@ -63,7 +66,10 @@ impl AsyncRead for Shown {
         let this = &mut *self;
         // Until it is pending: then it wakes who reads here.
         while !this.over && this.look.poll_tick(cx).is_ready() {
-            if this.by.revoked_since(&mut this.seen, &this.chain) {
+            if this
+                .by
+                .revoked_since(&mut this.seen, &this.chain, this.good)
+            {
                 let peer = this.stream.get_ref().0.peer_addr().ok();
                 tracing::warn!(?peer, "its certificate was revoked: the connection ends");
                 this.over = true;
