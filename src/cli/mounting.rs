@@ -1,8 +1,10 @@
 //! `pocker mount`, `umount`, and the mount helper's session for a sandbox.
 
 mod afar;
+mod told;
 mod view;
 
+use told::ByHand;
 use view::View;
 pub use view::browse;
 
@@ -10,7 +12,7 @@ use super::args::{Mount, Umount};
 use super::config::Settings;
 use super::error::CliError;
 use super::transfer::{find_step, split_step};
-use super::{ls, open, text, volume};
+use super::{ls, open, volume};
 use crate::control::Client;
 use crate::control::api::{Export, MountRecord, MountVolume, NewTree, Purpose, Status, VolumeUse};
 use pocker_mount_helpers::{
@@ -185,7 +187,7 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
         client.export_of(name, &step.key)?
     };
     if args.print {
-        return text::out(&instructions(&client.status()?, &export));
+        return ByHand::of(&client.status()?, &export).tell(args.json);
     }
     let Some(dir) = dir else {
         return Err(CliError::usage("say where to mount it"));
@@ -201,7 +203,8 @@ pub fn mount(settings: &Settings, args: &Mount) -> Result<(), CliError> {
     if let (Err(_), Some(tree)) = (&done, tree) {
         client.drop_tree(tree)?;
     }
-    done
+    done?;
+    told::mounted(args.json, &record, export.read_only)
 }
 
 /// A mount that outlives its command is the server's to look after.
@@ -289,7 +292,7 @@ fn mount_volume(
         client.mount_volume(name, &how).map_err(volume::refused)
     };
     if args.print {
-        return text::out(&instructions(&client.status()?, &ask(None)?));
+        return ByHand::of(&client.status()?, &ask(None)?).tell(args.json);
     }
     let Some(dir) = &args.what else {
         return Err(CliError::usage("say where to mount it")
@@ -312,7 +315,8 @@ fn mount_volume(
     if done.is_err() {
         client.remove_mount(&record.target)?;
     }
-    done
+    done?;
+    told::mounted(args.json, &record, export.read_only)
 }
 
 pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
@@ -346,33 +350,4 @@ pub fn umount(settings: &Settings, args: &Umount) -> Result<(), CliError> {
         return view::forget(&client, target);
     }
     Ok(client.remove_mount(target)?)
-}
-
-/// The mount command on each system, for who mounts by hand.
-fn instructions(status: &Status, export: &Export) -> String {
-    let addr = status
-        .listen
-        .clone()
-        .unwrap_or_else(|| "SERVER:2049".to_string());
-    let (host, port) = addr.rsplit_once(':').unwrap_or((&addr, "2049"));
-    let path = &export.path;
-    let mode = if export.read_only { "ro" } else { "rw" };
-    let linux = if export.read_only {
-        ",nocto,actimeo=3600"
-    } else {
-        ""
-    };
-    let bsd = if export.read_only { "ro" } else { "rw,sync" };
-    let note = if status.listen.is_none() {
-        "# this server listens on no address: start it with `pocker serve --listen ADDR`\n"
-    } else {
-        ""
-    };
-    format!(
-        "{note}export   {path}\n\
-         linux    mount -t nfs -o {mode},vers=3,proto=tcp,port={port},mountproto=tcp,mountport={port},nolock,noacl,hard,nosuid,nodev{linux} {host}:{path} DIR\n\
-         openbsd  mount_nfs -3 -T -i -R 1 -r 65536 -w 65536 -o {bsd},nodev,nosuid,port={port} {host}:{path} DIR\n\
-         freebsd  mount_nfs -o {mode},nfsv3,tcp,port={port},nolockd,retrycnt=1,nosuid {host}:{path} DIR\n\
-         macos    mount_nfs -o {mode},vers=3,tcp,port={port},mountport={port},locallocks,nodev,nosuid {host}:{path} DIR\n"
-    )
 }

@@ -313,3 +313,30 @@ fn files_and_copies_are_told_as_json() {
     w.pocker(&["cp", "--json", "web:/d/one", "-"])
         .fails(&["both go to standard output", "hint: "]);
 }
+
+#[test]
+fn mounts_are_told_as_json() {
+    let w = world();
+    let json = |args: &[&str]| {
+        let said = w.pocker(args).ok().out;
+        serde_json::from_str::<serde_json::Value>(&said).expect("JSON")
+    };
+    let on = w.path("mounted");
+    std::fs::create_dir(&on).expect("mkdir");
+    let on = super::text(&on);
+    let expected = |read_only| serde_json::json!({"target": on, "what": "web", "read_only": read_only});
+    assert_eq!(json(&["mount", "--json", "web", &on]), expected(true));
+    w.pocker(&["umount", &on]).ok();
+    assert_eq!(json(&["mount", "--rw", "--json", "web", &on]), expected(false));
+    w.pocker(&["umount", &on]).ok();
+    // As people are told.
+    let told = json(&["mount", "--print", "--json", "web"]);
+    let said = w.pocker(&["mount", "--print", "web"]).ok().out;
+    assert_eq!((&told["read_only"], &told["listen"]), (&true.into(), &serde_json::Value::Null));
+    let export = told["export"].as_str().expect("an export");
+    assert!(said.contains(&format!("export   {export}\n")), "{said}");
+    for system in ["linux", "openbsd", "freebsd", "macos"] {
+        let command = told["commands"][system].as_str().expect("a command");
+        assert!(said.contains(&format!("{system:<8} {command}\n")), "{said}");
+    }
+}

@@ -30,6 +30,9 @@ pub struct Mount {
     /// Print the export and the mount command for each system instead
     #[arg(long)]
     pub print: bool,
+    /// Print JSON: what is mounted where; with --print the export and the commands
+    #[arg(long)]
+    pub json: bool,
     /// Mount a volume: only the place comes after it
     #[arg(long, value_name = "NAME[:ro]", conflicts_with_all = ["rw", "dir"])]
     pub volume: Option<String>,
