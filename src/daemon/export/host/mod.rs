@@ -14,6 +14,7 @@ mod node;
 mod once;
 mod read;
 mod rights;
+mod root;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -30,9 +31,10 @@ use once::OnceRing;
 use parking_lot::{Mutex, RwLock};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
+pub use root::{Mark, Root};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -99,13 +101,20 @@ impl Grafts {
     }
 
     /// Makes `dir` reachable as graft `id`.
-    pub fn add(&self, id: u64, dir: &Path, read_only: bool) -> std::result::Result<(), Errno> {
-        let root = nix::fcntl::open(
-            dir,
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        )?;
-        let stat = fstat(&root)?;
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn add(
+        &self,
+        id: u64,
+        dir: &std::path::Path,
+        read_only: bool,
+    ) -> std::result::Result<(), Errno> {
+        self.serve(id, Root::open(dir)?, read_only);
+        Ok(())
+    }
+
+    /// Makes that directory reachable as graft `id`.
+    pub fn serve(&self, id: u64, root: Root, read_only: bool) {
+        let Root { fd: root, stat, .. } = root;
         let portable = self.portable.load(Ordering::Relaxed);
         let naming = match handles(&root) {
             // Landlock asks for the directories above a file that is opened; one opened by its handle may have none.
@@ -132,7 +141,6 @@ impl Grafts {
             once: Mutex::new(OnceRing::default()),
         };
         self.live.write().insert(id, Arc::new(graft));
-        Ok(())
     }
 
     fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
