@@ -69,6 +69,8 @@ enum Naming {
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
+    /// One graft comes or goes at a time, whatever that takes.
+    changing: Mutex<()>,
     /// Where those that need it keep where their files are.
     dir: PathBuf,
     /// Memory of all tables of names.
@@ -86,6 +88,7 @@ impl Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
+            changing: Mutex::new(()),
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
@@ -140,6 +143,7 @@ impl Grafts {
             read_only,
             once: Mutex::new(OnceRing::default()),
         };
+        let _alone = self.changing.lock();
         self.live.write().insert(id, Arc::new(graft));
     }
 
@@ -166,22 +170,22 @@ impl Grafts {
     }
 
     pub fn remove(&self, id: u64) {
-        // Held meanwhile: nobody grafts it again before it is swept.
-        let mut live = self.live.write();
-        let removed = live.remove(&id);
-        if removed
-            .as_ref()
-            .is_some_and(|graft| graft.names().is_some())
-        {
-            let _ = std::fs::remove_file(self.dir.join(id.to_string()));
-        }
-        let Some(graft) = removed.filter(|graft| !graft.read_only) else {
+        // Held meanwhile: nobody grafts it again before it is swept. Calls go on.
+        let _alone = self.changing.lock();
+        let Some(graft) = self.live.write().remove(&id) else {
             return;
         };
+        if let Some(names) = graft.names() {
+            names.end();
+        }
+        if graft.read_only {
+            return;
+        }
         let same = |other: &Arc<Graft>| {
             (other.device, other.root_ino) == (graft.device, graft.root_ino) && !other.read_only
         };
-        if !live.values().any(same) {
+        let shared = self.live.read().values().any(same);
+        if !shared {
             hidden::sweep(graft.root.as_fd());
         }
     }
@@ -297,7 +301,7 @@ impl Graft {
         if let Some(names) = self.names()
             && name != b"."
         {
-            names.learn(node.stat.st_ino, dir.stat.st_ino, name);
+            names.met(&node, dir.stat.st_ino, name);
         }
         Ok(node)
     }
