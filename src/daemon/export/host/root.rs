@@ -87,5 +87,8 @@ mod tests {
         assert_ne!(now("a"), mark);
         fs::remove_dir(at("b")).expect("removed");
         assert!(root.real(&at("link")).is_err(), "it is nowhere");
+        // What Linux calls it then may be there.
+        fs::create_dir(at("b (deleted)")).expect("made");
+        assert!(root.real(&at("link")).is_err(), "it is another");
     }
 }

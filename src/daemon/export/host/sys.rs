@@ -299,3 +299,17 @@ pub fn names(dir: BorrowedFd, cookie: u64, each: Each<'_>) -> Result<bool, Errno
 pub fn path_of(fd: BorrowedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_acts_as_an_id_that_means_no_change() {
+        if ACTS {
+            for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX)] {
+                assert_eq!(ActAs::caller(uid, gid, &[]).err(), Some(Errno::EPERM));
+            }
+        }
+    }
+}
