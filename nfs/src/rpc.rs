@@ -17,6 +17,8 @@ const AUTH_MAX: usize = 400;
 const GIDS_MAX: u32 = 16;
 /// Who AUTH_NONE is.
 const NOBODY: u32 = 65534;
+/// To setfsuid(2), setfsgid(2) and chown(2) the id that changes nothing: nobody has it.
+const NO_ID: u32 = u32::MAX;
 
 pub const LAST_FRAGMENT: u32 = 1 << 31;
 const AUTH_NONE: u32 = 0;
@@ -158,7 +160,10 @@ fn auth_sys(body: &[u8]) -> Decoded<Caller> {
         return Err(Garbage);
     }
     let gids = (0..count).map(|_| r.u32()).collect::<Decoded<Vec<u32>>>()?;
-    Ok(Caller { uid, gid, gids })
+    match uid == NO_ID || gid == NO_ID || gids.contains(&NO_ID) {
+        true => Err(Garbage),
+        false => Ok(Caller { uid, gid, gids }),
+    }
 }
 
 /// A call's header, as the client writes it.
@@ -278,6 +283,22 @@ mod tests {
         let head = [9, 1, 0, 0, 8u32].map(u32::to_be_bytes).concat();
         assert_eq!(answer, [&head[..], b"STARTTLS", &[0; 4]].concat());
         assert_eq!(is_starttls(&answer, 9), Ok(true));
+    }
+
+    #[test]
+    fn who_has_an_id_that_means_no_change_is_nobody() {
+        let caller = |uid, gid, gids: &[u32]| {
+            let mut call = Vec::new();
+            let gids = gids.to_vec();
+            put_call(&mut call, 9, 100_003, 3, 0, &Caller { uid, gid, gids });
+            parse_call(&call).expect("a call").caller.map(|is| is.uid)
+        };
+        let (last, none) = (u32::MAX - 1, u32::MAX);
+        assert_eq!(caller(last, last, &[last]), Ok(last));
+        let bad = Err(AuthError::BadCred);
+        assert_eq!(caller(none, 1, &[]), bad, "its user");
+        assert_eq!(caller(1, none, &[]), bad, "its group");
+        assert_eq!(caller(1, 1, &[2, none]), bad, "one of its groups");
     }
 
     #[test]

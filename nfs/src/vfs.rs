@@ -94,7 +94,7 @@ pub struct Cx<'a> {
     pub nowait: bool,
 }
 
-/// Answered to a call with [`Cx::nowait`] only; it never reaches a client.
+/// To a call with [`Cx::nowait`] it never reaches a client; to others it says so: come again later.
 pub const WOULD_BLOCK: nfsstat3 = nfsstat3::NFS3ERR_JUKEBOX;
 
 /// Weak cache consistency data: the attributes before and after a change,

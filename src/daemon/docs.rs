@@ -1,5 +1,6 @@
 //! What the daemon remembers beside the trees, as JSON documents in the store.
 
+use super::export::Mark;
 use super::leases;
 use crate::control::api::{MountRecord, Purpose, Service, VolumeUse};
 use crate::control::hosts::{Id, Lease};
@@ -83,6 +84,9 @@ pub struct GraftDoc {
     pub id: u64,
     pub host: String,
     pub read_only: bool,
+    /// Which directory it was; one of an older server has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Mark>,
 }
 
 /// A run, live or ended; an ended one keeps its tree until the next start.

@@ -1,6 +1,7 @@
 //! Directories of this host that runs have: which may be, and what serves them.
 
 use super::docs::GraftDoc;
+use super::export::Root;
 use super::fail::{Fail, Outcome};
 use super::privileges;
 use super::state::Daemon;
@@ -33,9 +34,14 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
     }
     let real = std::fs::canonicalize(path)
         .map_err(|e| Fail::internal(format!("graft {host}: cannot resolve it"), &e))?;
-    permitted(daemon, host, &real)?;
+    allowed(daemon, host, &real)
+}
+
+/// Whether what is there by its real path may be grafted.
+fn allowed(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
+    permitted(daemon, host, real)?;
     let store = daemon.store.dir();
-    if real.starts_with(store) || store.starts_with(&real) {
+    if real.starts_with(store) || store.starts_with(real) {
         return Err(Fail::bad(format!(
             "graft {host}: it holds the store itself ({}), which would let the run rewrite every tree",
             store.display()
@@ -71,27 +77,43 @@ fn permitted(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
     .hint("graft a directory there; or name this one too, with `pocker serve --graft-below` or as `graft_below` in /etc/pocker.conf, for the next server: a server's reach is not widened while it runs"))
 }
 
+/// The directory itself, which may be another than was there at the last look.
+fn opened(daemon: &Daemon, host: &str) -> Outcome<Root> {
+    let path = Path::new(host);
+    let tried = || format!("graft {host}: cannot open it");
+    let root = Root::open(path).map_err(|e| Fail::internal(tried(), &e))?;
+    let real = root.real(path);
+    let real = real.map_err(|e| Fail::internal(tried(), &e))?;
+    allowed(daemon, host, &real)?;
+    Ok(root)
+}
+
 /// After a restart: its handles hold.
 pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
-    let real = std::fs::canonicalize(&graft.host)
-        .map_err(|e| Fail::internal(format!("graft {}: cannot resolve it", graft.host), &e))?;
-    permitted(daemon, &graft.host, &real)?;
+    let root = opened(daemon, &graft.host)?;
+    if graft.root.is_some_and(|was| was != root.mark()) {
+        let host = &graft.host;
+        return Err(Fail::bad(format!(
+            "graft {host}: another directory is there than when the run began"
+        )));
+    }
     let grafts = &daemon.exports.grafts;
-    let opened = grafts.add(graft.id, Path::new(&graft.host), graft.read_only);
-    opened.map_err(|e| Fail::internal(format!("graft {}: cannot serve it", graft.host), &e))
+    grafts.serve(graft.id, root, graft.read_only);
+    Ok(())
 }
 
 /// Serves it from here on.
 pub fn open(daemon: &Daemon, graft: &Graft) -> Outcome<GraftDoc> {
+    let (host, read_only) = (graft.host.clone(), graft.read_only);
+    let root = opened(daemon, &host)?;
     let id = daemon.store.next_id();
     let id = id.map_err(|e| Fail::internal("cannot name a graft", &e))?;
-    let (host, read_only) = (graft.host.clone(), graft.read_only);
-    let grafts = &daemon.exports.grafts;
-    let opened = grafts.add(id, Path::new(&host), read_only);
-    opened.map_err(|e| Fail::internal(format!("graft {host}: cannot serve it"), &e))?;
+    let mark = root.mark();
+    daemon.exports.grafts.serve(id, root, read_only);
     Ok(GraftDoc {
         id,
         host,
         read_only,
+        root: Some(mark),
     })
 }

@@ -262,8 +262,16 @@ fn drop_unowned(daemon: &Daemon) {
 const PORTABLE: (&str, &str) = ("POCKER_GRAFTS", "portable");
 
 /// Grafts of live runs are served again after a restart: their handles hold.
-fn reopen_grafts(daemon: &Daemon) {
-    for run in docs::all::<RunDoc>(&daemon.store).unwrap_or_default() {
+pub(super) fn reopen_grafts(daemon: &Daemon) {
+    let runs = match docs::all::<RunDoc>(&daemon.store) {
+        Ok(runs) => runs,
+        Err(e) => {
+            // What is kept for those that nobody knows of now stays for the next start.
+            tracing::error!("no graft is served again, the runs cannot be listed: {e}");
+            return;
+        }
+    };
+    for run in runs {
         if !run.live() {
             continue;
         }
@@ -272,8 +280,9 @@ fn reopen_grafts(daemon: &Daemon) {
                 tracing::error!(
                     run = run.id,
                     host = graft.host,
-                    "not served again: {}",
-                    e.message()
+                    "not served again, to the run its files are stale: {}; once the directory is right: `pocker restart {}`",
+                    e.message(),
+                    run.name,
                 );
             }
         }

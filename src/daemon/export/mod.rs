@@ -36,6 +36,7 @@ use crate::daemon::leases;
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use fence::Fences;
 use handle::{Codec, May, Name};
+pub use host::{Mark, Root};
 use parking_lot::RwLock;
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::{Fh, Peer};

@@ -3,6 +3,7 @@
 mod again;
 mod bounds;
 mod fence;
+mod grafts;
 mod roles;
 mod theirs;
 

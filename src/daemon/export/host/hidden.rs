@@ -9,6 +9,9 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use pocker_store::work::HIDDEN;
 use std::os::fd::BorrowedFd;
 
+/// Names that are in memory at a time.
+const PORTION: usize = 4096;
+
 /// Removes it, once nobody has the directory grafted. A helper that was killed left names in
 /// it; anything that no helper has made stays, and the directory with it.
 pub fn sweep(root: BorrowedFd<'_>) {
@@ -25,15 +28,23 @@ fn try_sweep(root: BorrowedFd<'_>) -> nix::Result<()> {
     if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 {
         return Ok(());
     }
-    let mut ours = Vec::new();
-    for entry in dir.iter() {
-        let name = entry?.file_name().to_owned();
-        if made_by_helper(name.to_bytes()) {
-            ours.push(name);
+    loop {
+        let mut ours = Vec::new();
+        for entry in dir.iter() {
+            let name = entry?.file_name().to_owned();
+            if made_by_helper(name.to_bytes()) {
+                ours.push(name);
+            }
+            if ours.len() == PORTION {
+                break;
+            }
         }
-    }
-    for name in &ours {
-        unlinkat(&dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
+        for name in &ours {
+            unlinkat(&dir, name.as_c_str(), UnlinkatFlags::NoRemoveDir)?;
+        }
+        if ours.len() < PORTION {
+            break;
+        }
     }
     unlinkat(root, HIDDEN, UnlinkatFlags::RemoveDir)
 }
@@ -66,6 +77,9 @@ mod tests {
         assert!(!hidden.exists());
 
         DirBuilder::new().mode(0o700).create(&hidden).unwrap();
+        for n in 0..2 * PORTION + 1 {
+            fs::write(hidden.join(format!("9-{n}")), "").unwrap();
+        }
         for name in ["12-3456", "notes", "12-", "1-2-3", "-1"] {
             fs::write(hidden.join(name), "").unwrap();
         }

@@ -14,6 +14,7 @@ mod node;
 mod once;
 mod read;
 mod rights;
+mod root;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,10 @@ use once::OnceRing;
 use parking_lot::{Mutex, RwLock};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
+pub use root::{Mark, Root};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -68,6 +70,8 @@ enum Naming {
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
+    /// One graft comes or goes at a time, whatever that takes.
+    changing: Mutex<()>,
     /// Where those that need it keep where their files are.
     dir: PathBuf,
     /// Memory of all tables of names.
@@ -85,6 +89,7 @@ impl Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
+            changing: Mutex::new(()),
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
@@ -100,13 +105,20 @@ impl Grafts {
     }
 
     /// Makes `dir` reachable as graft `id`.
-    pub fn add(&self, id: u64, dir: &Path, read_only: bool) -> std::result::Result<(), Errno> {
-        let root = nix::fcntl::open(
-            dir,
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        )?;
-        let stat = fstat(&root)?;
+    #[cfg(any(test, feature = "fuzz"))]
+    pub fn add(
+        &self,
+        id: u64,
+        dir: &std::path::Path,
+        read_only: bool,
+    ) -> std::result::Result<(), Errno> {
+        self.serve(id, Root::open(dir)?, read_only);
+        Ok(())
+    }
+
+    /// Makes that directory reachable as graft `id`.
+    pub fn serve(&self, id: u64, root: Root, read_only: bool) {
+        let Root { fd: root, stat, .. } = root;
         let portable = self.portable.load(Ordering::Relaxed);
         let naming = match handles(&root) {
             // Landlock asks for the directories above a file that is opened; one opened by its handle may have none.
@@ -132,8 +144,8 @@ impl Grafts {
             read_only,
             once: Mutex::new(OnceRing::default()),
         };
+        let _alone = self.changing.lock();
         self.live.write().insert(id, Arc::new(graft));
-        Ok(())
     }
 
     fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
@@ -159,22 +171,22 @@ impl Grafts {
     }
 
     pub fn remove(&self, id: u64) {
-        // Held meanwhile: nobody grafts it again before it is swept.
-        let mut live = self.live.write();
-        let removed = live.remove(&id);
-        if removed
-            .as_ref()
-            .is_some_and(|graft| graft.names().is_some())
-        {
-            let _ = std::fs::remove_file(self.dir.join(id.to_string()));
-        }
-        let Some(graft) = removed.filter(|graft| !graft.read_only) else {
+        // Held meanwhile: nobody grafts it again before it is swept. Calls go on.
+        let _alone = self.changing.lock();
+        let Some(graft) = self.live.write().remove(&id) else {
             return;
         };
+        if let Some(names) = graft.names() {
+            names.end();
+        }
+        if graft.read_only {
+            return;
+        }
         let same = |other: &Arc<Graft>| {
             (other.device, other.root_ino) == (graft.device, graft.root_ino) && !other.read_only
         };
-        if !live.values().any(same) {
+        let shared = self.live.read().values().any(same);
+        if !shared {
             hidden::sweep(graft.root.as_fd());
         }
     }
@@ -290,7 +302,7 @@ impl Graft {
         if let Some(names) = self.names()
             && name != b"."
         {
-            names.learn(node.stat.st_ino, dir.stat.st_ino, name);
+            names.met(&node, dir.stat.st_ino, name);
         }
         Ok(node)
     }

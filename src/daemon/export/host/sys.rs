@@ -11,6 +11,7 @@ use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Uid};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 mod imp {
@@ -97,6 +98,10 @@ mod imp {
     impl ActAs {
         /// The server itself is root: acting as root needs nothing.
         pub fn caller(uid: u32, gid: u32, gids: &[u32]) -> Result<ActAs, Errno> {
+            // To the calls below that id is no change, and the thread is root.
+            if uid == u32::MAX || gid == u32::MAX {
+                return Err(Errno::EPERM);
+            }
             // The raw call: libc's wrapper would change every thread of the process.
             // SAFETY: the pointer and length describe a live slice.
             let done = unsafe { libc::syscall(libc::SYS_setgroups, gids.len(), gids.as_ptr()) };
@@ -153,6 +158,11 @@ mod imp {
             0 => Ok(0),
             _ => Ok((born.tv_sec as u64) << 30 | u64::from(born.tv_nsec)),
         }
+    }
+
+    /// Where the directory is that `dir` is open on, links and all resolved.
+    pub fn real(dir: BorrowedFd, _asked: &Path) -> std::io::Result<PathBuf> {
+        std::fs::read_link(path_of(dir))
     }
 
     pub fn fill(dir: BorrowedFd, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -216,6 +226,11 @@ mod imp {
     pub fn tag(_dir: BorrowedFd, _name: &CStr, stat: &FileStat) -> Result<u64, Errno> {
         let born = (stat.st_birthtime as u64) << 30 | stat.st_birthtime_nsec as u64 & 0x3fff_ffff;
         Ok(born ^ (stat.st_gen as u64) << 32)
+    }
+
+    /// A descriptor does not tell its path there.
+    pub fn real(_dir: BorrowedFd, asked: &Path) -> std::io::Result<PathBuf> {
+        std::fs::canonicalize(asked)
     }
 
     unsafe extern "C" {
@@ -283,4 +298,18 @@ pub fn names(dir: BorrowedFd, cookie: u64, each: Each<'_>) -> Result<bool, Errno
 /// A path that reaches exactly the file `fd` is open on, symlink or not.
 pub fn path_of(fd: BorrowedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_acts_as_an_id_that_means_no_change() {
+        if ACTS {
+            for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX)] {
+                assert_eq!(ActAs::caller(uid, gid, &[]).err(), Some(Errno::EPERM));
+            }
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! From a handle to its file: down the path that is known, else a search.
 
 use super::super::{Graft, Node, host_status, sys};
-use super::table::DEPTH_MAX;
-use super::{Id, Names};
+use super::table::{DEPTH_MAX, NoWay};
+use super::{Found, Id, Names, Search};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat};
@@ -19,6 +19,10 @@ const TRIES: usize = 64;
 pub const SEARCH_MAX: usize = 1 << 20;
 /// Directories that a search has open, one in the other.
 const SEARCH_DEPTH: usize = 256;
+/// Memory of the names of directories that a search has still to look at.
+pub const SEARCH_BYTES: usize = 16 << 20;
+/// What one of them takes beside the name.
+const DIR_COST: usize = 64;
 
 /// The name is not there any more, or is something that has no place in a path.
 fn is_gone(e: Errno) -> bool {
@@ -31,6 +35,7 @@ fn is_gone(e: Errno) -> bool {
 impl Graft {
     /// The file of a handle, wherever it is in the graft by now.
     pub(in super::super) fn find(&self, names: &Names, id: &Id) -> Result<Node> {
+        let mut searched = false;
         for _ in 0..TRIES {
             if id.ino == self.root_ino {
                 let top = self.top()?;
@@ -44,19 +49,27 @@ impl Graft {
             }
             let way = match names.way(self.root_ino, id.ino) {
                 Ok(way) => way,
-                Err(unknown) => {
-                    if names.missed_lately(id) {
-                        break;
-                    }
-                    let _one = names.searching.lock();
+                Err(NoWay::TooDeep) => break,
+                Err(NoWay::Unknown(_)) if names.missed_lately(id) => break,
+                // One search a call: it is somewhere else again.
+                Err(NoWay::Unknown(_)) if searched => return Err(nfsstat3::NFS3ERR_JUKEBOX),
+                Err(NoWay::Unknown(_)) => {
+                    // Who waits here would keep others waiting.
+                    let Some(_one) = names.searching.try_lock() else {
+                        return Err(nfsstat3::NFS3ERR_JUKEBOX);
+                    };
                     // Another's search may have met it.
-                    if names.way(self.root_ino, id.ino).is_ok() {
-                        continue;
+                    let unknown = match names.way(self.root_ino, id.ino) {
+                        Err(NoWay::Unknown(unknown)) => unknown,
+                        _ => continue,
+                    };
+                    match names.may_search() {
+                        Search::Now => {}
+                        Search::Later => return Err(nfsstat3::NFS3ERR_JUKEBOX),
+                        Search::InVain => break,
                     }
-                    if names.searched_lately() {
-                        break;
-                    }
-                    if !self.search(names, unknown)? {
+                    searched = true;
+                    if !self.search(names, unknown, SEARCH_BYTES)? {
                         names.miss(id);
                         break;
                     }
@@ -152,19 +165,35 @@ impl Graft {
 
     /// Goes through the graft for the file of a number, and learns on the way as much as there
     /// is room for. Within bounds: what is not found is not in the first million names.
-    fn search(&self, names: &Names, file: u64) -> Result<bool> {
+    fn search(&self, names: &Names, file: u64, bytes: usize) -> Result<bool> {
         let began = Instant::now();
-        let mut left = SEARCH_MAX;
-        let mut found = false;
-        let mut open: Vec<Level> = Vec::new();
+        let mut going = Going {
+            names,
+            file,
+            left: SEARCH_MAX,
+            bytes,
+            found: false,
+        };
+        let done = self.search_all(&mut going);
+        let how = match (&done, going.found) {
+            (Err(_), _) => Found::Unknown,
+            (_, true) => Found::It,
+            (_, false) => Found::Nothing,
+        };
+        names.searched(began.elapsed(), &how);
+        done.map(|()| going.found)
+    }
+
+    fn search_all(&self, going: &mut Going<'_>) -> Result<()> {
         let top = nix::fcntl::openat(&self.root, ".", READ, Mode::empty()).map_err(host_status)?;
-        open.push(self.level(names, top, self.root_ino, file, &mut left, &mut found)?);
-        while !found && left > 0 {
+        let mut open = vec![self.level(going, top, (self.root_ino, Vec::new()))?];
+        while !going.found && going.left > 0 {
             let Some(level) = open.last_mut() else { break };
             let Some((ino, name)) = level.dirs.pop() else {
                 open.pop();
                 continue;
             };
+            going.bytes += DIR_COST + name.len();
             if open.len() >= SEARCH_DEPTH.min(DEPTH_MAX) {
                 continue;
             }
@@ -179,48 +208,61 @@ impl Graft {
             if stat.st_dev != self.device || stat.st_ino != ino {
                 continue;
             }
-            open.push(self.level(names, fd, ino, file, &mut left, &mut found)?);
+            open.push(self.level(going, fd, (ino, name))?);
         }
-        if !found && left > 0 {
-            names.searched(began.elapsed());
+        if going.found {
+            // The way to it, for which there may have been no room.
+            for above in open.windows(2) {
+                let (ino, name) = &above[1].is;
+                going.names.learn(*ino, above[0].is.0, name);
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Lists one directory of a search.
-    fn level(
-        &self,
-        names: &Names,
-        fd: OwnedFd,
-        dir: u64,
-        file: u64,
-        left: &mut usize,
-        found: &mut bool,
-    ) -> Result<Level> {
+    fn level(&self, going: &mut Going<'_>, fd: OwnedFd, is: (u64, Vec<u8>)) -> Result<Level> {
+        let dir = is.0;
         let mut dirs = Vec::new();
         let listed = sys::names(fd.as_fd(), 0, &mut |ino, _, may_be_dir, name| {
             if name == b"." || name == b".." {
                 return Ok(true);
             }
-            *left = left.saturating_sub(1);
-            if ino == file && self.is_at(&fd, name, file) {
-                *found = true;
-                names.learn(ino, dir, name);
+            going.left = going.left.saturating_sub(1);
+            if ino == going.file && self.is_at(&fd, name, ino) {
+                going.found = true;
+                going.names.learn(ino, dir, name);
             } else {
-                names.learn_if_room(ino, dir, name);
+                going.names.learn_if_room(ino, dir, name);
             }
             if may_be_dir {
+                match going.bytes.checked_sub(DIR_COST + name.len()) {
+                    Some(bytes) => going.bytes = bytes,
+                    // No further.
+                    None => going.left = 0,
+                }
                 dirs.push((ino, name.to_vec()));
             }
-            Ok(*left > 0)
+            Ok(going.left > 0)
         });
         match listed {
             Ok(_) => {}
             Err(e) if is_gone(e) => {}
             Err(e) => return Err(host_status(e)),
         }
-        Ok(Level { fd, dirs })
+        Ok(Level { fd, is, dirs })
     }
+}
+
+/// A search under way.
+struct Going<'a> {
+    names: &'a Names,
+    file: u64,
+    /// Names that it may still look at.
+    left: usize,
+    /// Memory that it may still take for the directories it has yet to look at.
+    bytes: usize,
+    found: bool,
 }
 
 const READ: OFlag = OFlag::O_RDONLY
@@ -230,6 +272,106 @@ const READ: OFlag = OFlag::O_RDONLY
 /// A directory that a search is in.
 struct Level {
     fd: OwnedFd,
+    /// Its number, and its name where it is not the root.
+    is: (u64, Vec<u8>),
     /// Directories in it that were not looked at yet.
     dirs: Vec<(u64, Vec<u8>)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::handle::Codec;
+    use super::super::super::Grafts;
+    use super::super::table::ALL_MAX;
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    struct World {
+        host: tempfile::TempDir,
+        kept: tempfile::TempDir,
+        grafts: Grafts,
+    }
+
+    /// Nothing is known of what is in it.
+    fn world() -> World {
+        let kept = tempfile::tempdir().expect("a directory");
+        let grafts = Grafts::new(Codec::new(&[7; 32]), kept.path().join("grafts"));
+        let host = tempfile::tempdir().expect("a directory");
+        grafts.be_portable();
+        grafts.add(1, host.path(), false).expect("served");
+        World { host, kept, grafts }
+    }
+
+    impl World {
+        fn at(&self, path: &str) -> PathBuf {
+            self.host.path().join(path)
+        }
+
+        fn file(&self, path: &str) -> u64 {
+            fs::write(self.at(path), "").expect("written");
+            fs::metadata(self.at(path)).expect("it is there").ino()
+        }
+    }
+
+    const LATER: u32 = nfsstat3::NFS3ERR_JUKEBOX as u32;
+    const STALE: u32 = nfsstat3::NFS3ERR_STALE as u32;
+
+    #[test]
+    fn a_search_takes_no_more_memory_than_it_may() {
+        let w = world();
+        for n in 0..50 {
+            fs::create_dir_all(w.at(&format!("d{n:02}/x"))).expect("mkdir");
+        }
+        let file = w.file("d00/x/f");
+        let graft = w.grafts.get(1).expect("it is served");
+        let names = graft.names().expect("by path");
+        let enough = 50 * (DIR_COST + 3);
+        let search = |bytes| graft.search(names, file, bytes).expect("searched");
+        assert!(!search(enough - 1));
+        assert!(search(enough));
+        drop(w.kept);
+    }
+
+    #[test]
+    fn who_asks_while_a_search_goes_on_or_soon_after_comes_again() {
+        let w = world();
+        let graft = w.grafts.get(1).expect("it is served");
+        let names = graft.names().expect("by path");
+        w.file("f");
+        let id = names.id(&graft.reach(&graft.root, b"f").expect("f"));
+        let find = || {
+            graft
+                .find(names, &id)
+                .map(|node| node.stat.st_ino)
+                .map_err(|e| e as u32)
+        };
+        let other = names.searching.lock();
+        assert_eq!(find(), Err(LATER));
+        drop(other);
+        let long = Duration::from_secs(60);
+        names.searched(long, &Found::It);
+        assert_eq!(find(), Err(LATER), "one that found another");
+        names.searched(long, &Found::Unknown);
+        assert_eq!(find(), Err(LATER), "one that failed");
+        names.searched(long, &Found::Nothing);
+        assert_eq!(find(), Err(STALE), "one that met all there is");
+        *names.searched.lock() = None;
+        assert_eq!(find(), Ok(id.ino));
+    }
+
+    #[test]
+    fn what_a_search_found_is_reached_though_the_table_is_full() {
+        let w = world();
+        w.grafts.tables.fetch_add(2 * ALL_MAX, Ordering::Relaxed);
+        fs::create_dir_all(w.at("d/e")).expect("mkdir");
+        let file = w.file("d/e/f");
+        let graft = w.grafts.get(1).expect("it is served");
+        let names = graft.names().expect("by path");
+        assert!(graft.search(names, file, SEARCH_BYTES).expect("searched"));
+        assert!(names.knows(graft.root_ino, file));
+    }
 }

@@ -14,6 +14,8 @@ const FILE_MAX: u64 = 256 << 20;
 const MAGIC: &[u8; 8] = b"pockerg1";
 /// What, the file's number, a directory's or a tag, the name's length.
 const HEAD: usize = 1 + 8 + 8 + 2;
+/// Rows that are not kept after one that could not be, before the file is written anew.
+const RETRY_AFTER: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row<'a> {
@@ -77,6 +79,8 @@ pub struct Kept {
     path: PathBuf,
     pending: Vec<u8>,
     len: u64,
+    /// Rows that were not kept since one could not be; the file lacks them until it is written anew.
+    lost: Option<usize>,
 }
 
 impl Kept {
@@ -101,6 +105,7 @@ impl Kept {
             path: path.to_owned(),
             pending: Vec::new(),
             len: whole as u64,
+            lost: None,
         };
         if bytes.starts_with(MAGIC) {
             kept.file.set_len(kept.len)?;
@@ -114,11 +119,19 @@ impl Kept {
     }
 
     pub fn push(&mut self, row: Row<'_>) {
-        row.put(&mut self.pending);
+        match &mut self.lost {
+            Some(lost) => *lost += 1,
+            None => row.put(&mut self.pending),
+        }
     }
 
     pub fn is_flushed(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && !self.must_be_rewritten()
+    }
+
+    /// It lacks rows, and there may be room by now.
+    pub fn must_be_rewritten(&self) -> bool {
+        self.lost.is_some_and(|lost| lost >= RETRY_AFTER)
     }
 
     /// Bytes in the file.
@@ -130,6 +143,7 @@ impl Kept {
     pub fn flush(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         if let Err(e) = self.file.write_all(&pending) {
+            self.lost = Some(0);
             // No part of a row stays before the next.
             self.file.set_len(self.len)?;
             return Err(e);
@@ -140,7 +154,20 @@ impl Kept {
 
     /// The same with no more than these rows.
     pub fn rewrite<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> io::Result<()> {
-        let new = self.path.with_extension("new");
+        self.pending = Vec::new();
+        let written = self.try_rewrite(rows);
+        self.lost = match written {
+            Ok(()) => None,
+            Err(_) => Some(0),
+        };
+        if written.is_err() {
+            let _ = fs::remove_file(new(&self.path));
+        }
+        written
+    }
+
+    fn try_rewrite<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>) -> io::Result<()> {
+        let new = new(&self.path);
         let mut bytes = MAGIC.to_vec();
         rows.for_each(|row| row.put(&mut bytes));
         let mut file = OpenOptions::new()
@@ -153,9 +180,20 @@ impl Kept {
         fs::rename(&new, &self.path)?;
         self.file = file;
         self.len = bytes.len() as u64;
-        self.pending.clear();
         Ok(())
     }
+
+    /// Nothing of it stays.
+    pub fn remove(self) {
+        for path in [new(&self.path), self.path] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Where it is written anew.
+fn new(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 #[cfg(test)]
@@ -209,5 +247,39 @@ mod tests {
         kept.flush().expect("written");
         assert_eq!(rows(&path), [all[0].clone(), all[2].clone()]);
         assert_eq!(kept.len(), fs::metadata(&path).expect("it").len());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_tried_again_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("7");
+        let row = Row::Ended { file: 5, tag: 77 };
+        let mut kept = Kept::open(&path, &mut |_| {}).expect("made");
+        // A disk without room.
+        kept.file = File::options().write(true).open("/dev/full").expect("open");
+        kept.push(row);
+        assert!(kept.flush().is_err());
+        for _ in 1..RETRY_AFTER {
+            kept.push(row);
+            assert!(kept.is_flushed() && kept.pending.is_empty());
+        }
+        kept.push(row);
+        assert!(!kept.is_flushed() && kept.must_be_rewritten());
+        // What is in the way makes it fail; nothing is left behind.
+        fs::remove_file(&path).expect("removed");
+        fs::create_dir(&path).expect("mkdir");
+        assert!(kept.rewrite([row].into_iter()).is_err());
+        assert!(!new(&path).exists());
+        assert!(kept.is_flushed() && !kept.must_be_rewritten());
+        fs::remove_dir(&path).expect("removed");
+        (0..RETRY_AFTER).for_each(|_| kept.push(row));
+        assert!(kept.must_be_rewritten());
+        kept.rewrite([row].into_iter()).expect("written");
+        kept.push(row);
+        kept.flush().expect("written");
+        assert_eq!(rows(&path), vec![format!("{row:?}"); 2]);
+        fs::write(new(&path), "").expect("written");
+        kept.remove();
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 0);
     }
 }

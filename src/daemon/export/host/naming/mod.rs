@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
-use table::{Table, Way};
+use table::{NoWay, Table, Way};
 
 /// The type of a handle made here; the kernel's own types are never negative.
 const BY_PATH: i32 = -1;
@@ -36,6 +36,8 @@ const MISSED_FOR: Duration = Duration::from_secs(30);
 
 /// How many times as long as a search took nothing else is searched for.
 const QUIET: u32 = 20;
+/// A search that found its file and took no longer is not followed by that.
+const SHORT: Duration = Duration::from_millis(5);
 
 /// What a handle made here says of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,8 +91,32 @@ pub struct Names {
     missed: Mutex<LruCache<Id, Instant>>,
     /// One search at a time.
     searching: Mutex<()>,
-    /// Until when what is not in the table is taken for gone.
-    searched: Mutex<Option<Instant>>,
+    /// The last search: until when there is none.
+    searched: Mutex<Option<Quiet>>,
+}
+
+/// After a search.
+#[derive(Clone, Copy)]
+struct Quiet {
+    until: Instant,
+    /// All that it could meet is in the table: what is not is taken for gone.
+    met_all: bool,
+}
+
+/// How a search ended.
+#[derive(PartialEq, Eq)]
+enum Found {
+    It,
+    Nothing,
+    /// It failed on the way.
+    Unknown,
+}
+
+/// Whether a file may be searched for now.
+enum Search {
+    Now,
+    Later,
+    InVain,
 }
 
 struct Known {
@@ -171,7 +197,8 @@ impl Names {
         if file.is_flushed() {
             return;
         }
-        let done = if file.len() > KEPT_SLACK + 2 * table.bytes() as u64 {
+        let done = if file.must_be_rewritten() || file.len() > KEPT_SLACK + 2 * table.bytes() as u64
+        {
             let places = table.places().map(|(file, place)| Row::Has {
                 file,
                 parent: place.parent,
@@ -185,6 +212,21 @@ impl Names {
         if let Err(e) = done {
             tracing::warn!("where a graft's files are cannot be kept: {e}");
         }
+    }
+
+    /// The graft goes, and what is kept of it; a call that still has it keeps nothing.
+    pub fn end(&self) {
+        if let Some(kept) = self.known.lock().kept.take() {
+            kept.remove();
+        }
+    }
+
+    /// A file is there by that name.
+    pub fn met(&self, node: &Node, parent: u64, name: &[u8]) {
+        if self.tagged {
+            self.known.lock().table.met(node.stat.st_ino, node.tag);
+        }
+        self.learn(node.stat.st_ino, parent, name);
     }
 
     pub fn learn(&self, file: u64, parent: u64, name: &[u8]) {
@@ -269,7 +311,7 @@ impl Names {
         }
     }
 
-    fn way(&self, root: u64, file: u64) -> Result<Way, u64> {
+    fn way(&self, root: u64, file: u64) -> Result<Way, NoWay> {
         self.known.lock().table.way(root, file)
     }
 
@@ -285,18 +327,26 @@ impl Names {
             .is_some_and(|when| when.elapsed() < MISSED_FOR)
     }
 
-    /// A search came to its end, and took so long: what it did not meet is not there. Not again at
-    /// once, or who asks for many files that are gone has the graft read as often.
-    fn searched(&self, took: Duration) {
-        if self.known.lock().table.has_room() {
-            *self.searched.lock() = Some(Instant::now() + took * QUIET);
+    /// A search took so long. Not again at once, or who asks for many files that are elsewhere or
+    /// gone has the graft read as often.
+    fn searched(&self, took: Duration, how: &Found) {
+        if *how == Found::It && took < SHORT {
+            return;
         }
+        *self.searched.lock() = Some(Quiet {
+            until: Instant::now() + took * QUIET,
+            met_all: *how == Found::Nothing && self.known.lock().table.has_room(),
+        });
     }
 
-    fn searched_lately(&self) -> bool {
-        self.searched
-            .lock()
-            .is_some_and(|until| Instant::now() < until)
+    fn may_search(&self) -> Search {
+        match *self.searched.lock() {
+            Some(quiet) if Instant::now() < quiet.until => match quiet.met_all {
+                true => Search::InVain,
+                false => Search::Later,
+            },
+            _ => Search::Now,
+        }
     }
 
     fn miss(&self, id: &Id) {

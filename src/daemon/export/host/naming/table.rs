@@ -43,6 +43,15 @@ impl Place {
 /// A path from a root: of each step the number and the name.
 pub type Way = Vec<(u64, Box<[u8]>)>;
 
+/// Why there is no way to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoWay {
+    /// Nothing is known of that number.
+    Unknown(u64),
+    /// It is deeper than anything in a graft is.
+    TooDeep,
+}
+
 pub struct Table {
     /// Of each file its places, the latest first.
     files: LruCache<u64, Vec<Place>>,
@@ -122,10 +131,21 @@ impl Table {
 
     /// The file is no more; `tag` tells it from the next one of its number.
     pub fn end(&mut self, file: u64, tag: u64) {
+        self.forget_all(file);
+        self.gone.put(file, tag);
+    }
+
+    fn forget_all(&mut self, file: u64) {
         if let Some(places) = self.files.pop(&file) {
             self.freed(ENTRY_COST + places.iter().map(Place::cost).sum::<usize>());
         }
-        self.gone.put(file, tag);
+    }
+
+    /// The file was met: if it is the one that was taken for ended, it did not.
+    pub fn met(&mut self, file: u64, tag: u64) {
+        if self.gone.peek(&file) == Some(&tag) {
+            self.gone.pop(&file);
+        }
     }
 
     /// The tag of the last file of that number that ended here.
@@ -133,16 +153,24 @@ impl Table {
         self.gone.get(&file).copied()
     }
 
-    /// The way down from `root` to the file, a number and a name for each step; where it is not
-    /// known: the number that has no place.
-    pub fn way(&mut self, root: u64, file: u64) -> Result<Way, u64> {
-        let mut way = Vec::new();
+    /// The way down from `root` to the file, a number and a name for each step.
+    pub fn way(&mut self, root: u64, file: u64) -> Result<Way, NoWay> {
+        let mut way = Way::new();
         let mut at = file;
         while at != root {
+            if way.len() == DEPTH_MAX {
+                // Old rows may make a ring. Which of them is wrong nobody can tell.
+                let Some(from) = way.iter().position(|(ino, _)| *ino == at) else {
+                    return Err(NoWay::TooDeep);
+                };
+                for (ino, _) in &way[from..] {
+                    self.forget_all(*ino);
+                }
+                return Err(NoWay::Unknown(at));
+            }
             let place = self.files.get(&at).and_then(|places| places.first());
-            // Old rows may make a ring.
-            let Some(place) = place.filter(|_| way.len() < DEPTH_MAX) else {
-                return Err(at);
+            let Some(place) = place else {
+                return Err(NoWay::Unknown(at));
             };
             let parent = place.parent;
             way.push((at, place.name.clone()));
@@ -215,7 +243,7 @@ mod tests {
             assert!(table.way(1, 10 + n).is_ok());
         }
         assert!(table.bytes() <= BYTES_MAX);
-        assert_eq!(table.way(1, 10), Err(10));
+        assert_eq!(table.way(1, 10), Err(NoWay::Unknown(10)));
         assert!(table.way(1, 2).is_ok(), "a directory in use went");
         assert_eq!(all.load(Ordering::Relaxed), table.bytes());
         let counted: usize = table.places().map(|(_, place)| place.cost()).sum();
@@ -243,12 +271,45 @@ mod tests {
         let mut table = table();
         table.learn(2, 3, b"a");
         table.learn(3, 2, b"b");
-        assert!(table.way(1, 2).is_err());
+        table.learn(4, 2, b"c");
+        assert!(matches!(
+            table.way(1, 4),
+            Err(NoWay::Unknown(2)) | Err(NoWay::Unknown(3))
+        ));
+        // The rows of the ring are no more, the one that led to it is.
+        assert_eq!(table.way(1, 2), Err(NoWay::Unknown(2)));
+        assert_eq!(table.way(1, 4), Err(NoWay::Unknown(2)));
+        table.learn(3, 2, b"b");
         for n in 0..100 {
             table.learn(2, 1, format!("{n}").as_bytes());
         }
         assert_eq!(table.files.peek(&2).map(Vec::len), Some(LINKS_MAX));
         assert_eq!(table.way(1, 3).map(|way| way.len()), Ok(2));
+    }
+
+    #[test]
+    fn what_is_too_deep_is_not_what_is_unknown() {
+        let mut table = table();
+        let deepest = DEPTH_MAX as u64 + 1;
+        for n in 2..=deepest + 1 {
+            table.learn(n, n - 1, b"d");
+        }
+        assert_eq!(table.way(1, deepest).map(|way| way.len()), Ok(DEPTH_MAX));
+        assert_eq!(table.way(1, deepest + 1), Err(NoWay::TooDeep));
+        assert!(table.way(1, deepest).is_ok(), "a row of it went");
+        table.forget(5, 4, b"d");
+        assert_eq!(table.way(1, 9), Err(NoWay::Unknown(5)));
+    }
+
+    #[test]
+    fn a_file_that_is_met_again_did_not_end() {
+        let mut table = table();
+        table.end(5, 70);
+        table.met(5, 71);
+        assert_eq!(table.ended(5), Some(70), "another of its number");
+        table.met(5, 70);
+        assert_eq!(table.ended(5), None);
+        assert_eq!(table.ends().count(), 0);
     }
 
     /// A directory's names, and the number of each.

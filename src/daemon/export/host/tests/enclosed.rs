@@ -2,12 +2,12 @@
 //! opened by its handle then has no directories above it, and is refused.
 
 use super::super::{Grafts, HostFile, sys};
-use super::{Codec, Name};
+use super::{Codec, Name, user, with};
 use crate::sys::os;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use pocker_nfs::proto::*;
-use pocker_nfs::vfs::{Caller, Cx, Peer, Stable};
+use pocker_nfs::vfs::{Cx, Stable};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -74,19 +74,8 @@ fn read(grafts: &Grafts, file: &HostFile) -> Result<Vec<u8>, nfsstat3> {
     Ok(out)
 }
 
-fn as_root<T>(call: impl FnOnce(&Cx) -> T) -> T {
-    let caller = Caller {
-        uid: 0,
-        gid: 0,
-        gids: vec![],
-    };
-    call(&Cx {
-        nowait: false,
-        caller: &caller,
-        peer: &Peer::Memory,
-        client: [0; 16],
-        once: None,
-    })
+fn as_root<T>(call: impl FnMut(&Cx) -> Result<T, nfsstat3>) -> Result<T, nfsstat3> {
+    with(&user(0, 0), call)
 }
 
 #[test]

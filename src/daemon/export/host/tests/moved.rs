@@ -131,6 +131,21 @@ fn a_number_that_is_used_again_is_another_file() {
 }
 
 #[test]
+fn a_file_that_was_taken_for_gone_and_is_looked_up_is_there() {
+    let w = world();
+    let root = user(0, 0);
+    let f = w.create(&root, &w.top(), "f", mode(0o644)).expect("f").fh;
+    let graft = w.grafts.get(GRAFT).expect("it is served");
+    let names = graft.names().expect("by path");
+    // The host gave it another name just before this one was removed.
+    let node = graft.reach(&graft.root, b"f").expect("f");
+    names.lost(&node, graft.root_ino, b"f");
+    assert_eq!(code(&w.getattr(&f)), STALE);
+    w.lookup(Path::new("f"));
+    assert_eq!(code(&w.getattr(&f)), 0);
+}
+
+#[test]
 fn names_that_move_meanwhile_are_lost_by_nobody() {
     let w = world();
     let root = user(0, 0);
