@@ -324,15 +324,22 @@ fn mounts_are_told_as_json() {
     let on = w.path("mounted");
     std::fs::create_dir(&on).expect("mkdir");
     let on = super::text(&on);
-    let expected = |read_only| serde_json::json!({"target": on, "what": "web", "read_only": read_only});
+    let expected =
+        |read_only| serde_json::json!({"target": on, "what": "web", "read_only": read_only});
     assert_eq!(json(&["mount", "--json", "web", &on]), expected(true));
     w.pocker(&["umount", &on]).ok();
-    assert_eq!(json(&["mount", "--rw", "--json", "web", &on]), expected(false));
+    assert_eq!(
+        json(&["mount", "--rw", "--json", "web", &on]),
+        expected(false)
+    );
     w.pocker(&["umount", &on]).ok();
     // As people are told.
     let told = json(&["mount", "--print", "--json", "web"]);
     let said = w.pocker(&["mount", "--print", "web"]).ok().out;
-    assert_eq!((&told["read_only"], &told["listen"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&told["read_only"], &told["listen"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
     let export = told["export"].as_str().expect("an export");
     assert!(said.contains(&format!("export   {export}\n")), "{said}");
     for system in ["linux", "openbsd", "freebsd", "macos"] {

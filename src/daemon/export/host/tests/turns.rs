@@ -62,16 +62,16 @@ fn nobody_elses_change_is_between_before_and_after() {
                     let (mut written, mut named) = (Vec::new(), Vec::new());
                     for round in 0..200_u64 {
                         let name = format!("{n} {round}");
-                        with(root, |cx| {
-                            let put =
-                                world
-                                    .grafts
-                                    .write(cx, graft, &file, round, b"x", Stable::Unstable);
-                            written.push(put.expect("write").wcc);
-                            let how = CreateHow::Guarded(mode(0o644));
-                            let made = world.grafts.create(cx, graft, &dir, name.as_bytes(), &how);
-                            named.push(made.expect("create").dir);
+                        let put = with(root, |cx| {
+                            let grafts = &world.grafts;
+                            grafts.write(cx, graft, &file, round, b"x", Stable::Unstable)
                         });
+                        written.push(put.expect("write").wcc);
+                        let made = with(root, |cx| {
+                            let how = CreateHow::Guarded(mode(0o644));
+                            world.grafts.create(cx, graft, &dir, name.as_bytes(), &how)
+                        });
+                        named.push(made.expect("create").dir);
                     }
                     (written, named)
                 })
