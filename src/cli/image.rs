@@ -113,7 +113,11 @@ pub fn image<'a>(
             other => other.into(),
         }))?;
         let layer = stager.finish().map_err(fail)?;
-        let new = noted.filter(|noted| noted.digest == layer.digest);
+        let made_so = |noted: &Noted| {
+            (&noted.digest, noted.size, &noted.diff_id)
+                == (&layer.digest, layer.size, &layer.diff_id)
+        };
+        let new = noted.filter(made_so);
         let new = new.unwrap_or_else(|| {
             let new = Noted {
                 digest: layer.digest.clone(),

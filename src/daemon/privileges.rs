@@ -38,11 +38,13 @@ pub struct Promises {
 }
 
 /// Where systems keep the authorities by which an upstream's certificate is checked.
-const AUTHORITIES: [&str; 6] = [
+const AUTHORITIES: [&str; 8] = [
     "/etc/ssl/cert.pem",
     "/etc/ssl/certs",
     "/etc/pki/tls/certs",
     "/etc/pki/ca-trust",
+    "/etc/ca-certificates",
+    "/var/lib/ca-certificates",
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
 ];
@@ -65,10 +67,19 @@ const NAMES: [&str; 14] = [
 ];
 
 /// The upstream's folder, where it is one of this host.
-fn folder(options: &ServeOptions) -> Option<&str> {
-    let upstream = options.upstream.as_ref()?;
-    upstream.url.strip_prefix("file://")
+fn folder(options: &ServeOptions) -> Option<PathBuf> {
+    let url = url::Url::parse(&options.upstream.as_ref()?.url).ok()?;
+    (url.scheme() == "file").then(|| url.to_file_path().ok())?
 }
+
+/// What lets this host in at an upstream: files that do not change, and those that are replaced, which are
+/// found by their directory.
+const SECRETS: [&str; 2] = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS"];
+const RENEWED: [&str; 3] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
 
 /// Whether there is an upstream that is reached over the network.
 fn afar(options: &ServeOptions) -> bool {
@@ -95,7 +106,7 @@ pub fn promises(options: &ServeOptions) -> Promises {
         let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
         paths.extend(named.into_iter().flatten().map(|at| (at.into(), "r")));
     }
-    paths.extend(folder(options).map(|dir| (dir.into(), "r")));
+    paths.extend(folder(options).map(|dir| (dir, "r")));
     let grafts = options.graft_below.iter().cloned();
     paths.extend(grafts.map(|dir| (dir, "rwc")));
     // Looked at again and again.
@@ -119,6 +130,10 @@ fn read_early(options: &ServeOptions) -> Vec<PathBuf> {
     }
     if afar(options) {
         paths.extend(NAMES.map(PathBuf::from));
+        let named = |name: &&str| std::env::var_os(name).map(PathBuf::from);
+        paths.extend(SECRETS.iter().filter_map(named));
+        let renewed = RENEWED.iter().filter_map(named);
+        paths.extend(renewed.filter_map(|file| file.parent().map(PathBuf::from)));
     }
     paths
 }

@@ -92,7 +92,10 @@ impl Getter {
         };
         let response = self.send(request).await;
         *self.also.lock() = None;
-        let response = response?;
+        // The other repository may be gone, or be another login's, which refuses more than the mount.
+        let Ok(response) = response else {
+            return Ok(false);
+        };
         if response.status() == StatusCode::ACCEPTED {
             // It has begun an upload instead, of which nothing comes.
             if let Ok(place) = self.upload_place(&response)

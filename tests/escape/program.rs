@@ -29,6 +29,13 @@ fn entering(w: &World) -> BTreeSet<u32> {
     all.into_iter().chain(children).collect()
 }
 
+/// While it is executed nobody writes to it anyway; the mount is for afterwards.
+fn is_sealed(pid: u32) -> bool {
+    let file = File::open(format!("/proc/{pid}/exe"));
+    let flags = file.map(|file| fstatvfs(&file).expect("fstatvfs").flags());
+    flags.is_ok_and(|flags| flags.contains(FsFlags::ST_RDONLY))
+}
+
 #[test]
 fn nothing_that_enters_a_sandbox_executes_a_file_that_can_be_written_to() {
     let w = World::new();
@@ -36,12 +43,16 @@ fn nothing_that_enters_a_sandbox_executes_a_file_that_can_be_written_to() {
     w.pocker(&["run", "--detach", "--name", "back", "box"]).ok();
     let front = w.start(&["run", "--name", "front", "box"]);
     let inside = w.start(&["exec", "back", "sleep", "600"]);
-    until("all are there", || entering(&w).len() >= 6);
+    let listed = || w.pocker(&["ps"]).ok().out;
+    until("both are told of", || {
+        ["front", "back"].iter().all(|name| listed().contains(name))
+    });
+    // Each begins as the host's program, and goes on as one that nobody writes to.
+    until("all are there, and none could be written to", || {
+        let all = entering(&w);
+        all.len() >= 6 && all.iter().all(|pid| is_sealed(*pid))
+    });
     for pid in entering(&w) {
-        // While it is executed nobody writes to it anyway; the mount is for afterwards.
-        let file = File::open(format!("/proc/{pid}/exe")).expect("open");
-        let flags = fstatvfs(&file).expect("fstatvfs").flags();
-        assert!(flags.contains(FsFlags::ST_RDONLY), "process {pid}");
         let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         assert_eq!(name, "pocker\n");
     }

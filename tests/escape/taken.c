@@ -1,7 +1,7 @@
 /* What a process could do if somebody else's code ran in it: taken PID WHAT…
  *
  * Each of its threads is stopped, made to call the kernel, and put back as it was. WHAT is open:PATH, write:PATH,
- * make:PATH or unix (a socket). Says a line for each thread: TID WHAT: ok, or what the kernel answered.
+ * make:PATH, cut:PATH, unix (a socket) or pair (two of them). Says a line for each thread: TID WHAT: ok, or what the kernel answered.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -95,7 +95,12 @@ static long put(int tid, const char *text) {
 static long attempt(int tid, unsigned long at, const char *what) {
   long made;
   const char *path = strchr(what, ':');
-  if (!path) {
+  if (!strcmp(what, "pair")) {
+    /* Where the two would be written does not matter: it is refused, or the address is. */
+    made = call(tid, at, SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0);
+  } else if (!strncmp(what, "cut:", 4)) {
+    made = call(tid, at, SYS_truncate, put(tid, path + 1), 0, 0, 0);
+  } else if (!path) {
     made = call(tid, at, SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0);
   } else {
     int how = *what == 'o' ? O_RDONLY : *what == 'w' ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL;

@@ -93,12 +93,13 @@ fn with_graft_below_it_reaches_its_own_files_and_the_grafts_and_no_others() {
     what.push(format!("make:{others}/new"));
     what.push("make:/tmp/pocker-was-here".into());
     let refused = what.len();
-    what.push("unix".into());
+    what.extend(["unix".into(), "pair".into(), format!("cut:{others}/secret")]);
     what.push(format!("open:{below}/www/page"));
     what.push(format!("open:{}", w.path("store/index.db").display()));
     let answers = taken(&server, &what);
     let mut expected = vec!["Permission denied"; refused];
-    expected.extend(["Operation not permitted", "ok", "ok"]);
+    expected.extend(["Operation not permitted"; 3]);
+    expected.extend(["ok", "ok"]);
     assert_eq!(answers, expected, "{what:?}");
 
     // It goes on as before.
@@ -127,10 +128,15 @@ fn without_it_it_reaches_the_hosts_files_as_grafts_of_any_directory_need() {
     let mut server = serve(&w, &[]);
     let mut what = wants(&w);
     let reached = what.len();
-    what.push("unix".into());
+    let secret = w.path("others/secret");
+    what.extend([
+        "unix".into(),
+        "pair".into(),
+        format!("cut:{}", secret.display()),
+    ]);
     let mut expected = vec!["ok"; reached];
-    // What listens on the host is out of reach always.
-    expected.push("Operation not permitted");
+    // What listens on the host is out of reach always, and nothing is cut by its name.
+    expected.extend(["Operation not permitted"; 3]);
     assert_eq!(taken(&server, &what), expected, "{what:?}");
     w.pocker(&["serve", "--stop"]).ok();
     server.wait().expect("it ends");

@@ -287,7 +287,13 @@ struct Half {
 
 impl Half {
     fn start(address: &str, blobs: &std::path::Path, large: usize, stall: bool) -> Half {
-        let listener = TcpListener::bind(address).expect("the port again");
+        // Meanwhile somebody's connection may have been given it.
+        let mut bound = None;
+        until("the port is free again", || {
+            bound = TcpListener::bind(address).ok();
+            bound.is_some()
+        });
+        let listener = bound.expect("the port again");
         let blobs = blobs.to_owned();
         let thread = std::thread::spawn(move || {
             let mut open = Vec::new();

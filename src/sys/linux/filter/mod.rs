@@ -74,11 +74,15 @@ pub fn install_server(kept: Capabilities) -> Result<(), Fault> {
     load(&program).attempt("filter system calls")
 }
 
-/// For all threads of this process: no socket of this host's is made any more, to be listened on or connected.
+/// For all threads of this process: no socket of this host's is made any more, to be listened on or connected. One of
+/// a pair of datagram sockets could be connected anew.
 pub fn no_more_unix_sockets() -> Result<(), Fault> {
     let refuse = || -> Result<BpfProgram, BackendError> {
         let unix = u64::from(libc::AF_UNIX.unsigned_abs());
-        let rules = Rules::from([(libc::SYS_socket, one_of(0, &[unix])?)]);
+        let rules = Rules::from([
+            (libc::SYS_socket, one_of(0, &[unix])?),
+            (libc::SYS_socketpair, one_of(0, &[unix])?),
+        ]);
         let arch = std::env::consts::ARCH.try_into()?;
         let refused = SeccompAction::Errno(Errno::EPERM as u32);
         SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
