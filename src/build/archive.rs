@@ -84,6 +84,8 @@ impl<'a> Archive<'a> {
         };
         let stream = plain(raw).map_err(|e| match ImageError::inside(&e) {
             Some(image) => refuse(image.message.clone(), image.hint.clone()),
+            // Its first bytes are read here already.
+            None if cancelled.load(Ordering::Relaxed) => BuildError::Cancelled,
             None => fail(e),
         })?;
         Ok(Archive {
