@@ -187,6 +187,17 @@ pub fn promise(options: &ServeOptions) -> Result<(), Fault> {
     crate::sys::bsd::promise_self(promises.calls, &promises.paths)
 }
 
+/// What is not there when the rest is given up is out of reach for good. Without it no backup can be made, and
+/// all else goes on.
+pub fn make_backups() {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700).recursive(true);
+    if let Err(e) = private.create(BACKUPS) {
+        tracing::warn!("{BACKUPS} cannot be made, where backups go: {e}");
+    }
+}
+
 /// Whether a folder can be reached at all from here.
 pub fn reaches(dir: &Path) -> bool {
     !enclosed() || dir.starts_with(BACKUPS)

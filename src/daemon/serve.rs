@@ -152,6 +152,7 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
             path: options.store.display().to_string(),
             source: Box::new(source),
         })?;
+        privileges::make_backups();
     }
     privileges::confine(&options).map_err(ServeError::Confine)?;
     let daemon = open(options)?;

@@ -209,6 +209,11 @@ impl Taken {
         }
     }
 
+    /// By the list that was looked at last: signatures are the same by any.
+    fn last(&self) -> Arc<dyn ClientCertVerifier> {
+        self.state.lock().by.clone()
+    }
+
     /// Which list it is.
     pub fn lists(&self) -> u64 {
         self.now().1
@@ -263,8 +268,7 @@ impl ClientCertVerifier for Taken {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let by = self.state.lock().by.clone();
-        by.verify_tls12_signature(message, cert, dss)
+        self.last().verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -273,11 +277,10 @@ impl ClientCertVerifier for Taken {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let by = self.state.lock().by.clone();
-        by.verify_tls13_signature(message, cert, dss)
+        self.last().verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.state.lock().by.supported_verify_schemes()
+        self.last().supported_verify_schemes()
     }
 }

@@ -38,6 +38,16 @@ mounted() {
 # What the server's host is told.
 tell() { mounted none "/chroot/$1" && umount $m || fail "cannot tell $1: $(cat /run/said)"; }
 anew() { sync; umount $m || fail "umount"; }
+# until_refused XPRTSEC WHY: a minute at the most.
+until_refused() {
+  tries=0
+  while mounted "$1" "$sealed"; do
+    anew
+    tries=$((tries + 1))
+    [ $tries -lt 120 ] || fail "$2"
+    sleep 0.5
+  done
+}
 
 for how in none tls mtls; do
   mounted $how "$sealed" || fail "$how: $(cat /run/said)"
@@ -70,24 +80,12 @@ anew
 echo "held while the server was killed"
 
 tell is-revoked
-tries=0
-while mounted mtls "$sealed"; do
-  anew
-  tries=$((tries + 1))
-  [ $tries -lt 120 ] || fail "its certificate is revoked, and it is let in"
-  sleep 0.5
-done
+until_refused mtls "its certificate is revoked, and it is let in"
 echo "revoked: $(cat /run/said)"
 mounted tls "$sealed" || fail "without a certificate: $(cat /run/said)"
 anew
 
 tell is-required
-tries=0
-while mounted none "$sealed"; do
-  anew
-  tries=$((tries + 1))
-  [ $tries -lt 120 ] || fail "require lets in who has no TLS"
-  sleep 0.5
-done
+until_refused none "require lets in who has no TLS"
 if mounted tls "$sealed"; then echo "require: mounted"; else echo "require: $(cat /run/said)"; fi
 echo "all of it held"

@@ -53,7 +53,6 @@ fn walk(path: &Path) -> nix::Result<OwnedFd> {
 mod imp {
     use super::*;
     use nix::mount::MntFlags;
-    use std::ffi::OsString;
     use std::os::fd::AsRawFd;
 
     pub const DIRECTORY: OFlag = OFlag::O_PATH
@@ -61,25 +60,39 @@ mod imp {
         .union(OFlag::O_CLOEXEC);
 
     pub fn in_dir(dir: &OwnedFd, name: &OsStr, _target: &Path) -> io::Result<Unmounted> {
+        match ours(dir, name)? {
+            Ok(top) => off(&top),
+            Err(other) => Ok(other),
+        }
+    }
+
+    /// What pocker mounted there, where that is on top.
+    pub fn ours(dir: &OwnedFd, name: &OsStr) -> io::Result<Result<OwnedFd, Unmounted>> {
         let top = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         // Its server need not answer: nothing is asked of what is mounted.
         let top = match openat(dir, name, top, Mode::empty()) {
-            Ok(top) => mount_of(&top)?,
-            Err(Errno::ENOENT) => return Ok(Unmounted::Nothing),
+            Ok(top) => top,
+            Err(Errno::ENOENT) => return Ok(Err(Unmounted::Nothing)),
             Err(errno) => return Err(errno.into()),
         };
-        if top == mount_of(dir)? {
-            return Ok(Unmounted::Nothing);
+        let id = mount_of(&top)?;
+        if id == mount_of(dir)? {
+            return Ok(Err(Unmounted::Nothing));
         }
         let all = std::fs::read("/proc/thread-self/mountinfo")?;
-        if !super::super::is_ours(&all, top) {
-            return Ok(Unmounted::NotOurs);
+        match super::super::is_ours(&all, id) {
+            true => Ok(Ok(top)),
+            false => Ok(Err(Unmounted::NotOurs)),
         }
-        // Whoever may not mount cannot put another one there by now: a mount point is neither renamed nor removed.
-        let mut at = OsString::from(format!("/proc/thread-self/fd/{}/", dir.as_raw_fd()));
-        at.push(name);
-        detach(&at)?;
-        Ok(Unmounted::Done)
+    }
+
+    /// That mount and no other: where somebody else has unmounted it by now, what lay below is not touched.
+    pub fn off(top: &OwnedFd) -> io::Result<Unmounted> {
+        let at = format!("/proc/thread-self/fd/{}", top.as_raw_fd());
+        match nix::mount::umount2(at.as_str(), MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL) => Ok(Unmounted::Done),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// The number of the mount that `fd` is in (proc(5), fdinfo).
@@ -207,13 +220,21 @@ mod tests {
             assert_eq!(try_it("dir/point"), Unmounted::NotOurs);
             assert_eq!(try_it("link/point"), Unmounted::Nothing);
             assert!(unmount_ours(&at("dir/../dir/point")).is_err());
-            let fuse = fs::File::options().read(true).write(true).open("/dev/fuse");
-            if let Ok(fuse) = fuse {
+            let device = || fs::File::options().read(true).write(true).open("/dev/fuse");
+            if let (Ok(fuse), Ok(another)) = (device(), device()) {
                 // Nobody answers it.
                 fuse_of_ours(&fuse, &at("dir/point"));
                 assert_eq!(try_it("link/point"), Unmounted::Nothing);
                 assert_eq!(try_it("dir/point"), Unmounted::Done);
                 // What was below it.
+                assert_eq!(try_it("dir/point"), Unmounted::NotOurs);
+                // Somebody else was faster: what was below it stays.
+                fuse_of_ours(&another, &at("dir/point"));
+                let dir = walk(&at("dir")).expect("opened");
+                let top = imp::ours(&dir, OsStr::new("point")).expect("looked");
+                let top = top.expect("it is there");
+                detach(at("dir/point").as_os_str()).expect("unmounted");
+                assert_eq!(imp::off(&top).expect("gone"), Unmounted::Done);
                 assert_eq!(try_it("dir/point"), Unmounted::NotOurs);
             }
             // The directory that was opened is the one where it is unmounted, wherever it is by then.

@@ -240,3 +240,29 @@ async fn who_hangs_up_frees_no_thread_and_beats_need_none() {
     let (status, _) = one.ask("GET", "/v1/pockers", &()).await;
     assert_eq!(status, StatusCode::OK);
 }
+
+/// Nobody sees it in the tree that it is of.
+#[tokio::test]
+async fn what_others_pushes_take_for_made_is_said_by_admins_alone() {
+    let world = world();
+    let sum = "ab".repeat(32);
+    let uri = format!("/v1/layers/{sum}?form=gzip");
+    let noted = crate::control::images::Noted {
+        digest: format!("sha256:{sum}"),
+        size: 7,
+        diff_id: format!("sha256:{sum}"),
+        repositories: Vec::new(),
+    };
+    for role in [Role::Run, Role::Build, Role::Admin] {
+        let token = world.token(role);
+        let call = Call {
+            world: &world,
+            token: &token,
+            lease: lease(),
+            from: at(4),
+        };
+        let (status, said) = call.ask("PUT", &uri, &noted).await;
+        let refused = status == StatusCode::FORBIDDEN;
+        assert_eq!(refused, role != Role::Admin, "{role:?}: {said}");
+    }
+}

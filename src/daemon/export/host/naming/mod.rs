@@ -112,7 +112,7 @@ enum Found {
     Unknown,
 }
 
-/// Whether a file may be searched for now.
+/// Whether a search may begin.
 enum Search {
     Now,
     Later,
