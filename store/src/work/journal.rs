@@ -64,6 +64,9 @@ struct Part {
     broken: bool,
     #[cfg(test)]
     limit: Option<u64>,
+    /// The disk gives nothing more.
+    #[cfg(test)]
+    full: bool,
 }
 
 pub(super) struct Journal {
@@ -204,6 +207,8 @@ impl Journal {
         if part.end < self.turn || applied.generation < part.generation {
             return Ok(());
         }
+        // What is kept free ahead is there whichever file has its turn: on a full disk removals live on it.
+        self.parts[1 - self.current].reserve(HEADER + AHEAD)?;
         self.turn_over()
     }
 
@@ -292,6 +297,8 @@ impl Part {
             broken: false,
             #[cfg(test)]
             limit: None,
+            #[cfg(test)]
+            full: false,
         })
     }
 
@@ -363,6 +370,10 @@ impl Part {
         }
         if to <= self.room {
             return Ok(());
+        }
+        #[cfg(test)]
+        if self.full {
+            return Err(Errno::NoSpc);
         }
         if !may_wait() && to <= self.room + AHEAD {
             return Err(Errno::Again);
@@ -491,4 +502,34 @@ fn zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
         at += part;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_on_a_full_disk_takes_no_room_from_removals() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let opened = Journal::open(dir.path(), Durability::Boot, Mark::default());
+        let (mut journal, _) = opened.expect("opened");
+        journal.turn_after(HEADER);
+        journal.prepare().expect("there is room");
+        let full = |journal: &mut Journal, full: bool| {
+            journal.parts.iter_mut().for_each(|part| part.full = full);
+        };
+        full(&mut journal, true);
+        journal.append(&[]).expect("within what is free ahead");
+        let first = journal.current;
+        assert!(journal.applied(journal.mark()).is_err());
+        assert_eq!(journal.current, first);
+        journal.append(&[]).expect("as before");
+        full(&mut journal, false);
+        journal
+            .applied(journal.mark())
+            .expect("there is room again");
+        assert_ne!(journal.current, first);
+        full(&mut journal, true);
+        journal.append(&[]).expect("within what is free ahead");
+    }
 }
