@@ -212,6 +212,19 @@ pub enum XattrHow {
     Replace,
 }
 
+/// Another process that answers calls, whole.
+pub trait Elsewhere: Send + Sync {
+    /// Appends the reply to `record` without its mark, or nothing where there is none; waits for it. `client` and
+    /// `transfer` are the connection's.
+    fn ask(
+        &self,
+        client: &[u8; 16],
+        transfer: u32,
+        record: &[u8],
+        out: &mut Vec<u8>,
+    ) -> std::io::Result<()>;
+}
+
 /// A file system the engine can serve. "." and ".." reach LOOKUP only; the
 /// engine refuses names that are empty, longer than 255 bytes, or hold "/" or NUL,
 /// and refuses "." and ".." everywhere else.
@@ -282,6 +295,12 @@ pub trait Vfs: Send + Sync + 'static {
     fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
         let _ = (cx, fh);
         Err(nfsstat3::NFS3ERR_NOTSUPP)
+    }
+
+    /// Who answers the calls on this handle, where that is another process.
+    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+        let _ = fh;
+        None
     }
 
     /// Runs `call`, operations of which have [`Cx::nowait`] set: for a file system that

@@ -48,6 +48,7 @@ pub struct File {
     pub upstream_cache: Option<String>,
     /// Directories at or below which grafts may be.
     pub graft_below: Option<Vec<PathBuf>>,
+    pub user: Option<String>,
 }
 
 /// What every command knows.
@@ -77,6 +78,8 @@ pub struct Settings {
     pub upstream: Option<String>,
     pub upstream_cache: Option<u64>,
     pub graft_below: Vec<PathBuf>,
+    /// Whom a server becomes.
+    pub user: Option<String>,
     pub quiet: bool,
 }
 
@@ -138,6 +141,7 @@ impl Settings {
             upstream: file.upstream,
             upstream_cache: cache.transpose()?,
             graft_below: file.graft_below.unwrap_or_else(defaults::graft_below),
+            user: file.user,
             quiet: global.quiet,
         })
     }

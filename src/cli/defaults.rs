@@ -39,6 +39,12 @@ pub fn graft_below() -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whom a server becomes that has only this host to serve, where there is such a user.
+pub const SERVER_USER: Option<&str> = match crate::sys::bsd::CONFINES {
+    true => Some("_pocker"),
+    false => None,
+};
+
 /// Bytes kept of what was fetched from an upstream.
 pub const UPSTREAM_CACHE: u64 = 10 << 30;
 /// Seconds that a read waits for an upstream.

@@ -31,6 +31,7 @@ mod registry;
 mod remote;
 mod run;
 mod serve;
+mod server_user;
 mod shell;
 mod stats;
 mod store;

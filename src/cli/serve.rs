@@ -3,7 +3,7 @@
 use super::args::{LogFormat, Serve};
 use super::config::Settings;
 use super::error::CliError;
-use super::{args, bounds, certs, defaults, open};
+use super::{args, bounds, certs, defaults, open, server_user};
 use crate::control::connect::make_socket_dir;
 use crate::control::hosts::RpcTls;
 use crate::control::sys::process_start;
@@ -82,9 +82,12 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         verify_reads: args.verify_reads || settings.verify_reads,
         upstream: upstream(settings, args),
         graft_below: graft_below(settings, args)?,
+        user: None,
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };
+    let user = server_user::of(settings, args, &options)?;
+    let options = ServeOptions { user, ..options };
     if options.portmap != Portmap::Off && options.listen.is_none() {
         return Err(CliError::usage("--portmap: there is nothing to tell of")
             .hint("it is for other hosts: give --listen ADDR too"));

@@ -39,7 +39,9 @@ impl Shell for LocalShell<'_> {
             }
         };
         let stage = running.pid();
-        let end: OnGone = Box::new(move || crate::daemon::signal(stage, Signal::SIGKILL));
+        let end: OnGone = Box::new(move || {
+            let _ = crate::daemon::signal(stage, Signal::SIGKILL);
+        });
         let keeper = Keeper::watch(self.client.endpoint().clone(), mounting.auto, Some(end));
         let exit = running.wait_with(on_output);
         if keeper.gone() {

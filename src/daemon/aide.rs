@@ -1,25 +1,27 @@
 //! The aide: a process of the server that keeps the rights which the serving one gives up ([`super::privileges`]).
 //!
-//! It is forked before anything is served, knows nothing of the store, and does four things when it is asked over
+//! It is forked before anything is served, knows nothing of the store, and does six things when it is asked over
 //! sockets that nobody else has: it unmounts what pocker mounted and nothing else, says whether a process shares
-//! this one's namespaces, when one started that /proc hides from the server, and opens the listener for the kernel's
-//! client, once, in the network made for it. It ends with the server, and the server leaves when it has ended.
+//! this one's namespaces, when one started that /proc hides from the server, opens the listener for the kernel's
+//! client, once, in the network made for it, ends a run, and removes the server's sockets. It ends with the server, and the server leaves when it has ended.
 
+use super::ServeOptions;
 use super::sys::{self, Unmounted};
-use crate::sys::process::{self, Forked};
-use crate::sys::{Attempt, Fault, signals};
+use super::tied::{self, Says};
+use crate::sys::process;
+use crate::sys::{Attempt, Fault};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    recv, recvmsg, send, sendmsg, socketpair,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockType, UnixAddr, recv, recvmsg, send, sendmsg,
 };
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::TcpListener;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +32,11 @@ const UNMOUNT: u8 = b'u';
 const SHARES: u8 = b's';
 const START: u8 = b't';
 const LISTEN: u8 = b'l';
+const END: u8 = b'e';
+const REMOVE: u8 = b'r';
+
+/// What it removes: the server's sockets, where the network's place is.
+const SOCKETS: [&str; 3] = ["control.sock", "nfs.sock", "files.sock"];
 
 static AIDE: OnceLock<Aide> = OnceLock::new();
 
@@ -74,67 +81,31 @@ impl Network {
     }
 }
 
-fn sockets() -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
-    socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)
-}
-
 /// Starts it. The caller has one thread, and nothing yet that the aide should not have.
 pub fn start(pin: &Path, port: u16) -> Result<(), Fault> {
-    if process::threads() != 1 {
-        return Err(Fault::new("the server has more than one thread already"));
-    }
     let network = match Network::new(pin, port) {
         Ok(network) => network,
         Err(e) => return Err(Fault::new(format!("open where {} is: {e}", pin.display()))),
     };
-    let (quick, quickly) = sockets().attempt("make a socket")?;
-    let (slow, slowly) = sockets().attempt("make a socket")?;
+    let (quick, quickly) = tied::sockets(SockType::SeqPacket)?;
+    let (slow, slowly) = tied::sockets(SockType::SeqPacket)?;
     let watched = nix::unistd::dup(&quick).attempt("duplicate a socket")?;
-    match process::fork_tied().attempt("fork")? {
-        Forked::Parent { tie, .. } => {
-            let aide = Aide {
-                quick: Mutex::new(quick),
-                slow: Mutex::new(slow),
-                watched,
-                _tie: tie,
-            };
-            let _ = AIDE.set(aide);
-            crate::control::sys::ask_of_hidden(hidden_start);
-            Ok(())
-        }
-        Forked::Child { tie } => {
-            drop((quick, slow, watched));
-            // Nothing may unwind into the server's code in this process.
-            let attend = std::panic::AssertUnwindSafe(|| attend(tie, &quickly, &slowly, &network));
-            let _ = std::panic::catch_unwind(attend);
-            process::exit_now(0)
-        }
-    }
+    let keep = [&quickly as &dyn AsRawFd, &slowly, &network.dir].map(AsRawFd::as_raw_fd);
+    let tie = tied::start(&keep, Says::Nothing, || {
+        attend(&quickly, &slowly, &network);
+    })?;
+    let aide = Aide {
+        quick: Mutex::new(quick),
+        slow: Mutex::new(slow),
+        watched,
+        _tie: tie,
+    };
+    let _ = AIDE.set(aide);
+    crate::control::sys::ask_of_hidden(hidden_start);
+    Ok(())
 }
 
-fn attend(tie: OwnedFd, quick: &OwnedFd, slow: &OwnedFd, network: &Network) {
-    let tied = tie.as_raw_fd();
-    if process::tie_to_parent(tie).is_err() {
-        return;
-    }
-    // A service manager's TERM is for the server, which has things left to ask.
-    let _ = signals::block_all();
-    let _ = nix::unistd::setsid();
-    let _ = nix::unistd::chdir("/");
-    process::forget_arguments(&crate::sys::os::arguments());
-    process::forget_environment();
-    if let Ok(null) = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-    {
-        let _ = nix::unistd::dup2_stdin(&null);
-        let _ = nix::unistd::dup2_stdout(&null);
-        let _ = nix::unistd::dup2_stderr(&null);
-    }
-    let [quickly, slowly] = [quick, slow].map(AsRawFd::as_raw_fd);
-    process::close_except(&[tied, quickly, slowly, network.dir.as_raw_fd()]);
+fn attend(quick: &OwnedFd, slow: &OwnedFd, network: &Network) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let answers = std::panic::AssertUnwindSafe(|| answer_all(slow, network));
@@ -214,6 +185,22 @@ fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<TcpListener>), Er
             Ok(listener) => Ok((0, Some(listener))),
             Err(e) => Err(errno(&e)),
         },
+        END => {
+            let (signal, pid) = text.split_once(' ').ok_or(Errno::EINVAL)?;
+            let pid: i32 = pid.parse().map_err(|_| Errno::EINVAL)?;
+            let signal = signal.parse().map_err(|_| Errno::EINVAL)?;
+            // Neither groups nor the first process.
+            match pid > 1 && [Signal::SIGTERM, Signal::SIGKILL].contains(&signal) {
+                true => kill(Pid::from_raw(pid), signal).map(|()| (0, None)),
+                false => Err(Errno::EPERM),
+            }
+        }
+        REMOVE => {
+            for socket in SOCKETS {
+                let _ = unlinkat(&network.dir, socket, UnlinkatFlags::NoRemoveDir);
+            }
+            Ok((0, None))
+        }
         _ => Err(Errno::EINVAL),
     }
 }
@@ -231,7 +218,7 @@ fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
         return Some(Err(Errno::ENAMETOOLONG));
     }
     let socket = match word {
-        SHARES | START => aide.quick.lock(),
+        SHARES | START | END | REMOVE => aide.quick.lock(),
         _ => aide.slow.lock(),
     };
     Some(exchange(&socket, &bytes))
@@ -268,35 +255,11 @@ fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u64, Option<OwnedFd>), Er
     }
 }
 
-/// Until it has ended, which only the server's own end or somebody's kill makes it do; for ever where there is none.
+/// Until it has ended; for ever where there is none.
 pub async fn ended() {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    if let Some(aide) = AIDE.get() {
-        // Not one of the runtime's, which waits for its own when it ends.
-        let watch = move || {
-            if hung_up(&aide.watched) {
-                let _ = tell.send(());
-            }
-        };
-        let watch = std::thread::Builder::new().name("aide".into()).spawn(watch);
-        if let Err(e) = watch {
-            tracing::warn!("nobody looks whether the server's aide lives: {e}");
-        }
-    }
-    if told.await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn hung_up(socket: &OwnedFd) -> bool {
-    // Nothing is waited for but what is always told: the other end's end.
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => return true,
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
-        }
+    match AIDE.get() {
+        Some(aide) => tied::hung_up("aide", &aide.watched).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -329,6 +292,25 @@ pub fn shares_namespace(pid: i32, kind: &str) -> bool {
     }
 }
 
+/// Sends a signal that ends a run; a process that is gone is no error.
+pub fn signal(pid: u32, signal: Signal) {
+    if sys::signal(pid, signal) == Err(Errno::EPERM) {
+        // A server that is no root.
+        let _ = ask(END, &format!("{} {pid}", signal.as_str()));
+    }
+}
+
+/// Removes the server's sockets.
+pub fn remove_sockets(options: &ServeOptions) {
+    if options.user.is_some() {
+        let _ = ask(REMOVE, "");
+        return;
+    }
+    for socket in SOCKETS {
+        let _ = std::fs::remove_file(options.socket_dir.join(socket));
+    }
+}
+
 /// The listener of the kernel's client, in a network of its own where the system has such.
 pub fn private_listener(pin: &Path, port: u16) -> io::Result<TcpListener> {
     match sys::PRIVATE_NETNS.then(|| ask(LISTEN, "")).flatten() {
@@ -343,11 +325,14 @@ pub fn private_listener(pin: &Path, port: u16) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn it_does_what_it_is_for_and_nothing_else() {
-        let (server, aide) = sockets().expect("sockets");
+        let (server, aide) = tied::sockets(SockType::SeqPacket).expect("sockets");
         let me = std::process::id();
+        let mut child = std::process::Command::new("sleep");
+        let mut child = child.arg("100").spawn().expect("started");
         let start = crate::control::sys::process_start(me).expect("it runs");
         let asked = [
             // The root is the host's own, and so is /proc.
@@ -361,11 +346,20 @@ mod tests {
             (START, me.to_string(), Ok(start)),
             (START, u32::MAX.to_string(), Err(Errno::ESRCH)),
             (START, "self".to_owned(), Err(Errno::EINVAL)),
+            (END, format!("SIGTERM {}", child.id()), Ok(0)),
+            (END, format!("SIGSTOP {me}"), Err(Errno::EPERM)),
+            (END, "SIGKILL 1".to_owned(), Err(Errno::EPERM)),
+            (END, "SIGKILL -1".to_owned(), Err(Errno::EPERM)),
+            (END, me.to_string(), Err(Errno::EINVAL)),
+            (REMOVE, String::new(), Ok(0)),
             (b'x', String::new(), Err(Errno::EINVAL)),
         ];
         let dir = tempfile::tempdir().expect("a directory");
         let pin = dir.path().join("net");
         let network = Network::new(&pin, 2049).expect("a network");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("control.sock"), "").expect("written");
+        std::fs::write(at("other"), "").expect("written");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut bytes = [0; ASK_MAX];
@@ -388,10 +382,10 @@ mod tests {
                 assert_eq!(again, Err(Errno::EPERM));
                 sys::unmount(pin.to_str().expect("text")).expect("unmounted");
             }
-            let (ours, theirs) = sockets().expect("sockets");
-            drop(theirs);
-            assert!(hung_up(&ours));
             drop(server);
         });
+        let ended = child.wait().expect("it ends");
+        assert_eq!(ended.signal(), Some(libc::SIGTERM));
+        assert!(!at("control.sock").exists() && at("other").exists());
     }
 }

@@ -1,47 +1,42 @@
 //! Directories of this host that runs have: which may be, and what serves them.
 
 use super::docs::GraftDoc;
-use super::export::Root;
+use super::export::{Mark, Root};
 use super::fail::{Fail, Outcome};
+use super::grafter::{self, Kind, Looked};
 use super::privileges;
 use super::state::Daemon;
 use crate::control::api::Graft;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A graft must be a directory of the host's own, not one that this server serves.
 pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
-    let path = Path::new(host);
-    match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
-            return Err(Fail::bad(format!("graft {host}: not a directory"))
-                .hint("give the directory that it is in"));
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            // To unveil(2) what is out of reach is not there.
-            permitted(daemon, host, path)?;
-            return Err(Fail::bad(format!(
+    let looked = match &daemon.exports.grafter {
+        Some(grafter) => grafter.look(host),
+        None => Looked::at(Path::new(host), &daemon.options.graft_below),
+    };
+    let looked =
+        looked.map_err(|e| Fail::internal(format!("graft {host}: cannot look at it"), &e))?;
+    match looked.kind {
+        Kind::Directory => allowed(daemon, host, &looked),
+        Kind::Other => Err(Fail::bad(format!("graft {host}: not a directory"))
+            .hint("give the directory that it is in")),
+        Kind::Missing => {
+            permitted(daemon, host, &looked)?;
+            Err(Fail::bad(format!(
                 "graft {host}: there is no such directory on this host"
             ))
-            .hint(format!("make it first: mkdir -p {host}")));
-        }
-        Err(e) => {
-            return Err(Fail::internal(
-                format!("graft {host}: cannot look at it"),
-                &e,
-            ));
+            .hint(format!("make it first: mkdir -p {host}")))
         }
     }
-    let real = std::fs::canonicalize(path)
-        .map_err(|e| Fail::internal(format!("graft {host}: cannot resolve it"), &e))?;
-    allowed(daemon, host, &real)
 }
 
-/// Whether what is there by its real path may be grafted.
-fn allowed(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
-    permitted(daemon, host, real)?;
-    let store = daemon.store.dir();
-    if real.starts_with(store) || store.starts_with(real) {
+/// Whether what was found may be grafted.
+fn allowed(daemon: &Daemon, host: &str, looked: &Looked) -> Outcome<()> {
+    permitted(daemon, host, looked)?;
+    let real = looked.real();
+    let store = &daemon.options.store;
+    if real.starts_with(store) || store.starts_with(&real) {
         return Err(Fail::bad(format!(
             "graft {host}: it holds the store itself ({}), which would let the run rewrite every tree",
             store.display()
@@ -60,16 +55,11 @@ fn allowed(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
 }
 
 /// Whether the server was started with this much of the host in reach.
-fn permitted(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
-    let below = &daemon.options.graft_below;
-    // One that was not there when the server was started may be by now.
-    let covers = |dir: &PathBuf| match dir.canonicalize() {
-        Ok(dir) => real.starts_with(dir),
-        Err(_) => real.starts_with(dir),
-    };
-    if below.is_empty() || below.iter().any(covers) {
+fn permitted(daemon: &Daemon, host: &str, looked: &Looked) -> Outcome<()> {
+    if looked.covered {
         return Ok(());
     }
+    let below = &daemon.options.graft_below;
     Err(Fail::bad(format!(
         "graft {host}: this server has grafts at or below {} alone",
         privileges::named(below)
@@ -78,38 +68,72 @@ fn permitted(daemon: &Daemon, host: &str, real: &Path) -> Outcome<()> {
 }
 
 /// The directory itself, which may be another than was there at the last look.
-fn opened(daemon: &Daemon, host: &str) -> Outcome<Root> {
-    let path = Path::new(host);
+struct Opened<'a> {
+    mark: Mark,
+    by: By<'a>,
+}
+
+enum By<'a> {
+    Us(Root),
+    Grafter(grafter::Opened<'a>),
+}
+
+fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
     let tried = || format!("graft {host}: cannot open it");
-    let root = Root::open(path).map_err(|e| Fail::internal(tried(), &e))?;
-    let real = root.real(path);
-    let real = real.map_err(|e| Fail::internal(tried(), &e))?;
-    allowed(daemon, host, &real)?;
-    Ok(root)
+    let Some(grafter) = &daemon.exports.grafter else {
+        let path = Path::new(host);
+        let root = Root::open(path).map_err(|e| Fail::internal(tried(), &e))?;
+        let real = root.real(path);
+        let real = real.map_err(|e| Fail::internal(tried(), &e))?;
+        let at = Looked::directory(real, &daemon.options.graft_below);
+        allowed(daemon, host, &at)?;
+        return Ok(Opened {
+            mark: root.mark(),
+            by: By::Us(root),
+        });
+    };
+    let opened = grafter.open(host);
+    let opened = opened.map_err(|e| Fail::internal(tried(), &e))?;
+    allowed(daemon, host, &opened.at)?;
+    Ok(Opened {
+        mark: opened.mark,
+        by: By::Grafter(opened),
+    })
+}
+
+impl Opened<'_> {
+    fn serve(self, daemon: &Daemon, host: &str, id: u64, read_only: bool) -> Outcome<()> {
+        let served = match self.by {
+            By::Us(root) => {
+                daemon.exports.grafts.serve(id, root, read_only);
+                Ok(())
+            }
+            By::Grafter(opened) => opened.serve(id, read_only),
+        };
+        served.map_err(|e| Fail::internal(format!("graft {host}: cannot serve it"), &e))
+    }
 }
 
 /// After a restart: its handles hold.
 pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
-    let root = opened(daemon, &graft.host)?;
-    if graft.root.is_some_and(|was| was != root.mark()) {
-        let host = &graft.host;
+    let host = &graft.host;
+    let opened = opened(daemon, host)?;
+    if graft.root.is_some_and(|was| was != opened.mark) {
         return Err(Fail::bad(format!(
             "graft {host}: another directory is there than when the run began"
         )));
     }
-    let grafts = &daemon.exports.grafts;
-    grafts.serve(graft.id, root, graft.read_only);
-    Ok(())
+    opened.serve(daemon, host, graft.id, graft.read_only)
 }
 
 /// Serves it from here on.
 pub fn open(daemon: &Daemon, graft: &Graft) -> Outcome<GraftDoc> {
     let (host, read_only) = (graft.host.clone(), graft.read_only);
-    let root = opened(daemon, &host)?;
+    let opened = opened(daemon, &host)?;
     let id = daemon.store.next_id();
     let id = id.map_err(|e| Fail::internal("cannot name a graft", &e))?;
-    let mark = root.mark();
-    daemon.exports.grafts.serve(id, root, read_only);
+    let mark = opened.mark;
+    opened.serve(daemon, &host, id, read_only)?;
     Ok(GraftDoc {
         id,
         host,

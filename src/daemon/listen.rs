@@ -2,10 +2,10 @@
 //! when asked, for other hosts.
 
 use super::http::Peer;
+use super::local::{KERNEL_PORT, Nfs};
 use super::serve::ServeError;
 use super::state::Daemon;
-use super::{Portmap, ServeOptions, aide, sys};
-use crate::control::api::KernelListener;
+use super::{Portmap, ServeOptions, sys};
 use crate::control::hosts::RpcTls;
 use crate::tls;
 use axum::Router;
@@ -15,12 +15,9 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use pocker_nfs::descriptors;
 use pocker_nfs::portmap;
 use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server, Tls};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::sync::watch;
@@ -28,68 +25,36 @@ use tokio::sync::watch;
 /// Of the descriptors that this process may have, a listener's connections take at most one
 /// in so many: five listeners leave a third of them for files.
 const DESCRIPTORS_PER_CONNECTION: usize = 8;
-/// Port of the kernel's listener inside the private network namespace.
-pub const KERNEL_PORT: u16 = 2049;
-
-fn refused(what: &Path) -> impl Fn(std::io::Error) -> ServeError {
-    let what = what.display().to_string();
-    move |source| ServeError::Listen {
-        what: what.clone(),
-        source,
-    }
-}
-
-/// A unix socket for root alone. The store's lock is held, so a socket found here is a
-/// dead server's.
-fn unix(path: &Path) -> Result<UnixListener, ServeError> {
-    let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).map_err(refused(path))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(refused(path))?;
-    Ok(listener)
-}
 
 /// Starts every NFS listener.
-pub async fn nfs(daemon: &Arc<Daemon>) -> Result<Server, ServeError> {
+pub async fn nfs(daemon: &Arc<Daemon>, local: Nfs, owner: u32) -> Result<Server, ServeError> {
     let options = &daemon.options;
     let server = Server::with(daemon.nfs.clone());
     let any = Options {
         connections: connections(),
         ..Options::default()
     };
-    let local = Options {
-        root_peer_only: true,
+    let own = Options {
+        owner: Some(owner),
         ..any.clone()
     };
-    let nfs = options.nfs_socket();
-    server.listen_unix(unix(&nfs)?, local.clone());
-    server.listen_descriptors(unix(&descriptors::beside(&nfs))?, local);
-    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, KERNEL_PORT));
-    if !sys::PRIVATE_NETNS && options.listen.is_some_and(|addr| covers(addr, own)) {
-        // The same port serves both.
-        let addr = own.to_string();
-        let _ = daemon.kernel.set(KernelListener { netns: None, addr });
-    } else if sys::kernel_nfs() {
-        match aide::private_listener(&options.netns_pin(), KERNEL_PORT) {
-            Ok(listener) => {
-                let listener = tokio_listener(listener)
-                    .map_err(refused(Path::new("the private network namespace")))?;
-                server.listen_tcp(
-                    listener,
-                    Options {
-                        reserved_port: true,
-                        transfer: sys::KERNEL_TRANSFER,
-                        ..any.clone()
-                    },
-                );
-                let netns = sys::PRIVATE_NETNS.then(|| options.netns_pin().display().to_string());
-                let addr = format!("127.0.0.1:{KERNEL_PORT}");
-                let _ = daemon.kernel.set(KernelListener { netns, addr });
-            }
-            // FUSE still works: `doctor` says what is missing.
-            Err(e) => tracing::warn!("no listener for kernel clients: {e}"),
+    let runtime = ServeError::Runtime;
+    let [calls, files] = [local.calls, local.files].map(UnixListener::from_std);
+    server.listen_unix(calls.map_err(runtime)?, own.clone());
+    server.listen_descriptors(files.map_err(runtime)?, own);
+    if let Some(kernel) = local.kernel {
+        if let Some(listener) = kernel.listener {
+            let listener = TcpListener::from_std(listener).map_err(runtime)?;
+            let options = Options {
+                reserved_port: true,
+                transfer: sys::KERNEL_TRANSFER,
+                ..any.clone()
+            };
+            server.listen_tcp(listener, options);
         }
+        let _ = daemon.kernel.set(kernel.at);
     }
+    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, KERNEL_PORT));
     if let Some(addr) = options.listen {
         let allow = allow(options);
         let any = Options { allow, ..any };
@@ -147,7 +112,7 @@ fn allow(options: &ServeOptions) -> Allow {
 }
 
 /// Whether a listener at `addr` is reached at `at` too.
-fn covers(addr: SocketAddr, at: SocketAddr) -> bool {
+pub fn covers(addr: SocketAddr, at: SocketAddr) -> bool {
     addr.port() == at.port() && (addr.ip() == at.ip() || addr.ip().is_unspecified())
 }
 
@@ -217,18 +182,10 @@ pub async fn unregister(daemon: &Daemon) {
     }
 }
 
-fn tokio_listener(listener: std::net::TcpListener) -> std::io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
-}
-
-pub fn control(daemon: &Daemon) -> Result<UnixListener, ServeError> {
-    unix(&daemon.options.control_socket())
-}
-
 /// Answers control connections until told to stop; only root's are answered at all.
 pub async fn serve_control(
     listener: UnixListener,
+    owner: u32,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -246,9 +203,8 @@ pub async fn serve_control(
                 continue;
             }
         };
-        let own = nix::unistd::geteuid().as_raw();
         let peer = match stream.peer_cred() {
-            Ok(peer) if peer.uid() == 0 || peer.uid() == own => {
+            Ok(peer) if peer.uid() == 0 || peer.uid() == owner => {
                 Peer::Here(peer.pid().unwrap_or_default())
             }
             _ => continue,

@@ -14,6 +14,7 @@ mod docs;
 pub mod export;
 mod fail;
 mod failpoints;
+mod grafter;
 mod grafts;
 mod history;
 mod hosts;
@@ -22,6 +23,7 @@ mod ingest;
 mod layers;
 mod leases;
 mod listen;
+mod local;
 mod look;
 mod mounts;
 mod outside;
@@ -35,8 +37,10 @@ mod state;
 mod stats;
 mod sync;
 mod sys;
+mod tied;
 mod tokens;
 mod upkeep;
+mod user;
 mod volumes;
 
 #[cfg(test)]
@@ -47,7 +51,7 @@ pub use sys::{io_flusher, mounted, signal, unmount};
 
 use crate::control::hosts::RpcTls;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Whether a portmapper tells clients where NFS and MOUNT are. Linux's need none where they
@@ -83,6 +87,14 @@ pub struct TlsFiles {
     pub revoked: PathBuf,
 }
 
+/// Whom a server becomes.
+#[derive(Clone, Debug)]
+pub struct ServerUser {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+}
+
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -109,6 +121,8 @@ pub struct ServeOptions {
     pub upstream: Option<Upstream>,
     /// Directories at or below which grafts may be; without any, anywhere.
     pub graft_below: Vec<PathBuf>,
+    /// Who serves, in the store alone; none: who started it.
+    pub user: Option<ServerUser>,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,
@@ -117,6 +131,14 @@ pub struct ServeOptions {
 impl ServeOptions {
     pub fn control_socket(&self) -> PathBuf {
         self.socket_dir.join("control.sock")
+    }
+
+    /// The store as the serving process finds it.
+    pub fn store_within(&self) -> &Path {
+        match self.user {
+            Some(_) => Path::new("/"),
+            None => &self.store,
+        }
     }
 
     pub fn nfs_socket(&self) -> PathBuf {

@@ -1,13 +1,14 @@
 //! What the serving process keeps of root's rights, and why. All else it gives up before it opens the store, so
-//! whoever takes it over by what it reads from others has no more. What it needs of the rest its aide does.
+//! whoever takes it over by what it reads from others has no more. What it needs of the rest its aide does, and its
+//! grafter where it has one.
 
 use super::ServeOptions;
 use crate::sys::{Capabilities, Capability, Fault};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Grafts are the host's directories, served with the rights of whoever asks; and the store is root's.
-pub const KEPT: Capabilities = Capabilities::of(&[
+/// Of a server that serves grafts itself: the host's directories, with the rights of whoever asks.
+const ALONE: Capabilities = Capabilities::of(&[
     // A graft's files are given to whom a caller who is root in it says.
     Capability::CHOWN,
     // That caller reads and writes what no mode lets him.
@@ -25,10 +26,40 @@ pub const KEPT: Capabilities = Capabilities::of(&[
     Capability::NET_BIND_SERVICE,
 ]);
 
+/// Of one whose grafter does that.
+const APART: Capabilities = Capabilities::of(&[
+    // A store may be another user's than root, and TLS's keys.
+    Capability::DAC_OVERRIDE,
+    Capability::NET_BIND_SERVICE,
+]);
+
+/// Of the grafter: each has its reason above.
+const GRAFTER: Capabilities = Capabilities::of(&[
+    Capability::CHOWN,
+    Capability::DAC_OVERRIDE,
+    Capability::DAC_READ_SEARCH,
+    Capability::FOWNER,
+    Capability::FSETID,
+    Capability::SETGID,
+    Capability::SETUID,
+]);
+
 /// pledge(2) of the serving process, which has its listeners by then.
-const PROMISES: &str = "stdio rpath wpath cpath dpath fattr chown flock inet unix dns proc";
+const PROMISES: &str = "stdio rpath wpath cpath fattr chown flock inet unix dns proc";
+/// Of the grafter: `stdio` threads, and the sockets that it has; `rpath wpath cpath fattr` files, their names and times;
+/// `dpath` pipes; `chown` whom they belong to.
+const GRAFTERS_PROMISES: &str = "stdio rpath wpath cpath dpath fattr chown";
+/// Of a server that is a user of its own and has its store alone, without an upstream: SQLite gives nothing away then.
+const USERS_PROMISES: &str = "stdio rpath wpath cpath fattr flock inet unix proc";
 /// Where copies of the store may be made by a server that must say so beforehand.
-pub const BACKUPS: &str = "/var/backups";
+const BACKUPS: &str = "/var/backups";
+/// Where backups go, of a server that reaches no other place for them.
+pub fn backups(options: &ServeOptions) -> PathBuf {
+    match options.user {
+        Some(_) => options.store.join(pocker_store::BACKUPS_WITHIN),
+        None => BACKUPS.into(),
+    }
+}
 
 /// What the kernel is told: the calls that stay (OpenBSD's), and the paths.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,11 +118,16 @@ fn afar(options: &ServeOptions) -> bool {
 }
 
 /// Pure. A path's reason stands beside it, and a promise's here: `stdio` threads, sockets that are open, clocks;
-/// `rpath wpath cpath fattr flock` the store's files and grafts; `dpath` the pipes that runs make in those; `chown` those of grafts, and SQLite's, which gives a
-/// journal its database's owner; `inet unix` accepting, and an upstream's connections; `dns` its name; `proc` signals to
+/// `rpath wpath cpath fattr flock` the store's files; `chown` SQLite's, which gives a journal its database's owner; `inet unix` accepting, and an upstream's connections; `dns` its name; `proc` signals to
 /// runs that are stopped, and a low priority for upkeep. Not among them: exec, mounts, other users, devices, kernel
 /// settings.
 pub fn promises(options: &ServeOptions) -> Promises {
+    if options.user.is_some() {
+        return Promises {
+            calls: USERS_PROMISES,
+            paths: vec![("/".into(), "rwc")],
+        };
+    }
     let mut paths = vec![
         // SQLite's large sorts too.
         (options.store.clone(), "rwc"),
@@ -107,8 +143,6 @@ pub fn promises(options: &ServeOptions) -> Promises {
         paths.extend(named.into_iter().flatten().map(|at| (at.into(), "r")));
     }
     paths.extend(folder(options).map(|dir| (dir, "r")));
-    let grafts = options.graft_below.iter().cloned();
-    paths.extend(grafts.map(|dir| (dir, "rwc")));
     // Looked at again and again.
     let revoked = options.tls.as_ref().map(|files| files.revoked.clone());
     paths.extend(revoked.map(|list| (list, "r")));
@@ -175,8 +209,38 @@ pub fn confine(options: &ServeOptions) -> Result<(), Fault> {
             );
         }
         let _ = ENCLOSED.set(done || crate::sys::bsd::CONFINES);
+        return crate::sys::os::confine_server(APART);
     }
-    crate::sys::os::confine_server(KEPT)
+    crate::sys::os::confine_server(ALONE)
+}
+
+/// What is left is the store, with no rights but a user's.
+pub fn confine_in_store() -> Result<(), Fault> {
+    let all = Path::new("/");
+    crate::sys::process::set_variable("SQLITE_TMPDIR", all);
+    let _ = ENCLOSED.set(true);
+    crate::sys::os::enclose(&[(all.into(), "rwc")], &[], false)?;
+    crate::sys::os::confine_server(Capabilities::NONE)
+}
+
+/// The grafter's paths.
+fn grafters(below: &[PathBuf], kept: &Path) -> Promises {
+    let mut paths = vec![(kept.to_owned(), "rwc")];
+    paths.extend(below.iter().map(|dir| (dir.clone(), "rwc")));
+    Promises {
+        calls: GRAFTERS_PROMISES,
+        paths,
+    }
+}
+
+/// The grafter gives up all but its directories, before it has threads.
+pub fn confine_grafter(below: &[PathBuf], kept: &Path) -> Result<(), Fault> {
+    let promises = grafters(below, kept);
+    let done = crate::sys::os::enclose(&promises.paths, &[], false)?;
+    let _ = ENCLOSED.set(done || crate::sys::bsd::CONFINES);
+    crate::sys::os::confine_server(GRAFTER)?;
+    crate::sys::os::no_more_sockets()?;
+    crate::sys::bsd::promise_self(promises.calls, &promises.paths)
 }
 
 /// Gives up what this system takes away from a process as a whole, once its listeners are open.
@@ -189,18 +253,35 @@ pub fn promise(options: &ServeOptions) -> Result<(), Fault> {
 
 /// What is not there when the rest is given up is out of reach for good. Without it no backup can be made, and
 /// all else goes on.
-pub fn make_backups() {
+pub fn make_backups(options: &ServeOptions) {
+    if options.user.is_some() {
+        // Its store is in reach.
+        return;
+    }
+    let backups = backups(options);
     use std::os::unix::fs::DirBuilderExt;
     let mut private = std::fs::DirBuilder::new();
     private.mode(0o700).recursive(true);
-    if let Err(e) = private.create(BACKUPS) {
-        tracing::warn!("{BACKUPS} cannot be made, where backups go: {e}");
+    if let Err(e) = private.create(&backups) {
+        tracing::warn!(
+            "{} cannot be made, where backups go: {e}",
+            backups.display()
+        );
     }
 }
 
-/// Whether a folder can be reached at all from here.
-pub fn reaches(dir: &Path) -> bool {
-    !enclosed() || dir.starts_with(BACKUPS)
+/// A folder for a backup, as this process finds it; none where it cannot be reached.
+pub fn reached(options: &ServeOptions, dir: &Path) -> Option<PathBuf> {
+    if enclosed() && !dir.starts_with(backups(options)) {
+        return None;
+    }
+    if options.user.is_none() {
+        return Some(dir.to_owned());
+    }
+    let within = options.store_within();
+    // Where it cannot be made, making the folder says why.
+    let _ = std::fs::create_dir(within.join(pocker_store::BACKUPS_WITHIN));
+    Some(within.join(dir.strip_prefix(&options.store).ok()?))
 }
 
 /// Directories, as a message has them.
@@ -239,9 +320,20 @@ mod tests {
                 timeout: std::time::Duration::from_secs(60),
             }),
             graft_below: vec!["/var/pocker/volumes".into()],
+            user: None,
             auto: false,
             idle_timeout: std::time::Duration::from_secs(60),
         };
-        insta::assert_snapshot!("openbsd", format!("{:#?}", promises(&options)));
+        let grafters = grafters(&options.graft_below, Path::new("/var/pocker/store/grafts"));
+        let in_store = promises(&ServeOptions {
+            user: Some(super::super::ServerUser {
+                name: "_pocker".into(),
+                uid: 999,
+                gid: 999,
+            }),
+            ..options.clone()
+        });
+        let all = [promises(&options), in_store, grafters];
+        insta::assert_snapshot!("openbsd", format!("{all:#?}"));
     }
 }

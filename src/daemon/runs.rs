@@ -185,7 +185,7 @@ impl Daemon {
 
     fn release_run(&self, doc: &RunDoc) {
         for graft in &doc.grafts {
-            self.exports.grafts.remove(graft.id);
+            self.exports.remove_graft(graft.id);
         }
     }
 

@@ -1,9 +1,14 @@
 //! Start-up, the main loop and the way out.
 
 use super::docs::{self, Doc, RunDoc, TreeDoc};
-use super::export::{Exports, read_only::ReadOnly};
+use super::export::{Exports, KEPT, read_only::ReadOnly};
+use super::grafter::{self, Grafter};
+use super::local::Local;
 use super::state::Daemon;
-use super::{ServeOptions, aide, clock, failpoints, grafts, http, listen, outside, privileges};
+use super::user::{become_user, is_given};
+use super::{
+    ServeOptions, aide, clock, failpoints, grafts, http, listen, local, outside, privileges,
+};
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use crate::sync::remote::Fetcher;
 use parking_lot::Mutex;
@@ -11,11 +16,12 @@ use pocker_nfs::server::Service;
 use pocker_nfs::vfs::Vfs;
 use pocker_store::sync::SyncError;
 use pocker_store::work::{WorkClass, Works};
-use pocker_store::{OpenOptions, Store, StoreError};
+use pocker_store::{OpenOptions, Store, StoreError, StoreLock};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -58,6 +64,10 @@ pub enum ServeError {
     Runtime(#[source] std::io::Error),
     #[error("the server's aide, the process that unmounts for it, has ended")]
     Aide,
+    #[error("cannot begin to serve grafts")]
+    Grafter(#[source] std::io::Error),
+    #[error("the server's grafter, the process that serves directories of the host, has ended")]
+    Graftless,
 }
 
 impl ServeError {
@@ -79,11 +89,11 @@ impl ServeError {
             ),
             ServeError::Upstream(e) => e.hint.clone(),
             ServeError::Tls(e) => e.hint(),
-            ServeError::Aide => Some(
+            ServeError::Aide | ServeError::Graftless => Some(
                 "somebody killed it, or the kernel did for want of memory; start the server again"
                     .to_string(),
             ),
-            ServeError::Confine(_) | ServeError::Runtime(_) => None,
+            ServeError::Confine(_) | ServeError::Runtime(_) | ServeError::Grafter(_) => None,
         }
     }
 }
@@ -140,31 +150,86 @@ pub fn store_hint(error: &StoreError) -> Option<String> {
 /// Serves until it is told to stop. `ready` is called once clients are answered.
 pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeError> {
     // While there is one thread: what is given up is given up for those that come.
-    aide::start(&options.netns_pin(), listen::KERNEL_PORT).map_err(ServeError::Confine)?;
+    aide::start(&options.netns_pin(), local::KERNEL_PORT).map_err(ServeError::Confine)?;
+    let grafter = start_grafter(&options)?;
     let _ = super::sys::raise_descriptors();
     failpoints::listen();
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();
-    if !options.graft_below.is_empty() {
-        let made = pocker_store::make_folder(&options.store);
-        made.map_err(|source| ServeError::Store {
-            path: options.store.display().to_string(),
-            source: Box::new(source),
-        })?;
-        privileges::make_backups();
+    let mut before = Before::of(grafter);
+    let mut local = None;
+    match &options.user {
+        None => privileges::confine(&options).map_err(ServeError::Confine)?,
+        // It opens nothing outside its store from here on.
+        Some(user) => {
+            let given = is_given(&options.store, user);
+            let locked = pocker_store::lock(&options.store, true);
+            before.lock = Some(locked.map_err(unopened(&options.store))?);
+            local = Some(Local::open(&options)?);
+            become_user(&options, user, given).map_err(ServeError::Confine)?;
+        }
     }
-    privileges::confine(&options).map_err(ServeError::Confine)?;
-    let daemon = open(options)?;
+    let daemon = open(options, before)?;
+    let local = match local {
+        Some(local) => local,
+        None => Local::open(&daemon.options)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    runtime.block_on(main_loop(daemon, ready))
+    runtime.block_on(main_loop(daemon, local, ready))
 }
 
-fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
-    let daemon = assemble(options)?;
+/// Where the server was told which directories may be grafted, it reaches those no more than others itself.
+fn start_grafter(options: &ServeOptions) -> Result<Option<Grafter>, ServeError> {
+    if options.graft_below.is_empty() {
+        return Ok(None);
+    }
+    let kept = options.store.join(KEPT);
+    let made = pocker_store::make_folder(&options.store);
+    made.and_then(|()| pocker_store::make_folder(&kept))
+        .map_err(unopened(&options.store))?;
+    privileges::make_backups(options);
+    let setup = grafter::Setup {
+        below: options.graft_below.clone(),
+        kept,
+        read_only: options.read_only,
+        portable: portable(),
+    };
+    Grafter::start(&setup)
+        .map(Some)
+        .map_err(ServeError::Confine)
+}
+
+/// What was there, and known, before this process gave up what it does not need.
+pub(super) struct Before {
+    grafter: Option<Grafter>,
+    lock: Option<StoreLock>,
+    boot_id: Vec<u8>,
+}
+
+impl Before {
+    pub fn of(grafter: Option<Grafter>) -> Before {
+        Before {
+            grafter,
+            lock: None,
+            boot_id: crate::control::sys::boot_id(),
+        }
+    }
+}
+
+fn unopened(store: &Path) -> impl Fn(StoreError) -> ServeError {
+    let path = store.display().to_string();
+    move |source| ServeError::Store {
+        path: path.clone(),
+        source: Box::new(source),
+    }
+}
+
+fn open(options: ServeOptions, before: Before) -> Result<Arc<Daemon>, ServeError> {
+    let daemon = assemble(options, before)?;
     super::leases::start(daemon.options.lease_term);
     daemon.know_hosts();
     reopen_grafts(&daemon);
@@ -173,23 +238,22 @@ fn open(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
 }
 
 /// The server's parts, before it knows whose what is.
-pub(super) fn assemble(options: ServeOptions) -> Result<Arc<Daemon>, ServeError> {
-    let fail = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| ServeError::Store {
-            path,
-            source: Box::new(source),
-        }
+pub(super) fn assemble(options: ServeOptions, before: Before) -> Result<Arc<Daemon>, ServeError> {
+    let Before {
+        grafter,
+        lock,
+        boot_id,
+    } = before;
+    let how = OpenOptions {
+        create: true,
+        boot_id,
     };
-    let boot_id = crate::control::sys::boot_id();
-    let store = Store::open(
-        &options.store,
-        OpenOptions {
-            create: true,
-            boot_id,
-        },
-    )
-    .map_err(fail(&options.store))?;
+    let within = options.store_within();
+    let store = match lock {
+        Some(lock) => Store::open_locked(within, how, lock),
+        None => Store::open(within, how),
+    };
+    let store = store.map_err(unopened(&options.store))?;
     if options.verify_reads {
         store.verify_reads();
     }
@@ -207,9 +271,14 @@ pub(super) fn assemble(options: ServeOptions) -> Result<Arc<Daemon>, ServeError>
         source: Box::new(source),
     })?;
     let works = Arc::new(works);
-    let exports = Exports::open(store.clone(), works.clone()).map_err(fail(&options.store))?;
-    let exports = Arc::new(exports);
-    if std::env::var_os(PORTABLE.0).is_some_and(|how| how == PORTABLE.1) {
+    let exports = Exports::open(store.clone(), works.clone(), grafter.map(Arc::new));
+    let exports = Arc::new(exports.map_err(unopened(&options.store))?);
+    if let Some(grafter) = &exports.grafter {
+        grafter
+            .begin(exports.graft_key())
+            .map_err(ServeError::Grafter)?;
+    }
+    if portable() {
         exports.grafts.be_portable();
     }
     let vfs: Arc<dyn Vfs> = match options.read_only {
@@ -262,6 +331,10 @@ fn drop_unowned(daemon: &Daemon) {
 /// In the server's environment: grafts as OpenBSD has them, so that this can be tried elsewhere.
 const PORTABLE: (&str, &str) = ("POCKER_GRAFTS", "portable");
 
+fn portable() -> bool {
+    std::env::var_os(PORTABLE.0).is_some_and(|how| how == PORTABLE.1)
+}
+
 /// Grafts of live runs are served again after a restart: their handles hold.
 pub(super) fn reopen_grafts(daemon: &Daemon) {
     let runs = match docs::all::<RunDoc>(&daemon.store) {
@@ -288,23 +361,28 @@ pub(super) fn reopen_grafts(daemon: &Daemon) {
             }
         }
     }
-    daemon.exports.grafts.sweep();
+    daemon.exports.sweep_grafts();
 }
 
-async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), ServeError> {
-    let nfs = listen::nfs(&daemon).await?;
-    let control = listen::control(&daemon)?;
+async fn main_loop(
+    daemon: Arc<Daemon>,
+    local: Local,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
+    let nfs = listen::nfs(&daemon, local.nfs, local.owner).await?;
+    let control = UnixListener::from_std(local.control).map_err(ServeError::Runtime)?;
     let router = http::router(daemon.clone());
     let stop = daemon.stop.subscribe();
     let outside = outside::start(&daemon.options, router.clone(), stop).await?;
     let serving = tokio::spawn(listen::serve_control(
         control,
+        local.owner,
         router,
         daemon.stop.subscribe(),
     ));
-    if let Some(addr) = daemon.options.metrics {
+    if let (Some(listener), Some(addr)) = (local.metrics, daemon.options.metrics) {
         let router = http::metrics::router(daemon.clone());
-        let listener = listen::tcp(addr).await?;
+        let listener = TcpListener::from_std(listener).map_err(ServeError::Runtime)?;
         tokio::spawn(listen::serve_metrics(
             listener,
             router,
@@ -314,7 +392,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     }
     privileges::promise(&daemon.options).map_err(ServeError::Confine)?;
     tracing::info!(
-        store = %daemon.store.dir().display(),
+        store = %daemon.options.store.display(),
         pid = std::process::id(),
         trees = daemon.works.list().len(),
         volumes = daemon.exports.volumes.list().len(),
@@ -348,10 +426,7 @@ async fn main_loop(daemon: Arc<Daemon>, ready: impl FnOnce()) -> Result<(), Serv
     if let Some(volumes) = daemon.exports.volumes.works() {
         volumes.close();
     }
-    let _ = std::fs::remove_file(daemon.options.control_socket());
-    let nfs = daemon.options.nfs_socket();
-    let _ = std::fs::remove_file(pocker_nfs::descriptors::beside(&nfs));
-    let _ = std::fs::remove_file(nfs);
+    aide::remove_sockets(&daemon.options);
     why.map(drop)
 }
 
@@ -366,12 +441,20 @@ async fn until_told(daemon: &Arc<Daemon>) -> Result<String, ServeError> {
     let mut stop = daemon.stop.subscribe();
     let mut tick = tokio::time::interval(REAP_EVERY);
     let mut helpless = std::pin::pin!(aide::ended());
+    let grafter = daemon.exports.grafter.clone();
+    let mut graftless = std::pin::pin!(async {
+        match &grafter {
+            Some(grafter) => grafter.ended().await,
+            None => std::future::pending().await,
+        }
+    });
     loop {
         tokio::select! {
             _ = term.recv() => return Ok("SIGTERM".to_string()),
             _ = int.recv() => return Ok("SIGINT".to_string()),
             _ = told(&mut stop) => return Ok("told to stop".to_string()),
             () = &mut helpless => return Err(ServeError::Aide),
+            () = &mut graftless => return Err(ServeError::Graftless),
             _ = tick.tick() => {
                 let d = daemon.clone();
                 let idle = tokio::task::spawn_blocking(move || upkeep(&d)).await;

@@ -8,11 +8,12 @@ use nix::sys::signal::Signal;
 pub use unmount::{Unmounted, unmount_ours};
 
 /// Sends a signal; a process that is gone is no error.
-pub fn signal(pid: u32, signal: Signal) {
-    if let Ok(pid) = i32::try_from(pid)
-        && pid > 1
-    {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+pub fn signal(pid: u32, signal: Signal) -> Result<(), Errno> {
+    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 1);
+    let pid = nix::unistd::Pid::from_raw(pid.ok_or(Errno::EINVAL)?);
+    match nix::sys::signal::kill(pid, signal) {
+        Err(Errno::ESRCH) => Ok(()),
+        sent => sent,
     }
 }
 
@@ -36,18 +37,42 @@ mod imp {
     use nix::sys::stat::Mode;
     use nix::sys::statfs::{FsType, fstatfs};
     use nix::unistd::{UnlinkatFlags, unlinkat};
+    use parking_lot::Mutex;
     use std::ffi::{OsStr, OsString};
     use std::fs::File;
+    use std::io::{Read, Seek};
     use std::net::TcpListener;
     use std::os::fd::{AsRawFd, OwnedFd};
     use std::os::unix::fs::MetadataExt;
+    use std::sync::OnceLock;
 
     /// linux/prctl.h; libc does not have it.
     const PR_SET_IO_FLUSHER: libc::c_int = 57;
 
+    /// Where this namespace's mounts are told once /proc is out of reach.
+    static MOUNTINFO: OnceLock<Mutex<File>> = OnceLock::new();
+
+    /// [`mounted`] works on where /proc is no more, and tells paths as they are from here.
+    pub fn keep_mounts() {
+        if let Ok(file) = File::open("/proc/self/mountinfo") {
+            let _ = MOUNTINFO.set(Mutex::new(file));
+        }
+    }
+
+    fn mountinfo() -> std::io::Result<Vec<u8>> {
+        let Some(kept) = MOUNTINFO.get() else {
+            return std::fs::read("/proc/self/mountinfo");
+        };
+        let mut file = kept.lock();
+        let mut text = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
     /// Every mount point of this mount namespace (proc(5), mountinfo).
     pub fn mounted() -> std::io::Result<Vec<Vec<u8>>> {
-        let text = std::fs::read("/proc/self/mountinfo")?;
+        let text = mountinfo()?;
         Ok(text
             .split(|b| *b == b'\n')
             .filter_map(|line| line.split(|b| *b == b' ').nth(4))
@@ -308,6 +333,9 @@ mod imp {
 mod imp {
     use super::*;
     use std::net::TcpListener;
+
+    /// They are told without any path.
+    pub fn keep_mounts() {}
 
     /// Every mount, as the kernel has them; none is asked for anything, for its server may be gone.
     #[cfg(any(target_os = "openbsd", target_os = "freebsd"))]

@@ -31,7 +31,7 @@ impl Daemon {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_string(),
             pid: std::process::id(),
-            store: self.store.dir().display().to_string(),
+            store: self.options.store.display().to_string(),
             auto: self.options.auto,
             nfs_socket: self.options.nfs_socket().display().to_string(),
             listen: self.options.listen.map(|a| a.to_string()),
@@ -134,7 +134,7 @@ impl Daemon {
         });
         let names: Vec<String> = names.collect();
         for run in &live {
-            sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGTERM);
+            aide::signal(run.owner.pid, nix::sys::signal::Signal::SIGTERM);
         }
         let deadline = Instant::now() + RUN_GRACE;
         for run in &live {
@@ -142,7 +142,7 @@ impl Daemon {
                 std::thread::sleep(Duration::from_millis(10));
             }
             if run.owner.lives() {
-                sys::signal(run.owner.pid, nix::sys::signal::Signal::SIGKILL);
+                aide::signal(run.owner.pid, nix::sys::signal::Signal::SIGKILL);
             }
             let _ = self.end_run(run.id);
         }
@@ -165,7 +165,7 @@ impl Daemon {
     pub fn stop_everything(&self) -> Outcome<Stopped> {
         let mut stopped = Stopped {
             pid: std::process::id(),
-            store: self.store.dir().display().to_string(),
+            store: self.options.store.display().to_string(),
             runs: self.stop_runs(None),
             ..Stopped::default()
         };

@@ -208,6 +208,10 @@ pub fn enclose(_paths: &[(PathBuf, &str)], _ports: &[u16], _connects: bool) -> R
     Ok(false)
 }
 
+pub fn no_more_sockets() -> Result<(), Fault> {
+    Ok(())
+}
+
 pub fn no_more_unix_sockets() -> Result<(), Fault> {
     Ok(())
 }

@@ -34,7 +34,7 @@ pub mod upgrade;
 mod usage;
 pub mod work;
 
-pub use backup::{Backup, BackupOptions, Restored, restore};
+pub use backup::{Backup, BackupOptions, Restored, WITHIN as BACKUPS_WITHIN, restore};
 pub use batch::{Batch, Committed};
 pub use blob::{BlobStore, PackReport, Take, Upstream, UpstreamUse, Verified};
 pub use cache::CacheUse;
@@ -44,7 +44,7 @@ pub use gc::{GcOptions, GcReport, GcRoots};
 pub use index::{IdAndBytes, Pinned, Pocker, Step};
 pub use ingest::{DEPTH_MAX, Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use layers::LayerId;
-pub use lock::{closed, make_folder};
+pub use lock::{GIVEN, StoreLock, closed, lock, make_folder};
 pub use patience::{may_wait, without_waiting};
 pub use sealed::{NameRef, SealedTree};
 pub use sizes::{HeldSizes, Sizes};

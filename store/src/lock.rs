@@ -15,12 +15,14 @@ const PID_DIGITS: u64 = 16;
 const PLACE: &str = "place";
 /// Longest content of that file that is believed.
 const PLACE_MAX: u64 = 64;
+/// Says whose all of it is: root, who may make files in it that are not, takes that away.
+pub const GIVEN: &str = "given";
 /// How often and how soon who finds the store locked looks again for who has it.
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Held as long as the index is open.
-pub(crate) struct StoreLock {
+pub struct StoreLock {
     file: Flock<File>,
     unclean: Option<SystemTime>,
 }
@@ -50,7 +52,7 @@ pub fn make_folder(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes or checks the folder, and locks it.
-pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
+pub fn lock(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
     match create {
         true => make_folder(dir)?,
         false => not_on_nfs(dir)?,
@@ -68,6 +70,14 @@ pub(crate) fn prepare(dir: &Path, create: bool) -> Result<StoreLock, StoreError>
         return Err(not("it has no index.db"));
     }
     let lock = take(dir.join("lock"), dir)?;
+    if nix::unistd::geteuid().is_root() {
+        match fs::remove_file(dir.join(GIVEN)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &dir.join(GIVEN), e));
+            }
+            _ => {}
+        }
+    }
     if meta.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
             .map_err(|e| StoreError::io("make private", dir, e))?;

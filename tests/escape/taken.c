@@ -1,7 +1,7 @@
 /* What a process could do if somebody else's code ran in it: taken PID WHAT…
  *
  * Each of its threads is stopped, made to call the kernel, and put back as it was. WHAT is open:PATH, write:PATH,
- * make:PATH, cut:PATH, unix (a socket) or pair (two of them). Says a line for each thread: TID WHAT: ok, or what the kernel answered.
+ * make:PATH, cut:PATH, unix or inet (a socket) or pair (two of them). Says a line for each thread: TID WHAT: ok, or what the kernel answered.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -101,7 +101,8 @@ static long attempt(int tid, unsigned long at, const char *what) {
   } else if (!strncmp(what, "cut:", 4)) {
     made = call(tid, at, SYS_truncate, put(tid, path + 1), 0, 0, 0);
   } else if (!path) {
-    made = call(tid, at, SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0);
+    int family = strcmp(what, "inet") ? AF_UNIX : AF_INET;
+    made = call(tid, at, SYS_socket, family, SOCK_STREAM | SOCK_CLOEXEC, 0, 0);
   } else {
     int how = *what == 'o' ? O_RDONLY : *what == 'w' ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL;
     made = call(tid, at, SYS_openat, AT_FDCWD, put(tid, path + 1), how | O_CLOEXEC, 0600);

@@ -18,10 +18,28 @@ fn serve(w: &World, more: &[&str]) -> Child {
     server.expect("pocker starts")
 }
 
-/// What each of the server's threads gets: every one gets the same.
-fn taken(server: &Child, what: &[String]) -> Vec<String> {
+/// The process of the server that serves grafts.
+fn grafter(server: &Child) -> u32 {
+    let children = format!("/proc/{0}/task/{0}/children", server.id());
+    let children = std::fs::read_to_string(children).expect("read");
+    let mut pids = children
+        .split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"));
+    // Its threads have that name.
+    let serves = |pid: &u32| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("read");
+        let mut names = tasks
+            .flatten()
+            .map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.any(|name| name.is_ok_and(|name| name == "graft\n"))
+    };
+    pids.find(serves).expect("a grafter")
+}
+
+/// What each of a process's threads gets: every one gets the same.
+fn taken(pid: u32, what: &[String]) -> Vec<String> {
     let done = Command::new(program("taken"))
-        .arg(server.id().to_string())
+        .arg(pid.to_string())
         .args(what)
         .output()
         .expect("taken starts");
@@ -57,7 +75,7 @@ fn wants(w: &World) -> Vec<String> {
 }
 
 #[test]
-fn with_graft_below_it_reaches_its_own_files_and_the_grafts_and_no_others() {
+fn with_graft_below_it_reaches_its_own_files_and_its_grafter_the_grafts() {
     let w = World::new();
     w.write("below/www/page", "of the host");
     w.write("others/secret", "of others");
@@ -96,16 +114,33 @@ fn with_graft_below_it_reaches_its_own_files_and_the_grafts_and_no_others() {
     what.extend(["unix".into(), "pair".into(), format!("cut:{others}/secret")]);
     what.push(format!("open:{below}/www/page"));
     what.push(format!("open:{}", w.path("store/index.db").display()));
-    let answers = taken(&server, &what);
-    let mut expected = vec!["Permission denied"; refused];
-    expected.extend(["Operation not permitted"; 3]);
-    expected.extend(["ok", "ok"]);
-    assert_eq!(answers, expected, "{what:?}");
+    what.push("inet".into());
+    let mut both = vec!["Permission denied"; refused];
+    both.extend(["Operation not permitted"; 3]);
+    let expected = [&both[..], &["Permission denied", "ok", "ok"]].concat();
+    assert_eq!(taken(server.id(), &what), expected, "{what:?}");
+    let expected = [
+        &both[..],
+        &["ok", "Permission denied", "Operation not permitted"],
+    ]
+    .concat();
+    assert_eq!(taken(grafter(&server), &what), expected, "{what:?}");
 
     // It goes on as before.
     w.pocker(&["run", "-d", &graft, "box"]).ok();
+    let its = grafter(&server);
     w.pocker(&["serve", "--stop"]).ok();
     server.wait().expect("it ends");
+    let gone = || !std::path::Path::new(&format!("/proc/{its}")).exists();
+    until("the grafter ends with its server", gone);
+
+    // Nobody serves grafts then, so the next server is to.
+    let mut server = serve(&w, &["--graft-below", &below]);
+    let its = nix::unistd::Pid::from_raw(grafter(&server).cast_signed());
+    nix::sys::signal::kill(its, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    assert!(!server.wait().expect("it ends").success());
+    let log = std::fs::read_to_string(w.path("log")).expect("read");
+    assert!(log.contains("grafter"), "{log}");
 
     // A server that a command starts has it from the settings.
     let settings = w.write("settings", &format!("graft_below = [{below:?}]\n"));
@@ -137,7 +172,98 @@ fn without_it_it_reaches_the_hosts_files_as_grafts_of_any_directory_need() {
     let mut expected = vec!["ok"; reached];
     // What listens on the host is out of reach always, and nothing is cut by its name.
     expected.extend(["Operation not permitted"; 3]);
-    assert_eq!(taken(&server, &what), expected, "{what:?}");
+    assert_eq!(taken(server.id(), &what), expected, "{what:?}");
+    w.pocker(&["serve", "--stop"]).ok();
+    server.wait().expect("it ends");
+}
+
+/// What /proc says of a process.
+fn status(pid: u32, field: &str) -> String {
+    let all = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("read");
+    let line = all.lines().find_map(|line| line.strip_prefix(field));
+    line.expect("there").trim().to_owned()
+}
+
+#[test]
+fn a_server_that_is_a_user_of_its_own_has_its_store_and_nothing_else() {
+    let w = World::new();
+    w.write("below/www/page", "of the host");
+    w.pocker(&["serve", "--user", "nobody"])
+        .fails(&["--user nobody", "--graft-below"]);
+    let below = w.path("below").display().to_string();
+    let apart = ["--user", "nobody", "--graft-below", &below];
+    w.pocker(&["serve", "--user", "no-such-user", "--graft-below", &below])
+        .fails(&["no-such-user", "no such user"]);
+    w.pocker(&[&["serve", "--listen", "127.0.0.1:0"], &apart[..]].concat())
+        .fails(&["--user nobody", "--listen"]);
+
+    // Root's server makes the store first.
+    let mut server = serve(&w, &[]);
+    w.create("box", "RUN cat /www/page && echo back >/www/new\n")
+        .ok();
+    w.pocker(&["serve", "--stop"]).ok();
+    server.wait().expect("it ends");
+
+    let mut server = serve(&w, &apart);
+    let (pid, its) = (server.id(), grafter(&server));
+    let nobody = nix::unistd::User::from_name("nobody").expect("asked");
+    let uid = nobody.expect("Debian has it").uid;
+    let all = vec![uid.to_string(); 4].join("\t");
+    assert_eq!(status(pid, "Uid:"), all);
+    assert_eq!(status(pid, "CapPrm:"), "0000000000000000");
+    let root = std::fs::read_link(format!("/proc/{pid}/root")).expect("read");
+    assert_eq!(root, w.path("store").canonicalize().expect("its path"));
+    let what = ["/etc/shadow", "/etc/passwd", "/proc/self/root/etc/shadow"];
+    let mut what: Vec<String> = what.iter().map(|path| format!("open:{path}")).collect();
+    what.extend(["unix".into(), "pair".into()]);
+    what.push("open:/grafts/new".into());
+    what.push("open:/index.db".into());
+    let nothing = "No such file or directory";
+    let no = "Operation not permitted";
+    let expected = [nothing, nothing, nothing, no, no, "Permission denied", "ok"];
+    assert_eq!(taken(pid, &what), expected, "{what:?}");
+    assert_eq!(status(its, "Uid:"), "0\t0\t0\t0");
+
+    // It builds, runs, grafts and backs up.
+    let graft = format!("{below}/www:/www");
+    w.pocker(&["run", "-d", &graft, "box"]).ok();
+    let new = w.path("below/www/new");
+    assert_eq!(std::fs::read_to_string(new).expect("read"), "back\n");
+    w.create("other", "RUN exec sleep 1000\n").ok();
+    let copies = w.path("copies").display().to_string();
+    let within = w.path("store/backups").display().to_string();
+    w.pocker(&["store", "backup", &copies]).fails(&[&within]);
+    let said = w.pocker(&["store", "backup", &format!("{within}/a")]).ok();
+    assert!(said.out.starts_with(&format!("{within}/a: ")), "{said:?}");
+    let restored = w.path("restored").display().to_string();
+    let copy = format!("{within}/a");
+    w.pocker(&["store", "restore", &copy, "--store", &restored])
+        .ok();
+
+    // A run is ended by whoever may.
+    w.pocker(&["run", "--detach", "--name", "sleeper", "other"])
+        .ok();
+    let said = w.pocker(&["serve", "--stop"]).ok();
+    assert!(
+        said.err.contains("other") || said.out.contains("other"),
+        "{said:?}"
+    );
+    server.wait().expect("it ends");
+    assert!(!w.path("s/control.sock").exists() && !w.path("s/nfs.sock").exists());
+    until("the grafter ends", || {
+        !std::path::Path::new(&format!("/proc/{its}")).exists()
+    });
+
+    // Root's again, which makes files; and then that user's.
+    let mut server = serve(&w, &[]);
+    w.create("third", "EXEC echo third >/third\nRUN cat /third\n")
+        .ok();
+    w.pocker(&["serve", "--stop"]).ok();
+    server.wait().expect("it ends");
+    let mut server = serve(&w, &apart);
+    let said = w.pocker(&["run", "third"]).ok().out;
+    assert_eq!(said, "third\n");
+    w.pocker(&["fsck"]).ok();
     w.pocker(&["serve", "--stop"]).ok();
     server.wait().expect("it ends");
 }

@@ -84,7 +84,7 @@ impl World {
         let server = runtime.block_on(async {
             let listener = tokio::net::UnixListener::bind(&socket).unwrap();
             let options = Options {
-                root_peer_only: true,
+                owner: Some(nix::unistd::geteuid().as_raw()),
                 ..Options::default()
             };
             let server = NfsServer::new(self.fs.clone());

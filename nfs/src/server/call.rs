@@ -253,7 +253,7 @@ pub fn answer(
             return Answer::Whole;
         }
     };
-    let done = dispatch_or_fail(service, session, &call, caller, place, out);
+    let done = dispatch_or_fail(service, session, record, &call, caller, place, out);
     if done.blocked || done.dropped {
         out.truncate(before);
         return match done.blocked {
@@ -295,6 +295,7 @@ struct Done {
 fn dispatch_or_fail(
     service: &Service,
     session: &Session,
+    record: &[u8],
     call: &Call<'_>,
     caller: &Caller,
     place: Place,
@@ -311,10 +312,10 @@ fn dispatch_or_fail(
     let _span = span.entered();
     let header = out.len();
     let run = AssertUnwindSafe(|| match place {
-        Place::Thread => dispatch(service, session, call, caller, place, out),
+        Place::Thread => dispatch(service, session, record, call, caller, place, out),
         Place::Socket => {
             let mut done = Done::default();
-            let run = &mut || done = dispatch(service, session, call, caller, place, out);
+            let run = &mut || done = dispatch(service, session, record, call, caller, place, out);
             service.vfs.hurried(run);
             done
         }
@@ -346,9 +347,47 @@ fn served(
     }
 }
 
+/// Who answers the call instead, by its first handle.
+fn elsewhere<'a>(vfs: &'a dyn Vfs, call: &Call<'_>) -> Option<&'a dyn Elsewhere> {
+    let mut args = call.args;
+    match (call.program, call.procedure) {
+        (NFS_PROGRAM, 1..) | (POCKER_PROGRAM, 2..) => vfs.elsewhere(&args.fh().ok()?),
+        _ => None,
+    }
+}
+
+/// Puts another process's reply in the place of the header that `out` has behind `header`.
+fn pass_on(
+    there: &dyn Elsewhere,
+    asked: (&Service, &Session, &[u8]),
+    call: &Call<'_>,
+    running: Option<&Running<'_>>,
+    header: usize,
+    out: &mut Vec<u8>,
+) -> Done {
+    let (service, session, record) = asked;
+    let accepted = out.split_off(header);
+    if let Err(e) = there.ask(&session.client, service.transfer, record, out) {
+        tracing::error!("the process that serves what this handle names does not answer: {e}");
+    }
+    let reply = &out[header..];
+    let results = reply.strip_prefix(&accepted[..]);
+    let ok = results.is_some_and(|results| succeeded(call, results));
+    if let (Some(running), Some(results), false) = (running, results, ok) {
+        running.failed(results);
+    }
+    Done {
+        ok: Some(ok),
+        // Whoever asked hangs up when the server ends, as it is about to, and asks again.
+        dropped: reply.is_empty(),
+        ..Done::default()
+    }
+}
+
 fn dispatch(
     service: &Service,
     session: &Session,
+    record: &[u8],
     call: &Call<'_>,
     caller: &Caller,
     place: Place,
@@ -367,6 +406,11 @@ fn dispatch(
         return done;
     }
     let vfs = &*service.vfs;
+    let there = elsewhere(vfs, call);
+    if there.is_some() && place != Place::Thread {
+        done.blocked = true;
+        return done;
+    }
     let header = out.len();
     put_accepted(out, call.xid, Accept::Success);
     let results = out.len();
@@ -386,6 +430,10 @@ fn dispatch(
         if running.is_none() {
             return done;
         }
+    }
+    if let Some(there) = there {
+        let asked = (service, session, record);
+        return pass_on(there, asked, call, running.as_ref(), header, out);
     }
     let cx = Cx {
         caller,

@@ -5,6 +5,7 @@ mod call;
 mod connection;
 mod counters;
 mod descriptors;
+mod elsewhere;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod guests;
@@ -27,6 +28,7 @@ mod udp;
 pub use call::Programs;
 pub use connection::{Limits, Service, serve_connection};
 pub use counters::{Count, Counters};
+pub use elsewhere::{Channels, serve_elsewhere};
 pub use guests::CONNECTIONS_MAX;
 pub use latency::{BUCKETS, Times};
 pub use mounts::{Mounted, Mounts};
@@ -83,8 +85,8 @@ pub struct Options {
     pub helpers: bool,
     /// TCP: the source port is below 1024, so root opened it.
     pub reserved_port: bool,
-    /// Unix: the peer is root, or who runs the server.
-    pub root_peer_only: bool,
+    /// Unix: the peer is root, or this user.
+    pub owner: Option<u32>,
     /// Connections at once, [`CONNECTIONS_MAX`] at most.
     pub connections: usize,
     /// Most bytes of a READ, a WRITE or a listing: FSINFO says so, and no reply has more. A
@@ -101,7 +103,7 @@ impl Default for Options {
             allow: Allow::default(),
             helpers: false,
             reserved_port: false,
-            root_peer_only: false,
+            owner: None,
             connections: CONNECTIONS_MAX,
             transfer: IO_MAX,
             tls: None,
@@ -186,8 +188,8 @@ impl Server {
                 let Ok(cred) = stream.peer_cred() else {
                     continue;
                 };
-                let own = nix::unistd::geteuid().as_raw();
-                if options.root_peer_only && cred.uid() != 0 && cred.uid() != own {
+                let knows = |owner| cred.uid() == 0 || cred.uid() == owner;
+                if !options.owner.is_none_or(knows) {
                     guests.complain(&format!("it is not root's, but of uid {}", cred.uid()));
                     continue;
                 }

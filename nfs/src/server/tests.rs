@@ -1,6 +1,7 @@
 //! One connection under stress: a file system that panics, peers that stall. The file
 //! system is a stand-in: only READ and GETATTR do something, as no more is needed here.
 
+mod elsewhere;
 mod once;
 mod privacy;
 
@@ -10,15 +11,16 @@ use crate::proto::*;
 use crate::rpc::{RECORD_MAX, finish_record, put_call, read_record, start_record};
 use crate::vfs::*;
 use std::future::poll_fn;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 /// GETATTR of [`fh`] panics; READ gives what was asked for, and counts; REMOVE and RMDIR are
-/// the file system's that is slow.
+/// the file system's that is slow. Or others answer for it.
 #[derive(Default)]
-struct Stand(AtomicUsize, once::Slow);
+struct Stand(AtomicUsize, once::Slow, OnceLock<Channels>);
 
 const NO: nfsstat3 = nfsstat3::NFS3ERR_NOTSUPP;
 
@@ -123,6 +125,9 @@ impl Vfs for Stand {
     }
     fn removexattr(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<()> {
         Err(NO)
+    }
+    fn elsewhere(&self, _: &Fh) -> Option<&dyn Elsewhere> {
+        self.2.get().map(|channels| channels as &dyn Elsewhere)
     }
 }
 

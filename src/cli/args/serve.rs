@@ -109,6 +109,10 @@ pub struct Serve {
     /// no other files of the host, as far as its kernel keeps it from them
     #[arg(long, value_name = "DIR")]
     pub graft_below: Vec<PathBuf>,
+    /// Serve as this user, in the store alone: root stays with two small processes, of which one has the grafts. Needs
+    /// --graft-below
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Stop the running server: its runs first, then its mounts
     #[arg(long, conflicts_with_all = ["listen", "auto", "read_only", "verify_reads", "stats"])]
     pub stop: bool,

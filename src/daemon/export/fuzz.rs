@@ -116,7 +116,7 @@ fn world() -> Result<World, Box<dyn std::error::Error>> {
     };
     let store = Store::open(&dir.path().join("store"), options)?;
     let works = Arc::new(Works::open_or_create(store.clone()).map_err(|e| format!("{e:?}"))?);
-    let exports = Arc::new(Exports::open(store.clone(), works)?);
+    let exports = Arc::new(Exports::open(store.clone(), works, None)?);
     let meta = |mode| Meta {
         mode,
         uid: 0,

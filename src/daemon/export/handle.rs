@@ -17,6 +17,9 @@ const HEAD_LEN: usize = 2 + 8;
 /// Longest host handle that still fits: type (4) and bytes.
 pub const HOST_MAX: usize = FHSIZE - HEAD_LEN - MAC_LEN;
 
+/// The kind of a host directory's file.
+const HOST: u8 = 4;
+
 /// What a handle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
@@ -76,20 +79,45 @@ impl std::fmt::Debug for HostFile {
 /// Makes and checks handles with one store's key.
 #[derive(Clone)]
 pub struct Codec {
-    key: [u8; 16],
+    key: Key,
+    /// For files of host directories.
+    grafts: Key,
 }
+
+type Key = [u8; 16];
 
 impl Codec {
     pub fn new(secret: &[u8; 32]) -> Codec {
         let mut key = [0; 16];
         key.copy_from_slice(&secret[..16]);
-        Codec { key }
+        Codec { key, grafts: key }
+    }
+
+    /// The same, but for files of host directories, whose key another process knows: it knows no other.
+    pub fn apart(secret: &[u8; 32]) -> Codec {
+        let codec = Codec::new(secret);
+        let grafts = mac(
+            &codec.key,
+            b"files of host directories, of a process of their own",
+        );
+        Codec { grafts, ..codec }
+    }
+
+    /// That process's.
+    pub fn of_grafts(key: Key) -> Codec {
+        Codec { key, grafts: key }
+    }
+
+    pub fn graft_key(&self) -> Key {
+        self.grafts
     }
 
     fn mac(&self, bytes: &[u8]) -> [u8; MAC_LEN] {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(bytes);
-        hasher.finish128().as_bytes()
+        let key = match bytes.get(1) {
+            Some(&HOST) => &self.grafts,
+            _ => &self.key,
+        };
+        mac(key, bytes)
     }
 
     pub fn encode(&self, name: &Name) -> Fh {
@@ -121,7 +149,7 @@ impl Codec {
                 buf[HEAD_LEN..HEAD_LEN + 4].copy_from_slice(&file.kind.to_be_bytes());
                 let end = HEAD_LEN + 4 + file.bytes().len();
                 buf[HEAD_LEN + 4..end].copy_from_slice(file.bytes());
-                (4, *graft, 4 + file.bytes().len())
+                (HOST, *graft, 4 + file.bytes().len())
             }
         };
         buf[1] = kind;
@@ -184,7 +212,7 @@ impl Codec {
                 _ => bad,
             },
             (3, 0) => Ok(Name::Synthetic { id }),
-            (4, 4..) => {
+            (HOST, 4..) => {
                 let mut kind = [0; 4];
                 kind.copy_from_slice(&body[HEAD_LEN..HEAD_LEN + 4]);
                 match HostFile::new(i32::from_be_bytes(kind), &body[HEAD_LEN + 4..]) {
@@ -201,8 +229,14 @@ impl Codec {
         let mut text = b"export\0".to_vec();
         text.extend_from_slice(kind.as_bytes());
         text.extend_from_slice(&id.to_be_bytes());
-        hex::encode(self.mac(&text))
+        hex::encode(mac(&self.key, &text))
     }
+}
+
+fn mac(key: &Key, bytes: &[u8]) -> [u8; MAC_LEN] {
+    let mut hasher = SipHasher24::new_with_key(key);
+    hasher.write(bytes);
+    hasher.finish128().as_bytes()
 }
 
 #[cfg(test)]
@@ -260,6 +294,18 @@ mod tests {
             bytes[at] ^= 1 << bit;
             let forged = Fh::new(&bytes).expect("same length");
             prop_assert!(codec.decode(&forged).is_err());
+        }
+
+        #[test]
+        fn who_has_the_grafts_key_makes_their_handles_and_no_others(name in names()) {
+            let codec = Codec::apart(&[7; 32]);
+            prop_assert_eq!(codec.decode(&codec.encode(&name)).ok(), Some(name));
+            let theirs = Codec::of_grafts(codec.graft_key());
+            let forged = codec.decode(&theirs.encode(&name));
+            match name {
+                Name::Host { .. } => prop_assert_eq!(forged.ok(), Some(name)),
+                _ => prop_assert!(forged.is_err()),
+            }
         }
 
         #[test]

@@ -11,7 +11,7 @@ mod fence;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod granted;
-mod handle;
+pub mod handle;
 mod host;
 pub mod read_only;
 mod synthetic;
@@ -32,11 +32,12 @@ mod wire_tests;
 use crate::control::hosts::Id;
 use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
+use crate::daemon::grafter::Grafter;
 use crate::daemon::leases;
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use fence::Fences;
 use handle::{Codec, May, Name};
-pub use host::{Mark, Root};
+pub use host::{Alone, Grafts, Mark, Root};
 use parking_lot::RwLock;
 use pocker_nfs::proto::nfsstat3;
 use pocker_nfs::vfs::{Fh, Peer};
@@ -54,6 +55,8 @@ const FSID_WORK: u64 = 2 << 60;
 const FSID_READ_ONLY: u64 = 3 << 60;
 /// What secrets of volumes are made for.
 const VOLUME: (&str, &str) = ("volume", "volume, read-only");
+/// Where in the store it is kept where grafts' files are.
+pub const KEPT: &str = "grafts";
 /// Where the browse view's table is kept.
 const TABLE: (&str, &[u8]) = ("browse", b"table");
 
@@ -70,11 +73,17 @@ pub struct Exports {
     /// them is this host.
     writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
     fences: Fences,
-    pub grafts: host::Grafts,
+    pub grafts: Grafts,
+    /// Who serves grafts instead.
+    pub grafter: Option<Arc<Grafter>>,
 }
 
 impl Exports {
-    pub fn open(store: Arc<Store>, works: Arc<Works>) -> Result<Exports, StoreError> {
+    pub fn open(
+        store: Arc<Store>,
+        works: Arc<Works>,
+        grafter: Option<Arc<Grafter>>,
+    ) -> Result<Exports, StoreError> {
         let table = match store.record(TABLE.0, TABLE.1)? {
             Some(bytes) => Table::load(&bytes).unwrap_or_else(|e| {
                 tracing::error!("the browse view's table cannot be read and is made anew: {e}");
@@ -82,8 +91,11 @@ impl Exports {
             }),
             None => Table::default(),
         };
-        let codec = Codec::new(store.secret());
-        let grafts = host::Grafts::new(codec.clone(), store.dir().join("grafts"));
+        let codec = match &grafter {
+            Some(_) => Codec::apart(store.secret()),
+            None => Codec::new(store.secret()),
+        };
+        let grafts = Grafts::new(codec.clone(), store.dir().join(KEPT));
         let volumes = Volumes::open(store.clone())?;
         let all = volumes.list();
         let fences = Fences::open(&store, |id| all.iter().any(|volume| volume.id == id))?;
@@ -97,6 +109,7 @@ impl Exports {
             writers: RwLock::default(),
             fences,
             grafts,
+            grafter,
         })
     }
 
@@ -186,11 +199,32 @@ impl Exports {
         }
     }
 
+    /// What handles of grafts' files are made with.
+    pub fn graft_key(&self) -> [u8; 16] {
+        self.codec.graft_key()
+    }
+
     pub fn graft_path(&self, graft: u64) -> String {
         format!(
             "/graft/{graft}/{}",
             self.codec.export_secret("graft", graft)
         )
+    }
+
+    /// Nobody has it any more.
+    pub fn remove_graft(&self, graft: u64) {
+        match &self.grafter {
+            Some(grafter) => grafter.remove(graft),
+            None => self.grafts.remove(graft),
+        }
+    }
+
+    /// Drops what is kept for grafts that are not in use.
+    pub fn sweep_grafts(&self) {
+        match &self.grafter {
+            Some(grafter) => grafter.sweep(),
+            None => self.grafts.sweep(),
+        }
     }
 
     /// The export path of a step in the browse view; none where the view does not show it.
@@ -274,7 +308,10 @@ impl Exports {
                     return None;
                 }
                 if kind == "graft" {
-                    return self.grafts.root(id);
+                    return match &self.grafter {
+                        Some(grafter) => grafter.root(id),
+                        None => self.grafts.root(id),
+                    };
                 }
                 self.works.get(id).ok()?;
                 Some(self.codec.encode(&Name::Work {

@@ -1,6 +1,5 @@
 //! `serve --read-only`: the same exports, none of which can be changed.
 
-use super::Exports;
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::*;
 use std::os::fd::OwnedFd;
@@ -10,9 +9,9 @@ const ROFS: nfsstat3 = nfsstat3::NFS3ERR_ROFS;
 /// What ACCESS never grants here.
 const CHANGES: u32 = access::MODIFY | access::EXTEND | access::DELETE;
 
-pub struct ReadOnly(pub Arc<Exports>);
+pub struct ReadOnly<V>(pub Arc<V>);
 
-impl Vfs for ReadOnly {
+impl<V: Vfs> Vfs for ReadOnly<V> {
     fn mount(&self, cx: &Cx, path: &[u8]) -> Result<Fh> {
         self.0.mount(cx, path)
     }
@@ -134,6 +133,11 @@ impl Vfs for ReadOnly {
 
     fn descriptor(&self, cx: &Cx, fh: &Fh) -> Result<OwnedFd> {
         self.0.descriptor(cx, fh)
+    }
+
+    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+        // Which refuses the same.
+        self.0.elsewhere(fh)
     }
 
     fn hurried(&self, call: &mut dyn FnMut()) {

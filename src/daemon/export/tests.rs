@@ -23,7 +23,7 @@ pub fn world() -> World {
     };
     let store = Store::open(&dir.path().join("store"), options).expect("a store");
     let works = Arc::new(Works::open_or_create(store.clone()).expect("work trees"));
-    let exports = Arc::new(Exports::open(store.clone(), works.clone()).expect("exports"));
+    let exports = Arc::new(Exports::open(store.clone(), works.clone(), None).expect("exports"));
     World {
         _dir: dir,
         exports,
@@ -168,7 +168,7 @@ fn a_work_tree_is_mounted_by_its_secret_only_and_outlives_the_server() {
     });
     // Another server process on the same store: the handle still names the file.
     let works = Arc::new(Works::open_or_create(w.store.clone()).expect("work trees"));
-    let again = Exports::open(w.store.clone(), works).expect("exports");
+    let again = Exports::open(w.store.clone(), works, None).expect("exports");
     root(|cx| {
         let mut data = Vec::new();
         again.read(cx, &fh, 0, 100, &mut data).expect("read");

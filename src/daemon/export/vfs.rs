@@ -3,6 +3,7 @@
 use super::at::{At, ROFS, STALE, change, wcc, work_attr};
 use super::granted::granted;
 use super::handle::Name;
+use super::host::is_of_disk;
 use super::{Exports, convert};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::*;
@@ -12,9 +13,17 @@ use pocker_store::work::{LINK_MAX, MAX_FILE, WorkClass};
 use std::os::fd::OwnedFd;
 
 /// Largest READ and WRITE: a power of two, as some clients need.
-const IO_MAX: u32 = 1 << 20;
+pub(super) const IO_MAX: u32 = 1 << 20;
 
 impl Vfs for Exports {
+    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+        let grafter = self.grafter.as_deref()?;
+        match self.codec.decode(fh) {
+            Ok(Name::Host { .. }) => Some(grafter.channels()),
+            _ => None,
+        }
+    }
+
     fn hurried(&self, call: &mut dyn FnMut()) {
         pocker_store::without_waiting(call);
     }
@@ -506,10 +515,8 @@ impl Vfs for Exports {
 impl Exports {
     /// A failed write or fsync moves the write verifier: clients send again what may be gone.
     fn noted<T>(&self, done: Result<T>) -> Result<T> {
-        if matches!(
-            done,
-            Err(nfsstat3::NFS3ERR_IO | nfsstat3::NFS3ERR_NOSPC | nfsstat3::NFS3ERR_DQUOT)
-        ) && let Err(e) = self.store.bump_error_epoch()
+        if done.as_ref().is_err_and(is_of_disk)
+            && let Err(e) = self.store.bump_error_epoch()
         {
             tracing::error!("cannot move the write verifier after a failed write: {e}");
         }

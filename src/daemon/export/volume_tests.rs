@@ -21,7 +21,7 @@ fn booted(dir: &std::path::Path, boot: &str) -> Host {
     };
     let store = Store::open(dir, options).expect("a store");
     let works = Arc::new(Works::open_or_create(store.clone()).expect("work trees"));
-    let exports = Arc::new(Exports::open(store, works.clone()).expect("exports"));
+    let exports = Arc::new(Exports::open(store, works.clone(), None).expect("exports"));
     Host { exports, works }
 }
 

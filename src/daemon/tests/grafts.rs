@@ -7,7 +7,16 @@ use std::os::unix::fs::symlink;
 
 #[test]
 fn a_graft_is_served_again_only_while_its_directory_is_the_same() {
-    let world = world();
+    served_again(world());
+}
+
+#[test]
+fn so_is_one_that_a_grafter_serves() {
+    // Anywhere, and yet of directories that were named.
+    served_again(world_of(|options| options.graft_below = vec!["/".into()]));
+}
+
+fn served_again(world: World) {
     let top = world.dir.path().to_owned();
     let at = |name: &str| top.join(name);
     for dir in ["above", "above/g", "away"] {

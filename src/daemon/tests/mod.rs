@@ -10,7 +10,7 @@ mod theirs;
 use super::docs::{Asker, Owner};
 use super::http::{self, Outside};
 use super::state::Daemon;
-use super::{ServeOptions, leases, serve};
+use super::{ServeOptions, grafter, leases, serve};
 use crate::control::api::*;
 use crate::control::hosts::{self, Id, Lease, NewToken, Role};
 use axum::body::Body;
@@ -44,6 +44,7 @@ fn options(dir: &std::path::Path) -> ServeOptions {
         verify_reads: false,
         upstream: None,
         graft_below: Vec::new(),
+        user: None,
         auto: false,
         idle_timeout: Duration::from_secs(60),
     }
@@ -58,7 +59,8 @@ pub fn world_of(set: impl FnOnce(&mut ServeOptions)) -> World {
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = options(dir.path());
     set(&mut options);
-    let d = serve::assemble(options).expect("a daemon");
+    let grafter = grafter::tests::threads(&options);
+    let d = serve::assemble(options, serve::Before::of(grafter)).expect("a daemon");
     let world = World { dir, d };
     world.put("box", b"hello");
     world
@@ -68,13 +70,15 @@ impl World {
     /// The server ends, and starts again.
     pub fn again(self) -> World {
         let World { dir, d } = self;
+        let options = d.options.clone();
         d.works.close();
         if let Some(volumes) = d.exports.volumes.works() {
             volumes.close();
         }
         assert_eq!(Arc::strong_count(&d), 1, "somebody still has it");
         drop(d);
-        let d = serve::assemble(options(dir.path())).expect("a daemon");
+        let grafter = grafter::tests::threads(&options);
+        let d = serve::assemble(options, serve::Before::of(grafter)).expect("a daemon");
         d.know_hosts();
         World { dir, d }
     }

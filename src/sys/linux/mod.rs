@@ -43,7 +43,7 @@ use std::path::Path;
 
 pub use confine::confine_server;
 pub use enclose::RLIMITS;
-pub use filter::no_more_unix_sockets;
+pub use filter::{no_more_sockets, no_more_unix_sockets};
 pub use landlock::{enclose, landlock};
 
 /// Sandboxes here have namespaces of their own.

@@ -24,6 +24,7 @@ mod restore;
 mod tests;
 
 pub(crate) use copy::{copy_database, copy_file, make_dir, new_database};
+pub use place::WITHIN;
 pub use restore::{Restored, restore};
 
 use crate::error::StoreError;

@@ -19,6 +19,9 @@ pub(super) struct Place {
     _lock: Flock<File>,
 }
 
+/// Where in the store's folder backups may be, for a server that reaches nothing else: nothing of the store is there.
+pub const WITHIN: &str = "backups";
+
 fn not(path: &Path, why: &'static str) -> StoreError {
     StoreError::NotABackup {
         path: path.to_path_buf(),
@@ -39,7 +42,9 @@ impl Place {
         }
         let real = fs::canonicalize(dir).map_err(fail("open"))?;
         let store = fs::canonicalize(store).map_err(|e| StoreError::io("open", store, e))?;
-        if real.starts_with(&store) || store.starts_with(&real) {
+        let own = store.join(WITHIN);
+        let in_own = real.starts_with(&own) && real != own;
+        if (real.starts_with(&store) && !in_own) || store.starts_with(&real) {
             return Err(not(dir, "it and the store are one inside the other"));
         }
         let marker = real.join(MARKER);

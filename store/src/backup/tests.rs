@@ -347,6 +347,10 @@ fn places_that_are_something_else_are_refused() {
     };
     assert!(refused(&bench.path("store/inside")).contains("inside"));
     assert!(refused(bench.dir.path()).contains("inside"));
+    std::fs::create_dir(bench.path("store/backups")).expect("mkdir");
+    assert!(refused(&bench.path("store/backups")).contains("inside"));
+    let within = bench.store.backup(&bench.path("store/backups/a"), &options);
+    within.expect("there they may be");
     std::fs::create_dir(bench.path("home")).expect("mkdir");
     std::fs::write(bench.path("home/letter"), "dear").expect("write");
     assert!(refused(&bench.path("home")).contains("something else"));

@@ -125,7 +125,7 @@ fn way<'a>(
 }
 
 fn upgrade_to(dir: &Path, known: i64, migrations: &[Migration]) -> Result<Upgrade, StoreError> {
-    let _lock = crate::lock::prepare(dir, false)?;
+    let _lock = crate::lock::lock(dir, false)?;
     let mut plan = plan_to(dir, known, migrations)?;
     let steps = way(dir, plan.found, known, migrations)?;
     let unknown = plan.features.iter().find(|f| f.incompatible && !f.known);

@@ -1,6 +1,7 @@
 //! Calls that must not run twice, sent twice: over one connection, over two, and calls that
 //! only look like others.
 
+use super::elsewhere::served;
 use super::*;
 use crate::server::call::Session;
 use parking_lot::{Condvar, Mutex};
@@ -107,9 +108,15 @@ async fn client(service: &Service, instance: u8) -> (DuplexStream, Served) {
 
 #[tokio::test]
 async fn a_call_that_runs_drops_its_duplicates() {
+    for apart in [false, true] {
+        drops_duplicates(apart).await;
+    }
+}
+
+async fn drops_duplicates(apart: bool) {
     const REMOVE: u32 = 12;
     let stand = Arc::new(Stand::default());
-    let service = Service::new(stand.clone());
+    let service = served(&stand, apart);
     let ran = || stand.1.ran.load(Ordering::SeqCst);
     let remove = call(7, REMOVE, b'a', &creds());
     let (mut first, _a) = client(&service, 1).await;
@@ -135,8 +142,14 @@ async fn a_call_that_runs_drops_its_duplicates() {
 /// The first connection is gone by then: the second gets the reply all the same.
 #[tokio::test]
 async fn a_call_outlives_the_connection_that_sent_it() {
+    for apart in [false, true] {
+        outlives(apart).await;
+    }
+}
+
+async fn outlives(apart: bool) {
     let stand = Arc::new(Stand::default());
-    let service = Service::new(stand.clone());
+    let service = served(&stand, apart);
     let remove = call(7, 12, b'a', &creds());
     let (mut first, _a) = client(&service, 1).await;
     first.write_all(&remove).await.expect("sent");
@@ -152,9 +165,15 @@ async fn a_call_outlives_the_connection_that_sent_it() {
 
 #[tokio::test]
 async fn a_call_that_failed_fails_again_and_does_not_run() {
+    for apart in [false, true] {
+        fails_again(apart).await;
+    }
+}
+
+async fn fails_again(apart: bool) {
     const RMDIR: u32 = 13;
     let stand = Arc::new(Stand::default());
-    let service = Service::new(stand.clone());
+    let service = served(&stand, apart);
     let mut answers = Vec::new();
     for _ in 0..2 {
         let (mut near, _served) = client(&service, 1).await;
@@ -169,9 +188,15 @@ async fn a_call_that_failed_fails_again_and_does_not_run() {
 
 #[tokio::test]
 async fn a_reused_xid_of_another_call_never_matches() {
+    for apart in [false, true] {
+        never_matches(apart).await;
+    }
+}
+
+async fn never_matches(apart: bool) {
     let stand = Arc::new(Stand::default());
     stand.1.let_go();
-    let service = Service::new(stand.clone());
+    let service = served(&stand, apart);
     let ran = || stand.1.ran.load(Ordering::SeqCst);
     let creds = |uid, gid, gids: &[u32]| Creds {
         uid,

@@ -6,6 +6,7 @@
 //! ends at its mount: another file system below it is refused, and ".." never leaves it. Where a
 //! thread cannot act as the caller, the server decides by itself what he may (`rights`).
 
+mod alone;
 mod change;
 mod hidden;
 mod make;
@@ -22,6 +23,7 @@ mod turn;
 
 use super::convert::host_status;
 use super::handle::{Codec, HostFile, Name};
+pub use alone::{Alone, is_of_disk};
 use naming::{Id, Names, Still};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};

@@ -77,11 +77,21 @@ pub fn install_server(kept: Capabilities) -> Result<(), Fault> {
 /// For all threads of this process: no socket of this host's is made any more, to be listened on or connected. One of
 /// a pair of datagram sockets could be connected anew.
 pub fn no_more_unix_sockets() -> Result<(), Fault> {
+    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+    let which = one_of(0, &[unix]).map_err(|e| Fault::new(format!("filter system calls: {e}")))?;
+    refuse_sockets(which)
+}
+
+/// The same of any socket.
+pub fn no_more_sockets() -> Result<(), Fault> {
+    refuse_sockets(Vec::new())
+}
+
+fn refuse_sockets(which: Vec<SeccompRule>) -> Result<(), Fault> {
     let refuse = || -> Result<BpfProgram, BackendError> {
-        let unix = u64::from(libc::AF_UNIX.unsigned_abs());
         let rules = Rules::from([
-            (libc::SYS_socket, one_of(0, &[unix])?),
-            (libc::SYS_socketpair, one_of(0, &[unix])?),
+            (libc::SYS_socket, which.clone()),
+            (libc::SYS_socketpair, which),
         ]);
         let arch = std::env::consts::ARCH.try_into()?;
         let refused = SeccompAction::Errno(Errno::EPERM as u32);

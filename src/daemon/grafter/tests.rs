@@ -1,0 +1,89 @@
+//! A grafter on threads of the test, which keeps what rights this process has.
+
+use super::super::ServeOptions;
+use super::*;
+use crate::daemon::export::KEPT;
+use nix::errno::Errno;
+use pocker_nfs::vfs::Elsewhere;
+use std::fs;
+use std::path::Path;
+
+/// What a server with these options has.
+pub fn threads(options: &ServeOptions) -> Option<Grafter> {
+    if options.graft_below.is_empty() {
+        return None;
+    }
+    let kept = options.store.join(KEPT);
+    fs::create_dir_all(&kept).expect("mkdir");
+    Some(start(&options.graft_below, &kept))
+}
+
+fn start(below: &[PathBuf], kept: &Path) -> Grafter {
+    let setup = Setup {
+        below: below.to_vec(),
+        kept: kept.to_owned(),
+        read_only: false,
+        portable: false,
+    };
+    let (ours, its) = ends().expect("sockets");
+    std::thread::spawn(move || attend::answer_all(its.control, its.calls, &setup, Ok(())));
+    Grafter::with(ours, None).expect("a grafter")
+}
+
+#[test]
+fn it_serves_what_it_opened_where_it_may_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let top = dir.path().canonicalize().expect("its path");
+    let at = |name: &str| top.join(name);
+    let text = |name: &str| at(name).display().to_string();
+    for name in ["below", "below/g", "others", "kept"] {
+        fs::create_dir(at(name)).expect("mkdir");
+    }
+    fs::write(at("below/file"), "").expect("written");
+    std::os::unix::fs::symlink(at("others"), at("below/away")).expect("linked");
+
+    let grafter = start(&[at("below")], &at("kept"));
+    let before = grafter.look(&text("below/g")).map_err(|e| e.to_string());
+    assert!(before.is_err(), "it has no key yet: {before:?}");
+    let grafter = start(&[at("below")], &at("kept"));
+    grafter.begin([7; 16]).expect("begun");
+    assert!(grafter.begin([8; 16]).is_err(), "it has one key");
+
+    let look = |name: &str| {
+        let looked = grafter.look(&text(name)).expect("looked");
+        (looked.kind, looked.covered, looked.real())
+    };
+    assert_eq!(look("below/g"), (Kind::Directory, true, at("below/g")));
+    assert_eq!(look("below/away"), (Kind::Directory, false, at("others")));
+    assert_eq!(look("below/file"), (Kind::Other, true, at("below/file")));
+    assert_eq!(look("below/no"), (Kind::Missing, true, at("below/no")));
+    assert_eq!(look("no"), (Kind::Missing, false, at("no")));
+    let long = "x".repeat(70_000);
+    let refused = grafter.look(&long).map_err(|e| e.raw_os_error());
+    assert_eq!(refused, Err(Some(Errno::ENAMETOOLONG as i32)));
+
+    let missing = grafter.open(&text("below/no")).map(drop);
+    let missing = missing.map_err(|e| e.raw_os_error());
+    assert_eq!(missing, Err(Some(Errno::ENOENT as i32)), "as the host says");
+    let opened = grafter.open(&text("below/g")).expect("opened");
+    assert!(opened.at.covered);
+    opened.serve(1, false).expect("served");
+    assert!(grafter.root(1).is_some() && grafter.root(2).is_none());
+    grafter.remove(1);
+    assert!(grafter.root(1).is_none());
+}
+
+#[test]
+fn calls_are_answered_as_long_as_it_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (ours, its) = ends().expect("sockets");
+    let grafter = Grafter::with(ours, None).expect("a grafter");
+    drop((its, dir));
+    // Each socket breaks once, and then there is none to wait for.
+    for _ in 0..=CALLS {
+        let mut out = b"before".to_vec();
+        let asked = grafter.channels().ask(&[0; 16], 4096, b"a call", &mut out);
+        assert!(asked.is_err());
+        assert_eq!(out, b"before");
+    }
+}
