@@ -1,16 +1,18 @@
 //! The aide: a process of the server that keeps the rights which the serving one gives up ([`super::privileges`]).
 //!
-//! It is forked before anything is served, knows nothing of the store, and does six things when it is asked over
+//! It is forked before anything is served, knows nothing of the store, and does seven things when it is asked over
 //! sockets that nobody else has: it unmounts what pocker mounted and nothing else, says whether a process shares
 //! this one's namespaces, when one started that /proc hides from the server, opens the listener for the kernel's
-//! client, once, in the network made for it, ends a run, and removes the server's sockets. It ends with the server, and the server leaves when it has ended.
+//! client, once, in the network made for it, ends a run, says what a run is called, and removes the server's sockets. It ends with the server, and the server leaves when it has ended.
 
 use super::ServeOptions;
 use super::sys::{self, Unmounted};
 use super::tied::{self, Says};
+use crate::life::Runs;
 use crate::sys::process;
 use crate::sys::{Attempt, Fault};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockType, UnixAddr, recv, recvmsg, send, sendmsg,
@@ -19,10 +21,10 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,8 +35,11 @@ const SHARES: u8 = b's';
 const START: u8 = b't';
 const LISTEN: u8 = b'l';
 const END: u8 = b'e';
+const CALLED: u8 = b'c';
 const REMOVE: u8 = b'r';
 
+/// Longest name of a run that is believed.
+const CALLED_MAX: u64 = 4096;
 /// What it removes: the server's sockets, where the network's place is.
 const SOCKETS: [&str; 3] = ["control.sock", "nfs.sock", "files.sock"];
 
@@ -54,6 +59,7 @@ struct Aide {
 /// What it may be asked to open, once, said before it is trusted more than its asker. The directory is opened by
 /// then: its path may lead elsewhere later.
 struct Network {
+    sockets: PathBuf,
     dir: File,
     name: OsString,
     port: u16,
@@ -66,6 +72,7 @@ impl Network {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         Ok(Network {
+            sockets: dir.to_owned(),
             dir: File::open(dir)?,
             name: name.to_owned(),
             port,
@@ -139,7 +146,7 @@ fn answer_all(socket: &OwnedFd, network: &Network) {
 fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> {
     let done = act(asked, network);
     let (errno, value, fd) = match done {
-        Ok((value, listener)) => (0, value, listener),
+        Ok((value, fd)) => (0, value, fd),
         Err(errno) => (errno as i32, 0, None),
     };
     let mut bytes = errno.to_ne_bytes().to_vec();
@@ -157,7 +164,7 @@ fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> 
     .map(drop)
 }
 
-fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<TcpListener>), Errno> {
+fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<OwnedFd>), Errno> {
     let (word, rest) = asked.split_first().ok_or(Errno::EINVAL)?;
     let text = std::str::from_utf8(rest).map_err(|_| Errno::EINVAL)?;
     match *word {
@@ -182,9 +189,17 @@ fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<TcpListener>), Er
             start.map(|start| (start, None)).ok_or(Errno::ESRCH)
         }
         LISTEN => match network.listener() {
-            Ok(listener) => Ok((0, Some(listener))),
+            Ok(listener) => Ok((0, Some(listener.into()))),
             Err(e) => Err(errno(&e)),
         },
+        CALLED => {
+            let supervisor = text.parse().map_err(|_| Errno::EINVAL)?;
+            let called = Runs::called(&network.sockets, supervisor).ok_or(Errno::ESRCH)?;
+            // It fits in a pipe, as in a name of a file.
+            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+            nix::unistd::write(&write, called.as_bytes())?;
+            Ok((0, Some(read)))
+        }
         END => {
             let (signal, pid) = text.split_once(' ').ok_or(Errno::EINVAL)?;
             let pid: i32 = pid.parse().map_err(|_| Errno::EINVAL)?;
@@ -218,7 +233,7 @@ fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
         return Some(Err(Errno::ENAMETOOLONG));
     }
     let socket = match word {
-        SHARES | START | END | REMOVE => aide.quick.lock(),
+        SHARES | START | END | CALLED | REMOVE => aide.quick.lock(),
         _ => aide.slow.lock(),
     };
     Some(exchange(&socket, &bytes))
@@ -300,6 +315,18 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// What people call the run that this process supervises.
+pub fn called(options: &ServeOptions, supervisor: u32) -> Option<String> {
+    if options.user.is_none() {
+        return Runs::called(&options.socket_dir, supervisor);
+    }
+    let (_, read) = ask(CALLED, &supervisor.to_string())?.ok()?;
+    let mut called = String::new();
+    let mut read = File::from(read?).take(CALLED_MAX);
+    read.read_to_string(&mut called).ok()?;
+    Some(called)
+}
+
 /// Removes the server's sockets.
 pub fn remove_sockets(options: &ServeOptions) {
     if options.user.is_some() {
@@ -351,6 +378,8 @@ mod tests {
             (END, "SIGKILL 1".to_owned(), Err(Errno::EPERM)),
             (END, "SIGKILL -1".to_owned(), Err(Errno::EPERM)),
             (END, me.to_string(), Err(Errno::EINVAL)),
+            (CALLED, "1".to_owned(), Err(Errno::ESRCH)),
+            (CALLED, "x".to_owned(), Err(Errno::EINVAL)),
             (REMOVE, String::new(), Ok(0)),
             (b'x', String::new(), Err(Errno::EINVAL)),
         ];

@@ -8,7 +8,6 @@ use super::fail::{Fail, Outcome};
 use super::state::Daemon;
 use super::sys;
 use crate::control::api::*;
-use crate::life::{Run, Runs};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -154,11 +153,7 @@ impl Daemon {
         if supervisor == 0 {
             return None;
         }
-        let all = Runs::of(&self.options.socket_dir).all().ok()?;
-        let mut of = all
-            .into_iter()
-            .filter(|run| run.state.supervisor.pid == supervisor);
-        of.find(Run::live).map(|run| run.record.name)
+        aide::called(&self.options, supervisor)
     }
 
     /// `pocker serve --stop`: runs first, then mounts, then the server itself.

@@ -73,6 +73,15 @@ impl Runs {
         }
     }
 
+    /// What people call the run that this process supervises.
+    pub fn called(socket_dir: &Path, supervisor: u32) -> Option<String> {
+        let all = Runs::of(socket_dir).all().ok()?;
+        let mut of = all
+            .into_iter()
+            .filter(|run| run.state.supervisor.pid == supervisor);
+        of.find(Run::live).map(|run| run.record.name)
+    }
+
     /// Held by whoever makes, removes, renames or takes over.
     pub fn lock(&self) -> Result<Flock<File>, LifeError> {
         DirBuilder::new()
