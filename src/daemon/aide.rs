@@ -1,9 +1,10 @@
 //! The aide: a process of the server that keeps the rights which the serving one gives up ([`super::privileges`]).
 //!
-//! It is forked before anything is served, knows nothing of the store, and does seven things when it is asked over
+//! It is forked before anything is served, knows nothing of the store, and does eight things when it is asked over
 //! sockets that nobody else has: it unmounts what pocker mounted and nothing else, says whether a process shares
 //! this one's namespaces, when one started that /proc hides from the server, opens the listener for the kernel's
-//! client, once, in the network made for it, ends a run, says what a run is called, and removes the server's sockets. It ends with the server, and the server leaves when it has ended.
+//! client, once, in the network made for it, ends a run, says what a run is called and whether a process
+//! is at the other end of a connection, and removes the server's sockets. It ends with the server, and the server leaves when it has ended.
 
 use super::ServeOptions;
 use super::sys::{self, Unmounted};
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -36,6 +37,7 @@ const START: u8 = b't';
 const LISTEN: u8 = b'l';
 const END: u8 = b'e';
 const CALLED: u8 = b'c';
+const PROCESS: u8 = b'p';
 const REMOVE: u8 = b'r';
 
 /// Longest name of a run that is believed.
@@ -192,6 +194,15 @@ fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<OwnedFd>), Errno>
             Ok(listener) => Ok((0, Some(listener.into()))),
             Err(e) => Err(errno(&e)),
         },
+        PROCESS => {
+            let (peer, port) = text.split_once(' ').ok_or(Errno::EINVAL)?;
+            let peer = peer.parse().map_err(|_| Errno::EINVAL)?;
+            let port = port.parse().map_err(|_| Errno::EINVAL)?;
+            match sys::is_a_process(peer, port) {
+                Ok(is) => Ok((is.into(), None)),
+                Err(e) => Err(errno(&e)),
+            }
+        }
         CALLED => {
             let supervisor = text.parse().map_err(|_| Errno::EINVAL)?;
             let called = Runs::called(&network.sockets, supervisor).ok_or(Errno::ESRCH)?;
@@ -233,7 +244,7 @@ fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
         return Some(Err(Errno::ENAMETOOLONG));
     }
     let socket = match word {
-        SHARES | START | END | CALLED | REMOVE => aide.quick.lock(),
+        SHARES | START | END | CALLED | PROCESS | REMOVE => aide.quick.lock(),
         _ => aide.slow.lock(),
     };
     Some(exchange(&socket, &bytes))
@@ -327,6 +338,19 @@ pub fn called(options: &ServeOptions, supervisor: u32) -> Option<String> {
     Some(called)
 }
 
+/// Whether the connection from there to this host's port is the kernel's, as no process is at its other end. What
+/// cannot be told is a process.
+pub fn is_kernels(peer: SocketAddr, port: u16) -> bool {
+    let SocketAddr::V4(peer) = peer else {
+        return false;
+    };
+    let is_a_process = match ask(PROCESS, &format!("{peer} {port}")) {
+        Some(done) => done.map(|(is, _)| is == 1).map_err(io::Error::from),
+        None => sys::is_a_process(peer, port),
+    };
+    is_a_process.is_ok_and(|is| !is)
+}
+
 /// Removes the server's sockets.
 pub fn remove_sockets(options: &ServeOptions) {
     if options.user.is_some() {
@@ -378,6 +402,8 @@ mod tests {
             (END, "SIGKILL 1".to_owned(), Err(Errno::EPERM)),
             (END, "SIGKILL -1".to_owned(), Err(Errno::EPERM)),
             (END, me.to_string(), Err(Errno::EINVAL)),
+            (PROCESS, "127.0.0.1:9".to_owned(), Err(Errno::EINVAL)),
+            (PROCESS, "::1 9".to_owned(), Err(Errno::EINVAL)),
             (CALLED, "1".to_owned(), Err(Errno::ESRCH)),
             (CALLED, "x".to_owned(), Err(Errno::EINVAL)),
             (REMOVE, String::new(), Ok(0)),

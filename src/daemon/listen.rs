@@ -5,7 +5,7 @@ use super::http::Peer;
 use super::local::{KERNEL_PORT, Nfs};
 use super::serve::ServeError;
 use super::state::Daemon;
-use super::{Portmap, ServeOptions, sys};
+use super::{Portmap, ServeOptions, aide, sys};
 use crate::control::hosts::RpcTls;
 use crate::tls;
 use axum::Router;
@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use pocker_nfs::portmap;
-use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Options, Server, Tls};
+use pocker_nfs::server::{Allow, CONNECTIONS_MAX, Kernels, Options, Server, Tls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
@@ -48,6 +48,7 @@ pub async fn nfs(daemon: &Arc<Daemon>, local: Nfs, owner: u32) -> Result<Server,
             let options = Options {
                 reserved_port: true,
                 transfer: sys::KERNEL_TRANSFER,
+                kernels: kernels(KERNEL_PORT),
                 ..any.clone()
             };
             server.listen_tcp(listener, options);
@@ -67,6 +68,7 @@ pub async fn nfs(daemon: &Arc<Daemon>, local: Nfs, owner: u32) -> Result<Server,
                 false => any.transfer,
             },
             tls: private(options)?,
+            kernels: kernels(addr.port()),
             ..any.clone()
         };
         server.listen_tcp(tcp(addr).await?, remote.clone());
@@ -76,6 +78,11 @@ pub async fn nfs(daemon: &Arc<Daemon>, local: Nfs, owner: u32) -> Result<Server,
         portmap(&server, options.portmap, addr, any).await?;
     }
     Ok(server)
+}
+
+/// Of this host's own only its kernel, where the system tells it from processes: a root in a chroot has reserved ports too.
+fn kernels(port: u16) -> Option<Kernels> {
+    sys::TELLS_KERNELS.then(|| Kernels::these(move |peer| aide::is_kernels(peer, port)))
 }
 
 /// TLS for NFS with other hosts.

@@ -1,10 +1,12 @@
 //! Processes, mounts and network namespaces, as the daemon meets them.
 #![allow(unsafe_code)]
 
+mod peer;
 mod unmount;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+pub use peer::{TELLS_KERNELS, is_a_process};
 pub use unmount::{Unmounted, unmount_ours};
 
 /// Sends a signal; a process that is gone is no error.

@@ -13,8 +13,8 @@ use crate::vfs::*;
 use crate::xdr::{Decoded, Reader};
 use sha2::{Digest, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What the engine knows of a connection.
@@ -26,6 +26,8 @@ pub struct Session {
     pub connection: u64,
     /// Nothing was asked yet.
     pub fresh: bool,
+    /// Whether it is a kernel's, once that was asked.
+    kernel: Arc<OnceLock<bool>>,
 }
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -46,6 +48,23 @@ impl Session {
             client,
             connection: CONNECTIONS.fetch_add(1, Ordering::Relaxed),
             fresh: true,
+            kernel: Arc::default(),
+        }
+    }
+
+    /// Whether the connection may ask for files; none where that cannot be told without waiting.
+    fn may_ask(&self, service: &Service, call: &Call<'_>, place: Place) -> Option<bool> {
+        let (Some(kernels), Peer::Tcp(peer)) = (&service.kernels, &self.peer) else {
+            return Some(true);
+        };
+        let files = call.program == NFS_PROGRAM && call.procedure != 0;
+        if !files || !peer.ip().to_canonical().is_loopback() {
+            return Some(true);
+        }
+        match (self.kernel.get(), place) {
+            (Some(known), _) => Some(*known),
+            (None, Place::Socket) => None,
+            (None, Place::Thread) => Some(*self.kernel.get_or_init(|| kernels.has(*peer))),
         }
     }
 
@@ -253,6 +272,19 @@ pub fn answer(
             return Answer::Whole;
         }
     };
+    match session.may_ask(service, &call, place) {
+        Some(true) => {}
+        Some(false) => {
+            counters.refuse();
+            put_auth_error(out, call.xid, AuthError::TooWeak);
+            finish_record(out, start);
+            return Answer::Whole;
+        }
+        None => {
+            out.truncate(before);
+            return Answer::Blocked;
+        }
+    }
     let done = dispatch_or_fail(service, session, record, &call, caller, place, out);
     if done.blocked || done.dropped {
         out.truncate(before);

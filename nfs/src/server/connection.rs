@@ -6,6 +6,7 @@
 //! memory from before it runs until its reply is written, so a peer that reads slowly holds
 //! back its own calls and nothing else.
 
+use super::Kernels;
 use super::call::{self, Answer, Clock, Place, Programs, Session};
 use super::counters::Counters;
 use super::inbox::Inbox;
@@ -75,6 +76,7 @@ pub struct Service {
     pub(super) once: Arc<Once>,
     pub(super) programs: Programs,
     pub(super) privacy: Privacy,
+    pub(super) kernels: Option<Kernels>,
     /// Most bytes of a READ, a WRITE or a listing.
     pub(super) transfer: u32,
     pub(super) live: Arc<watch::Sender<usize>>,
@@ -92,6 +94,7 @@ impl Service {
             once: Arc::default(),
             programs: Programs::Nfs,
             privacy: Privacy::None,
+            kernels: None,
             transfer: IO_MAX,
             live: Arc::new(watch::Sender::new(0)),
         }
@@ -109,6 +112,14 @@ impl Service {
     pub(crate) fn transferring(&self, transfer: u32) -> Service {
         Service {
             transfer: transfer.clamp(4096, IO_MAX),
+            ..self.clone()
+        }
+    }
+
+    /// The same service for a listener that serves of this host's own only kernels.
+    pub(super) fn to_kernels(&self, kernels: Option<Kernels>) -> Service {
+        Service {
+            kernels,
             ..self.clone()
         }
     }

@@ -42,7 +42,7 @@ use guests::Guests;
 use nix::sys::socket::{setsockopt, sockopt::KeepAlive};
 use privacy::Privacy;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,6 +75,27 @@ impl std::fmt::Debug for Allow {
     }
 }
 
+/// Tells the kernels' connections from processes'.
+#[derive(Clone)]
+pub struct Kernels(Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>);
+
+impl Kernels {
+    /// `which` may wait.
+    pub fn these(which: impl Fn(SocketAddr) -> bool + Send + Sync + 'static) -> Kernels {
+        Kernels(Arc::new(which))
+    }
+
+    fn has(&self, peer: SocketAddr) -> bool {
+        (self.0)(peer)
+    }
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kernels")
+    }
+}
+
 /// What a listener asks of its peers.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -85,6 +106,8 @@ pub struct Options {
     pub helpers: bool,
     /// TCP: the source port is below 1024, so root opened it.
     pub reserved_port: bool,
+    /// TCP: of the connections of this host itself only kernels' have NFS; MOUNT and NULL are anybody's.
+    pub kernels: Option<Kernels>,
     /// Unix: the peer is root, or this user.
     pub owner: Option<u32>,
     /// Connections at once, [`CONNECTIONS_MAX`] at most.
@@ -103,6 +126,7 @@ impl Default for Options {
             allow: Allow::default(),
             helpers: false,
             reserved_port: false,
+            kernels: None,
             owner: None,
             connections: CONNECTIONS_MAX,
             transfer: IO_MAX,
@@ -209,11 +233,9 @@ impl Server {
             true => Programs::Helpers,
             false => Programs::Nfs,
         };
-        self.listen(
-            listener,
-            options,
-            self.service.serving(programs).transferring(transfer),
-        );
+        let service = self.service.serving(programs).transferring(transfer);
+        let service = service.to_kernels(options.kernels.clone());
+        self.listen(listener, options, service);
     }
 
     /// MOUNT over UDP, as some clients ask for it; NFS itself is on TCP only.

@@ -2,6 +2,7 @@
 //! system is a stand-in: only READ and GETATTR do something, as no more is needed here.
 
 mod elsewhere;
+mod kernels;
 mod once;
 mod privacy;
 
