@@ -60,6 +60,14 @@ pub enum BuildError {
     /// This host cannot model a root on itself.
     #[error("PROOT: {why}")]
     Proot { why: String, hint: String },
+    /// Ports' proot(1) failed; `tail` is what it said last.
+    #[error("PROOT: {} failed ({how}){}", program.display(), indented(tail))]
+    Ports {
+        program: PathBuf,
+        how: String,
+        tail: Vec<String>,
+        hint: String,
+    },
     /// A program of the host failed; `tail` is what it said last.
     #[error("{program} failed ({how}){}", indented(tail))]
     Program {
@@ -134,7 +142,7 @@ impl BuildError {
             BuildError::Copy { hint, .. } => hint.map(str::to_owned),
             BuildError::Pin { .. } => Some("the archive changed: verify it, then pin its new digest; nothing was kept".to_owned()),
             BuildError::Image { hint, .. } | BuildError::Archive { hint, .. } | BuildError::Sets { hint, .. } => Some(hint.clone()),
-            BuildError::Proot { hint, .. } => Some(hint.clone()),
+            BuildError::Proot { hint, .. } | BuildError::Ports { hint, .. } => Some(hint.clone()),
             BuildError::Program { .. } => Some("is the mirror reachable from this host? proxies are taken from http_proxy and https_proxy, a CA from --ca FILE".to_owned()),
             BuildError::StepFailed { tree, name, .. } => tree.map(|_| format!("its tree is kept: `pocker debug {name}` enters it")),
             BuildError::Sandbox { hint, .. } | BuildError::Server { hint, .. } => hint.clone(),

@@ -26,7 +26,7 @@ pub use error::BuildError;
 pub use exec::proxies;
 pub use images::{ImageStep, image_step};
 pub use name::{MAX_NAME, check as check_name, validate as validate_name};
-pub use proot::ThisHost;
+pub use proot::{Choice, Model, ThisHost};
 pub use tools::{Claim, Event, Host, Images, Outcome, Phase, Progress, Shell, Sink, Workshop};
 
 use crate::control::api::{RunConfig, StepInfo};

@@ -1,19 +1,26 @@
 //! From instructions to planned steps, without effects: arguments and variables are expanded, and what
 //! ENV, ARG, USER, WORKDIR and VOLUME say is attached to the steps it concerns.
 
+use super::proot::Model;
 use crate::control::api::RunConfig;
 use crate::pockerfile::{
     self, From, Instruction, Kind, ParseError, Problem, Secret, Word, absolute_path, package_name,
     pin, set_name, tree_path,
 };
+use std::path::PathBuf;
 
 /// What `ENV PATH=/opt/bin:$PATH` adds to, and what commands get that set none.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
-    /// PROOT.
+    /// PROOT of a distribution.
     Host,
+    /// PROOT of an OpenBSD that has ports' proot(1).
+    Ports {
+        release: String,
+        program: PathBuf,
+    },
     /// SETS.
     Sets(SetsPlan),
     Scratch,
@@ -109,8 +116,12 @@ pub struct Plan {
 }
 
 /// The base alone: whether a pocker has to be looked up before `plan`, as its config is inherited.
-pub fn base(all: &[Instruction], given: &[(String, String)]) -> Result<(u32, Base), ParseError> {
-    let mut planner = Planner::new(given, None);
+pub fn base(
+    all: &[Instruction],
+    given: &[(String, String)],
+    host: &Model,
+) -> Result<(u32, Base), ParseError> {
+    let mut planner = Planner::new(given, None, host);
     for instruction in all {
         if let Some(step) = planner.instruction(instruction)?
             && let Action::Base(base) = step.action
@@ -133,13 +144,15 @@ pub fn undeclared<'a>(all: &[Instruction], given: &'a [(String, String)]) -> Opt
         .find(|name| !declared(name))
 }
 
-/// All steps in order. `given` are the build's arguments, `inherited` the config of the pocker that FROM names.
+/// All steps in order. `given` are the build's arguments, `inherited` the config of the pocker that FROM names,
+/// `host` what PROOT models.
 pub fn plan(
     all: &[Instruction],
     given: &[(String, String)],
     inherited: Option<&RunConfig>,
+    host: &Model,
 ) -> Result<Plan, ParseError> {
-    let mut planner = Planner::new(given, inherited);
+    let mut planner = Planner::new(given, inherited, host);
     let mut steps = Vec::new();
     for instruction in all {
         steps.extend(planner.instruction(instruction)?);
@@ -150,6 +163,7 @@ pub fn plan(
     };
     let openbsd = match steps.first().map(|step| &step.action) {
         Some(Action::Base(Base::Sets(sets))) => Some(sets.release.clone()),
+        Some(Action::Base(Base::Ports { release, .. })) => Some(release.clone()),
         _ => inherited.and_then(|base| base.openbsd.clone()),
     };
     let state = planner.state;
@@ -166,11 +180,18 @@ pub fn plan(
     Ok(Plan { steps, config })
 }
 
-/// PROOT. On OpenBSD, by its release, it is the release's own base set: ports' proot(1) would link the host's files,
-/// password hashes among them, into the tree.
-pub(super) fn of_host(openbsd: Option<&str>) -> (String, Action) {
-    let Some(release) = openbsd else {
-        return ("PROOT".to_owned(), Action::Base(Base::Host));
+/// PROOT. On OpenBSD without ports' proot(1) it is the release's own base set.
+pub(super) fn of_host(host: &Model) -> (String, Action) {
+    let release = match host {
+        Model::Distribution => return ("PROOT".to_owned(), Action::Base(Base::Host)),
+        Model::Ports { release, program } => {
+            let (release, program) = (release.clone(), program.clone());
+            return (
+                "PROOT".to_owned(),
+                Action::Base(Base::Ports { release, program }),
+            );
+        }
+        Model::Sets(release) => release,
     };
     let arch = openbsd_arch(std::env::consts::ARCH);
     let plan = SetsPlan {
@@ -189,11 +210,16 @@ pub(super) fn of_host(openbsd: Option<&str>) -> (String, Action) {
 
 struct Planner<'a> {
     given: &'a [(String, String)],
+    host: &'a Model,
     state: State,
 }
 
 impl<'a> Planner<'a> {
-    fn new(given: &'a [(String, String)], inherited: Option<&RunConfig>) -> Planner<'a> {
+    fn new(
+        given: &'a [(String, String)],
+        inherited: Option<&RunConfig>,
+        host: &'a Model,
+    ) -> Planner<'a> {
         let mut state = State::default();
         if let Some(config) = inherited {
             for (name, value) in &config.env {
@@ -203,7 +229,7 @@ impl<'a> Planner<'a> {
             state.workdir = config.workdir.clone();
             state.volumes = config.volumes.clone();
         }
-        Planner { given, state }
+        Planner { given, host, state }
     }
 
     /// Changes the state, or gives a step.
@@ -223,7 +249,7 @@ impl<'a> Planner<'a> {
 
     fn kind(&mut self, kind: &Kind) -> Result<Option<(String, Action)>, Problem> {
         match kind {
-            Kind::Proot => Ok(Some(of_host(super::sets::kernel().as_deref()))),
+            Kind::Proot => Ok(Some(of_host(self.host))),
             Kind::Sets(sets) => self.sets(sets).map(Some),
             Kind::From(from) => self.from(from).map(Some),
             Kind::Pkg(words) => self.pkg(words).map(Some),

@@ -2,12 +2,13 @@
 
 use super::BuildError;
 use super::plan::Planned;
-use super::proot::{Bootstrap, Release};
+use super::proot::{Bootstrap, Model, Ports, Release};
 use crate::control::api::{ArchiveDone, PockerInfo, RunConfig, SealRequest, StepInfo, TreeInfo};
 use crate::image::ImageError;
 use crate::image::source::Image;
 use crate::sandbox;
 use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 /// The right to build a step, or the step.
@@ -84,7 +85,8 @@ pub type Sink<'a> = &'a mut dyn FnMut(&mut dyn Read) -> Result<ArchiveDone, Buil
 
 /// This host, as PROOT sees it.
 pub trait Host {
-    /// What PROOT would model, from files alone.
+    fn model(&self) -> Model;
+    /// Of a distribution: what PROOT would model, from files alone.
     fn release(&self) -> Result<Release, BuildError>;
     /// Identifies what the mirrors hold now.
     fn upstream(&self, release: &Release) -> Result<String, BuildError>;
@@ -92,6 +94,17 @@ pub trait Host {
     fn bootstrap(
         &self,
         release: &Release,
+        options: &Bootstrap<'_>,
+        progress: &mut dyn Progress,
+        cancelled: &AtomicBool,
+        sink: Sink<'_>,
+    ) -> Result<ArchiveDone, BuildError>;
+    /// Of OpenBSD: what proot would copy, from files alone.
+    fn ports(&self, release: &str, program: &Path) -> Result<Ports, BuildError>;
+    /// Has proot make a root and hands it to `sink` as layers.
+    fn populate(
+        &self,
+        ports: &Ports,
         options: &Bootstrap<'_>,
         progress: &mut dyn Progress,
         cancelled: &AtomicBool,

@@ -4,6 +4,7 @@ use super::args::{Global, net};
 use super::defaults;
 use super::error::CliError;
 use super::remote::{Said, remote};
+use crate::build::Choice;
 use crate::control::Endpoint;
 use crate::control::hosts::RpcTls;
 use clap::ValueEnum;
@@ -49,6 +50,8 @@ pub struct File {
     /// Directories at or below which grafts may be.
     pub graft_below: Option<Vec<PathBuf>>,
     pub user: Option<String>,
+    /// On OpenBSD: "sets", or the path of ports' proot(1).
+    pub proot: Option<String>,
 }
 
 /// What every command knows.
@@ -80,6 +83,7 @@ pub struct Settings {
     pub graft_below: Vec<PathBuf>,
     /// Whom a server becomes.
     pub user: Option<String>,
+    pub proot: Choice,
     pub quiet: bool,
 }
 
@@ -99,6 +103,13 @@ impl Settings {
         let cache = file.upstream_cache.as_deref().map(|text| {
             crate::limits::size(text)
                 .map_err(|e| CliError::usage(format!("upstream_cache in the settings: {e}")))
+        });
+        let proot = file.proot.map(|text| {
+            Choice::parse(&text).ok_or_else(|| {
+                CliError::usage(format!(
+                    "proot in the settings: {text}: write \"sets\", or the path of ports' proot from / on"
+                ))
+            })
         });
         let allow = file.allow.unwrap_or_default().into_iter().map(|text| {
             net(&text).map_err(|e| CliError::usage(format!("allow in the settings: {text}: {e}")))
@@ -142,6 +153,7 @@ impl Settings {
             upstream_cache: cache.transpose()?,
             graft_below: file.graft_below.unwrap_or_else(defaults::graft_below),
             user: file.user,
+            proot: proot.transpose()?.unwrap_or_default(),
             quiet: global.quiet,
         })
     }

@@ -88,7 +88,9 @@ pub fn run(settings: &Settings, args: &Create) -> Result<(), CliError> {
             client: &client,
             cancelled,
         },
-        host: &ThisHost,
+        host: &ThisHost {
+            proot: settings.proot.clone(),
+        },
         images: &Registries(Options {
             ca: ca.clone(),
             plain_http: args.plain_http,

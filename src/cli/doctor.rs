@@ -6,6 +6,7 @@ use super::args::Json;
 use super::config::Settings;
 use super::error::CliError;
 use super::text;
+use crate::build::{Host, Model, ThisHost};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -60,7 +61,10 @@ fn look(settings: &Settings) -> Vec<Finding> {
     let mut out = vec![root()];
     out.extend(mounting());
     out.extend(bounds::look());
-    out.push(base());
+    let host = ThisHost {
+        proot: settings.proot.clone(),
+    };
+    out.push(base(&host.model()));
     out.push(store(&settings.store));
     out.push(server(settings));
     out.push(finding(
@@ -120,7 +124,18 @@ fn mounting() -> Vec<Finding> {
     out
 }
 
-fn base() -> Finding {
+fn base(host: &Model) -> Finding {
+    match host {
+        Model::Distribution => {}
+        Model::Sets(release) => {
+            let detail = format!("the base set of OpenBSD {release}, from a mirror");
+            return finding("PROOT", Verdict::Ok, detail);
+        }
+        Model::Ports { release, program } => {
+            let detail = format!("{} copies this OpenBSD {release}", program.display());
+            return finding("PROOT", Verdict::Ok, detail);
+        }
+    }
     let found = |program: &str| {
         std::env::var_os("PATH")
             .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
@@ -227,6 +242,22 @@ mod tests {
         ok       root                  this is root
         MISSING  PROOT                 no mmdebstrap
                                        mend: apt-get install mmdebstrap
+        ");
+    }
+
+    #[test]
+    fn what_proot_models_on_openbsd_is_said() {
+        let release = || "7.8".to_owned();
+        let findings = [
+            base(&Model::Sets(release())),
+            base(&Model::Ports {
+                release: release(),
+                program: "/usr/ports/infrastructure/bin/proot".into(),
+            }),
+        ];
+        insta::assert_snapshot!(render(&findings), @r"
+        ok       PROOT                 the base set of OpenBSD 7.8, from a mirror
+        ok       PROOT                 /usr/ports/infrastructure/bin/proot copies this OpenBSD 7.8
         ");
     }
 }

@@ -121,19 +121,7 @@ impl<'a> TarStream<'a> {
         name: &[u8],
         link: Option<&[u8]>,
     ) -> io::Result<()> {
-        let path = Path::new(OsStr::from_bytes(name));
-        let mut builder = tar::Builder::new(Vec::new());
-        match link {
-            // Contents follow by themselves, so the header's size stands while nothing is appended here.
-            None => builder.append_data(header, path, io::empty())?,
-            // Kept to the byte: the crate would tidy `a//b` away.
-            Some(link) if link.len() <= MAX_SHORT_LINK => {
-                header.set_link_name_literal(link)?;
-                builder.append_data(header, path, io::empty())?;
-            }
-            Some(link) => builder.append_link(header, path, OsStr::from_bytes(link))?,
-        }
-        self.buffer = std::mem::take(builder.get_mut());
+        self.buffer = packed_header(header, name, link)?;
         self.at = 0;
         Ok(())
     }
@@ -213,6 +201,27 @@ impl<'a> TarStream<'a> {
         self.at = 0;
         Ok(count)
     }
+}
+
+/// An entry's header as bytes, with what goes before it where a name is long.
+pub fn packed_header(
+    header: &mut tar::Header,
+    name: &[u8],
+    link: Option<&[u8]>,
+) -> io::Result<Vec<u8>> {
+    let path = Path::new(OsStr::from_bytes(name));
+    let mut builder = tar::Builder::new(Vec::new());
+    match link {
+        // Contents follow by themselves, so the header's size stands while nothing is appended here.
+        None => builder.append_data(header, path, io::empty())?,
+        // Kept to the byte: the crate would tidy `a//b` away.
+        Some(link) if link.len() <= MAX_SHORT_LINK => {
+            header.set_link_name_literal(link)?;
+            builder.append_data(header, path, io::empty())?;
+        }
+        Some(link) => builder.append_link(header, path, OsStr::from_bytes(link))?,
+    }
+    Ok(std::mem::take(builder.get_mut()))
 }
 
 impl Read for TarStream<'_> {

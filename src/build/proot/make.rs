@@ -3,6 +3,7 @@
 //! mounts nor files in it.
 
 use super::child::ChildStream;
+use super::ports::{self, Choice, Kernel, Model, Ports};
 use super::release::{self, Release};
 use crate::build::BuildError;
 use crate::build::tools::{Event, Host, Progress, Sink};
@@ -32,9 +33,49 @@ pub struct Bootstrap<'a> {
 
 /// The host this process runs on.
 #[derive(Debug, Default)]
-pub struct ThisHost;
+pub struct ThisHost {
+    /// `proot` in the settings.
+    pub proot: Choice,
+}
 
 impl Host for ThisHost {
+    fn model(&self) -> Model {
+        let var = |name: &str| std::env::var_os(name);
+        let path = var("PATH").unwrap_or_default();
+        match nix::sys::utsname::uname() {
+            Ok(host) => Model::of(
+                &host.sysname().to_string_lossy(),
+                &host.release().to_string_lossy(),
+                &self.proot,
+                var("PORTSDIR").as_deref(),
+                &path,
+            ),
+            Err(_) => Model::Distribution,
+        }
+    }
+
+    fn ports(&self, release: &str, program: &Path) -> Result<Ports, BuildError> {
+        let host = nix::sys::utsname::uname();
+        let host =
+            host.map_err(|e| BuildError::io("ask the kernel of", Path::new("/"), e.into()))?;
+        let kernel = Kernel {
+            release: release.to_owned(),
+            version: host.version().to_string_lossy().into_owned(),
+        };
+        Ports::read(Path::new("/"), kernel, program)
+    }
+
+    fn populate(
+        &self,
+        ports: &Ports,
+        options: &Bootstrap<'_>,
+        progress: &mut dyn Progress,
+        cancelled: &AtomicBool,
+        sink: Sink<'_>,
+    ) -> Result<ArchiveDone, BuildError> {
+        ports::populate(ports, options, progress, cancelled, sink)
+    }
+
     fn release(&self) -> Result<Release, BuildError> {
         release::read(Path::new("/"), std::env::consts::OS, std::env::consts::ARCH)
     }

@@ -1,7 +1,8 @@
-//! PROOT: a root modelled on the host's own release.
+//! PROOT: a root modelled on the host's own system.
 
 mod child;
 mod make;
+pub mod ports;
 mod release;
 mod sources;
 #[cfg(test)]
@@ -9,5 +10,6 @@ mod tests;
 
 pub use child::ChildStream;
 pub use make::{Bootstrap, ThisHost};
+pub use ports::{Choice, Model, Ports};
 pub use release::{Release, read as read_release};
 pub use sources::Source;

@@ -11,6 +11,9 @@ mod signify;
 mod tests;
 mod unpack;
 
+pub(in crate::build) use fetch::bounded;
+pub(in crate::build) use unpack::{Watched, own};
+
 use super::key::Fields;
 use super::plan::SetsPlan;
 use super::tools::{Event, Phase, Progress, Workshop};
@@ -161,12 +164,6 @@ fn runs_on(system: &str, kernel: &str, release: &str) -> Result<(), SetsError> {
     ))
 }
 
-/// The release of this host's kernel, where that is OpenBSD's.
-pub fn kernel() -> Option<String> {
-    let host = nix::sys::utsname::uname().ok()?;
-    (host.sysname() == "OpenBSD").then(|| host.release().to_string_lossy().into_owned())
-}
-
 /// Whether this host runs a tree of that release's sets, or, in what older versions built, one whose first step is
 /// `instruction`; else why not, and what to do.
 pub fn runs(release: Option<&str>, instruction: &str) -> Result<(), (String, String)> {
@@ -229,20 +226,22 @@ fn key(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(String, Vec<u8>),
     }
 }
 
-/// Where the sets lie, and what /etc/installurl of the tree says.
-fn place(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(Place, String), SetsError> {
-    let below = format!("{}/{}", plan.release, plan.arch);
-    let own = || {
-        let text = fetch::small_file(Path::new("/etc/installurl"), KEY_MAX).ok()?;
+/// The mirror that a host's installurl names, else OpenBSD's own.
+pub(in crate::build) fn host_mirror(etc: &Path) -> String {
+    let named = || {
+        let text = fetch::small_file(&etc.join("installurl"), KEY_MAX).ok()?;
         let text = String::from_utf8(text).ok()?;
         let mut lines = text.lines().map(str::trim);
         lines.find(|l| l.starts_with("http")).map(str::to_owned)
     };
-    let from = plan
-        .from
-        .clone()
-        .or_else(own)
-        .unwrap_or_else(|| MIRROR.to_owned());
+    named().unwrap_or_else(|| MIRROR.to_owned())
+}
+
+/// Where the sets lie, and what /etc/installurl of the tree says.
+fn place(request: &BuildRequest<'_>, plan: &SetsPlan) -> Result<(Place, String), SetsError> {
+    let below = format!("{}/{}", plan.release, plan.arch);
+    let from = plan.from.clone();
+    let from = from.unwrap_or_else(|| host_mirror(Path::new("/etc")));
     if from.contains("://") {
         return Place::mirror(&from, &below, request.ca);
     }

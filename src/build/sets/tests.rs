@@ -222,8 +222,9 @@ fn an_interrupted_build_keeps_nothing() {
 
 #[test]
 fn proot_is_the_base_set_of_the_kernels_release_on_openbsd() {
+    use crate::build::Model;
     use crate::build::plan::{Action, Base, of_host};
-    let (canonical, action) = of_host(Some("7.8"));
+    let (canonical, action) = of_host(&Model::Sets("7.8".to_owned()));
     let Action::Base(Base::Sets(plan)) = action else {
         panic!("no sets")
     };
@@ -233,7 +234,10 @@ fn proot_is_the_base_set_of_the_kernels_release_on_openbsd() {
         ("7.8", &["base".to_owned()][..])
     );
     assert_eq!((plan.from, plan.key, plan.sha256), (None, None, None));
-    assert!(matches!(of_host(None), (_, Action::Base(Base::Host))));
+    assert!(matches!(
+        of_host(&Model::Distribution),
+        (_, Action::Base(Base::Host))
+    ));
 }
 
 #[test]

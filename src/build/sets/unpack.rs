@@ -86,7 +86,7 @@ fn bounded(entry: impl Read, max: u64) -> io::Result<Vec<u8>> {
 }
 
 /// What no set has: nodes and the mirror that pkg_add(1) asks.
-fn own(script: &str, installurl: &str) -> io::Result<Vec<u8>> {
+pub fn own(script: &str, installurl: &str) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_uid(0);

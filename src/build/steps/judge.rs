@@ -71,6 +71,9 @@ impl Builder<'_> {
             Action::Base(Base::Host) => {
                 "this host's release, its mirrors or --source-date-epoch changed"
             }
+            Action::Base(Base::Ports { .. }) => {
+                "this host's release, its patches, its proot or --source-date-epoch changed"
+            }
             Action::Base(Base::Sets(_)) => {
                 "the release's sets, its mirror or --source-date-epoch changed"
             }

@@ -40,6 +40,11 @@ impl<'a> Builder<'a> {
                 self.sealing();
                 workshop.put_step(&key, &snapshot, seal)?
             }
+            Action::Base(Base::Ports { .. }) => {
+                let snapshot = self.ports(at)?;
+                self.sealing();
+                workshop.put_step(&key, &snapshot, seal)?
+            }
             Action::Base(Base::Sets(_)) => {
                 let snapshot = self.sets(at, step.line)?;
                 self.sealing();
@@ -111,13 +116,7 @@ impl<'a> Builder<'a> {
             return Err(no_snapshot());
         };
         let upstream = self.tools.host.upstream(release).ok();
-        let request = self.request;
-        let options = Bootstrap {
-            ca: request.ca,
-            source_date_epoch: request.source_date_epoch,
-            proxies: request.proxies,
-            work_dir: request.cache_dir,
-        };
+        let (request, options) = (self.request, self.bootstrap());
         let workshop = self.tools.workshop;
         let done = self.tools.host.bootstrap(
             release,
@@ -127,6 +126,32 @@ impl<'a> Builder<'a> {
             &mut |tar| workshop.ingest(tar, request.source_date_epoch),
         )?;
         Ok((done.snapshot.ok_or_else(no_snapshot)?, upstream))
+    }
+
+    fn bootstrap(&self) -> Bootstrap<'a> {
+        Bootstrap {
+            ca: self.request.ca,
+            source_date_epoch: self.request.source_date_epoch,
+            proxies: self.request.proxies,
+            work_dir: self.request.cache_dir,
+        }
+    }
+
+    /// Its nodes are ours, by the numbers of the host's own MAKEDEV: such a tree may have them.
+    fn ports(&mut self, at: usize) -> Result<String, BuildError> {
+        let Input::Ports(ports) = &self.inputs[at] else {
+            return Err(no_snapshot());
+        };
+        let (request, options) = (self.request, self.bootstrap());
+        let workshop = self.tools.workshop;
+        let done = self.tools.host.populate(
+            ports,
+            &options,
+            &mut *self.progress,
+            request.cancelled,
+            &mut |layers| workshop.ingest_layers(layers, request.source_date_epoch, true),
+        )?;
+        done.snapshot.ok_or_else(no_snapshot)
     }
 
     fn sets(&mut self, at: usize, line: u32) -> Result<String, BuildError> {

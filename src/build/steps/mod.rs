@@ -6,7 +6,7 @@ mod make;
 
 use super::copy::{self, Context, Manifest};
 use super::plan::{self, Action, Base, Plan, Planned};
-use super::proot::Release;
+use super::proot::{Ports, Release};
 use super::tools::{Claim, Event, Outcome, Progress, Workshop};
 use super::{BuildError, BuildRequest, Built, Tools, images, key, name, sets};
 use crate::control::api::{PockerInfo, RunConfig, StepInfo};
@@ -30,6 +30,7 @@ pub(super) struct Builder<'a> {
 enum Input {
     None,
     Release(Release),
+    Ports(Ports),
     Sets(sets::Pinned),
     /// FROM another pocker: its last tree.
     Snapshot(String),
@@ -46,6 +47,7 @@ impl Input {
         match self {
             Input::None => None,
             Input::Release(release) => Some(release.digest()),
+            Input::Ports(ports) => Some(ports.digest()),
             Input::Sets(sets) => Some(sets.digest()),
             Input::Snapshot(snapshot) => Some(snapshot.clone()),
             Input::Image { digest, .. } => Some(digest.clone()),
@@ -87,7 +89,8 @@ impl<'a> Builder<'a> {
         if let Some(name) = plan::undeclared(&all, request.args) {
             return Err(BuildError::UndeclaredArg(name.to_owned()));
         }
-        let (line, base) = plan::base(&all, request.args).map_err(parse_error)?;
+        let host = tools.host.model();
+        let (line, base) = plan::base(&all, request.args, &host).map_err(parse_error)?;
         let parent = match &base {
             Base::Pocker(name) => Some(find_base(tools.workshop, line, name)?),
             _ => None,
@@ -104,7 +107,7 @@ impl<'a> Builder<'a> {
         };
         let inherited = parent.as_ref().map(|p| &p.config);
         let inherited = inherited.or(image.as_ref().map(|image| &image.config));
-        let plan = plan::plan(&all, request.args, inherited).map_err(parse_error)?;
+        let plan = plan::plan(&all, request.args, inherited, &host).map_err(parse_error)?;
         let mut builder = Builder {
             request,
             tools,
@@ -129,6 +132,9 @@ impl<'a> Builder<'a> {
         for step in &self.plan.steps {
             let input = match &step.action {
                 Action::Base(Base::Host) => Input::Release(self.tools.host.release()?),
+                Action::Base(Base::Ports { release, program }) => {
+                    Input::Ports(self.tools.host.ports(release, program)?)
+                }
                 Action::Base(Base::Sets(plan)) => {
                     Input::Sets(sets::find(self.request, step.line, plan)?)
                 }

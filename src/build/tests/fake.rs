@@ -1,6 +1,7 @@
 //! A server, a sandbox and a host in memory, which write down what they were asked.
 
-use crate::build::proot::{Bootstrap, Release};
+use crate::build::proot::ports::{self, Kernel};
+use crate::build::proot::{Bootstrap, Ports, Release};
 use crate::build::*;
 use crate::control::api::*;
 use crate::image::source::{Blobs, Image};
@@ -27,6 +28,8 @@ pub struct FakeWorkshop {
     pub archives: RefCell<Vec<String>>,
     pub open_trees: RefCell<Vec<u64>>,
     pub open_claims: RefCell<Vec<u64>>,
+    /// The layers of the last image taken.
+    pub layers: RefCell<Vec<Vec<u8>>>,
     /// Takes archives without reading to their end.
     pub lazy: Cell<bool>,
     next: Cell<u64>,
@@ -153,15 +156,18 @@ impl Workshop for FakeWorkshop {
         _trusted: bool,
     ) -> Result<ArchiveDone, BuildError> {
         let mut frames = crate::control::layers::Frames::new(layers);
-        let mut count = 0;
+        let mut taken = Vec::new();
         let broken = |e: std::io::Error| BuildError::Server {
             message: format!("a layer broke: {e}"),
             hint: None,
         };
         while frames.next_layer().map_err(broken)? {
-            std::io::copy(&mut frames, &mut std::io::sink()).map_err(broken)?;
-            count += 1;
+            let mut layer = Vec::new();
+            frames.read_to_end(&mut layer).map_err(broken)?;
+            taken.push(layer);
         }
+        let count = taken.len() as u64;
+        *self.layers.borrow_mut() = taken;
         self.say(format!("ingest {count} layers"));
         let snapshot = format!("snapshot{}", self.number());
         Ok(self.archive_done(Some(snapshot), count))
@@ -316,6 +322,10 @@ pub fn show_spec(spec: &Spec) -> String {
 }
 
 pub struct FakeHost {
+    pub model: RefCell<Model>,
+    /// Where an OpenBSD's files lie, and its kernel's version.
+    pub root: RefCell<std::path::PathBuf>,
+    pub version: RefCell<String>,
     pub release: RefCell<Release>,
     pub upstream: RefCell<String>,
     pub made: Cell<u32>,
@@ -324,6 +334,9 @@ pub struct FakeHost {
 impl Default for FakeHost {
     fn default() -> FakeHost {
         FakeHost {
+            model: RefCell::new(Model::Distribution),
+            root: RefCell::default(),
+            version: RefCell::new("GENERIC.MP#1".to_owned()),
             release: RefCell::new(Release {
                 id: "debian".to_owned(),
                 codename: "bookworm".to_owned(),
@@ -338,6 +351,29 @@ impl Default for FakeHost {
 }
 
 impl Host for FakeHost {
+    fn model(&self) -> Model {
+        self.model.borrow().clone()
+    }
+
+    fn ports(&self, release: &str, program: &std::path::Path) -> Result<Ports, BuildError> {
+        let kernel = Kernel {
+            release: release.to_owned(),
+            version: self.version.borrow().clone(),
+        };
+        Ports::read(&self.root.borrow(), kernel, program)
+    }
+
+    fn populate(
+        &self,
+        ports: &Ports,
+        options: &Bootstrap<'_>,
+        progress: &mut dyn Progress,
+        cancelled: &AtomicBool,
+        sink: Sink<'_>,
+    ) -> Result<ArchiveDone, BuildError> {
+        ports::populate(ports, options, progress, cancelled, sink)
+    }
+
     fn release(&self) -> Result<Release, BuildError> {
         Ok(self.release.borrow().clone())
     }
@@ -360,7 +396,7 @@ impl Host for FakeHost {
 }
 
 #[derive(Default)]
-pub struct Events(pub Vec<String>);
+pub struct Events(pub Vec<String>, Option<&'static AtomicBool>);
 
 impl Progress for Events {
     fn event(&mut self, event: Event<'_>) {
@@ -369,7 +405,12 @@ impl Progress for Events {
                 self.0.push(format!("{number}/{of} {}", step.canonical));
             }
             Event::Why { why, .. } => self.0.push(format!("  why: {why}")),
-            Event::Output(line) => self.0.push(format!("  | {line}")),
+            Event::Output(line) => {
+                self.0.push(format!("  | {line}"));
+                if let Some(flag) = self.1 {
+                    flag.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
             Event::Note(note) => self.0.push(format!("  note: {note}")),
             Event::Bytes { .. } => {}
             Event::Done { outcome, .. } => self.0.push(format!("  {outcome:?}")),
@@ -391,6 +432,8 @@ pub struct World {
     pub epoch: Option<i64>,
     pub ca: Option<std::path::PathBuf>,
     pub events: Vec<String>,
+    /// Set with the first line of output: an interrupt.
+    pub interrupt: Option<&'static AtomicBool>,
 }
 
 pub static NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
@@ -415,6 +458,7 @@ impl World {
             epoch: None,
             ca: None,
             events: Vec::new(),
+            interrupt: None,
         }
     }
 
@@ -461,7 +505,7 @@ impl World {
             host: &self.host,
             images: &self.images,
         };
-        let mut events = Events::default();
+        let mut events = Events(Vec::new(), self.interrupt);
         let result = build(&request, &tools, &mut events);
         self.events = events.0;
         result
