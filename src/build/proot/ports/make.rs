@@ -5,7 +5,7 @@
 //! mounted in that directory: it is read once, and removed.
 
 use super::tree::Listing;
-use super::{ATTRIBUTES, Ports};
+use super::{Ports, elsewhere};
 use crate::build::BuildError;
 use crate::build::proot::{Bootstrap, ChildStream};
 use crate::build::sets::{Watched, own};
@@ -53,7 +53,9 @@ pub fn populate(
     run(ports, &root, progress, cancelled)?;
     let listing = Listing::of(&root).map_err(|e| BuildError::io("list", &root, e))?;
     if !listing.has(SHELL) {
-        return Err(failed(ports, format!("it made no /{SHELL}"), Vec::new()));
+        let how = format!("it made no /{SHELL}");
+        let ask = "does /usr/lib/locate/src.db list this release's files? ";
+        return Err(failed(ports, &how, Vec::new(), ask));
     }
     if !listing.left_out.is_empty() {
         progress.event(Event::Note(&left_out(&listing)));
@@ -81,22 +83,17 @@ fn run(
         .env("PORTSDIR", super::ports_dir(&ports.program));
     let mut stream = ChildStream::spawn("proot", command, progress, cancelled)?;
     stream.verify().map_err(|error| match error {
-        BuildError::Program { how, tail, .. } => failed(ports, how, tail),
+        BuildError::Program { how, tail, .. } => failed(ports, &how, tail, ""),
         other => other,
     })
 }
 
-fn failed(ports: &Ports, how: String, tail: Vec<String>) -> BuildError {
+fn failed(ports: &Ports, how: &str, tail: Vec<String>, ask: &str) -> BuildError {
     BuildError::Ports {
         program: ports.program.clone(),
-        how,
+        how: how.to_owned(),
         tail,
-        hint: format!(
-            "run `{} -B DIR {}` by hand to see more; `SETS {} base` takes the release's own sets from a mirror",
-            ports.program.display(),
-            ATTRIBUTES.join(" "),
-            ports.kernel.release
-        ),
+        hint: format!("{ask}{}", elsewhere(&ports.kernel.release)),
     }
 }
 

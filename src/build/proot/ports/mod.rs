@@ -80,12 +80,7 @@ pub struct Ports {
 impl Ports {
     /// Of the system whose files lie under `host` (`/`, or a test's directory).
     pub fn read(host: &Path, kernel: Kernel, program: &Path) -> Result<Ports, BuildError> {
-        let hint = || {
-            format!(
-                "`SETS {} base` takes the release's own sets from a mirror; so does PROOT where /etc/pocker.conf has proot = \"sets\"",
-                kernel.release
-            )
-        };
+        let hint = || elsewhere(&kernel.release);
         let refused = |why: String| BuildError::Proot { why, hint: hint() };
         let small = |path: &Path, max| {
             File::open(path)
@@ -153,6 +148,13 @@ impl Ports {
         out.extend(ATTRIBUTES.map(OsString::from));
         out
     }
+}
+
+/// What else there is.
+fn elsewhere(release: &str) -> String {
+    format!(
+        "`SETS {release} base` takes the release's own sets from a mirror; so does PROOT where /etc/pocker.conf has proot = \"sets\""
+    )
 }
 
 /// The ports tree that a proot is of: it loads its modules from there.
