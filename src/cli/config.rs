@@ -104,13 +104,6 @@ impl Settings {
             crate::limits::size(text)
                 .map_err(|e| CliError::usage(format!("upstream_cache in the settings: {e}")))
         });
-        let proot = file.proot.map(|text| {
-            Choice::parse(&text).ok_or_else(|| {
-                CliError::usage(format!(
-                    "proot in the settings: {text}: write \"sets\", or the path of ports' proot from / on"
-                ))
-            })
-        });
         let allow = file.allow.unwrap_or_default().into_iter().map(|text| {
             net(&text).map_err(|e| CliError::usage(format!("allow in the settings: {text}: {e}")))
         });
@@ -154,6 +147,7 @@ impl Settings {
             graft_below: file.graft_below.unwrap_or_else(defaults::graft_below),
             user: file.user,
             proot: proot.transpose()?.unwrap_or_default(),
+            proot: proot(file.proot)?,
             quiet: global.quiet,
         })
     }
@@ -257,6 +251,17 @@ fn read(path: &Path) -> Result<Option<File>, CliError> {
     toml::from_str(&text).map(Some).map_err(|e| fail(&e))
 }
 
+fn proot(text: Option<String>) -> Result<Choice, CliError> {
+    let Some(text) = text else {
+        return Ok(Choice::default());
+    };
+    Choice::parse(&text).ok_or_else(|| {
+        CliError::usage(format!(
+            "proot in the settings: {text}: write \"sets\", or the whole path of ports' proot"
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,5 +271,14 @@ mod tests {
         assert!(toml::from_str::<File>("stroe = '/x'").is_err());
         let file: File = toml::from_str("store = '/x'\nlisten = '10.0.0.1'").expect("valid");
         assert_eq!(file.store, Some(PathBuf::from("/x")));
+    }
+
+    #[test]
+    fn proot_is_sets_or_a_whole_path() {
+        let said = |text: &str| proot(Some(text.to_owned()));
+        assert_eq!(said("sets").expect("valid"), Choice::Sets);
+        assert_eq!(proot(None).expect("valid"), Choice::WhenPresent);
+        let error = said("proot").expect_err("no path").message;
+        assert!(error.contains("proot in the settings: proot"), "{error}");
     }
 }
