@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `linux-kernel` | Linux's NFS client, by mount(2) | the `nfs` file system, a TCP listener |
 //! | `fuse` | a helper process of ours | `/dev/fuse` |
-//! | `bsd-kernel` | OpenBSD's or FreeBSD's NFS client, by mount(2) or nmount(2) | a TCP listener |
+//! | `bsd-kernel` | OpenBSD's, FreeBSD's or NetBSD's NFS client, by mount(2) or nmount(2) | a TCP listener |
 //! | `mount_nfs` | OpenBSD's NFS client, by its own mount_nfs(8) | a portmapper that knows the server; never chosen unasked |
 
 pub mod bsd;

@@ -1,6 +1,6 @@
 //! What is asked of a BSD's kernel for one mount, as values.
 
-use super::layout::openbsd as flag;
+use super::layout::{netbsd, openbsd as flag};
 use crate::helper::{Cache, Request};
 use std::ffi::{CString, OsStr};
 use std::fmt;
@@ -9,10 +9,11 @@ use std::net::SocketAddrV4;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// mount(2) of OpenBSD copies at most MNAMELEN (90) bytes of the target, NUL included (sys/mount.h).
+/// mount(2) of OpenBSD copies at most MNAMELEN (90) bytes of the target, NUL included (sys/mount.h). The others take
+/// more, and are not asked to.
 pub const NAME_MAX: usize = 89;
 
-/// READ and WRITE: a power of two, and the most that OpenBSD does over TCP (MAXBSIZE).
+/// READ and WRITE: a power of two, and the most that OpenBSD and NetBSD do over TCP (MAXBSIZE).
 pub const IO_SIZE: i32 = 64 << 10;
 
 /// Blocks that are read ahead of a sealed tree's reader; the kernel takes no more.
@@ -26,6 +27,7 @@ const SHOWN: &str = "pocker";
 pub enum System {
     OpenBsd,
     FreeBsd,
+    NetBsd,
 }
 
 impl fmt::Display for System {
@@ -33,6 +35,7 @@ impl fmt::Display for System {
         f.write_str(match self {
             System::OpenBsd => "OpenBSD",
             System::FreeBsd => "FreeBSD",
+            System::NetBsd => "NetBSD",
         })
     }
 }
@@ -60,6 +63,8 @@ pub enum Call {
         root: Vec<u8>,
         options: Vec<(&'static str, Option<String>)>,
     },
+    /// mount(2) with another `struct nfs_args`, and its length.
+    NetBsd(Args),
 }
 
 /// What goes into `struct nfs_args`.
@@ -72,8 +77,8 @@ pub struct Args {
     pub wsize: i32,
     pub rsize: i32,
     pub readahead: i32,
-    /// Seconds for which attributes are believed: all four bounds.
-    pub attributes: i32,
+    /// Seconds for which attributes are believed: all four bounds. NetBSD has none, only believing nothing.
+    pub attributes: Option<i32>,
 }
 
 /// Whether the kernel takes a target of this length.
@@ -99,7 +104,7 @@ impl Plan {
             (req.noexec, flag::MNT_NOEXEC),
             (req.nosuid, flag::MNT_NOSUID),
             // FreeBSD has none any more: device nodes work in no file system but devfs.
-            (req.nodev && system == System::OpenBsd, flag::MNT_NODEV),
+            (req.nodev && system != System::FreeBsd, flag::MNT_NODEV),
         ] {
             if asked {
                 flags |= bit;
@@ -112,6 +117,7 @@ impl Plan {
         let call = match system {
             System::OpenBsd => Call::OpenBsd(openbsd(addr, root, req.read_only, seconds)),
             System::FreeBsd => freebsd(addr, root, req.read_only, seconds),
+            System::NetBsd => Call::NetBsd(netbsd(addr, root, req)),
         };
         Plan {
             target: req.target.to_path_buf(),
@@ -133,6 +139,34 @@ fn openbsd(addr: SocketAddrV4, root: &[u8], read_only: bool, seconds: i32) -> Ar
     if read_only {
         flags |= flag::NFSMNT_READAHEAD;
     }
+    args(addr, root, read_only, flags, Some(seconds))
+}
+
+/// Its attributes are believed for 5 to 60 s, a tenth of their age, or not at all: what others change meanwhile is
+/// asked for each time (sys/nfs/nfs_subs.c, `nfs_attrtimeo`). A reserved port has to be asked for.
+fn netbsd(addr: SocketAddrV4, root: &[u8], req: &Request<'_>) -> Args {
+    let mut flags = netbsd::NFSMNT_NFSV3
+        | netbsd::NFSMNT_INT
+        | netbsd::NFSMNT_RESVPORT
+        | netbsd::NFSMNT_RSIZE
+        | netbsd::NFSMNT_WSIZE;
+    if req.read_only {
+        flags |= netbsd::NFSMNT_READAHEAD;
+    }
+    match req.cache {
+        Cache::Sealed | Cache::Exclusive => {}
+        Cache::View | Cache::LargeView | Cache::Shared => flags |= netbsd::NFSMNT_NOAC,
+    }
+    args(addr, root, req.read_only, flags, None)
+}
+
+fn args(
+    addr: SocketAddrV4,
+    root: &[u8],
+    read_only: bool,
+    flags: i32,
+    attributes: Option<i32>,
+) -> Args {
     Args {
         addr,
         root: root.to_vec(),
@@ -141,7 +175,7 @@ fn openbsd(addr: SocketAddrV4, root: &[u8], read_only: bool, seconds: i32) -> Ar
         wsize: IO_SIZE,
         rsize: IO_SIZE,
         readahead: if read_only { READ_AHEAD } else { 0 },
-        attributes: seconds,
+        attributes,
     }
 }
 
@@ -180,16 +214,23 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = names(self.flags.0, flag::MOUNT_FLAGS);
         match &self.call {
-            Call::OpenBsd(args) => {
-                writeln!(f, "mount(\"nfs\", {:?}, {names})", self.target)?;
+            Call::OpenBsd(args) | Call::NetBsd(args) => {
+                let (known, len) = match &self.call {
+                    Call::NetBsd(_) => (netbsd::NFS_FLAGS, ", sizeof args"),
+                    _ => (flag::NFS_FLAGS, ""),
+                };
+                writeln!(f, "mount(\"nfs\", {:?}, {names}{len})", self.target)?;
                 writeln!(f, "  addr {}, SOCK_STREAM", args.addr)?;
                 writeln!(f, "  fh of {} bytes", args.root.len())?;
                 let shown = OsStr::from_bytes(args.shown.as_bytes());
                 writeln!(f, "  hostname {shown:?}")?;
-                writeln!(f, "  flags {}", self::names(args.flags, flag::NFS_FLAGS))?;
+                writeln!(f, "  flags {}", self::names(args.flags, known))?;
                 let (w, r, a) = (args.wsize, args.rsize, args.readahead);
                 writeln!(f, "  wsize {w}, rsize {r}, readahead {a}")?;
-                writeln!(f, "  acreg and acdir {} s", args.attributes)
+                match args.attributes {
+                    Some(seconds) => writeln!(f, "  acreg and acdir {seconds} s"),
+                    None => Ok(()),
+                }
             }
             Call::FreeBsd {
                 addr,
@@ -257,6 +298,14 @@ mod tests {
             "freebsd_shared",
             plan(System::FreeBsd, false, Cache::Shared)
         );
+    }
+
+    #[test]
+    fn netbsd_is_given_the_roots_handle() {
+        insta::assert_snapshot!("netbsd_sealed", plan(System::NetBsd, true, Cache::Sealed));
+        let exclusive = plan(System::NetBsd, false, Cache::Exclusive);
+        insta::assert_snapshot!("netbsd_exclusive", exclusive);
+        insta::assert_snapshot!("netbsd_shared", plan(System::NetBsd, false, Cache::Shared));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! OpenBSD's and FreeBSD's calls for mounts: a plan in, the kernel's word out.
+//! OpenBSD's, FreeBSD's and NetBSD's calls for mounts: a plan in, the kernel's word out.
 
 use crate::bsd::plan::{Call, Plan, System};
 use crate::helper::Unmounted;
@@ -13,6 +13,8 @@ use std::path::Path;
 pub(crate) const BSD: Option<System> = Some(System::OpenBsd);
 #[cfg(target_os = "freebsd")]
 pub(crate) const BSD: Option<System> = Some(System::FreeBsd);
+#[cfg(target_os = "netbsd")]
+pub(crate) const BSD: Option<System> = Some(System::NetBsd);
 
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
@@ -55,6 +57,7 @@ pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
     let target = c_path(&plan.target)?;
     let addr = sockaddr(asked.addr);
     let fhsize = i32::try_from(asked.root.len()).map_err(io::Error::other)?;
+    let seconds = asked.attributes.unwrap_or_default();
     let mut args = NfsArgs {
         version: openbsd::NFS_ARGSVERSION,
         addr: from_ref(&addr).cast_mut().cast(),
@@ -74,10 +77,10 @@ pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
         leaseterm: 0,
         deadthresh: 0,
         hostname: asked.shown.as_ptr().cast_mut().cast(),
-        acregmin: asked.attributes,
-        acregmax: asked.attributes,
-        acdirmin: asked.attributes,
-        acdirmax: asked.attributes,
+        acregmin: seconds,
+        acregmax: seconds,
+        acdirmin: seconds,
+        acdirmax: seconds,
     };
     // SAFETY: strings end in NUL; the kernel copies what `args` points to, all of which lives until here.
     let done = unsafe {
@@ -86,6 +89,51 @@ pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
             target.as_ptr(),
             plan.flags.0,
             from_mut(&mut args).cast(),
+        )
+    };
+    Ok(Errno::result(done).map(drop)?)
+}
+
+#[cfg(target_os = "netbsd")]
+pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
+    use crate::bsd::layout::{NetBsdArgs, netbsd};
+    use std::ptr::{from_mut, from_ref};
+
+    let Call::NetBsd(asked) = &plan.call else {
+        return Err(wrong_system());
+    };
+    let target = c_path(&plan.target)?;
+    let addr = sockaddr(asked.addr);
+    let fhsize = i32::try_from(asked.root.len()).map_err(io::Error::other)?;
+    let mut args = NetBsdArgs {
+        version: netbsd::NFS_ARGSVERSION,
+        addr: from_ref(&addr).cast_mut().cast(),
+        addrlen: size_of::<libc::sockaddr_in>() as i32,
+        sotype: libc::SOCK_STREAM,
+        proto: 0,
+        fh: asked.root.as_ptr().cast_mut(),
+        fhsize,
+        flags: asked.flags,
+        wsize: asked.wsize,
+        rsize: asked.rsize,
+        readdirsize: 0,
+        timeo: 0,
+        retrans: 0,
+        maxgrouplist: 0,
+        readahead: asked.readahead,
+        leaseterm: 0,
+        deadthresh: 0,
+        hostname: asked.shown.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: strings end in NUL; the kernel copies what `args` points to, all of which lives until here, and no
+    // more of it than is said.
+    let done = unsafe {
+        libc::mount(
+            c"nfs".as_ptr(),
+            target.as_ptr(),
+            plan.flags.0,
+            from_mut(&mut args).cast(),
+            size_of::<NetBsdArgs>(),
         )
     };
     Ok(Errno::result(done).map(drop)?)
@@ -164,15 +212,31 @@ pub(crate) fn bsd_mount(plan: &Plan) -> io::Result<()> {
 /// another's.
 pub(crate) fn is_nfs(target: &Path) -> io::Result<bool> {
     let path = c_path(target)?;
-    // SAFETY: statfs is plain data, valid when all zero.
-    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path ends in NUL and the kernel fills one struct.
-    Errno::result(unsafe { libc::statfs(path.as_ptr(), &raw mut found) })?;
-    // The other way to write the same path: FreeBSD records it without symlinks.
+    let found = mount_of(&path)?;
+    // The other way to write the same path: FreeBSD and NetBSD record it without symlinks.
     let plain = std::fs::canonicalize(target)?;
     let on = text(&found.f_mntonname);
     let begins = on == target.as_os_str().as_bytes() || on == plain.as_os_str().as_bytes();
     Ok(begins && text(&found.f_fstypename) == b"nfs")
+}
+
+#[cfg(not(target_os = "netbsd"))]
+fn mount_of(path: &CString) -> io::Result<libc::statfs> {
+    // SAFETY: statfs is plain data, valid when all zero.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in NUL and the kernel fills one struct.
+    Errno::result(unsafe { libc::statfs(path.as_ptr(), &raw mut found) })?;
+    Ok(found)
+}
+
+/// Its statvfs(2) tells where a mount begins, and there is no other.
+#[cfg(target_os = "netbsd")]
+fn mount_of(path: &CString) -> io::Result<libc::statvfs> {
+    // SAFETY: statvfs is plain data, valid when all zero.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends in NUL and the kernel fills one struct.
+    Errno::result(unsafe { libc::statvfs(path.as_ptr(), &raw mut found) })?;
+    Ok(found)
 }
 
 /// The bytes before the NUL that ends a text of the kernel's.

@@ -15,19 +15,29 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::*;
 
-#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+#[cfg(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd"))]
 mod bsd;
-#[cfg(any(target_os = "openbsd", target_os = "freebsd"))]
+#[cfg(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd"))]
 pub(crate) use bsd::*;
 
-#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+#[cfg(not(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd")))]
 mod no_bsd;
-#[cfg(not(any(target_os = "openbsd", target_os = "freebsd")))]
+#[cfg(not(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd")))]
 pub(crate) use no_bsd::*;
 
-#[cfg(not(any(target_os = "linux", target_os = "openbsd", target_os = "freebsd")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "openbsd",
+    target_os = "freebsd",
+    target_os = "netbsd"
+)))]
 mod unknown;
-#[cfg(not(any(target_os = "linux", target_os = "openbsd", target_os = "freebsd")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "openbsd",
+    target_os = "freebsd",
+    target_os = "netbsd"
+)))]
 pub(crate) use unknown::*;
 
 /// Whether this is the system whose `mount_nfs` we know.
