@@ -26,6 +26,8 @@ pub struct File {
     pub store: Option<PathBuf>,
     pub socket_dir: Option<PathBuf>,
     pub browse: Option<PathBuf>,
+    /// On OpenBSD: "sets", or the path of ports' proot(1).
+    pub proot: Option<String>,
     pub mount_helper: Option<String>,
     pub server_timeout: Option<u64>,
     pub listen: Option<String>,
@@ -50,8 +52,6 @@ pub struct File {
     /// Directories at or below which grafts may be.
     pub graft_below: Option<Vec<PathBuf>>,
     pub user: Option<String>,
-    /// On OpenBSD: "sets", or the path of ports' proot(1).
-    pub proot: Option<String>,
 }
 
 /// What every command knows.
@@ -64,6 +64,7 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     pub socket_dir: PathBuf,
     pub browse: PathBuf,
+    pub proot: Choice,
     pub mount_helper: Option<String>,
     pub server_timeout: Duration,
     pub listen: Option<String>,
@@ -83,7 +84,6 @@ pub struct Settings {
     pub graft_below: Vec<PathBuf>,
     /// Whom a server becomes.
     pub user: Option<String>,
-    pub proot: Choice,
     pub quiet: bool,
 }
 
@@ -120,6 +120,7 @@ impl Settings {
                     .unwrap_or_else(defaults::socket_dir),
             ),
             browse: file.browse.unwrap_or(defaults::BROWSE.into()),
+            proot: proot(file.proot)?,
             mount_helper: global.mount_helper.clone().or(file.mount_helper),
             server_timeout: Duration::from_secs(
                 global
@@ -146,8 +147,6 @@ impl Settings {
             upstream_cache: cache.transpose()?,
             graft_below: file.graft_below.unwrap_or_else(defaults::graft_below),
             user: file.user,
-            proot: proot.transpose()?.unwrap_or_default(),
-            proot: proot(file.proot)?,
             quiet: global.quiet,
         })
     }
