@@ -83,6 +83,7 @@ fn start(settings: &Settings, args: &Serve) -> Result<(), CliError> {
         upstream: upstream(settings, args),
         graft_below: graft_below(settings, args)?,
         user: None,
+        take_back: server_user::is_root(settings, args),
         auto: args.auto,
         idle_timeout: Duration::from_secs(args.idle_timeout),
     };

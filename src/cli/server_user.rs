@@ -10,6 +10,11 @@ use nix::unistd::User;
 /// What says that a server stays root, whatever there is by default.
 const ROOT: &str = "root";
 
+/// Whether root was said to serve.
+pub fn is_root(settings: &Settings, args: &Serve) -> bool {
+    args.user.as_deref().or(settings.user.as_deref()) == Some(ROOT)
+}
+
 pub fn of(
     settings: &Settings,
     args: &Serve,

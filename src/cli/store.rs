@@ -5,11 +5,11 @@ use super::config::Settings;
 use super::error::CliError;
 use super::{open, text};
 use crate::control::api::BackupDone;
-use crate::daemon::store_hint;
+use crate::daemon::{enter, is_given, owner, store_hint};
 use pocker_store::upgrade::{self, Upgrade};
 use pocker_store::{Restored, StoreError};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Exit status where what was copied has rotted, as `pocker fsck` has it.
 const ROTTED: i32 = 4;
@@ -112,9 +112,10 @@ fn restored(done: &Restored, to: &Path) -> String {
 fn upgrade(settings: &Settings, args: &StoreUpgrade) -> Result<(), CliError> {
     open::must_be_root()?;
     let store = &settings.store;
+    let within = as_its_owner(store)?;
     let done = match args.dry_run {
-        true => upgrade::plan(store),
-        false => upgrade::upgrade(store),
+        true => upgrade::plan(&within),
+        false => upgrade::upgrade(&within),
     };
     let done = done.map_err(|e| match e {
         StoreError::InUse { .. } => {
@@ -125,6 +126,23 @@ fn upgrade(settings: &Settings, args: &StoreUpgrade) -> Result<(), CliError> {
         e => failed(format!("cannot upgrade {}", store.display()), &e),
     })?;
     text::out(&upgraded(&done, args.dry_run))
+}
+
+/// A store that a server gave to a user is that user's, and nothing in it is root's to follow.
+fn as_its_owner(store: &Path) -> Result<PathBuf, CliError> {
+    if !is_given(store) {
+        return Ok(store.to_path_buf());
+    }
+    let failed = |e: &(dyn std::error::Error + 'static)| {
+        let tried = format!(
+            "cannot become the user that {} was given to",
+            store.display()
+        );
+        CliError::from_error(tried, e)
+    };
+    let user = owner(store).map_err(|e| failed(&e))?;
+    enter(store, &user).map_err(|e| failed(&std::io::Error::other(e.to_string())))?;
+    Ok(PathBuf::from("/"))
 }
 
 fn upgraded(done: &Upgrade, dry_run: bool) -> String {

@@ -13,16 +13,15 @@ use crate::life::Runs;
 use crate::sys::process;
 use crate::sys::{Attempt, Fault};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockType, UnixAddr, recv, recvmsg, send, sendmsg,
 };
-use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -40,8 +39,6 @@ const CALLED: u8 = b'c';
 const PROCESS: u8 = b'p';
 const REMOVE: u8 = b'r';
 
-/// Longest name of a run that is believed.
-const CALLED_MAX: u64 = 4096;
 /// What it removes: the server's sockets, where the network's place is.
 const SOCKETS: [&str; 3] = ["control.sock", "nfs.sock", "files.sock"];
 
@@ -144,15 +141,35 @@ fn answer_all(socket: &OwnedFd, network: &Network) {
     }
 }
 
-/// An answer is an errno, a number, and perhaps a descriptor.
+/// What it says where it does what was asked.
+#[derive(Default)]
+struct Said {
+    value: u64,
+    fd: Option<OwnedFd>,
+    /// As long as a question, at most.
+    text: String,
+}
+
+impl From<u64> for Said {
+    fn from(value: u64) -> Said {
+        Said {
+            value,
+            ..Said::default()
+        }
+    }
+}
+
+/// An answer is an errno, a number, perhaps a text, and perhaps a descriptor: of a process that pledges, that takes more.
 fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> {
     let done = act(asked, network);
-    let (errno, value, fd) = match done {
-        Ok((value, fd)) => (0, value, fd),
-        Err(errno) => (errno as i32, 0, None),
+    let (errno, said) = match done {
+        Ok(said) => (0, said),
+        Err(errno) => (errno as i32, Said::default()),
     };
+    let Said { value, fd, text } = said;
     let mut bytes = errno.to_ne_bytes().to_vec();
     bytes.extend_from_slice(&value.to_ne_bytes());
+    bytes.extend_from_slice(text.as_bytes());
     let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
     let rights = if fds.is_empty() { &[][..] } else { &rights };
@@ -166,58 +183,53 @@ fn answer(socket: &OwnedFd, asked: &[u8], network: &Network) -> nix::Result<()> 
     .map(drop)
 }
 
-fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<OwnedFd>), Errno> {
+fn act(asked: &[u8], network: &Network) -> Result<Said, Errno> {
     let (word, rest) = asked.split_first().ok_or(Errno::EINVAL)?;
     let text = std::str::from_utf8(rest).map_err(|_| Errno::EINVAL)?;
+    let two = || text.split_once(' ').ok_or(Errno::EINVAL);
     match *word {
         UNMOUNT => {
             // Whoever took the server over does not unmount the host's own.
-            match sys::unmount_ours(Path::new(text)) {
-                Ok(Unmounted::Done | Unmounted::Nothing) => Ok((0, None)),
-                Ok(Unmounted::NotOurs) => Err(Errno::EPERM),
-                Err(e) => Err(errno(&e)),
+            match sys::unmount_ours(Path::new(text)).map_err(|e| errno(&e))? {
+                Unmounted::Done | Unmounted::Nothing => Ok(Said::default()),
+                Unmounted::NotOurs => Err(Errno::EPERM),
             }
         }
         SHARES => {
-            let (kind, pid) = text.split_once(' ').ok_or(Errno::EINVAL)?;
-            let pid = pid.parse().map_err(|_| Errno::EINVAL)?;
+            let (kind, pid) = two()?;
+            let pid = number(pid)?;
             let known = matches!(kind, "mnt" | "pid");
             let shares = known && sys::shares_namespace(pid, kind);
-            Ok((shares.into(), None))
+            Ok(u64::from(shares).into())
         }
         START => {
-            let pid = text.parse().map_err(|_| Errno::EINVAL)?;
-            let start = crate::control::sys::process_start(pid);
-            start.map(|start| (start, None)).ok_or(Errno::ESRCH)
+            let start = crate::control::sys::process_start(number(text)?);
+            start.map(Said::from).ok_or(Errno::ESRCH)
         }
-        LISTEN => match network.listener() {
-            Ok(listener) => Ok((0, Some(listener.into()))),
-            Err(e) => Err(errno(&e)),
-        },
+        LISTEN => Ok(Said {
+            fd: Some(network.listener().map_err(|e| errno(&e))?.into()),
+            ..Said::default()
+        }),
         PROCESS => {
-            let (peer, port) = text.split_once(' ').ok_or(Errno::EINVAL)?;
-            let peer = peer.parse().map_err(|_| Errno::EINVAL)?;
-            let port = port.parse().map_err(|_| Errno::EINVAL)?;
-            match sys::is_a_process(peer, port) {
-                Ok(is) => Ok((is.into(), None)),
-                Err(e) => Err(errno(&e)),
-            }
+            let (peer, port) = two()?;
+            let is = sys::is_a_process(number(peer)?, number(port)?);
+            is.map(|is| u64::from(is).into()).map_err(|e| errno(&e))
         }
         CALLED => {
-            let supervisor = text.parse().map_err(|_| Errno::EINVAL)?;
-            let called = Runs::called(&network.sockets, supervisor).ok_or(Errno::ESRCH)?;
-            // It fits in a pipe, as in a name of a file.
-            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-            nix::unistd::write(&write, called.as_bytes())?;
-            Ok((0, Some(read)))
+            let called = Runs::called(&network.sockets, number(text)?);
+            let text = called.ok_or(Errno::ESRCH)?;
+            Ok(Said {
+                text,
+                ..Said::default()
+            })
         }
         END => {
-            let (signal, pid) = text.split_once(' ').ok_or(Errno::EINVAL)?;
-            let pid: i32 = pid.parse().map_err(|_| Errno::EINVAL)?;
-            let signal = signal.parse().map_err(|_| Errno::EINVAL)?;
-            // Neither groups nor the first process.
-            match pid > 1 && [Signal::SIGTERM, Signal::SIGKILL].contains(&signal) {
-                true => kill(Pid::from_raw(pid), signal).map(|()| (0, None)),
+            let (signal, pid) = two()?;
+            let (signal, pid) = (number(signal)?, number::<u32>(pid)?);
+            let ends = [Signal::SIGTERM, Signal::SIGKILL].contains(&signal);
+            // What records say is root's word. Whoever took the server over ends runs, and nothing else.
+            match ends && Runs::called(&network.sockets, pid).is_some() {
+                true => sys::signal(pid, signal).map(|()| Said::default()),
                 false => Err(Errno::EPERM),
             }
         }
@@ -225,10 +237,14 @@ fn act(asked: &[u8], network: &Network) -> Result<(u64, Option<OwnedFd>), Errno>
             for socket in SOCKETS {
                 let _ = unlinkat(&network.dir, socket, UnlinkatFlags::NoRemoveDir);
             }
-            Ok((0, None))
+            Ok(Said::default())
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, Errno> {
+    text.parse().map_err(|_| Errno::EINVAL)
 }
 
 fn errno(error: &io::Error) -> Errno {
@@ -236,7 +252,7 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 /// None: there is no aide, so this process has its rights itself.
-fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
+fn ask(word: u8, text: &str) -> Option<Result<Said, Errno>> {
     let aide = AIDE.get()?;
     let mut bytes = vec![word];
     bytes.extend_from_slice(text.as_bytes());
@@ -244,16 +260,16 @@ fn ask(word: u8, text: &str) -> Option<Result<(u64, Option<OwnedFd>), Errno>> {
         return Some(Err(Errno::ENAMETOOLONG));
     }
     let socket = match word {
-        SHARES | START | END | CALLED | PROCESS | REMOVE => aide.quick.lock(),
+        SHARES | START | PROCESS | REMOVE => aide.quick.lock(),
         _ => aide.slow.lock(),
     };
     Some(exchange(&socket, &bytes))
 }
 
-fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u64, Option<OwnedFd>), Errno> {
+fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<Said, Errno> {
     let raw = socket.as_raw_fd();
     send(raw, bytes, MsgFlags::MSG_NOSIGNAL)?;
-    let mut buffer = [0u8; 16];
+    let mut buffer = [0u8; ASK_MAX];
     let mut control = nix::cmsg_space!([RawFd; 1]);
     let (length, mut fds) = loop {
         let mut iov = [IoSliceMut::new(&mut buffer)];
@@ -270,15 +286,18 @@ fn exchange(socket: &OwnedFd, bytes: &[u8]) -> Result<(u64, Option<OwnedFd>), Er
         }
         break (message.bytes, fds);
     };
-    match buffer[..length].split_first_chunk::<4>() {
-        Some((errno, value)) => match (i32::from_ne_bytes(*errno), value.try_into()) {
-            (0, Ok(value)) => Ok((u64::from_ne_bytes(value), fds.pop())),
-            (0, Err(_)) => Err(Errno::EPROTO),
-            (errno, _) => Err(Errno::from_raw(errno)),
-        },
-        // It was killed.
-        None => Err(Errno::EPIPE),
+    // It was killed.
+    let (done, rest) = buffer[..length].split_first_chunk().ok_or(Errno::EPIPE)?;
+    match i32::from_ne_bytes(*done) {
+        0 => {}
+        errno => return Err(Errno::from_raw(errno)),
     }
+    let (value, text) = rest.split_first_chunk().ok_or(Errno::EPROTO)?;
+    Ok(Said {
+        value: u64::from_ne_bytes(*value),
+        fd: fds.pop(),
+        text: String::from_utf8_lossy(text).into_owned(),
+    })
 }
 
 /// Until it has ended; for ever where there is none.
@@ -292,7 +311,7 @@ pub async fn ended() {
 /// When a process started that /proc does not show to the server.
 fn hidden_start(pid: u32) -> Option<u64> {
     match ask(START, &pid.to_string())? {
-        Ok((start, _)) => Some(start),
+        Ok(said) => Some(said.value),
         // To take everybody for gone would drop what they have.
         Err(Errno::EPIPE | Errno::ECONNRESET) => {
             tracing::error!("the server's aide was killed: leaving at once");
@@ -313,7 +332,7 @@ pub fn unmount(target: &str) -> Result<(), Errno> {
 /// Whether process `pid` is in the server's namespace of that kind ("mnt", "pid"). False where that is not known.
 pub fn shares_namespace(pid: i32, kind: &str) -> bool {
     match ask(SHARES, &format!("{kind} {pid}")) {
-        Some(done) => done.is_ok_and(|(shares, _)| shares == 1),
+        Some(done) => done.is_ok_and(|said| said.value == 1),
         None => sys::shares_namespace(pid, kind),
     }
 }
@@ -331,11 +350,7 @@ pub fn called(options: &ServeOptions, supervisor: u32) -> Option<String> {
     if options.user.is_none() {
         return Runs::called(&options.socket_dir, supervisor);
     }
-    let (_, read) = ask(CALLED, &supervisor.to_string())?.ok()?;
-    let mut called = String::new();
-    let mut read = File::from(read?).take(CALLED_MAX);
-    read.read_to_string(&mut called).ok()?;
-    Some(called)
+    Some(ask(CALLED, &supervisor.to_string())?.ok()?.text)
 }
 
 /// Whether the connection from there to this host's port is the kernel's, as no process is at its other end. What
@@ -345,7 +360,7 @@ pub fn is_kernels(peer: SocketAddr, port: u16) -> bool {
         return false;
     };
     let is_a_process = match ask(PROCESS, &format!("{peer} {port}")) {
-        Some(done) => done.map(|(is, _)| is == 1).map_err(io::Error::from),
+        Some(done) => done.map(|said| said.value == 1).map_err(io::Error::from),
         None => sys::is_a_process(peer, port),
     };
     is_a_process.is_ok_and(|is| !is)
@@ -365,9 +380,9 @@ pub fn remove_sockets(options: &ServeOptions) {
 /// The listener of the kernel's client, in a network of its own where the system has such.
 pub fn private_listener(pin: &Path, port: u16) -> io::Result<TcpListener> {
     match sys::PRIVATE_NETNS.then(|| ask(LISTEN, "")).flatten() {
-        Some(done) => match done? {
-            (_, Some(fd)) => Ok(fd.into()),
-            _ => Err(io::Error::other("no listener came")),
+        Some(done) => match done?.fd {
+            Some(fd) => Ok(fd.into()),
+            None => Err(io::Error::other("no listener came")),
         },
         None => Network::new(pin, port)?.listener(),
     }
@@ -376,7 +391,6 @@ pub fn private_listener(pin: &Path, port: u16) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn it_does_what_it_is_for_and_nothing_else() {
@@ -397,10 +411,11 @@ mod tests {
             (START, me.to_string(), Ok(start)),
             (START, u32::MAX.to_string(), Err(Errno::ESRCH)),
             (START, "self".to_owned(), Err(Errno::EINVAL)),
-            (END, format!("SIGTERM {}", child.id()), Ok(0)),
+            // No run's.
+            (END, format!("SIGTERM {}", child.id()), Err(Errno::EPERM)),
             (END, format!("SIGSTOP {me}"), Err(Errno::EPERM)),
             (END, "SIGKILL 1".to_owned(), Err(Errno::EPERM)),
-            (END, "SIGKILL -1".to_owned(), Err(Errno::EPERM)),
+            (END, "SIGKILL -1".to_owned(), Err(Errno::EINVAL)),
             (END, me.to_string(), Err(Errno::EINVAL)),
             (PROCESS, "127.0.0.1:9".to_owned(), Err(Errno::EINVAL)),
             (PROCESS, "::1 9".to_owned(), Err(Errno::EINVAL)),
@@ -424,13 +439,13 @@ mod tests {
             });
             for (word, text, expected) in asked {
                 let bytes = [&[word], text.as_bytes()].concat();
-                let got = exchange(&server, &bytes).map(|(value, _)| value);
+                let got = exchange(&server, &bytes).map(|said| said.value);
                 assert_eq!(got, expected, "{text}");
             }
             // In a network of its own the port is free, whoever has it here.
             if nix::unistd::geteuid().is_root() && sys::PRIVATE_NETNS {
-                let (_, fd) = exchange(&server, &[LISTEN]).expect("opened");
-                let listener = TcpListener::from(fd.expect("a listener"));
+                let said = exchange(&server, &[LISTEN]).expect("opened");
+                let listener = TcpListener::from(said.fd.expect("a listener"));
                 assert_eq!(listener.local_addr().expect("an address").port(), 2049);
                 // Once: the place is in a directory that others write to.
                 let again = exchange(&server, &[LISTEN]).map(drop);
@@ -439,8 +454,9 @@ mod tests {
             }
             drop(server);
         });
-        let ended = child.wait().expect("it ends");
-        assert_eq!(ended.signal(), Some(libc::SIGTERM));
+        assert_eq!(child.try_wait().expect("asked"), None, "it lives");
+        child.kill().expect("killed");
+        child.wait().expect("it ends");
         assert!(!at("control.sock").exists() && at("other").exists());
     }
 }

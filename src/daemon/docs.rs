@@ -87,6 +87,9 @@ pub struct GraftDoc {
     /// Which directory it was; one of an older server has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Mark>,
+    /// A grafter serves it, and makes its handles.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// A run, live or ended; an ended one keeps its tree until the next start.

@@ -94,7 +94,10 @@ fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
     };
     let opened = grafter.open(host);
     let opened = opened.map_err(|e| Fail::internal(tried(), &e))?;
-    allowed(daemon, host, &opened.at)?;
+    if let Err(e) = allowed(daemon, host, &opened.at) {
+        opened.close();
+        return Err(e);
+    }
     Ok(Opened {
         mark: opened.mark,
         by: By::Grafter(opened),
@@ -117,6 +120,11 @@ impl Opened<'_> {
 /// After a restart: its handles hold.
 pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
     let host = &graft.host;
+    if graft.apart != daemon.exports.grafter.is_some() {
+        return Err(Fail::bad(format!(
+            "graft {host}: it was served by a server with --graft-below, or this is one and that was none, and files have other names there"
+        )));
+    }
     let opened = opened(daemon, host)?;
     if graft.root.is_some_and(|was| was != opened.mark) {
         return Err(Fail::bad(format!(
@@ -139,5 +147,6 @@ pub fn open(daemon: &Daemon, graft: &Graft) -> Outcome<GraftDoc> {
         host,
         read_only,
         root: Some(mark),
+        apart: daemon.exports.grafter.is_some(),
     })
 }

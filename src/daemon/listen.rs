@@ -41,7 +41,10 @@ pub async fn nfs(daemon: &Arc<Daemon>, local: Nfs, owner: u32) -> Result<Server,
     let runtime = ServeError::Runtime;
     let [calls, files] = [local.calls, local.files].map(UnixListener::from_std);
     server.listen_unix(calls.map_err(runtime)?, own.clone());
-    server.listen_descriptors(files.map_err(runtime)?, own);
+    // Where the kernel's client alone mounts, nobody asks for descriptors, which pledge(2) would have to allow.
+    if !crate::sys::bsd::CONFINES {
+        server.listen_descriptors(files.map_err(runtime)?, own);
+    }
     if let Some(kernel) = local.kernel {
         if let Some(listener) = kernel.listener {
             let listener = TcpListener::from_std(listener).map_err(runtime)?;

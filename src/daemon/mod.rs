@@ -48,6 +48,7 @@ mod tests;
 
 pub use serve::{ServeError, serve, store_hint};
 pub use sys::{io_flusher, mounted, signal, unmount};
+pub use user::{enter, is_given, owner};
 
 use crate::control::hosts::RpcTls;
 use std::net::SocketAddr;
@@ -123,6 +124,8 @@ pub struct ServeOptions {
     pub graft_below: Vec<PathBuf>,
     /// Who serves, in the store alone; none: who started it.
     pub user: Option<ServerUser>,
+    /// Root serves, though a store may be another user's by now.
+    pub take_back: bool,
     /// Started by another command; leaves after `idle_timeout` without work.
     pub auto: bool,
     pub idle_timeout: Duration,
@@ -131,6 +134,11 @@ pub struct ServeOptions {
 impl ServeOptions {
     pub fn control_socket(&self) -> PathBuf {
         self.socket_dir.join("control.sock")
+    }
+
+    /// Where a grafter keeps where its grafts' files are: out of reach of the server, and no longer than this host is up.
+    pub fn grafters_dir(&self) -> PathBuf {
+        self.socket_dir.join("grafts")
     }
 
     /// The store as the serving process finds it.

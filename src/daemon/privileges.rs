@@ -237,6 +237,11 @@ fn grafters(below: &[PathBuf], kept: &Path) -> Promises {
 pub fn confine_grafter(below: &[PathBuf], kept: &Path) -> Result<(), Fault> {
     let promises = grafters(below, kept);
     let done = crate::sys::os::enclose(&promises.paths, &[], false)?;
+    if !done && !crate::sys::bsd::CONFINES {
+        tracing::warn!(
+            "this kernel has no Landlock (`pocker doctor`): the grafter is kept from no file of the host"
+        );
+    }
     let _ = ENCLOSED.set(done || crate::sys::bsd::CONFINES);
     crate::sys::os::confine_server(GRAFTER)?;
     crate::sys::os::no_more_sockets()?;
@@ -246,7 +251,11 @@ pub fn confine_grafter(below: &[PathBuf], kept: &Path) -> Result<(), Fault> {
 /// Gives up what this system takes away from a process as a whole, once its listeners are open.
 pub fn promise(options: &ServeOptions) -> Result<(), Fault> {
     // What listens on others means more than files: a service manager starts what it is told to.
-    crate::sys::os::no_more_unix_sockets()?;
+    match options.user {
+        // It has all that it listens on, and connects to nobody.
+        Some(_) => crate::sys::os::no_more_sockets()?,
+        None => crate::sys::os::no_more_unix_sockets()?,
+    }
     let promises = promises(options);
     crate::sys::bsd::promise_self(promises.calls, &promises.paths)
 }
@@ -321,10 +330,11 @@ mod tests {
             }),
             graft_below: vec!["/var/pocker/volumes".into()],
             user: None,
+            take_back: false,
             auto: false,
             idle_timeout: std::time::Duration::from_secs(60),
         };
-        let grafters = grafters(&options.graft_below, Path::new("/var/pocker/store/grafts"));
+        let grafters = grafters(&options.graft_below, &options.grafters_dir());
         let in_store = promises(&ServeOptions {
             user: Some(super::super::ServerUser {
                 name: "_pocker".into(),

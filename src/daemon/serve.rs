@@ -1,11 +1,11 @@
 //! Start-up, the main loop and the way out.
 
 use super::docs::{self, Doc, RunDoc, TreeDoc};
-use super::export::{Exports, KEPT, read_only::ReadOnly};
+use super::export::{Exports, read_only::ReadOnly};
 use super::grafter::{self, Grafter};
 use super::local::Local;
 use super::state::Daemon;
-use super::user::{become_user, is_given};
+use super::user::{alone, become_user, give, is_given, take_back};
 use super::{
     ServeOptions, aide, clock, failpoints, grafts, http, listen, local, outside, privileges,
 };
@@ -16,7 +16,7 @@ use pocker_nfs::server::Service;
 use pocker_nfs::vfs::Vfs;
 use pocker_store::sync::SyncError;
 use pocker_store::work::{WorkClass, Works};
-use pocker_store::{OpenOptions, Store, StoreError, StoreLock};
+use pocker_store::{OpenOptions, Store, StoreError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -64,6 +64,18 @@ pub enum ServeError {
     Runtime(#[source] std::io::Error),
     #[error("the server's aide, the process that unmounts for it, has ended")]
     Aide,
+    #[error("the store {store} was given to the user of another server")]
+    Given {
+        store: String,
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    #[error("cannot use {what}, where it is kept where grafts' files are")]
+    Kept {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot begin to serve grafts")]
     Grafter(#[source] std::io::Error),
     #[error("the server's grafter, the process that serves directories of the host, has ended")]
@@ -89,11 +101,18 @@ impl ServeError {
             ),
             ServeError::Upstream(e) => e.hint.clone(),
             ServeError::Tls(e) => e.hint(),
+            ServeError::Given { .. } => Some(
+                "serve it as before, with `--user NAME` or `user = \"NAME\"` in the settings; or have it be root's again, and believe what that user left in it: `pocker serve --user root`"
+                    .to_string(),
+            ),
             ServeError::Aide | ServeError::Graftless => Some(
                 "somebody killed it, or the kernel did for want of memory; start the server again"
                     .to_string(),
             ),
-            ServeError::Confine(_) | ServeError::Runtime(_) | ServeError::Grafter(_) => None,
+            ServeError::Confine(_)
+            | ServeError::Runtime(_)
+            | ServeError::Grafter(_)
+            | ServeError::Kept { .. } => None,
         }
     }
 }
@@ -157,17 +176,20 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
     // A tree's modes are its own, not this process's habit.
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     super::sys::become_io_flusher();
-    let mut before = Before::of(grafter);
+    let before = Before::of(grafter);
     let mut local = None;
+    let mut _alone = None;
     match &options.user {
-        None => privileges::confine(&options).map_err(ServeError::Confine)?,
+        None => {
+            not_given(&options)?;
+            privileges::confine(&options).map_err(ServeError::Confine)?;
+        }
         // It opens nothing outside its store from here on.
         Some(user) => {
-            let given = is_given(&options.store, user);
-            let locked = pocker_store::lock(&options.store, true);
-            before.lock = Some(locked.map_err(unopened(&options.store))?);
+            _alone = Some(alone_there(&options)?);
+            give(&options.store, user).map_err(ServeError::Confine)?;
             local = Some(Local::open(&options)?);
-            become_user(&options, user, given).map_err(ServeError::Confine)?;
+            become_user(&options.store, user).map_err(ServeError::Confine)?;
         }
     }
     let daemon = open(options, before)?;
@@ -179,7 +201,37 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
         .enable_all()
         .build()
         .map_err(ServeError::Runtime)?;
-    runtime.block_on(main_loop(daemon, local, ready))
+    let why = runtime.block_on(main_loop(daemon, local, ready));
+    // A call that waits for a disk of the host's is not waited for.
+    runtime.shutdown_timeout(DRAIN);
+    why
+}
+
+/// A store that was given to a user is not opened by root unasked: who was that user's server may have left things in it.
+fn not_given(options: &ServeOptions) -> Result<(), ServeError> {
+    if !is_given(&options.store) {
+        return Ok(());
+    }
+    let failed = |source| ServeError::Given {
+        store: options.store.display().to_string(),
+        source,
+    };
+    match options.take_back {
+        true => take_back(&options.store).map_err(|e| failed(Some(e))),
+        false => Err(failed(None)),
+    }
+}
+
+/// Nobody else opens sockets in that folder, as long as this is held.
+fn alone_there(options: &ServeOptions) -> Result<impl Sized + use<>, ServeError> {
+    let found = alone(&options.socket_dir).map_err(|source| ServeError::Listen {
+        what: options.socket_dir.display().to_string(),
+        source,
+    })?;
+    found.ok_or_else(|| {
+        let path = options.store.clone();
+        unopened(&options.store)(StoreError::InUse { path, pid: None })
+    })
 }
 
 /// Where the server was told which directories may be grafted, it reaches those no more than others itself.
@@ -187,10 +239,13 @@ fn start_grafter(options: &ServeOptions) -> Result<Option<Grafter>, ServeError> 
     if options.graft_below.is_empty() {
         return Ok(None);
     }
-    let kept = options.store.join(KEPT);
     let made = pocker_store::make_folder(&options.store);
-    made.and_then(|()| pocker_store::make_folder(&kept))
-        .map_err(unopened(&options.store))?;
+    made.map_err(unopened(&options.store))?;
+    let kept = options.grafters_dir();
+    grafter::make_kept(&kept).map_err(|source| ServeError::Kept {
+        what: kept.display().to_string(),
+        source,
+    })?;
     privileges::make_backups(options);
     let setup = grafter::Setup {
         below: options.graft_below.clone(),
@@ -206,7 +261,6 @@ fn start_grafter(options: &ServeOptions) -> Result<Option<Grafter>, ServeError> 
 /// What was there, and known, before this process gave up what it does not need.
 pub(super) struct Before {
     grafter: Option<Grafter>,
-    lock: Option<StoreLock>,
     boot_id: Vec<u8>,
 }
 
@@ -214,7 +268,6 @@ impl Before {
     pub fn of(grafter: Option<Grafter>) -> Before {
         Before {
             grafter,
-            lock: None,
             boot_id: crate::control::sys::boot_id(),
         }
     }
@@ -239,20 +292,12 @@ fn open(options: ServeOptions, before: Before) -> Result<Arc<Daemon>, ServeError
 
 /// The server's parts, before it knows whose what is.
 pub(super) fn assemble(options: ServeOptions, before: Before) -> Result<Arc<Daemon>, ServeError> {
-    let Before {
-        grafter,
-        lock,
-        boot_id,
-    } = before;
+    let Before { grafter, boot_id } = before;
     let how = OpenOptions {
         create: true,
         boot_id,
     };
-    let within = options.store_within();
-    let store = match lock {
-        Some(lock) => Store::open_locked(within, how, lock),
-        None => Store::open(within, how),
-    };
+    let store = Store::open(options.store_within(), how);
     let store = store.map_err(unopened(&options.store))?;
     if options.verify_reads {
         store.verify_reads();
@@ -421,6 +466,9 @@ async fn main_loop(
     .await;
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
+    if let Some(grafter) = &daemon.exports.grafter {
+        grafter.close();
+    }
     daemon.note_uses();
     daemon.works.close();
     if let Some(volumes) = daemon.exports.volumes.works() {
@@ -442,6 +490,7 @@ async fn until_told(daemon: &Arc<Daemon>) -> Result<String, ServeError> {
     let mut tick = tokio::time::interval(REAP_EVERY);
     let mut helpless = std::pin::pin!(aide::ended());
     let grafter = daemon.exports.grafter.clone();
+    let mut reaping = None;
     let mut graftless = std::pin::pin!(async {
         match &grafter {
             Some(grafter) => grafter.ended().await,
@@ -455,9 +504,13 @@ async fn until_told(daemon: &Arc<Daemon>) -> Result<String, ServeError> {
             _ = told(&mut stop) => return Ok("told to stop".to_string()),
             () = &mut helpless => return Err(ServeError::Aide),
             () = &mut graftless => return Err(ServeError::Graftless),
-            _ = tick.tick() => {
+            // Not waited for in here: it may wait for others, and what is told in between is heard.
+            _ = tick.tick(), if reaping.is_none() => {
                 let d = daemon.clone();
-                let idle = tokio::task::spawn_blocking(move || upkeep(&d)).await;
+                reaping = Some(tokio::task::spawn_blocking(move || upkeep(&d)));
+            }
+            idle = async { reaping.as_mut().expect("it runs").await }, if reaping.is_some() => {
+                reaping = None;
                 if let Ok(Some(secs)) = idle {
                     return Ok(format!("idle for {secs} s"));
                 }

@@ -1,73 +1,121 @@
 //! The user that a server becomes, and the store that is given to it: what it then reaches is its store, which is all
 //! that there is for it (chroot(2)), and the sockets that it has.
 
-use super::{ServeOptions, ServerUser, privileges, sys};
-use crate::sys::{Attempt, Fault};
+use super::{ServerUser, privileges, sys};
+use crate::sys::{Attempt, Fault, process};
 use nix::dir::Dir;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
-use nix::unistd::{Gid, Uid, chdir, chroot, fchown, fchownat, setgid, setgroups, setuid};
-use pocker_store::GIVEN;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{Gid, Uid, User, chdir, chroot, fchown, fchownat, setgid, setgroups, setuid};
 use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
 use std::path::Path;
 
 /// How deep a store's folders are, and more.
 const DEPTH: usize = 16;
-/// The grafter's part of a store stays its own.
-const NOT_GIVEN: &CStr = c"grafts";
+/// Says that a server which is another user has the store.
+const GIVEN: &str = "given";
+/// In the store: a disk of its own may be mounted there.
+const BACKUPS: &CStr = c"backups";
 
-/// Whether all of the store is that user's. Asked before its lock is taken, after which nobody knows.
-pub fn is_given(store: &Path, user: &ServerUser) -> bool {
-    let owner = std::fs::read_to_string(store.join(GIVEN));
-    owner.is_ok_and(|owner| owner == said(user))
+/// Whether the store is another user's by a server's doing: for root it is no place to write in then.
+pub fn is_given(store: &Path) -> bool {
+    std::fs::symlink_metadata(store.join(GIVEN)).is_ok()
 }
 
-fn said(user: &ServerUser) -> String {
-    format!("{}:{}\n", user.uid, user.gid)
+/// It is root's again, who believes what that user left in it.
+pub fn take_back(store: &Path) -> io::Result<()> {
+    lchown(store, Some(0), Some(0))?;
+    std::fs::remove_file(store.join(GIVEN))
 }
 
-/// For good. The store's lock is held, all sockets are open, and there is one thread.
-pub fn become_user(options: &ServeOptions, user: &ServerUser, given: bool) -> Result<(), Fault> {
-    let store = &options.store;
-    if !given {
-        give(store, user)?;
+/// Held by who opens sockets there, in a folder that is root's alone: a socket found there is a dead server's then.
+pub fn alone(socket_dir: &Path) -> io::Result<Option<Flock<File>>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let mut file = File::options();
+    let file = file.write(true).create(true).truncate(false).mode(0o600);
+    let file = file
+        .custom_flags(flags.bits())
+        .open(socket_dir.join("serve.lock"))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
     }
-    let noted = std::fs::write(store.join(GIVEN), said(user));
-    noted.map_err(|e| Fault::new(format!("note whose {} is: {e}", store.display())))?;
+}
+
+/// For good. All sockets are open, the store is given, and there is one thread.
+pub fn become_user(store: &Path, user: &ServerUser) -> Result<(), Fault> {
     sys::keep_mounts();
-    // What was outside is not there any more.
+    enter(store, user)?;
+    privileges::confine_in_store()
+}
+
+/// The store is all there is, and whoever has it owns this process.
+pub fn enter(store: &Path, user: &ServerUser) -> Result<(), Fault> {
+    // By one of a folder outside the way would lead out again.
+    process::close_directories();
     chdir(store).attempt("enter the store")?;
     chroot(".").attempt("chroot")?;
     chdir("/").attempt("enter the store")?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     setgroups(&[gid]).attempt("set the groups")?;
     setgid(gid).attempt("set the group")?;
-    setuid(uid).attempt("set the user")?;
-    privileges::confine_in_store()
+    setuid(uid).attempt("set the user")
 }
 
-/// What root made is the user's. Nobody but root was in it since it was last: files with more names are the store's own.
-fn give(store: &Path, user: &ServerUser) -> Result<(), Fault> {
+/// The user that a store was given to.
+pub fn owner(store: &Path) -> io::Result<ServerUser> {
+    let meta = std::fs::metadata(store)?;
+    let user = User::from_uid(Uid::from_raw(meta.uid()))?;
+    Ok(ServerUser {
+        name: user.map_or_else(|| meta.uid().to_string(), |user| user.name),
+        uid: meta.uid(),
+        gid: meta.gid(),
+    })
+}
+
+/// What root made is the user's, the folder itself last. In one that is the user's already root changes nothing, as it does
+/// not know what it would change.
+pub fn give(store: &Path, user: &ServerUser) -> Result<(), Fault> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let shown = format!("open {}", store.display());
     let mut top = Dir::open(store, flags, Mode::empty()).attempt(shown)?;
-    for name in names(&mut top).attempt("list the store")? {
-        if name.as_c_str() == NOT_GIVEN {
-            continue;
-        }
-        let shown = || {
-            format!(
-                "give {}/{} to {}",
-                store.display(),
-                name.to_string_lossy(),
-                user.name
-            )
-        };
-        give_all(&top, &name, user, DEPTH).attempt(shown())?;
-    }
+    let stat = fstat(&top).attempt("look at the store")?;
     let (uid, gid) = ids(user);
+    if stat.st_uid == user.uid {
+        return give_backups(&top, uid, gid).attempt("give the place for backups away");
+    }
+    tracing::info!(user = user.name, "gives the store away");
+    for name in names(&mut top).attempt("list the store")? {
+        let shown = format!(
+            "give {}/{} to {}",
+            store.display(),
+            name.to_string_lossy(),
+            user.name
+        );
+        give_all(&top, &name, user, (DEPTH, stat.st_dev)).attempt(shown)?;
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    openat(&top, GIVEN, flags, mode).attempt("note whose the store is")?;
+    give_backups(&top, uid, gid).attempt("give the place for backups away")?;
     fchown(&top, uid, gid).attempt("give the store away")
+}
+
+/// The top of what is mounted there, and no more of it.
+fn give_backups(top: &Dir, uid: Option<Uid>, gid: Option<Gid>) -> nix::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(top, BACKUPS, flags, Mode::empty()) {
+        Ok(dir) => fchown(&dir, uid, gid),
+        // There are none, or what is there is no place for them.
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn ids(user: &ServerUser) -> (Option<Uid>, Option<Gid>) {
@@ -89,16 +137,26 @@ fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
-fn give_all(dir: impl AsFd, name: &CStr, user: &ServerUser, depth: usize) -> nix::Result<()> {
+fn give_all(
+    dir: impl AsFd,
+    name: &CStr,
+    user: &ServerUser,
+    (depth, device): (usize, libc::dev_t),
+) -> nix::Result<()> {
     let (uid, gid) = ids(user);
-    if !is(&look(&dir, name)?, SFlag::S_IFDIR) {
+    let stat = look(&dir, name)?;
+    if stat.st_dev != device {
+        // Another disk's.
+        return Ok(());
+    }
+    if !is(&stat, SFlag::S_IFDIR) {
         return fchownat(&dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW);
     }
-    let depth = depth.checked_sub(1).ok_or(nix::errno::Errno::ELOOP)?;
+    let deeper = (depth.checked_sub(1).ok_or(Errno::ENAMETOOLONG)?, device);
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut inner = Dir::openat(&dir, name, flags, Mode::empty())?;
     for name in names(&mut inner)? {
-        give_all(&inner, &name, user, depth)?;
+        give_all(&inner, &name, user, deeper)?;
     }
     fchown(&inner, uid, gid)
 }
@@ -107,33 +165,30 @@ fn give_all(dir: impl AsFd, name: &CStr, user: &ServerUser, depth: usize) -> nix
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_store_is_given_whole_but_for_what_is_the_grafters() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
+    fn a_store_is_given_whole_once_and_nothing_outside_it() {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "only root gives anything away"
+        );
         let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str| dir.path().join(name);
         for name in [
             "store",
             "store/blobs",
             "store/blobs/ab",
-            "store/grafts",
+            "store/backups",
             "out",
         ] {
             fs::create_dir(at(name)).expect("mkdir");
         }
-        for name in [
-            "store/index.db",
-            "store/blobs/ab/cd",
-            "store/grafts/1",
-            "out/file",
-        ] {
+        for name in ["store/index.db", "store/blobs/ab/cd", "out/file"] {
             fs::write(at(name), name).expect("written");
         }
         symlink(at("out/file"), at("store/link")).expect("linked");
+        symlink(at("out/file"), at("store/given")).expect("linked");
         let user = ServerUser {
             name: "somebody".into(),
             uid: 4321,
@@ -144,27 +199,44 @@ mod tests {
             (meta.uid(), meta.gid())
         };
         let (root, its) = ((0, 0), (4321, 4322));
+        assert!(give(&at("store"), &user).is_err(), "a link for the note");
+        assert_eq!(owner("store"), root, "it is begun anew");
+        fs::remove_file(at("store/given")).expect("removed");
         give(&at("store"), &user).expect("given");
-        for name in [
+        let all = [
             "store",
             "store/index.db",
             "store/blobs",
             "store/blobs/ab/cd",
             "store/link",
-        ] {
+        ];
+        for name in all.iter().chain(&["store/backups"]) {
             assert_eq!(owner(name), its, "{name}");
         }
-        for name in ["store/grafts", "store/grafts/1", "out/file", "out"] {
-            assert_eq!(owner(name), root, "{name}");
-        }
-        assert!(!is_given(&at("store"), &user), "root may make more");
-        fs::write(at("store/given"), said(&user)).expect("written");
-        assert!(is_given(&at("store"), &user));
-        let other = ServerUser { uid: 1, ..user };
-        assert!(!is_given(&at("store"), &other));
-        // Who has it locked as root may make more.
-        let lock = pocker_store::lock(&at("store"), true).expect("locked");
-        assert!(!at("store/given").exists());
-        drop(lock);
+        assert_eq!((owner("out/file"), owner("out")), (root, root));
+        assert!(is_given(&at("store")));
+        let whose = super::owner(&at("store")).expect("somebody's");
+        assert_eq!((whose.uid, whose.gid), its);
+
+        // What that user may have put there is nothing to root, but for the place of backups itself.
+        fs::hard_link(at("out/file"), at("store/two")).expect("linked");
+        fs::remove_dir(at("store/backups")).expect("removed");
+        symlink(at("out"), at("store/backups")).expect("linked");
+        give(&at("store"), &user).expect("given");
+        assert_eq!((owner("out/file"), owner("out")), (root, root));
+        take_back(&at("store")).expect("taken");
+        assert!(owner("store") == root && !is_given(&at("store")));
+    }
+
+    #[test]
+    fn two_servers_do_not_open_the_same_sockets() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = alone(dir.path()).expect("asked").expect("alone");
+        assert!(alone(dir.path()).expect("asked").is_none());
+        drop(first);
+        assert!(alone(dir.path()).expect("asked").is_some());
+        symlink("elsewhere", dir.path().join("link")).expect("linked");
+        fs::rename(dir.path().join("link"), dir.path().join("serve.lock")).expect("moved");
+        assert!(alone(dir.path()).is_err());
     }
 }

@@ -136,6 +136,34 @@ pub fn close_except(keep: &[RawFd]) {
     close_between(first, RawFd::MAX);
 }
 
+/// Closes every directory that is open, save those that stand for the standard streams, which become /dev/null.
+pub fn close_directories() {
+    use nix::sys::stat::{SFlag, fstat};
+    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+    let limit = limit.ok().and_then(|(soft, _)| RawFd::try_from(soft).ok());
+    let limit = limit.map_or(FALLBACK_DESCRIPTORS, |soft| soft.min(1 << 20));
+    for fd in 0..limit {
+        // SAFETY: it is asked about before anything is done with it, and one that is not open is an error.
+        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+        let is = fstat(borrowed).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+        });
+        if !is {
+            continue;
+        }
+        // SAFETY: this process uses no directory that it was started with, and has opened none that it uses later.
+        unsafe { libc::close(fd) };
+        if fd <= 2 {
+            // The lowest that is free, which is this one.
+            let null = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/null");
+            std::mem::forget(null);
+        }
+    }
+}
+
 fn close_between(first: RawFd, last: RawFd) {
     if os::close_range(first, last) {
         return;

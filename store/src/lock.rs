@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -15,14 +15,16 @@ const PID_DIGITS: u64 = 16;
 const PLACE: &str = "place";
 /// Longest content of that file that is believed.
 const PLACE_MAX: u64 = 64;
-/// Says whose all of it is: root, who may make files in it that are not, takes that away.
-pub const GIVEN: &str = "given";
 /// How often and how soon who finds the store locked looks again for who has it.
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
+/// The file of that name and no other's, whoever put what there: the store may have been another user's. A pipe is not
+/// waited for.
+const ITSELF: i32 = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits();
+
 /// Held as long as the index is open.
-pub struct StoreLock {
+pub(crate) struct StoreLock {
     file: Flock<File>,
     unclean: Option<SystemTime>,
 }
@@ -52,7 +54,7 @@ pub fn make_folder(dir: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes or checks the folder, and locks it.
-pub fn lock(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
+pub(crate) fn lock(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
     match create {
         true => make_folder(dir)?,
         false => not_on_nfs(dir)?,
@@ -70,14 +72,6 @@ pub fn lock(dir: &Path, create: bool) -> Result<StoreLock, StoreError> {
         return Err(not("it has no index.db"));
     }
     let lock = take(dir.join("lock"), dir)?;
-    if nix::unistd::geteuid().is_root() {
-        match fs::remove_file(dir.join(GIVEN)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(StoreError::io("remove", &dir.join(GIVEN), e));
-            }
-            _ => {}
-        }
-    }
     if meta.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
             .map_err(|e| StoreError::io("make private", dir, e))?;
@@ -114,6 +108,7 @@ fn take(path: PathBuf, dir: &Path) -> Result<StoreLock, StoreError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(ITSELF)
         .open(&path)
         .map_err(fail("open"))?;
     let mut looks = 0;
@@ -173,7 +168,10 @@ fn place(dir: &Path) -> io::Result<String> {
 /// then its files are of different moments, and nobody knows what is lost.
 fn copied(dir: &Path, here: &str, lock: &mut File) -> Result<(), StoreError> {
     let mut there = String::new();
-    let read = File::open(dir.join(PLACE))
+    let read = File::options()
+        .read(true)
+        .custom_flags(ITSELF)
+        .open(dir.join(PLACE))
         .and_then(|file| file.take(PLACE_MAX).read_to_string(&mut there));
     match (read, holder(lock)) {
         (Ok(n), Some(pid)) if n > 0 && there != here && pid != std::process::id() => {
@@ -188,7 +186,10 @@ fn copied(dir: &Path, here: &str, lock: &mut File) -> Result<(), StoreError> {
 
 fn note_place(dir: &Path, here: &str) -> Result<(), StoreError> {
     let path = dir.join(PLACE);
-    if fs::read(&path).is_ok_and(|there| there == here.as_bytes()) {
+    let there = File::options().read(true).custom_flags(ITSELF).open(&path);
+    let mut text = Vec::new();
+    let read = there.and_then(|file| file.take(PLACE_MAX).read_to_end(&mut text));
+    if read.is_ok() && text == here.as_bytes() {
         return Ok(());
     }
     let wrote = File::options()
@@ -196,6 +197,7 @@ fn note_place(dir: &Path, here: &str) -> Result<(), StoreError> {
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(ITSELF)
         .open(&path)
         .and_then(|mut file| file.write_all(here.as_bytes()));
     wrote.map_err(|e| StoreError::io("write", &path, e))

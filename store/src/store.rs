@@ -39,7 +39,6 @@ use crate::batch::Batch;
 use crate::blob::{Area, BlobStore, Packs, Verified};
 use crate::error::StoreError;
 use crate::index::{IdAndBytes, Index, Pinned, Pocker, Step};
-use crate::lock::StoreLock;
 use crate::objects::Objects;
 use crate::pins::Pins;
 use crate::sealed::SealedTree;
@@ -124,15 +123,6 @@ impl Store {
     /// Opens the store in `dir` for this process alone.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Arc<Store>, StoreError> {
         let lock = crate::lock::lock(dir, options.create)?;
-        Store::open_locked(dir, options, lock)
-    }
-
-    /// The same, for who took its lock before.
-    pub fn open_locked(
-        dir: &Path,
-        options: OpenOptions,
-        lock: StoreLock,
-    ) -> Result<Arc<Store>, StoreError> {
         let unclean = lock.unclean();
         let index = Arc::new(Index::open(&dir.join("index.db"), options.create, lock)?);
         let area = Area::open(dir)?;

@@ -10,7 +10,9 @@ use crate::rpc::{LAST_FRAGMENT, RECORD_MAX};
 use crate::vfs::{Elsewhere, Peer};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
@@ -20,6 +22,8 @@ const CLIENT: usize = 16;
 const MARK: usize = 4;
 /// The longest reply: a READ's data and what goes with it, or names in XDR.
 const REPLY_MAX: usize = RECORD_MAX;
+/// Of the sockets one in so many is one client's at most.
+const SHARE: usize = 4;
 /// Memory that a socket keeps while nobody asks.
 const KEPT: usize = 64 << 10;
 /// How long it keeps more, in milliseconds.
@@ -27,44 +31,77 @@ const REST: u16 = 1000;
 
 /// The asking side.
 pub struct Channels {
+    all: Vec<UnixStream>,
     ends: Mutex<Ends>,
     freed: Condvar,
 }
 
 struct Ends {
-    idle: Vec<UnixStream>,
+    idle: Vec<usize>,
     /// Those in use too.
-    all: usize,
+    whole: usize,
+    /// How many each client has in use.
+    shares: HashMap<[u8; CLIENT], usize>,
 }
 
 impl Channels {
-    pub fn new(idle: Vec<UnixStream>) -> Channels {
-        let all = idle.len();
+    pub fn new(all: Vec<UnixStream>) -> Channels {
+        let ends = Ends {
+            idle: (0..all.len()).collect(),
+            whole: all.len(),
+            shares: HashMap::new(),
+        };
         Channels {
-            ends: Mutex::new(Ends { idle, all }),
+            all,
+            ends: Mutex::new(ends),
             freed: Condvar::new(),
         }
     }
 
-    fn take(&self) -> io::Result<UnixStream> {
+    /// Nobody is answered from here on, nor waits.
+    pub fn close(&self) {
+        let mut ends = self.ends.lock();
+        (ends.idle, ends.whole) = (Vec::new(), 0);
+        for end in &self.all {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+        self.freed.notify_all();
+    }
+
+    /// A client that waits for a slow disk leaves some to the others.
+    fn take(&self, client: &[u8; CLIENT]) -> io::Result<usize> {
+        let share = (self.all.len() / SHARE).max(1);
         let mut ends = self.ends.lock();
         loop {
-            match ends.idle.pop() {
-                Some(end) => return Ok(end),
-                None if ends.all == 0 => return Err(io::ErrorKind::BrokenPipe.into()),
-                None => self.freed.wait(&mut ends),
+            if ends.whole == 0 {
+                return Err(io::ErrorKind::BrokenPipe.into());
             }
+            let has = ends.shares.get(client).copied().unwrap_or(0);
+            if has < share
+                && let Some(end) = ends.idle.pop()
+            {
+                ends.shares.insert(*client, has + 1);
+                return Ok(end);
+            }
+            self.freed.wait(&mut ends);
         }
     }
 
     /// One that broke stands somewhere in a message, and is of no use.
-    fn give(&self, end: UnixStream, whole: bool) {
+    fn give(&self, client: &[u8; CLIENT], end: usize, whole: bool) {
         let mut ends = self.ends.lock();
-        match whole {
-            true => ends.idle.push(end),
-            false => ends.all -= 1,
+        match ends.shares.get_mut(client) {
+            Some(has) if *has > 1 => *has -= 1,
+            _ => drop(ends.shares.remove(client)),
         }
-        self.freed.notify_one();
+        match whole {
+            // It may be closed meanwhile.
+            true if ends.whole > 0 => ends.idle.push(end),
+            true => {}
+            false => ends.whole = ends.whole.saturating_sub(1),
+        }
+        // Who waits may have all of its share, and another not.
+        self.freed.notify_all();
     }
 }
 
@@ -76,19 +113,19 @@ impl Elsewhere for Channels {
         record: &[u8],
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let mut end = self.take()?;
+        let end = self.take(client)?;
         let before = out.len();
-        let done = exchange(&mut end, client, transfer, record, out);
+        let done = exchange(&self.all[end], client, transfer, record, out);
         if done.is_err() {
             out.truncate(before);
         }
-        self.give(end, done.is_ok());
+        self.give(client, end, done.is_ok());
         done
     }
 }
 
 fn exchange(
-    end: &mut UnixStream,
+    mut end: &UnixStream,
     client: &[u8; CLIENT],
     transfer: u32,
     record: &[u8],
@@ -111,7 +148,7 @@ fn exchange(
 }
 
 /// Appends as much, which was bounded.
-fn fill(end: &mut UnixStream, length: usize, out: &mut Vec<u8>) -> io::Result<()> {
+fn fill(end: impl Read, length: usize, out: &mut Vec<u8>) -> io::Result<()> {
     out.reserve(length);
     let got = end.take(length as u64).read_to_end(out)?;
     match got == length {

@@ -55,8 +55,8 @@ const FSID_WORK: u64 = 2 << 60;
 const FSID_READ_ONLY: u64 = 3 << 60;
 /// What secrets of volumes are made for.
 const VOLUME: (&str, &str) = ("volume", "volume, read-only");
-/// Where in the store it is kept where grafts' files are.
-pub const KEPT: &str = "grafts";
+/// Where in the store it is kept where grafts' files are, of a server that serves them itself.
+const KEPT: &str = "grafts";
 /// Where the browse view's table is kept.
 const TABLE: (&str, &[u8]) = ("browse", b"table");
 

@@ -84,7 +84,12 @@ fn serve(grafts: &Arc<Grafts>, ends: Vec<UnixStream>, read_only: bool) -> io::Re
     Ok(())
 }
 
-fn act(word: Word, grafts: &Grafts, setup: &Setup, open: &mut Option<Root>) -> io::Result<Answer> {
+fn act(
+    word: Word,
+    grafts: &Arc<Grafts>,
+    setup: &Setup,
+    open: &mut Option<Root>,
+) -> io::Result<Answer> {
     match word {
         // Once.
         Word::Begin { .. } => Err(io::ErrorKind::InvalidInput.into()),
@@ -93,6 +98,10 @@ fn act(word: Word, grafts: &Grafts, setup: &Setup, open: &mut Option<Root>) -> i
             let path = Path::new(&host);
             let root = Root::open(path)?;
             let at = Looked::directory(root.real(path)?, &setup.below);
+            // Who asks may be anybody's by now.
+            if !at.covered || at.real().starts_with(&setup.kept) {
+                return Err(nix::errno::Errno::EACCES.into());
+            }
             let mark = root.mark();
             *open = Some(root);
             Ok(Answer::Opened { mark, at })
@@ -104,8 +113,15 @@ fn act(word: Word, grafts: &Grafts, setup: &Setup, open: &mut Option<Root>) -> i
             let root = root.as_bytes().to_vec();
             Ok(Answer::Served { root })
         }
+        Word::Close => {
+            *open = None;
+            Ok(Answer::Done)
+        }
         Word::Remove { id } => {
-            grafts.remove(id);
+            // What runs left hidden in it may take a while, which others do not wait for.
+            let grafts = grafts.clone();
+            let thread = std::thread::Builder::new().name("graft".into());
+            thread.spawn(move || grafts.remove(id))?;
             Ok(Answer::Done)
         }
         Word::Sweep => {

@@ -21,8 +21,9 @@ use pocker_nfs::vfs::Fh;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use words::{Answer, Word, get, put};
 pub use words::{Kind, Looked};
 
@@ -126,6 +127,11 @@ impl Grafter {
         exchange(&mut self.control.lock(), word)
     }
 
+    /// No call on a graft is answered any more, nor waits.
+    pub fn close(&self) {
+        self.channels.close();
+    }
+
     pub fn look(&self, host: &str) -> io::Result<Looked> {
         let host = host.to_owned();
         match self.ask(&Word::Look { host })? {
@@ -172,7 +178,25 @@ impl Grafter {
     }
 }
 
+/// Makes or checks a folder in one that is the server's too: what it may have put there instead is refused.
+pub fn make_kept(dir: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let meta = std::fs::symlink_metadata(dir)?;
+    match meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no folder of this user's")),
+    }
+}
+
 impl Opened<'_> {
+    /// It is not served after all.
+    pub fn close(mut self) {
+        let _ = exchange(&mut self.control, &Word::Close);
+    }
+
     /// It is served as graft `id` from here on.
     pub fn serve(mut self, id: u64, read_only: bool) -> io::Result<()> {
         match exchange(&mut self.control, &Word::Serve { id, read_only })? {

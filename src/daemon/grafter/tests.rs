@@ -2,10 +2,10 @@
 
 use super::super::ServeOptions;
 use super::*;
-use crate::daemon::export::KEPT;
 use nix::errno::Errno;
 use pocker_nfs::vfs::Elsewhere;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 /// What a server with these options has.
@@ -13,7 +13,7 @@ pub fn threads(options: &ServeOptions) -> Option<Grafter> {
     if options.graft_below.is_empty() {
         return None;
     }
-    let kept = options.store.join(KEPT);
+    let kept = options.grafters_dir();
     fs::create_dir_all(&kept).expect("mkdir");
     Some(start(&options.graft_below, &kept))
 }
@@ -71,6 +71,33 @@ fn it_serves_what_it_opened_where_it_may_be() {
     assert!(grafter.root(1).is_some() && grafter.root(2).is_none());
     grafter.remove(1);
     assert!(grafter.root(1).is_none());
+
+    // Whoever asks: what is not below is not opened, nor is what it keeps for itself.
+    let refused = |name: &str| {
+        let opened = grafter.open(&text(name)).map(drop);
+        opened.map_err(|e| e.raw_os_error())
+    };
+    for name in ["others", "below/away", "kept"] {
+        assert_eq!(refused(name), Err(Some(Errno::EACCES as i32)), "{name}");
+    }
+    // What was opened and is not wanted is not served to who asks for the last.
+    grafter.open(&text("below/g")).expect("opened").close();
+    let last = grafter.ask(&Word::Serve {
+        id: 9,
+        read_only: false,
+    });
+    assert!(last.is_err());
+}
+
+#[test]
+fn what_it_keeps_is_in_a_folder_that_nobody_put_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = dir.path().join("grafts");
+    make_kept(&kept).expect("made");
+    make_kept(&kept).expect("there");
+    fs::remove_dir(&kept).expect("removed");
+    std::os::unix::fs::symlink("/etc", &kept).expect("linked");
+    assert!(make_kept(&kept).is_err());
 }
 
 #[test]
@@ -80,10 +107,39 @@ fn calls_are_answered_as_long_as_it_is_there() {
     let grafter = Grafter::with(ours, None).expect("a grafter");
     drop((its, dir));
     // Each socket breaks once, and then there is none to wait for.
-    for _ in 0..=CALLS {
-        let mut out = b"before".to_vec();
-        let asked = grafter.channels().ask(&[0; 16], 4096, b"a call", &mut out);
-        assert!(asked.is_err());
-        assert_eq!(out, b"before");
-    }
+    std::thread::scope(|scope| {
+        for client in 0..=255 {
+            let grafter = &grafter;
+            scope.spawn(move || {
+                let mut out = b"before".to_vec();
+                let asked = grafter
+                    .channels()
+                    .ask(&[client; 16], 4096, b"a call", &mut out);
+                assert!(asked.is_err());
+                assert_eq!(out, b"before");
+            });
+        }
+    });
+}
+
+#[test]
+fn calls_that_are_under_way_end_when_it_is_closed() {
+    let (ours, its) = ends().expect("sockets");
+    let grafter = Grafter::with(ours, None).expect("a grafter");
+    std::thread::scope(|scope| {
+        let ask = || {
+            let mut out = Vec::new();
+            grafter.channels().ask(&[1; 16], 4096, b"a call", &mut out)
+        };
+        let asking: Vec<_> = (0..CALLS).map(|_| scope.spawn(ask)).collect();
+        // One client's share of them is asked, and the others wait.
+        for end in its.calls.iter().rev().take(CALLS / 4) {
+            let mut head = [0; 4];
+            (&mut &*end).read_exact(&mut head).expect("asked");
+        }
+        grafter.close();
+        for asked in asking {
+            assert!(asked.join().expect("it ends").is_err());
+        }
+    });
 }

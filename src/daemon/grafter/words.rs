@@ -25,6 +25,7 @@ pub enum Word {
     Open {
         host: String,
     },
+    Close,
     /// Serves what was opened last.
     Serve {
         id: u64,

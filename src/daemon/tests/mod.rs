@@ -45,6 +45,7 @@ fn options(dir: &std::path::Path) -> ServeOptions {
         upstream: None,
         graft_below: Vec::new(),
         user: None,
+        take_back: false,
         auto: false,
         idle_timeout: Duration::from_secs(60),
     }

@@ -4,13 +4,13 @@ use super::*;
 use crate::server::{Channels, serve_elsewhere};
 use std::os::unix::net::UnixStream;
 
-/// A service of which `stand` answers all calls on handles: itself, or behind two sockets.
+/// A service of which `stand` answers all calls on handles: itself, or behind eight sockets.
 pub fn served(stand: &Arc<Stand>, apart: bool) -> Service {
     let back = Service::new(stand.clone());
     if !apart {
         return back;
     }
-    let pairs = [(); 2].map(|()| UnixStream::pair().expect("sockets"));
+    let pairs = [(); 8].map(|()| UnixStream::pair().expect("sockets"));
     let ends = pairs.map(|(near, far)| {
         let back = back.clone();
         std::thread::spawn(move || serve_elsewhere(&back, far));
