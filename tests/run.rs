@@ -5,6 +5,8 @@ mod support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use support::{World, until, wait};
 
 fn world() -> World {
@@ -262,8 +264,10 @@ fn works_in_a_graft_and_over_a_killed_server(w: &World, host: &str, env: &[(&str
     BufReader::new(child.stdout.as_mut().expect("stdout"))
         .read_line(&mut line)
         .expect("read");
-    let kept = w.path("store/grafts");
-    let rows = || std::fs::read_dir(&kept).map_or(0, |dir| dir.count());
+    // A grafter keeps it where its server does not reach.
+    let kept = ["store/grafts", "s/grafts"].map(|dir| w.path(dir));
+    let of = |dir: &PathBuf| std::fs::read_dir(dir).map_or(0, |dir| dir.count());
+    let rows = || kept.iter().map(of).sum::<usize>();
     if line == "up\n" {
         assert_eq!(rows(), 1, "where its files are is kept");
         let pid = w.server_pid();
@@ -306,6 +310,25 @@ fn a_graft_of_a_file_system_without_handles_is_served_by_path() {
     w.pocker(&["serve", "--stop"]).ok();
     nix::mount::umount(&merged).expect("unmounted");
     assert!(w.path("upper/c/b/www").exists());
+}
+
+/// The process that speaks to clients is nobody, and that which has the files is killed with it.
+#[test]
+fn a_graft_is_served_by_a_process_of_its_own_to_a_server_that_is_another_user() {
+    let w = World::new();
+    let host = tempfile::tempdir().expect("a directory");
+    let top = host.path().display();
+    let settings = w.write(
+        "settings",
+        &format!("graft_below = [\"{top}\"]\nuser = \"nobody\"\n"),
+    );
+    std::fs::create_dir(host.path().join("g")).expect("mkdir");
+    std::fs::write(host.path().join("g/low"), "below\n").expect("written");
+    let settings = settings.display().to_string();
+    let graft = format!("{top}/g");
+    works_in_a_graft_and_over_a_killed_server(&w, &graft, &[("POCKER_CONFIG", &settings)]);
+    let uid = std::fs::metadata(w.path("store")).expect("there").uid();
+    assert_ne!(uid, 0, "the store is that user's");
 }
 
 #[test]
