@@ -341,9 +341,21 @@ fn a_journal_cut_anywhere_ends_at_a_whole_mutation() {
         ends.push(tree.writer.mark().offset as usize);
     }
     let journal = std::fs::read(bench.store.dir().join("work.journal.0")).unwrap();
+    // One store for all of them, as one is 256 folders.
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(dir.path());
     for cut in (begin..=*ends.last().unwrap()).step_by(7) {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open_store(dir.path());
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("work.")
+            {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
         {
             let source = bench.store.dir().join("work.db");
             let from = rusqlite::Connection::open(&source).unwrap();
@@ -362,7 +374,7 @@ fn a_journal_cut_anywhere_ends_at_a_whole_mutation() {
         let mut bytes = journal.clone();
         bytes[cut..].fill(0xa5);
         std::fs::write(dir.path().join("work.journal.0"), bytes).unwrap();
-        let works = Works::open_or_create(store).unwrap();
+        let works = Works::open_or_create(store.clone()).unwrap();
         let whole = ends.iter().filter(|end| **end <= cut).count();
         let tree = works.get(id).unwrap();
         assert_eq!(tree.names(ROOT).len(), whole, "cut at {cut} of {ends:?}");
