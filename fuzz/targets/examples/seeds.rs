@@ -106,7 +106,7 @@ fn main() -> Result<()> {
     };
     let store = Store::open(&dir.path().join("store"), options)?;
     let works = Arc::new(Works::open_or_create(store.clone()).map_err(|e| format!("{e:?}"))?);
-    let exports = Arc::new(Exports::open(store.clone(), works.clone())?);
+    let exports = Arc::new(Exports::open(store.clone(), works.clone(), None)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
