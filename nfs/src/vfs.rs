@@ -214,10 +214,11 @@ pub enum XattrHow {
 
 /// Another process that answers calls, whole.
 pub trait Elsewhere: Send + Sync {
-    /// Appends the reply to `record` without its mark, or nothing where there is none; waits for it. `client` and
-    /// `transfer` are the connection's.
+    /// Appends the reply to `record` without its mark, or nothing where there is none; waits for it, and for others of
+    /// that `share`. `client` and `transfer` are the connection's.
     fn ask(
         &self,
+        share: u64,
         client: &[u8; 16],
         transfer: u32,
         record: &[u8],
@@ -297,8 +298,8 @@ pub trait Vfs: Send + Sync + 'static {
         Err(nfsstat3::NFS3ERR_NOTSUPP)
     }
 
-    /// Who answers the calls on this handle, where that is another process.
-    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+    /// Who answers the calls on this handle, where that is another process, and what of that process's they all share.
+    fn elsewhere(&self, fh: &Fh) -> Option<(&dyn Elsewhere, u64)> {
         let _ = fh;
         None
     }

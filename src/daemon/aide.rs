@@ -353,17 +353,22 @@ pub fn called(options: &ServeOptions, supervisor: u32) -> Option<String> {
     Some(ask(CALLED, &supervisor.to_string())?.ok()?.text)
 }
 
-/// Whether the connection from there to this host's port is the kernel's, as no process is at its other end. What
-/// cannot be told is a process.
-pub fn is_kernels(peer: SocketAddr, port: u16) -> bool {
+/// Whether the connection from there to this host's port is the kernel's, as no process is at its other end.
+pub fn is_kernels(peer: SocketAddr, port: u16) -> Option<bool> {
     let SocketAddr::V4(peer) = peer else {
-        return false;
+        return Some(false);
     };
     let is_a_process = match ask(PROCESS, &format!("{peer} {port}")) {
         Some(done) => done.map(|said| said.value == 1).map_err(io::Error::from),
         None => sys::is_a_process(peer, port),
     };
-    is_a_process.is_ok_and(|is| !is)
+    match is_a_process {
+        Ok(is) => Some(!is),
+        Err(e) => {
+            tracing::warn!("whose a connection of this host is cannot be told: {e}");
+            None
+        }
+    }
 }
 
 /// Removes the server's sockets.

@@ -14,7 +14,8 @@ use std::path::Path;
 pub const KERNEL_PORT: u16 = 2049;
 
 pub struct Local {
-    pub control: UnixListener,
+    /// None where it can be opened later, when all others are.
+    pub control: Option<UnixListener>,
     pub nfs: Nfs,
     /// Where Prometheus finds `/metrics`.
     pub metrics: Option<TcpListener>,
@@ -82,10 +83,16 @@ impl Local {
             nfs,
             metrics: options.metrics.map(tcp).transpose()?,
             owner: nix::unistd::geteuid().as_raw(),
-            // Whoever finds it finds the others.
-            control: unix(&options.control_socket())?,
+            control: match options.user {
+                Some(_) => Some(control(options)?),
+                None => None,
+            },
         })
     }
+}
+
+pub fn control(options: &ServeOptions) -> Result<UnixListener, ServeError> {
+    unix(&options.control_socket())
 }
 
 fn kernel(options: &ServeOptions) -> Option<Kernel> {

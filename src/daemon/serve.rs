@@ -5,7 +5,7 @@ use super::export::{Exports, read_only::ReadOnly};
 use super::grafter::{self, Grafter};
 use super::local::Local;
 use super::state::Daemon;
-use super::user::{alone, become_user, give, is_given, take_back};
+use super::user::{GiveError, alone, become_user, give, is_given, take_back};
 use super::{
     ServeOptions, aide, clock, failpoints, grafts, http, listen, local, outside, privileges,
 };
@@ -65,11 +65,9 @@ pub enum ServeError {
     #[error("the server's aide, the process that unmounts for it, has ended")]
     Aide,
     #[error("the store {store} was given to the user of another server")]
-    Given {
-        store: String,
-        #[source]
-        source: Option<std::io::Error>,
-    },
+    Given { store: String },
+    #[error("the store cannot change hands: {0}")]
+    Hands(crate::sys::Fault),
     #[error("cannot use {what}, where it is kept where grafts' files are")]
     Kept {
         what: String,
@@ -110,6 +108,7 @@ impl ServeError {
                     .to_string(),
             ),
             ServeError::Confine(_)
+            | ServeError::Hands(_)
             | ServeError::Runtime(_)
             | ServeError::Grafter(_)
             | ServeError::Kept { .. } => None,
@@ -171,6 +170,7 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
     // While there is one thread: what is given up is given up for those that come.
     aide::start(&options.netns_pin(), local::KERNEL_PORT).map_err(ServeError::Confine)?;
     let grafter = start_grafter(&options)?;
+    let apart = grafter.is_some();
     let _ = super::sys::raise_descriptors();
     failpoints::listen();
     // A tree's modes are its own, not this process's habit.
@@ -187,12 +187,20 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
         // It opens nothing outside its store from here on.
         Some(user) => {
             _alone = Some(alone_there(&options)?);
-            give(&options.store, user).map_err(ServeError::Confine)?;
+            give(&options.store, user).map_err(|e| hands(&options, e))?;
             local = Some(Local::open(&options)?);
             become_user(&options.store, user).map_err(ServeError::Confine)?;
         }
     }
-    let daemon = open(options, before)?;
+    // What is opened already is not left for commands to find where nobody will serve.
+    let asked = options.clone();
+    let cleaned = |e| {
+        if asked.user.is_some() {
+            aide::remove_sockets(&asked);
+        }
+        e
+    };
+    let daemon = open(options, before).map_err(cleaned)?;
     let local = match local {
         Some(local) => local,
         None => Local::open(&daemon.options)?,
@@ -202,8 +210,11 @@ pub fn serve(options: ServeOptions, ready: impl FnOnce()) -> Result<(), ServeErr
         .build()
         .map_err(ServeError::Runtime)?;
     let why = runtime.block_on(main_loop(daemon, local, ready));
-    // A call that waits for a disk of the host's is not waited for.
-    runtime.shutdown_timeout(DRAIN);
+    match apart {
+        // A call that waits for a disk of the host's is not waited for.
+        true => runtime.shutdown_timeout(DRAIN),
+        false => drop(runtime),
+    }
     why
 }
 
@@ -212,13 +223,18 @@ fn not_given(options: &ServeOptions) -> Result<(), ServeError> {
     if !is_given(&options.store) {
         return Ok(());
     }
-    let failed = |source| ServeError::Given {
-        store: options.store.display().to_string(),
-        source,
-    };
     match options.take_back {
-        true => take_back(&options.store).map_err(|e| failed(Some(e))),
-        false => Err(failed(None)),
+        true => take_back(&options.store).map_err(|e| hands(options, e)),
+        false => Err(ServeError::Given {
+            store: options.store.display().to_string(),
+        }),
+    }
+}
+
+fn hands(options: &ServeOptions, error: GiveError) -> ServeError {
+    match error {
+        GiveError::Store(e) => unopened(&options.store)(e),
+        GiveError::Failed(fault) => ServeError::Hands(fault),
     }
 }
 
@@ -415,7 +431,12 @@ async fn main_loop(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let nfs = listen::nfs(&daemon, local.nfs, local.owner).await?;
-    let control = UnixListener::from_std(local.control).map_err(ServeError::Runtime)?;
+    let control = match local.control {
+        Some(control) => control,
+        // Whoever finds it finds all that is above.
+        None => local::control(&daemon.options)?,
+    };
+    let control = UnixListener::from_std(control).map_err(ServeError::Runtime)?;
     let router = http::router(daemon.clone());
     let stop = daemon.stop.subscribe();
     let outside = outside::start(&daemon.options, router.clone(), stop).await?;

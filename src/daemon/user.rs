@@ -8,29 +8,66 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{Gid, Uid, User, chdir, chroot, fchown, fchownat, setgid, setgroups, setuid};
+use pocker_store::{StoreError, hold};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 
 /// How deep a store's folders are, and more.
 const DEPTH: usize = 16;
-/// Says that a server which is another user has the store.
-const GIVEN: &str = "given";
 /// In the store: a disk of its own may be mounted there.
 const BACKUPS: &CStr = c"backups";
 
+/// Says that a server which is another user has the store. It lies beside that, out of this user's reach.
+fn note(store: &Path) -> io::Result<PathBuf> {
+    let mut note = store.canonicalize()?.into_os_string();
+    note.push(".given");
+    Ok(note.into())
+}
+
 /// Whether the store is another user's by a server's doing: for root it is no place to write in then.
 pub fn is_given(store: &Path) -> bool {
-    std::fs::symlink_metadata(store.join(GIVEN)).is_ok()
+    note(store).is_ok_and(|note| std::fs::symlink_metadata(note).is_ok())
 }
 
 /// It is root's again, who believes what that user left in it.
-pub fn take_back(store: &Path) -> io::Result<()> {
-    lchown(store, Some(0), Some(0))?;
-    std::fs::remove_file(store.join(GIVEN))
+pub fn take_back(store: &Path) -> Result<(), GiveError> {
+    let _held = hold(store)?;
+    let back = || {
+        let top = open_top(store)?;
+        fchown(&top, Some(Uid::from_raw(0)), Some(Gid::from_raw(0)))?;
+        std::fs::remove_file(note(store)?)
+    };
+    let tried = format!("take {} back", store.display());
+    back().map_err(|e| Fault::new(format!("{tried}: {e}")).into())
+}
+
+/// Why a store did not change hands.
+#[derive(Debug)]
+pub enum GiveError {
+    /// Nobody may have it open.
+    Store(StoreError),
+    Failed(Fault),
+}
+
+impl From<StoreError> for GiveError {
+    fn from(e: StoreError) -> GiveError {
+        GiveError::Store(e)
+    }
+}
+
+impl From<Fault> for GiveError {
+    fn from(fault: Fault) -> GiveError {
+        GiveError::Failed(fault)
+    }
+}
+
+fn open_top(store: &Path) -> nix::Result<Dir> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Dir::open(store, flags, Mode::empty())
 }
 
 /// Held by who opens sockets there, in a folder that is root's alone: a socket found there is a dead server's then.
@@ -81,30 +118,47 @@ pub fn owner(store: &Path) -> io::Result<ServerUser> {
 
 /// What root made is the user's, the folder itself last. In one that is the user's already root changes nothing, as it does
 /// not know what it would change.
-pub fn give(store: &Path, user: &ServerUser) -> Result<(), Fault> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let shown = format!("open {}", store.display());
-    let mut top = Dir::open(store, flags, Mode::empty()).attempt(shown)?;
+pub fn give(store: &Path, user: &ServerUser) -> Result<(), GiveError> {
+    let mut top = open_top(store).attempt(format!("open {}", store.display()))?;
     let stat = fstat(&top).attempt("look at the store")?;
     let (uid, gid) = ids(user);
-    if stat.st_uid == user.uid {
-        return give_backups(&top, uid, gid).attempt("give the place for backups away");
+    if stat.st_uid != user.uid {
+        if stat.st_uid != 0 {
+            let whose = format!(
+                "{} is neither root's nor {}'s, but uid {}'s",
+                store.display(),
+                user.name,
+                stat.st_uid
+            );
+            return Err(Fault::new(whose).into());
+        }
+        // A server that is root would go on making files of its own.
+        let _held = hold(store)?;
+        tracing::info!(user = user.name, "gives the store away");
+        for name in names(&mut top).attempt("list the store")? {
+            let shown = format!(
+                "give {}/{} to {}",
+                store.display(),
+                name.to_string_lossy(),
+                user.name
+            );
+            give_all(&top, &name, user, (DEPTH, stat.st_dev)).attempt(shown)?;
+        }
+        give_backups(&top, uid, gid).attempt("give the place for backups away")?;
+        noted(store).attempt(format!("note beside {} whose it is", store.display()))?;
+        fchown(&top, uid, gid).attempt("give the store away")?;
+        return Ok(());
     }
-    tracing::info!(user = user.name, "gives the store away");
-    for name in names(&mut top).attempt("list the store")? {
-        let shown = format!(
-            "give {}/{} to {}",
-            store.display(),
-            name.to_string_lossy(),
-            user.name
-        );
-        give_all(&top, &name, user, (DEPTH, stat.st_dev)).attempt(shown)?;
-    }
+    noted(store).attempt(format!("note beside {} whose it is", store.display()))?;
+    give_backups(&top, uid, gid).attempt("give the place for backups away")?;
+    Ok(())
+}
+
+fn noted(store: &Path) -> nix::Result<()> {
+    let errno = |e: io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    openat(&top, GIVEN, flags, mode).attempt("note whose the store is")?;
-    give_backups(&top, uid, gid).attempt("give the place for backups away")?;
-    fchown(&top, uid, gid).attempt("give the store away")
+    nix::fcntl::open(&note(store).map_err(errno)?, flags, mode).map(drop)
 }
 
 /// The top of what is mounted there, and no more of it.
@@ -145,12 +199,15 @@ fn give_all(
 ) -> nix::Result<()> {
     let (uid, gid) = ids(user);
     let stat = look(&dir, name)?;
-    if stat.st_dev != device {
-        // Another disk's.
-        return Ok(());
-    }
     if !is(&stat, SFlag::S_IFDIR) {
         return fchownat(&dir, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW);
+    }
+    if stat.st_dev != device {
+        // What is mounted in it: of backups the place alone is given, and nothing else may be.
+        return match name == BACKUPS {
+            true => Ok(()),
+            false => Err(Errno::EXDEV),
+        };
     }
     let deeper = (depth.checked_sub(1).ok_or(Errno::ENAMETOOLONG)?, device);
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -188,7 +245,7 @@ mod tests {
             fs::write(at(name), name).expect("written");
         }
         symlink(at("out/file"), at("store/link")).expect("linked");
-        symlink(at("out/file"), at("store/given")).expect("linked");
+        symlink(at("out/file"), at("store.given")).expect("linked");
         let user = ServerUser {
             name: "somebody".into(),
             uid: 4321,
@@ -201,7 +258,15 @@ mod tests {
         let (root, its) = ((0, 0), (4321, 4322));
         assert!(give(&at("store"), &user).is_err(), "a link for the note");
         assert_eq!(owner("store"), root, "it is begun anew");
-        fs::remove_file(at("store/given")).expect("removed");
+        fs::remove_file(at("store.given")).expect("removed");
+        let server = hold(&at("store")).expect("held");
+        let busy = give(&at("store"), &user);
+        assert!(
+            matches!(busy, Err(GiveError::Store(StoreError::InUse { .. }))),
+            "{busy:?}"
+        );
+        assert_eq!(owner("store"), root);
+        drop(server);
         give(&at("store"), &user).expect("given");
         let all = [
             "store",
@@ -224,7 +289,20 @@ mod tests {
         symlink(at("out"), at("store/backups")).expect("linked");
         give(&at("store"), &user).expect("given");
         assert_eq!((owner("out/file"), owner("out")), (root, root));
-        take_back(&at("store")).expect("taken");
+        let other = ServerUser { uid: 1, ..user };
+        assert!(give(&at("store"), &other).is_err(), "it is another's");
+        let server = hold(&at("store")).expect("held");
+        let busy = take_back(&at("store"));
+        assert!(
+            matches!(busy, Err(GiveError::Store(StoreError::InUse { .. }))),
+            "{busy:?}"
+        );
+        drop(server);
+        assert!(owner("store") == its && is_given(&at("store")));
+        // By whatever name.
+        symlink(at("store"), at("by-link")).expect("linked");
+        assert!(is_given(&at("by-link")));
+        take_back(&at("by-link")).expect("taken");
         assert!(owner("store") == root && !is_given(&at("store")));
     }
 

@@ -44,7 +44,7 @@ pub use gc::{GcOptions, GcReport, GcRoots};
 pub use index::{IdAndBytes, Pinned, Pocker, Step};
 pub use ingest::{DEPTH_MAX, Ingest, IngestDone, IngestError, IngestLimits, Special};
 pub use layers::LayerId;
-pub use lock::{closed, make_folder};
+pub use lock::{closed, hold, make_folder};
 pub use patience::{may_wait, without_waiting};
 pub use sealed::{NameRef, SealedTree};
 pub use sizes::{HeldSizes, Sizes};

@@ -203,10 +203,26 @@ fn note_place(dir: &Path, here: &str) -> Result<(), StoreError> {
     wrote.map_err(|e| StoreError::io("write", &path, e))
 }
 
+/// Nobody opens the store in `dir` as long as this is held, which says nothing of what is in it.
+pub fn hold(dir: &Path) -> Result<Flock<File>, StoreError> {
+    let path = dir.join("lock");
+    let mut file = File::options();
+    let file = file.read(true).write(true).create(true).truncate(false);
+    let file = file.mode(0o600).custom_flags(ITSELF).open(&path);
+    let file = file.map_err(|e| StoreError::io("open", &path, e))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, e)| match e {
+        Errno::EWOULDBLOCK => StoreError::InUse {
+            path: dir.to_path_buf(),
+            pid: holder(&mut file),
+        },
+        e => StoreError::io("lock", &path, e.into()),
+    })
+}
+
 /// Nobody has the store in `dir` open, or there is none; else [`StoreError::InUse`].
 pub fn closed(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("lock");
-    let file = match File::open(&path) {
+    let file = match File::options().read(true).custom_flags(ITSELF).open(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         file => file.map_err(|e| StoreError::io("open", &path, e))?,
     };

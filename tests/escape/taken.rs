@@ -197,8 +197,15 @@ fn a_server_that_is_a_user_of_its_own_has_its_store_and_nothing_else() {
     w.pocker(&[&["serve", "--listen", "127.0.0.1:0"], &apart[..]].concat())
         .fails(&["--user nobody", "--listen"]);
 
-    // Root's server makes the store first.
+    // Root's server makes the store first. Beside it nothing changes hands.
     let mut server = serve(&w, &[]);
+    let owner = || {
+        let meta = std::fs::metadata(w.path("store")).expect("there");
+        std::os::unix::fs::MetadataExt::uid(&meta)
+    };
+    w.pocker(&[&["serve"], &apart[..]].concat())
+        .fails(&["is in use by"]);
+    assert_eq!(owner(), 0);
     w.create("box", "RUN cat /www/page && echo back >/www/new\n")
         .ok();
     w.pocker(&["serve", "--stop"]).ok();
@@ -223,6 +230,9 @@ fn a_server_that_is_a_user_of_its_own_has_its_store_and_nothing_else() {
     let expected = [nothing, nothing, nothing, no, no, no, "ok"];
     assert_eq!(taken(pid, &what), expected, "{what:?}");
     assert_eq!(status(its, "Uid:"), "0\t0\t0\t0");
+    w.pocker(&["serve", "--user", "root"])
+        .fails(&["is in use by"]);
+    assert_eq!(owner(), uid.as_raw());
 
     // It builds, runs, grafts and backs up.
     let graft = format!("{below}/www:/www");

@@ -64,7 +64,11 @@ impl Session {
         match (self.kernel.get(), place) {
             (Some(known), _) => Some(*known),
             (None, Place::Socket) => None,
-            (None, Place::Thread) => Some(*self.kernel.get_or_init(|| kernels.has(*peer))),
+            // What cannot be told now is asked again.
+            (None, Place::Thread) => Some(match kernels.has(*peer) {
+                Some(is) => *self.kernel.get_or_init(|| is),
+                None => false,
+            }),
         }
     }
 
@@ -380,7 +384,7 @@ fn served(
 }
 
 /// Who answers the call instead, by its first handle.
-fn elsewhere<'a>(vfs: &'a dyn Vfs, call: &Call<'_>) -> Option<&'a dyn Elsewhere> {
+fn elsewhere<'a>(vfs: &'a dyn Vfs, call: &Call<'_>) -> Option<(&'a dyn Elsewhere, u64)> {
     let mut args = call.args;
     match (call.program, call.procedure) {
         (NFS_PROGRAM, 1..) | (POCKER_PROGRAM, 2..) => vfs.elsewhere(&args.fh().ok()?),
@@ -390,7 +394,7 @@ fn elsewhere<'a>(vfs: &'a dyn Vfs, call: &Call<'_>) -> Option<&'a dyn Elsewhere>
 
 /// Puts another process's reply in the place of the header that `out` has behind `header`.
 fn pass_on(
-    there: &dyn Elsewhere,
+    (there, share): (&dyn Elsewhere, u64),
     asked: (&Service, &Session, &[u8]),
     call: &Call<'_>,
     running: Option<&Running<'_>>,
@@ -399,7 +403,7 @@ fn pass_on(
 ) -> Done {
     let (service, session, record) = asked;
     let accepted = out.split_off(header);
-    if let Err(e) = there.ask(&session.client, service.transfer, record, out) {
+    if let Err(e) = there.ask(share, &session.client, service.transfer, record, out) {
         tracing::error!("the process that serves what this handle names does not answer: {e}");
     }
     let reply = &out[header..];

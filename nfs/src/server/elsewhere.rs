@@ -22,7 +22,7 @@ const CLIENT: usize = 16;
 const MARK: usize = 4;
 /// The longest reply: a READ's data and what goes with it, or names in XDR.
 const REPLY_MAX: usize = RECORD_MAX;
-/// Of the sockets one in so many is one client's at most.
+/// Of the sockets one in so many is one share's at most.
 const SHARE: usize = 4;
 /// Memory that a socket keeps while nobody asks.
 const KEPT: usize = 64 << 10;
@@ -40,8 +40,8 @@ struct Ends {
     idle: Vec<usize>,
     /// Those in use too.
     whole: usize,
-    /// How many each client has in use.
-    shares: HashMap<[u8; CLIENT], usize>,
+    /// How many each share has in use.
+    shares: HashMap<u64, usize>,
 }
 
 impl Channels {
@@ -68,19 +68,19 @@ impl Channels {
         self.freed.notify_all();
     }
 
-    /// A client that waits for a slow disk leaves some to the others.
-    fn take(&self, client: &[u8; CLIENT]) -> io::Result<usize> {
+    /// What waits for a slow disk leaves some to the others.
+    fn take(&self, of: u64) -> io::Result<usize> {
         let share = (self.all.len() / SHARE).max(1);
         let mut ends = self.ends.lock();
         loop {
             if ends.whole == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            let has = ends.shares.get(client).copied().unwrap_or(0);
+            let has = ends.shares.get(&of).copied().unwrap_or(0);
             if has < share
                 && let Some(end) = ends.idle.pop()
             {
-                ends.shares.insert(*client, has + 1);
+                ends.shares.insert(of, has + 1);
                 return Ok(end);
             }
             self.freed.wait(&mut ends);
@@ -88,11 +88,11 @@ impl Channels {
     }
 
     /// One that broke stands somewhere in a message, and is of no use.
-    fn give(&self, client: &[u8; CLIENT], end: usize, whole: bool) {
+    fn give(&self, of: u64, end: usize, whole: bool) {
         let mut ends = self.ends.lock();
-        match ends.shares.get_mut(client) {
+        match ends.shares.get_mut(&of) {
             Some(has) if *has > 1 => *has -= 1,
-            _ => drop(ends.shares.remove(client)),
+            _ => drop(ends.shares.remove(&of)),
         }
         match whole {
             // It may be closed meanwhile.
@@ -108,18 +108,19 @@ impl Channels {
 impl Elsewhere for Channels {
     fn ask(
         &self,
+        share: u64,
         client: &[u8; CLIENT],
         transfer: u32,
         record: &[u8],
         out: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let end = self.take(client)?;
+        let end = self.take(share)?;
         let before = out.len();
         let done = exchange(&self.all[end], client, transfer, record, out);
         if done.is_err() {
             out.truncate(before);
         }
-        self.give(client, end, done.is_ok());
+        self.give(share, end, done.is_ok());
         done
     }
 }

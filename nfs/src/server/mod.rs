@@ -77,15 +77,15 @@ impl std::fmt::Debug for Allow {
 
 /// Tells the kernels' connections from processes'.
 #[derive(Clone)]
-pub struct Kernels(Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>);
+pub struct Kernels(Arc<dyn Fn(SocketAddr) -> Option<bool> + Send + Sync>);
 
 impl Kernels {
-    /// `which` may wait.
-    pub fn these(which: impl Fn(SocketAddr) -> bool + Send + Sync + 'static) -> Kernels {
+    /// `which` may wait, and does not always know.
+    pub fn these(which: impl Fn(SocketAddr) -> Option<bool> + Send + Sync + 'static) -> Kernels {
         Kernels(Arc::new(which))
     }
 
-    fn has(&self, peer: SocketAddr) -> bool {
+    fn has(&self, peer: SocketAddr) -> Option<bool> {
         (self.0)(peer)
     }
 }

@@ -127,8 +127,8 @@ impl Vfs for Stand {
     fn removexattr(&self, _: &Cx, _: &Fh, _: &[u8]) -> Result<()> {
         Err(NO)
     }
-    fn elsewhere(&self, _: &Fh) -> Option<&dyn Elsewhere> {
-        self.2.get().map(|channels| channels as &dyn Elsewhere)
+    fn elsewhere(&self, _: &Fh) -> Option<(&dyn Elsewhere, u64)> {
+        self.2.get().map(|channels| (channels as &dyn Elsewhere, 1))
     }
 }
 

@@ -135,7 +135,7 @@ impl<V: Vfs> Vfs for ReadOnly<V> {
         self.0.descriptor(cx, fh)
     }
 
-    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+    fn elsewhere(&self, fh: &Fh) -> Option<(&dyn Elsewhere, u64)> {
         // Which refuses the same.
         self.0.elsewhere(fh)
     }

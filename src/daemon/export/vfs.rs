@@ -16,10 +16,10 @@ use std::os::fd::OwnedFd;
 pub(super) const IO_MAX: u32 = 1 << 20;
 
 impl Vfs for Exports {
-    fn elsewhere(&self, fh: &Fh) -> Option<&dyn Elsewhere> {
+    fn elsewhere(&self, fh: &Fh) -> Option<(&dyn Elsewhere, u64)> {
         let grafter = self.grafter.as_deref()?;
         match self.codec.decode(fh) {
-            Ok(Name::Host { .. }) => Some(grafter.channels()),
+            Ok(Name::Host { graft, .. }) => Some((grafter.channels(), graft)),
             _ => None,
         }
     }

@@ -74,7 +74,10 @@ fn serve(grafts: &Arc<Grafts>, ends: Vec<UnixStream>, read_only: bool) -> io::Re
         let service = service.clone();
         let thread = std::thread::Builder::new().name("graft".into());
         thread.spawn(move || {
-            if let Err(e) = serve_elsewhere(&service, end) {
+            let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+            if let Err(e) = serve_elsewhere(&service, end)
+                && !gone.contains(&e.kind())
+            {
                 // Whoever asks there cannot go on.
                 tracing::error!("calls on grafts cannot be answered any more: {e}");
                 process::exit_now(1);

@@ -130,6 +130,9 @@ impl Grafter {
     /// No call on a graft is answered any more, nor waits.
     pub fn close(&self) {
         self.channels.close();
+        // Who waits for it there holds the lock of `control`.
+        let _ =
+            nix::sys::socket::shutdown(self.watched.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
     pub fn look(&self, host: &str) -> io::Result<Looked> {

@@ -5,7 +5,7 @@ use super::*;
 use nix::errno::Errno;
 use pocker_nfs::vfs::Elsewhere;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// What a server with these options has.
@@ -108,13 +108,14 @@ fn calls_are_answered_as_long_as_it_is_there() {
     drop((its, dir));
     // Each socket breaks once, and then there is none to wait for.
     std::thread::scope(|scope| {
-        for client in 0..=255 {
+        for client in 0..=255_u8 {
             let grafter = &grafter;
             scope.spawn(move || {
                 let mut out = b"before".to_vec();
-                let asked = grafter
-                    .channels()
-                    .ask(&[client; 16], 4096, b"a call", &mut out);
+                let asked =
+                    grafter
+                        .channels()
+                        .ask(u64::from(client), &[0; 16], 4096, b"a call", &mut out);
                 assert!(asked.is_err());
                 assert_eq!(out, b"before");
             });
@@ -123,23 +124,35 @@ fn calls_are_answered_as_long_as_it_is_there() {
 }
 
 #[test]
-fn calls_that_are_under_way_end_when_it_is_closed() {
+fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
     let (ours, its) = ends().expect("sockets");
     let grafter = Grafter::with(ours, None).expect("a grafter");
+    let ask = |graft| {
+        let mut out = Vec::new();
+        grafter
+            .channels()
+            .ask(graft, &[1; 16], 4096, b"a call", &mut out)
+    };
+    let asked = |end: usize| {
+        let mut call = [0; 24 + b"a call".len()];
+        (&its.calls[end]).read_exact(&mut call).expect("asked");
+    };
+    let answer = |end: usize| (&its.calls[end]).write_all(&[0; 4]).expect("answered");
     std::thread::scope(|scope| {
-        let ask = || {
-            let mut out = Vec::new();
-            grafter.channels().ask(&[1; 16], 4096, b"a call", &mut out)
-        };
-        let asking: Vec<_> = (0..CALLS).map(|_| scope.spawn(ask)).collect();
-        // One client's share of them is asked, and the others wait.
-        for end in its.calls.iter().rev().take(CALLS / 4) {
-            let mut head = [0; 4];
-            (&mut &*end).read_exact(&mut head).expect("asked");
-        }
+        let hung: Vec<_> = (0..CALLS).map(|_| scope.spawn(|| ask(1))).collect();
+        let share = CALLS / 4;
+        // The last are taken first.
+        (CALLS - share..CALLS).for_each(asked);
+        // Another graft's goes by those that wait.
+        let other = scope.spawn(|| ask(2));
+        asked(CALLS - share - 1);
+        answer(CALLS - share - 1);
+        other.join().expect("it ends").expect("answered");
+        // And one of the first's goes on when another comes back.
+        answer(CALLS - 1);
+        asked(CALLS - 1);
         grafter.close();
-        for asked in asking {
-            assert!(asked.join().expect("it ends").is_err());
-        }
+        let ended = hung.into_iter().map(|call| call.join().expect("it ends"));
+        assert_eq!(ended.filter(Result::is_ok).count(), 1);
     });
 }

@@ -33,6 +33,7 @@ mod imp {
             };
             Errno::result(done).map(drop)
         };
+        // Files may come faster than there is room for.
         let mut bytes = 0;
         ask(&mib, std::ptr::null_mut(), &mut bytes)?;
         let room = bytes / SIZE + MORE;

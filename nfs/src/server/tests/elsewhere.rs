@@ -81,7 +81,7 @@ fn what_is_too_long_is_not_believed() {
     let (near, mut far) = UnixStream::pair().expect("sockets");
     io::Write::write_all(&mut far, &u32::MAX.to_be_bytes()).expect("sent");
     let mut out = Vec::new();
-    let asked = Channels::new(vec![near]).ask(&[0; 16], 4096, b"a call", &mut out);
+    let asked = Channels::new(vec![near]).ask(1, &[0; 16], 4096, b"a call", &mut out);
     assert_eq!(
         asked.expect_err("too long").kind(),
         io::ErrorKind::InvalidData

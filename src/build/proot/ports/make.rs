@@ -43,7 +43,7 @@ pub fn populate(
     std::fs::create_dir_all(options.work_dir)
         .map_err(|e| BuildError::io("make", options.work_dir, e))?;
     sweep(options.work_dir);
-    let (work, _lock) = private(options.work_dir)?;
+    let work = private(options.work_dir)?;
     let root = work.path().join("root");
     std::fs::create_dir(&root).map_err(|e| BuildError::io("make", &root, e))?;
     progress.event(Event::Note(&format!(
@@ -147,7 +147,33 @@ fn import(
 }
 
 /// A directory that root alone enters, and the lock that says it is in use.
-fn private(dir: &Path) -> Result<(TempDir, Flock<File>), BuildError> {
+struct Work {
+    dir: TempDir,
+    _lock: Flock<File>,
+}
+
+impl Work {
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Removes it, and says why not.
+    fn close(self) -> std::io::Result<()> {
+        remove(self.path());
+        match self.path().exists() {
+            true => std::fs::remove_dir_all(self.path()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        remove(self.path());
+    }
+}
+
+fn private(dir: &Path) -> Result<Work, BuildError> {
     let work = tempfile::Builder::new()
         .prefix(PREFIX)
         .tempdir_in(dir)
@@ -156,7 +182,10 @@ fn private(dir: &Path) -> Result<(TempDir, Flock<File>), BuildError> {
     let lock = File::create_new(&path)
         .and_then(|file| Ok(lock(file)?))
         .map_err(|e| BuildError::io("lock", &path, e))?;
-    Ok((work, lock))
+    Ok(Work {
+        dir: work,
+        _lock: lock,
+    })
 }
 
 /// Removes what a killed build left: links to the host's programs that would outlive their upgrade.
@@ -172,9 +201,22 @@ fn sweep(dir: &Path) {
         // One without a lock is only just being made.
         let free = File::open(path.join(LOCK)).is_ok_and(|file| lock(file).is_ok());
         if free {
-            let _ = std::fs::remove_dir_all(&path);
+            remove(&path);
         }
     }
+}
+
+/// The lock last: what is cut off in between is found again.
+fn remove(work: &Path) {
+    for entry in std::fs::read_dir(work).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            _ if entry.file_name() == LOCK => {}
+            Ok(kind) if kind.is_dir() => drop(std::fs::remove_dir_all(path)),
+            _ => drop(std::fs::remove_file(path)),
+        }
+    }
+    let _ = std::fs::remove_dir_all(work);
 }
 
 fn lock(file: File) -> Result<Flock<File>, Errno> {
