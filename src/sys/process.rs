@@ -6,7 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
-/// Where close_range(2) is missing and no limit is set, descriptors above this are not looked for.
+/// Descriptors above this are not looked for: where close_range(2) is missing and no limit is set, and one by one.
 const FALLBACK_DESCRIPTORS: RawFd = 65_536;
 
 /// A process, named so that a pid used again is not mistaken for it.
@@ -141,7 +141,7 @@ pub fn close_directories() {
     use nix::sys::stat::{SFlag, fstat};
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let limit = limit.ok().and_then(|(soft, _)| RawFd::try_from(soft).ok());
-    let limit = limit.map_or(FALLBACK_DESCRIPTORS, |soft| soft.min(1 << 20));
+    let limit = limit.map_or(FALLBACK_DESCRIPTORS, |soft| soft.min(FALLBACK_DESCRIPTORS));
     for fd in 0..limit {
         // SAFETY: it is asked about before anything is done with it, and one that is not open is an error.
         let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
