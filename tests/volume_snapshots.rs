@@ -310,6 +310,20 @@ impl Drop for Disk<'_> {
     }
 }
 
+/// A file that takes all room but so many bytes of its file system, whoever else writes there.
+fn fill_but(file: &Path, left: u64) {
+    let mut ballast = std::fs::File::create(file).expect("ballast");
+    let piece = [1; 64 << 10];
+    let full = loop {
+        if let Err(e) = ballast.write_all(&piece) {
+            break e;
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    let held = ballast.metadata().expect("stat").len();
+    ballast.set_len(held - left).expect("cut");
+}
+
 /// The writers go on, and the next try has room.
 #[test]
 fn a_snapshot_on_a_full_disk_is_none() {
@@ -324,9 +338,7 @@ fn a_snapshot_on_a_full_disk_is_none() {
     let fill = "cd /v && head -c 2000000 /dev/urandom >large; i=0; while test $i -lt 100; do head -c 12000 /dev/urandom >f$i; i=$((i+1)); done; sync";
     sh(&w, "data:/v", fill).ok();
     let ballast = at.join("ballast");
-    let space = nix::sys::statvfs::statvfs(&at).expect("statvfs");
-    let left = space.blocks_available() * space.fragment_size();
-    std::fs::write(&ballast, vec![1; (left.saturating_sub(64 << 10)) as usize]).expect("ballast");
+    fill_but(&ballast, 64 << 10);
     let full = volume(&w, &["snapshot", "data", "s"]).fails(&["volume data", "hint: free space"]);
     assert_eq!(full.err.lines().count(), 2, "{}", full.err);
     assert_eq!(volume(&w, &["snapshots", "data"]).ok().out, "");

@@ -18,6 +18,7 @@ pub mod proot;
 pub mod sets;
 mod steps;
 mod tail;
+mod tarred;
 #[cfg(test)]
 mod tests;
 mod tools;

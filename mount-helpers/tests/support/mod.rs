@@ -96,7 +96,10 @@ impl World {
 
     /// Closes all connections at once, in the middle of whatever they do.
     pub fn cut(&mut self) {
-        self.server.take().unwrap().0.shutdown_background();
+        let (runtime, server) = self.server.take().unwrap();
+        drop(server);
+        // What is still being done may answer a call that was sent after this, so it is waited for, but not for ever.
+        runtime.shutdown_timeout(Duration::from_secs(1));
         std::fs::remove_file(self.dir.path().join("nfs.sock")).unwrap();
     }
 

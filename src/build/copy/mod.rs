@@ -10,7 +10,7 @@ mod tests;
 
 pub use context::{Context, Names, NodeKind};
 pub use owner::{Owner, home, resolve as resolve_owner};
-pub use stream::{Placement, TarStream, packed_header};
+pub use stream::{Placement, stream};
 
 use super::BuildError;
 use super::key::Fields;

@@ -38,14 +38,13 @@ fn copied(dir: &Path, plan: &CopyPlan, exists: bool) -> String {
     let placement = Placement::new(&plan.target, &manifest, exists);
     let mut bytes = Vec::new();
     let mut on_bytes = |_| Ok(());
-    TarStream::new(
+    stream(
         &context,
         &manifest,
         &placement,
         Owner { uid: 7, gid: 8 },
         &mut on_bytes,
     )
-    .expect("a stream")
     .read_to_end(&mut bytes)
     .expect("read");
     assert_eq!(bytes.len() % 512, 0);
@@ -271,8 +270,7 @@ fn long_and_odd_names_survive() {
     let manifest = collect(&context, 1, &plan(&["."], "/"), &GO_ON).expect("collected");
     let placement = Placement::new("/", &manifest, true);
     let mut on_bytes = |_| Ok(());
-    let stream = TarStream::new(&context, &manifest, &placement, Owner::ROOT, &mut on_bytes)
-        .expect("a stream");
+    let stream = stream(&context, &manifest, &placement, Owner::ROOT, &mut on_bytes);
     let mut archive = tar::Archive::new(stream);
     let mut seen = Vec::new();
     for entry in archive.entries().expect("entries") {
@@ -321,8 +319,7 @@ fn a_file_that_changes_after_it_was_hashed_is_an_error() {
         }
         let placement = Placement::new("/x", &manifest, false);
         let mut on_bytes = |_| Ok(());
-        let result = TarStream::new(&context, &manifest, &placement, Owner::ROOT, &mut on_bytes)
-            .expect("a stream")
+        let result = stream(&context, &manifest, &placement, Owner::ROOT, &mut on_bytes)
             .read_to_end(&mut Vec::new());
         assert!(result.is_err(), "{change}");
     }

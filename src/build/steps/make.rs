@@ -3,7 +3,7 @@
 use super::{Builder, Input, Work};
 use crate::build::BuildError;
 use crate::build::archive::Archive;
-use crate::build::copy::{self, Owner, Placement, TarStream};
+use crate::build::copy::{self, Owner, Placement};
 use crate::build::images;
 use crate::build::plan::{Action, Base, CopyPlan, Planned};
 use crate::build::proot::Bootstrap;
@@ -240,8 +240,7 @@ impl<'a> Builder<'a> {
             why: e.to_string(),
             hint: None,
         };
-        let stream = TarStream::new(context, manifest, &placement, owner, &mut on_bytes);
-        let mut stream = stream.map_err(|e| broken(&e))?;
+        let mut stream = copy::stream(context, manifest, &placement, owner, &mut on_bytes);
         let mut kept = Kept {
             inner: &mut stream,
             failed: &mut |e| failure = Some(broken(e)),

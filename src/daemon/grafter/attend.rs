@@ -13,6 +13,10 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// As long as who asks waits for what a graft's end removes.
+const REMOVING: Duration = Duration::from_secs(2);
 
 /// Until the server is gone. This process has one thread.
 pub fn attend(control: UnixStream, ends: Vec<UnixStream>, setup: &Setup) {
@@ -121,10 +125,15 @@ fn act(
             Ok(Answer::Done)
         }
         Word::Remove { id } => {
-            // What runs left hidden in it may take a while, which others do not wait for.
+            // What runs left hidden in it is gone by then, or takes longer than others should wait.
+            let (tell, told) = std::sync::mpsc::channel();
             let grafts = grafts.clone();
             let thread = std::thread::Builder::new().name("graft".into());
-            thread.spawn(move || grafts.remove(id))?;
+            thread.spawn(move || {
+                grafts.remove(id);
+                let _ = tell.send(());
+            })?;
+            let _ = told.recv_timeout(REMOVING);
             Ok(Answer::Done)
         }
         Word::Sweep => {

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use pocker_nfs::vfs::Elsewhere;
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// What a server with these options has.
@@ -69,8 +70,16 @@ fn it_serves_what_it_opened_where_it_may_be() {
     assert!(opened.at.covered);
     opened.serve(1, false).expect("served");
     assert!(grafter.root(1).is_some() && grafter.root(2).is_none());
+    let hidden = at("below/g/.pocker-hidden");
+    fs::create_dir(&hidden).expect("mkdir");
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).expect("mode");
+    fs::write(hidden.join("1-1"), "").expect("written");
     grafter.remove(1);
     assert!(grafter.root(1).is_none());
+    assert!(
+        !hidden.exists(),
+        "what runs left is removed when it is told"
+    );
 
     // Whoever asks: what is not below is not opened, nor is what it keeps for itself.
     let refused = |name: &str| {
@@ -123,9 +132,22 @@ fn calls_are_answered_as_long_as_it_is_there() {
     });
 }
 
+/// The calls that wait end with the test, however it ends.
+struct Closed<'a>(&'a Grafter);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 #[test]
 fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
     let (ours, its) = ends().expect("sockets");
+    for end in &its.calls {
+        let most = std::time::Duration::from_secs(20);
+        end.set_read_timeout(Some(most)).expect("bounded");
+    }
     let grafter = Grafter::with(ours, None).expect("a grafter");
     let ask = |graft| {
         let mut out = Vec::new();
@@ -139,6 +161,7 @@ fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
     };
     let answer = |end: usize| (&its.calls[end]).write_all(&[0; 4]).expect("answered");
     std::thread::scope(|scope| {
+        let closed = Closed(&grafter);
         let hung: Vec<_> = (0..CALLS).map(|_| scope.spawn(|| ask(1))).collect();
         let share = CALLS / 4;
         // The last are taken first.
@@ -151,7 +174,7 @@ fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
         // And one of the first's goes on when another comes back.
         answer(CALLS - 1);
         asked(CALLS - 1);
-        grafter.close();
+        drop(closed);
         let ended = hung.into_iter().map(|call| call.join().expect("it ends"));
         assert_eq!(ended.filter(Result::is_ok).count(), 1);
     });

@@ -1,14 +1,13 @@
-//! A directory of the host as a tar stream, made while it is read: what proot made, on its way into the store.
+//! A directory of the host as a tar archive: what proot made.
 
-use crate::build::copy::packed_header;
+use crate::build::tarred::{self, Archive, Entries};
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::fs::{Metadata, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-const BLOCK: usize = 512;
 /// A whole OpenBSD with all its sets has a tenth of it.
 const MOST: usize = 1_000_000;
 
@@ -143,15 +142,12 @@ impl Listing {
         entries.any(|e| e.path == path.as_bytes() && !matches!(e.body, Body::Dir))
     }
 
-    pub fn stream(&self) -> Tree<'_> {
-        Tree {
+    pub fn stream(&self) -> Archive<Tree<'_>> {
+        Archive::of(Tree {
             listing: self,
-            next: 0,
-            buffer: Vec::new(),
-            at: 0,
+            left: self.entries.iter(),
             file: None,
-            ended: false,
-        }
+        })
     }
 }
 
@@ -169,80 +165,11 @@ fn is_secret(path: &[u8], meta: &Metadata) -> bool {
     listed || (private && meta.is_file() && meta.mode() & 0o004 == 0)
 }
 
-/// The entries in their order, then the end of an archive.
 pub struct Tree<'a> {
     listing: &'a Listing,
-    next: usize,
-    /// Headers and padding on their way out.
-    buffer: Vec<u8>,
-    at: usize,
-    file: Option<Current<'a>>,
-    ended: bool,
-}
-
-struct Current<'a> {
-    entry: &'a Entry,
-    file: File,
-    left: u64,
-    padding: usize,
-}
-
-impl<'a> Tree<'a> {
-    fn next_piece(&mut self) -> io::Result<()> {
-        self.at = 0;
-        let Some(entry) = self.listing.entries.get(self.next) else {
-            self.ended = true;
-            self.buffer = vec![0; 2 * BLOCK];
-            return Ok(());
-        };
-        self.next += 1;
-        let mut header = tar::Header::new_gnu();
-        let (kind, size, link) = match &entry.body {
-            Body::Dir => (tar::EntryType::Directory, 0, None),
-            Body::File { size } => (tar::EntryType::Regular, *size, None),
-            Body::Symlink(target) => (tar::EntryType::Symlink, 0, Some(target)),
-            Body::Link(first) => (tar::EntryType::Link, 0, Some(first)),
-        };
-        header.set_entry_type(kind);
-        header.set_mode(entry.mode);
-        header.set_size(size);
-        header.set_uid(u64::from(entry.owner.0));
-        header.set_gid(u64::from(entry.owner.1));
-        header.set_mtime(u64::try_from(entry.mtime).unwrap_or(0));
-        self.buffer = packed_header(&mut header, &entry.path, link.map(Vec::as_slice))?;
-        if let Body::File { size } = entry.body {
-            let path = self.listing.root.join(shown(entry));
-            let file = OpenOptions::new()
-                .read(true)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(|e| named(entry, &e.to_string()))?;
-            self.file = Some(Current {
-                entry,
-                file,
-                left: size,
-                padding: (BLOCK - (size % BLOCK as u64) as usize) % BLOCK,
-            });
-        }
-        Ok(())
-    }
-
-    fn read_file(&mut self, mut current: Current<'a>, out: &mut [u8]) -> io::Result<usize> {
-        let want = out
-            .len()
-            .min(usize::try_from(current.left).unwrap_or(usize::MAX));
-        let count = current.file.read(&mut out[..want])?;
-        if count == 0 && current.left > 0 {
-            return Err(named(current.entry, "it became shorter while it was read"));
-        }
-        current.left -= count as u64;
-        match current.left {
-            0 => self.buffer = vec![0; current.padding],
-            _ => self.file = Some(current),
-        }
-        self.at = 0;
-        Ok(count)
-    }
+    left: std::slice::Iter<'a, Entry>,
+    /// Whose file is being read.
+    file: Option<&'a Entry>,
 }
 
 fn shown(entry: &Entry) -> &Path {
@@ -253,26 +180,39 @@ fn named(entry: &Entry, why: &str) -> io::Error {
     io::Error::other(format!("/{}: {why}", shown(entry).display()))
 }
 
-impl Read for Tree<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while !out.is_empty() {
-            if self.at < self.buffer.len() {
-                let count = out.len().min(self.buffer.len() - self.at);
-                out[..count].copy_from_slice(&self.buffer[self.at..self.at + count]);
-                self.at += count;
-                return Ok(count);
-            }
-            if let Some(current) = self.file.take() {
-                let count = self.read_file(current, out)?;
-                if count > 0 {
-                    return Ok(count);
-                }
-            } else if self.ended {
-                return Ok(0);
-            } else {
-                self.next_piece()?;
-            }
-        }
-        Ok(0)
+impl Entries for Tree<'_> {
+    fn next(&mut self) -> io::Result<Option<tarred::Entry>> {
+        let Some(entry) = self.left.next() else {
+            return Ok(None);
+        };
+        let mut header = tar::Header::new_gnu();
+        let (kind, size, link) = match &entry.body {
+            Body::Dir => (tar::EntryType::Directory, 0, None),
+            Body::File { size } => (tar::EntryType::Regular, *size, None),
+            Body::Symlink(target) => (tar::EntryType::Symlink, 0, Some(target.as_slice())),
+            Body::Link(first) => (tar::EntryType::Link, 0, Some(first.as_slice())),
+        };
+        header.set_entry_type(kind);
+        header.set_mode(entry.mode);
+        header.set_size(size);
+        header.set_uid(u64::from(entry.owner.0));
+        header.set_gid(u64::from(entry.owner.1));
+        header.set_mtime(u64::try_from(entry.mtime).unwrap_or(0));
+        let made = tarred::Entry::new(&mut header, &entry.path, link)?;
+        let Body::File { size } = entry.body else {
+            return Ok(Some(made));
+        };
+        self.file = Some(entry);
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(self.listing.root.join(shown(entry)));
+        let file = file.map_err(|e| named(entry, &e.to_string()))?;
+        Ok(Some(made.with_file(file, size)))
+    }
+
+    fn cut(&self) -> io::Error {
+        let why = "it became shorter while it was read";
+        self.file
+            .map_or_else(|| io::Error::other(why), |entry| named(entry, why))
     }
 }
