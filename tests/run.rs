@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use support::{World, until, wait};
 
 fn world() -> World {
@@ -337,6 +338,67 @@ fn a_graft_needs_neither_handles_nor_threads_that_act_as_others() {
     w.write("host/low", "below\n");
     let host = w.path("host").display().to_string();
     works_in_a_graft_and_over_a_killed_server(&w, &host, &[("POCKER_GRAFTS", "portable")]);
+}
+
+/// A process that stands still until this is dropped.
+struct Still(Pid);
+
+impl Still {
+    fn new(pid: Pid) -> Still {
+        kill(pid, Signal::SIGSTOP).expect("stopped");
+        Still(pid)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+/// A disk that does not answer, as another machine's may: a volume of a server that stands still.
+#[test]
+fn a_graft_whose_disk_is_gone_keeps_no_other_run_waiting() {
+    for settings in ["", "graft_below = [\"/\"]\n"] {
+        let other = World::new();
+        other.pocker(&["volume", "create", "data"]).ok();
+        let disk = other.path("disk");
+        std::fs::create_dir(&disk).expect("mkdir");
+        let disk = disk.to_str().expect("text");
+        let mount = ["mount", "--volume", "data", disk];
+        other.pocker(&mount).ok();
+        std::fs::create_dir(format!("{disk}/www")).expect("mkdir");
+        // Nothing of it is in anybody's memory then.
+        other.pocker(&["umount", disk]).ok();
+        other.pocker(&mount).ok();
+        let server = Pid::from_raw(other.server_pid());
+
+        let w = World::new();
+        let settings = w.write("settings", settings);
+        let start = |args: &[&str]| {
+            let mut command = w.command(args);
+            command.env("POCKER_CONFIG", &settings);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("pocker starts")
+        };
+        w.pockerfile("box", "RUN echo started by RUN\n");
+        wait(start(&["create", "-f", "box.pockerfile", "box"])).ok();
+        let graft = format!("{disk}/www:/v");
+        let script = "echo here; sleep 600";
+        let mut run = start(&["-d", &graft, "box", "--", "/bin/sh", "-c", script]);
+        let mut said = String::new();
+        let out = run.stdout.as_mut().expect("stdout");
+        BufReader::new(out).read_line(&mut said).expect("read");
+        assert_eq!(said, "here\n");
+        let still = Still::new(server);
+        kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).expect("told");
+        wait(run);
+        let next = wait(start(&["run", "box"]));
+        drop(still);
+        assert_eq!(next.ok().out, "started by RUN\n");
+        w.pocker(&["serve", "--stop"]).ok();
+        other.pocker(&["umount", disk]).ok();
+    }
 }
 
 #[test]

@@ -4,19 +4,22 @@ use super::docs::GraftDoc;
 use super::export::{Mark, Root};
 use super::fail::{Fail, Outcome};
 use super::grafter::{self, Kind, Looked};
+use super::patience::{FINDING, within};
 use super::privileges;
 use super::state::Daemon;
 use crate::control::api::Graft;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// A graft must be a directory of the host's own, not one that this server serves.
 pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
     let looked = match &daemon.exports.grafter {
         Some(grafter) => grafter.look(host),
-        None => Looked::at(Path::new(host), &daemon.options.graft_below),
+        None => {
+            let (path, below) = (PathBuf::from(host), daemon.options.graft_below.clone());
+            within(FINDING, move || Looked::at(&path, &below))
+        }
     };
-    let looked =
-        looked.map_err(|e| Fail::internal(format!("graft {host}: cannot look at it"), &e))?;
+    let looked = looked.map_err(|e| failed(format!("graft {host}: cannot look at it"), &e))?;
     match looked.kind {
         Kind::Directory => allowed(daemon, host, &looked),
         Kind::Other => Err(Fail::bad(format!("graft {host}: not a directory"))
@@ -29,6 +32,15 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
             .hint(format!("make it first: mkdir -p {host}")))
         }
     }
+}
+
+fn failed(tried: String, e: &std::io::Error) -> Fail {
+    if e.kind() != std::io::ErrorKind::TimedOut {
+        return Fail::internal(tried, e);
+    }
+    let late = std::io::Error::other(format!("no answer within {} s", FINDING.as_secs()));
+    Fail::internal(tried, &late)
+        .hint("is its disk there, or the machine that has it? `mount` says which it is")
 }
 
 /// Whether what was found may be grafted.
@@ -81,10 +93,13 @@ enum By<'a> {
 fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
     let tried = || format!("graft {host}: cannot open it");
     let Some(grafter) = &daemon.exports.grafter else {
-        let path = Path::new(host);
-        let root = Root::open(path).map_err(|e| Fail::internal(tried(), &e))?;
-        let real = root.real(path);
-        let real = real.map_err(|e| Fail::internal(tried(), &e))?;
+        let path = PathBuf::from(host);
+        let found = within(FINDING, move || {
+            let root = Root::open(&path)?;
+            let real = root.real(&path)?;
+            Ok((root, real))
+        });
+        let (root, real) = found.map_err(|e| failed(tried(), &e))?;
         let at = Looked::directory(real, &daemon.options.graft_below);
         allowed(daemon, host, &at)?;
         return Ok(Opened {
@@ -93,7 +108,7 @@ fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
         });
     };
     let opened = grafter.open(host);
-    let opened = opened.map_err(|e| Fail::internal(tried(), &e))?;
+    let opened = opened.map_err(|e| failed(tried(), &e))?;
     if let Err(e) = allowed(daemon, host, &opened.at) {
         opened.close();
         return Err(e);
@@ -108,12 +123,12 @@ impl Opened<'_> {
     fn serve(self, daemon: &Daemon, host: &str, id: u64, read_only: bool) -> Outcome<()> {
         let served = match self.by {
             By::Us(root) => {
-                daemon.exports.grafts.serve(id, root, read_only);
-                Ok(())
+                let served = daemon.exports.grafts.serve(id, root, read_only);
+                served.map_err(std::io::Error::from)
             }
             By::Grafter(opened) => opened.serve(id, read_only),
         };
-        served.map_err(|e| Fail::internal(format!("graft {host}: cannot serve it"), &e))
+        served.map_err(|e| failed(format!("graft {host}: cannot serve it"), &e))
     }
 }
 

@@ -27,6 +27,7 @@ mod local;
 mod look;
 mod mounts;
 mod outside;
+mod patience;
 mod pins;
 mod privileges;
 mod runs;

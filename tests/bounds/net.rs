@@ -152,8 +152,8 @@ fn both_ways(engine: &str) {
         "
         cat /etc/resolv.conf
         # Half-closed connections are not this engine's best.
-        get() {{ (printf 'GET /x HTTP/1.0\\r\\n\\r\\n'; sleep 1) | timeout 2 nc $1 8001 | grep -E '^(outside|loopback)' || echo no $1; }}
-        get {ADDRESS}; get 127.0.0.1; get $(ip route | awk '/default/ {{ print $3 }}')
+        get() {{ (printf 'GET /x HTTP/1.0\\r\\n\\r\\n'; sleep 1) | timeout $2 nc $1 8001 | grep -E '^(outside|loopback)' || echo no $1; }}
+        get {ADDRESS} 30; get 127.0.0.1 2; get $(ip route | awk '/default/ {{ print $3 }}') 2
         mkdir /www; echo inside >/www/x
         exec httpd -f -p 80 -h /www"
     );
@@ -209,7 +209,7 @@ fn both_ways(engine: &str) {
     child.wait().expect("waited for");
     until("the engine is gone", || engines(&w).is_empty());
     // Asked for, the host's loopback is there at the gateway's address.
-    let script = "(printf 'GET /x HTTP/1.0\\r\\n\\r\\n'; sleep 1) | timeout 2 nc $(ip route | awk '/default/ { print $3 }') 8001";
+    let script = "(printf 'GET /x HTTP/1.0\\r\\n\\r\\n'; sleep 1) | timeout 30 nc $(ip route | awk '/default/ { print $3 }') 8001";
     let child = host.start(&w, &path, &["--net", "private", "--host-loopback"], script);
     let done = wait(child);
     assert!(done.out.ends_with("loopback\n"), "{}{}", done.out, done.err);

@@ -243,7 +243,7 @@ fn a_registry_that_fails_is_one_clear_error() {
     drop(registry);
     pulls("down", &image, &["cannot reach"]);
     // Takes connections and says nothing.
-    let silent = TcpListener::bind(&address).expect("its port again");
+    let silent = again(&address);
     pulls("silent", &image, &["said nothing for 1 s", "--timeout"]);
     fails(
         "silent at a push",
@@ -285,15 +285,19 @@ struct Half {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// A port that was ours: meanwhile somebody's connection may have been given it.
+fn again(address: &str) -> TcpListener {
+    let mut bound = None;
+    until("the port is free again", || {
+        bound = TcpListener::bind(address).ok();
+        bound.is_some()
+    });
+    bound.expect("the port again")
+}
+
 impl Half {
     fn start(address: &str, blobs: &std::path::Path, large: usize, stall: bool) -> Half {
-        // Meanwhile somebody's connection may have been given it.
-        let mut bound = None;
-        until("the port is free again", || {
-            bound = TcpListener::bind(address).ok();
-            bound.is_some()
-        });
-        let listener = bound.expect("the port again");
+        let listener = again(address);
         let blobs = blobs.to_owned();
         let thread = std::thread::spawn(move || {
             let mut open = Vec::new();

@@ -49,7 +49,7 @@ fn one_builds_and_all_run_it_each_in_a_tree_of_its_own() {
 #[test]
 fn two_build_one_step_and_one_of_them_takes_it() {
     let (_lab, hosts) = Lab::with(20, 2);
-    let lines = "EXEC sleep 2; cat /proc/sys/kernel/random/uuid >/once\nRUN cat /once\n";
+    let lines = "EXEC sleep 5; cat /proc/sys/kernel/random/uuid >/once\nRUN cat /once\n";
     let builds: Vec<_> = hosts
         .iter()
         .map(|host| {

@@ -138,8 +138,19 @@ fn a_run_in_the_foreground_is_listed_stopped_and_forgotten() {
 #[test]
 fn the_end_is_waited_for() {
     let w = world();
-    let name = detach_command(&w, &["--rm"], &["/bin/sh", "-c", "sleep 0.5; exit 5"]);
+    std::fs::create_dir(w.path("g")).expect("mkdir");
+    let graft = format!("{}:/mnt", w.path("g").display());
+    let told = "until [ -e /mnt/go ]; do sleep 0.05; done; exit 5";
+    let name = detach_command(&w, &["--rm", "-d", &graft], &["/bin/sh", "-c", told]);
     let waiting = w.start(&["wait", &name]);
+    // By a descriptor of the process that sees to the run: forgotten afterwards, it is known to who has that.
+    let files = format!("/proc/{}/fd", waiting.id());
+    until("it is waited for", || {
+        let files = std::fs::read_dir(&files).expect("it waits");
+        let mut to = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        to.any(|to| to.to_string_lossy().contains("pidfd"))
+    });
+    w.write("g/go", "");
     let done = wait(waiting);
     assert_eq!((done.status, done.out.as_str()), (5, "5\n"));
     until("it is forgotten", || {

@@ -20,7 +20,6 @@ fn health_is_asked_for_and_shown() {
     let verdict = |verdict: &str| {
         until(verdict, || inspect(&w, &name)["health"] == verdict);
     };
-    assert_eq!(inspect(&w, &name)["health"], "starting");
     verdict("unhealthy");
     assert!(inspect(&w, &name)["details"]["health"]["failures"].as_u64() >= Some(2));
     w.pocker(&["exec", &name, "touch", "/fine"]).ok();
@@ -31,4 +30,9 @@ fn health_is_asked_for_and_shown() {
     assert_eq!(inspect(&w, &name)["details"]["health"]["status"], 124);
     w.pocker(&["stop", &name]).ok();
     assert_eq!(inspect(&w, &name)["health"], serde_json::Value::Null);
+    // Until it has been asked for.
+    let later = ["--health-cmd", "true", "--health-interval", "1h"];
+    let name = detach(&w, &later);
+    assert_eq!(inspect(&w, &name)["health"], "starting");
+    w.pocker(&["stop", &name]).ok();
 }

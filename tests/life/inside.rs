@@ -108,9 +108,10 @@ fn what_exec_started_ends_with_it_whoever_it_runs_as() {
     let name = detach(&w, &[]);
     for user in ["root", "www"] {
         let sleep = if user == "root" { "4711" } else { "4712" };
+        let shown = format!("sleep {sleep}");
         let args = ["exec", "-u", user, &name, "sleep", sleep];
         let mut command = w.start(&args);
-        let seen = || w.pocker(&["top", &name]).ok().out.contains(sleep);
+        let seen = || w.pocker(&["top", &name]).ok().out.contains(&shown);
         until("it runs", seen);
         command.kill().expect("killed");
         command.wait().expect("reaped");

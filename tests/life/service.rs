@@ -38,8 +38,10 @@ fn a_service_is_followed_when_its_script_has_ended_and_stopped_as_a_group() {
     let says = |word: &str| w.pocker(&["logs", &run]).out.contains(word);
     until("the daemon is up", || says("up\n") && says("box(ok)\n"));
     // Its script is gone: whoever asked for a command's end would have ended all.
-    let names = w.pocker(&["top", &run]).ok().out;
-    assert!(names.contains("boxd") && !names.contains("rc.d"), "{names}");
+    until("its script has ended, and it is there", || {
+        let names = w.pocker(&["top", &run]).ok().out;
+        names.contains("boxd") && !names.contains("rc.d")
+    });
     w.pocker(&["kill", "-s", "HUP", &run]).ok();
     until("it is told to reload", || says("reload\n"));
     w.pocker(&["stop", "-t", "600", &run]).ok();

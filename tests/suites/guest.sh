@@ -14,7 +14,7 @@ trap 'echo "guest $role ended with $?"' ERR
 # Both are here. A name that is absent is asked for again each time (lookupcache=pos).
 step=0
 meet() {
-  local deadline=$((SECONDS + 120))
+  local deadline=$((SECONDS + 600))
   step=$((step + 1))
   : >"$dir/meet/$step.$role"
   until [ -e "$dir/meet/$step.$other" ]; do

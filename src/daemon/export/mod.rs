@@ -34,6 +34,7 @@ use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::grafter::Grafter;
 use crate::daemon::leases;
+use crate::daemon::patience::{REMOVING, within};
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use fence::Fences;
 use handle::{Codec, May, Name};
@@ -73,7 +74,7 @@ pub struct Exports {
     /// them is this host.
     writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
     fences: Fences,
-    pub grafts: Grafts,
+    pub grafts: Arc<Grafts>,
     /// Who serves grafts instead.
     pub grafter: Option<Arc<Grafter>>,
 }
@@ -95,7 +96,7 @@ impl Exports {
             Some(_) => Codec::apart(store.secret()),
             None => Codec::new(store.secret()),
         };
-        let grafts = Grafts::new(codec.clone(), store.dir().join(KEPT));
+        let grafts = Arc::new(Grafts::new(codec.clone(), store.dir().join(KEPT)));
         let volumes = Volumes::open(store.clone())?;
         let all = volumes.list();
         let fences = Fences::open(&store, |id| all.iter().any(|volume| volume.id == id))?;
@@ -215,7 +216,13 @@ impl Exports {
     pub fn remove_graft(&self, graft: u64) {
         match &self.grafter {
             Some(grafter) => grafter.remove(graft),
-            None => self.grafts.remove(graft),
+            None => {
+                let grafts = self.grafts.clone();
+                let _ = within(REMOVING, move || {
+                    grafts.remove(graft);
+                    Ok(())
+                });
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use super::words::{Answer, Failure, Looked, Word, get, put};
 use crate::daemon::export::handle::Codec;
 use crate::daemon::export::read_only::ReadOnly;
 use crate::daemon::export::{Alone, Grafts, Root};
+use crate::daemon::patience::{FINDING, REMOVING, within};
 use crate::daemon::privileges;
 use crate::sys::process;
 use pocker_nfs::server::{Service, serve_elsewhere};
@@ -13,10 +14,6 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// As long as who asks waits for what a graft's end removes.
-const REMOVING: Duration = Duration::from_secs(2);
 
 /// Until the server is gone. This process has one thread.
 pub fn attend(control: UnixStream, ends: Vec<UnixStream>, setup: &Setup) {
@@ -100,11 +97,19 @@ fn act(
     match word {
         // Once.
         Word::Begin { .. } => Err(io::ErrorKind::InvalidInput.into()),
-        Word::Look { host } => Looked::at(Path::new(&host), &setup.below).map(Answer::Looked),
+        Word::Look { host } => {
+            let below = setup.below.clone();
+            let look = move || Looked::at(Path::new(&host), &below);
+            within(FINDING, look).map(Answer::Looked)
+        }
         Word::Open { host } => {
-            let path = Path::new(&host);
-            let root = Root::open(path)?;
-            let at = Looked::directory(root.real(path)?, &setup.below);
+            let below = setup.below.clone();
+            let (root, at) = within(FINDING, move || {
+                let path = Path::new(&host);
+                let root = Root::open(path)?;
+                let at = Looked::directory(root.real(path)?, &below);
+                Ok((root, at))
+            })?;
             // Who asks may be anybody's by now.
             if !at.covered || at.real().starts_with(&setup.kept) {
                 return Err(nix::errno::Errno::EACCES.into());
@@ -115,7 +120,7 @@ fn act(
         }
         Word::Serve { id, read_only } => {
             let root = open.take().ok_or(io::ErrorKind::InvalidInput)?;
-            grafts.serve(id, root, read_only);
+            grafts.serve(id, root, read_only)?;
             let root = grafts.root(id).ok_or(io::ErrorKind::NotFound)?;
             let root = root.as_bytes().to_vec();
             Ok(Answer::Served { root })
@@ -125,15 +130,11 @@ fn act(
             Ok(Answer::Done)
         }
         Word::Remove { id } => {
-            // What runs left hidden in it is gone by then, or takes longer than others should wait.
-            let (tell, told) = std::sync::mpsc::channel();
             let grafts = grafts.clone();
-            let thread = std::thread::Builder::new().name("graft".into());
-            thread.spawn(move || {
+            let _ = within(REMOVING, move || {
                 grafts.remove(id);
-                let _ = tell.send(());
-            })?;
-            let _ = told.recv_timeout(REMOVING);
+                Ok(())
+            });
             Ok(Answer::Done)
         }
         Word::Sweep => {

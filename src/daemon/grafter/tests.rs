@@ -149,15 +149,14 @@ fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
         end.set_read_timeout(Some(most)).expect("bounded");
     }
     let grafter = Grafter::with(ours, None).expect("a grafter");
-    let ask = |graft| {
-        let mut out = Vec::new();
-        grafter
-            .channels()
-            .ask(graft, &[1; 16], 4096, b"a call", &mut out)
+    let ask = |graft: u8| {
+        let (channels, mut out) = (grafter.channels(), Vec::new());
+        channels.ask(graft.into(), &[1; 16], 4096, &[graft], &mut out)
     };
-    let asked = |end: usize| {
-        let mut call = [0; 24 + b"a call".len()];
+    let asked = |end: usize, graft| {
+        let mut call = [0; 24 + 1];
         (&its.calls[end]).read_exact(&mut call).expect("asked");
+        assert_eq!(call[24], graft, "who asks there");
     };
     let answer = |end: usize| (&its.calls[end]).write_all(&[0; 4]).expect("answered");
     std::thread::scope(|scope| {
@@ -165,15 +164,15 @@ fn one_graft_has_its_share_of_calls_and_all_end_when_it_is_closed() {
         let hung: Vec<_> = (0..CALLS).map(|_| scope.spawn(|| ask(1))).collect();
         let share = CALLS / 4;
         // The last are taken first.
-        (CALLS - share..CALLS).for_each(asked);
+        (CALLS - share..CALLS).for_each(|end| asked(end, 1));
         // Another graft's goes by those that wait.
         let other = scope.spawn(|| ask(2));
-        asked(CALLS - share - 1);
+        asked(CALLS - share - 1, 2);
         answer(CALLS - share - 1);
         other.join().expect("it ends").expect("answered");
         // And one of the first's goes on when another comes back.
         answer(CALLS - 1);
-        asked(CALLS - 1);
+        asked(CALLS - 1, 1);
         drop(closed);
         let ended = hung.into_iter().map(|call| call.join().expect("it ends"));
         assert_eq!(ended.filter(Result::is_ok).count(), 1);

@@ -55,8 +55,9 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(e: &io::Error) -> Failure {
+        let late = (e.kind() == io::ErrorKind::TimedOut).then_some(libc::ETIMEDOUT);
         Failure {
-            errno: e.raw_os_error(),
+            errno: e.raw_os_error().or(late),
             text: e.to_string(),
         }
     }

@@ -116,7 +116,7 @@ async fn download(world: &World, patience: Duration) -> tokio::io::DuplexStream 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_read_holds_no_thread() {
     let world = world();
-    let mut ours = download(&world, Duration::from_millis(200)).await;
+    let mut ours = download(&world, Duration::from_secs(2)).await;
     assert_eq!(world.d.crowds.transfers.taken(), 1);
     let free = async {
         while world.d.calls.load(Ordering::Relaxed) > 0 || world.d.crowds.transfers.taken() > 0 {

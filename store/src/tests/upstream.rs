@@ -21,6 +21,8 @@ pub(super) struct Other {
     /// Given with each that is asked for.
     pub beside: Vec<Digest>,
     pub slow: Option<Digest>,
+    /// It does not come until this is false again.
+    pub held: AtomicBool,
     /// Answers nothing until it is false again.
     pub shut: AtomicBool,
     pub panics: AtomicBool,
@@ -44,7 +46,7 @@ impl Upstream for Arc<Other> {
     fn fetch(&self, want: &Want, take: Take<'_>) -> Result<(), StoreError> {
         self.asked.lock().push(want.digest);
         if self.slow == Some(want.digest) {
-            std::thread::sleep(Duration::from_millis(300));
+            until(|| !self.held.load(Ordering::Relaxed));
         }
         until(|| !self.shut.load(Ordering::Relaxed));
         assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
@@ -291,12 +293,25 @@ fn what_comes_beside_is_kept_where_it_was_promised() {
     assert!(!w.store.blobs().has(&extra[0]).expect("looked"));
 }
 
+/// Its slow one comes when this is dropped.
+struct Held<'a>(&'a Other);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::Relaxed);
+    }
+}
+
 /// One that takes long: who wants the same waits for it, and nobody else does.
 #[test]
 fn readers_share_a_fetch_and_block_no_others() {
     let slow = digests()[4];
-    let w = world(1 << 20, |other| other.slow = Some(slow));
+    let w = world(1 << 20, |other| {
+        other.slow = Some(slow);
+        other.held = AtomicBool::new(true);
+    });
     std::thread::scope(|scope| {
+        let held = Held(&w.other);
         for _ in 0..4 {
             scope.spawn(|| assert_eq!(read(&w.tree, 4), Ok(contents()[4].clone())));
         }
@@ -308,6 +323,7 @@ fn readers_share_a_fetch_and_block_no_others() {
             !w.store.blobs().has(&slow).expect("looked"),
             "it is not there yet"
         );
+        drop(held);
     });
     let asked = w.other.asked.lock();
     assert_eq!(asked.iter().filter(|d| **d == slow).count(), 1);

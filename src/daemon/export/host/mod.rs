@@ -23,6 +23,7 @@ mod turn;
 
 use super::convert::host_status;
 use super::handle::{Codec, HostFile, Name};
+use crate::daemon::patience::FINDING;
 pub use alone::{Alone, is_of_disk};
 use naming::{Id, Names, Still};
 use nix::errno::Errno;
@@ -31,11 +32,11 @@ use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::AccessFlags;
 use node::Node;
 use once::OnceRing;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
 pub use root::{Mark, Root};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,8 +73,10 @@ enum Naming {
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
-    /// One graft comes or goes at a time, whatever that takes.
-    changing: Mutex<()>,
+    /// Directories, by device and inode, that are being swept of what runs left hidden in them: whoever grafts one again
+    /// waits for that.
+    sweeping: Mutex<HashSet<(libc::dev_t, u64)>>,
+    swept: Condvar,
     /// Where those that need it keep where their files are.
     dir: PathBuf,
     /// Memory of all tables of names.
@@ -91,7 +94,8 @@ impl Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
-            changing: Mutex::new(()),
+            sweeping: Mutex::default(),
+            swept: Condvar::new(),
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
@@ -114,12 +118,11 @@ impl Grafts {
         dir: &std::path::Path,
         read_only: bool,
     ) -> std::result::Result<(), Errno> {
-        self.serve(id, Root::open(dir)?, read_only);
-        Ok(())
+        self.serve(id, Root::open(dir)?, read_only)
     }
 
     /// Makes that directory reachable as graft `id`.
-    pub fn serve(&self, id: u64, root: Root, read_only: bool) {
+    pub fn serve(&self, id: u64, root: Root, read_only: bool) -> std::result::Result<(), Errno> {
         let Root { fd: root, stat, .. } = root;
         let portable = self.portable.load(Ordering::Relaxed);
         let naming = match handles(&root) {
@@ -146,8 +149,14 @@ impl Grafts {
             read_only,
             once: Mutex::new(OnceRing::default()),
         };
-        let _alone = self.changing.lock();
+        let mut sweeping = self.sweeping.lock();
+        while sweeping.contains(&graft.place()) {
+            if self.swept.wait_for(&mut sweeping, FINDING).timed_out() {
+                return Err(Errno::ETIMEDOUT);
+            }
+        }
         self.live.write().insert(id, Arc::new(graft));
+        Ok(())
     }
 
     fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
@@ -173,24 +182,22 @@ impl Grafts {
     }
 
     pub fn remove(&self, id: u64) {
-        // Held meanwhile: nobody grafts it again before it is swept. Calls go on.
-        let _alone = self.changing.lock();
+        let mut sweeping = self.sweeping.lock();
         let Some(graft) = self.live.write().remove(&id) else {
             return;
         };
         if let Some(names) = graft.names() {
             names.end();
         }
-        if graft.read_only {
+        let same = |other: &Arc<Graft>| other.place() == graft.place() && !other.read_only;
+        if graft.read_only || self.live.read().values().any(same) {
             return;
         }
-        let same = |other: &Arc<Graft>| {
-            (other.device, other.root_ino) == (graft.device, graft.root_ino) && !other.read_only
-        };
-        let shared = self.live.read().values().any(same);
-        if !shared {
-            hidden::sweep(graft.root.as_fd());
-        }
+        sweeping.insert(graft.place());
+        drop(sweeping);
+        hidden::sweep(graft.root.as_fd());
+        self.sweeping.lock().remove(&graft.place());
+        self.swept.notify_all();
     }
 
     pub fn root(&self, id: u64) -> Option<Fh> {
@@ -236,6 +243,10 @@ fn handles(root: &OwnedFd) -> Option<HostFile> {
 }
 
 impl Graft {
+    fn place(&self) -> (libc::dev_t, u64) {
+        (self.device, self.root_ino)
+    }
+
     fn names(&self) -> Option<&Names> {
         match &self.naming {
             Naming::Names(names) => Some(names),

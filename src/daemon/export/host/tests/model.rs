@@ -197,10 +197,8 @@ impl Held {
             };
             // Right after a search in vain nobody searches again.
             let mut is = found(fh);
-            for _ in 0..500 {
-                if code(&is) != STALE {
-                    break;
-                }
+            let began = std::time::Instant::now();
+            while code(&is) == STALE && began.elapsed().as_secs() < 60 {
                 std::thread::sleep(std::time::Duration::from_millis(2));
                 is = found(fh);
             }

@@ -155,17 +155,22 @@ fn names_that_move_meanwhile_are_lost_by_nobody() {
     let f = w.create(&root, &d, "f", mode(0o644)).expect("f").fh;
     w.write(&root, &f, b"text").expect("written");
     let over = std::sync::atomic::AtomicBool::new(false);
+    let begun = std::sync::Barrier::new(3);
     std::thread::scope(|s| {
         let reads = || {
+            begun.wait();
             let mut n = 0;
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            loop {
                 assert_eq!(w.read(&f).ok().as_deref(), Some(&b"text"[..]));
                 w.setattr(&root, &f, mode(0o600 + n % 8)).expect("changed");
                 n += 1;
+                if over.load(std::sync::atomic::Ordering::Relaxed) {
+                    return n;
+                }
             }
-            n
         };
         let readers = [s.spawn(reads), s.spawn(reads)];
+        begun.wait();
         for _ in 0..500 {
             w.rename(&root, (&top, "d"), (&a, "e")).expect("there");
             w.rename(&root, (&d, "f"), (&a, "g")).expect("out");
