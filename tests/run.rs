@@ -384,18 +384,32 @@ fn a_graft_whose_disk_is_gone_keeps_no_other_run_waiting() {
         w.pockerfile("box", "RUN echo started by RUN\n");
         wait(start(&["create", "-f", "box.pockerfile", "box"])).ok();
         let graft = format!("{disk}/www:/v");
-        let script = "echo here; sleep 600";
+        let script = "echo here; while :; do echo x >>/v/f; sleep 0.1; done 2>/dev/null";
         let mut run = start(&["-d", &graft, "box", "--", "/bin/sh", "-c", script]);
         let mut said = String::new();
         let out = run.stdout.as_mut().expect("stdout");
         BufReader::new(out).read_line(&mut said).expect("read");
         assert_eq!(said, "here\n");
+        let file = format!("{disk}/www/f");
+        let written = || std::fs::metadata(&file).map_or(0, |meta| meta.len());
+        until("it writes", || written() > 0);
+        let goes_on = || assert_eq!(wait(start(&["run", "box"])).ok().out, "started by RUN\n");
+
+        // A server that comes back meanwhile serves what it finds, and the rest later.
+        let still = Still::new(server);
+        kill(Pid::from_raw(w.server_pid()), Signal::SIGKILL).expect("killed");
+        goes_on();
+        drop(still);
+        let before = written();
+        until("it writes again", || written() > before);
+
         let still = Still::new(server);
         kill(Pid::from_raw(run.id() as i32), Signal::SIGTERM).expect("told");
         wait(run);
-        let next = wait(start(&["run", "box"]));
+        goes_on();
+        let log = std::fs::read_to_string(w.path("s/serve.log")).expect("a log");
+        assert!(log.contains("is there yet"), "it was not waited for: {log}");
         drop(still);
-        assert_eq!(next.ok().out, "started by RUN\n");
         w.pocker(&["serve", "--stop"]).ok();
         other.pocker(&["umount", disk]).ok();
     }

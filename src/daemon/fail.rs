@@ -52,6 +52,15 @@ impl Fail {
         Fail::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// A disk or another machine has not answered yet.
+    pub fn late(message: impl Into<String>) -> Fail {
+        Fail::new(StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
+    pub fn is_late(&self) -> bool {
+        self.status == StatusCode::GATEWAY_TIMEOUT
+    }
+
     /// More of it than one may have at once.
     pub fn too_many(message: impl Into<String>) -> Fail {
         Fail::new(StatusCode::TOO_MANY_REQUESTS, message)

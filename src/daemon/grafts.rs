@@ -4,11 +4,12 @@ use super::docs::GraftDoc;
 use super::export::{Mark, Root};
 use super::fail::{Fail, Outcome};
 use super::grafter::{self, Kind, Looked};
-use super::patience::{FINDING, within};
+use super::patience::{FINDING, FINDS};
 use super::privileges;
 use super::state::Daemon;
 use crate::control::api::Graft;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A graft must be a directory of the host's own, not one that this server serves.
 pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
@@ -16,7 +17,8 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
         Some(grafter) => grafter.look(host),
         None => {
             let (path, below) = (PathBuf::from(host), daemon.options.graft_below.clone());
-            within(FINDING, move || Looked::at(&path, &below))
+            let look = move || Looked::at(&path, &below);
+            FINDS.within(FINDING, host.as_bytes(), look)
         }
     };
     let looked = looked.map_err(|e| failed(format!("graft {host}: cannot look at it"), &e))?;
@@ -35,12 +37,11 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
 }
 
 fn failed(tried: String, e: &std::io::Error) -> Fail {
-    if e.kind() != std::io::ErrorKind::TimedOut {
-        return Fail::internal(tried, e);
+    match e.kind() {
+        std::io::ErrorKind::TimedOut => Fail::late(format!("{tried}: its disk does not answer"))
+            .hint("is that disk there, or the machine that has it? `mount` says which it is"),
+        _ => Fail::internal(tried, e),
     }
-    let late = std::io::Error::other(format!("no answer within {} s", FINDING.as_secs()));
-    Fail::internal(tried, &late)
-        .hint("is its disk there, or the machine that has it? `mount` says which it is")
 }
 
 /// Whether what was found may be grafted.
@@ -90,11 +91,11 @@ enum By<'a> {
     Grafter(grafter::Opened<'a>),
 }
 
-fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
+fn opened<'a>(daemon: &'a Daemon, host: &str, patience: Duration) -> Outcome<Opened<'a>> {
     let tried = || format!("graft {host}: cannot open it");
     let Some(grafter) = &daemon.exports.grafter else {
         let path = PathBuf::from(host);
-        let found = within(FINDING, move || {
+        let found = FINDS.within(patience, host.as_bytes(), move || {
             let root = Root::open(&path)?;
             let real = root.real(&path)?;
             Ok((root, real))
@@ -107,7 +108,7 @@ fn opened<'a>(daemon: &'a Daemon, host: &str) -> Outcome<Opened<'a>> {
             by: By::Us(root),
         });
     };
-    let opened = grafter.open(host);
+    let opened = grafter.open(host, patience);
     let opened = opened.map_err(|e| failed(tried(), &e))?;
     if let Err(e) = allowed(daemon, host, &opened.at) {
         opened.close();
@@ -133,14 +134,14 @@ impl Opened<'_> {
 }
 
 /// After a restart: its handles hold.
-pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
+pub fn reopen(daemon: &Daemon, graft: &GraftDoc, patience: Duration) -> Outcome<()> {
     let host = &graft.host;
     if graft.apart != daemon.exports.grafter.is_some() {
         return Err(Fail::bad(format!(
             "graft {host}: it was served by a server with --graft-below, or this is one and that was none, and files have other names there"
         )));
     }
-    let opened = opened(daemon, host)?;
+    let opened = opened(daemon, host, patience)?;
     if graft.root.is_some_and(|was| was != opened.mark) {
         return Err(Fail::bad(format!(
             "graft {host}: another directory is there than when the run began"
@@ -152,7 +153,7 @@ pub fn reopen(daemon: &Daemon, graft: &GraftDoc) -> Outcome<()> {
 /// Serves it from here on.
 pub fn open(daemon: &Daemon, graft: &Graft) -> Outcome<GraftDoc> {
     let (host, read_only) = (graft.host.clone(), graft.read_only);
-    let opened = opened(daemon, &host)?;
+    let opened = opened(daemon, &host, FINDING)?;
     let id = daemon.store.next_id();
     let id = id.map_err(|e| Fail::internal("cannot name a graft", &e))?;
     let mark = opened.mark;

@@ -30,6 +30,7 @@ mod outside;
 mod patience;
 mod pins;
 mod privileges;
+mod regraft;
 mod runs;
 mod serve;
 mod services;

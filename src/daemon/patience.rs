@@ -1,66 +1,101 @@
 //! What waits for a disk that may never answer, and who does not wait as long: the directories that are grafted may be
 //! another machine's.
 
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 /// For a directory to be found. Meanwhile no run begins or ends.
 pub const FINDING: Duration = Duration::from_secs(10);
 
-/// For what a run left hidden in one to be removed, which goes on by itself then.
+/// For what runs left hidden in directories to be removed, which goes on by itself then.
 pub const REMOVING: Duration = Duration::from_secs(5);
 
-/// How many may be waiting yet, after their asker has gone on.
-const MOST: usize = 32;
+/// Directories that are looked for.
+pub static FINDS: Patience = Patience::new(32);
 
-/// Counts those that wait yet.
-struct Patience(AtomicUsize);
+/// Directories that are swept: no more than there were grafts.
+pub static SWEEPS: Patience = Patience::new(4096);
 
-static ALL: Patience = Patience(AtomicUsize::new(0));
+/// What is being asked for, each thing once and on a thread of its own.
+pub struct Patience {
+    asked: Mutex<BTreeSet<Vec<u8>>>,
+    most: usize,
+}
 
-struct Waits<'a>(&'a Patience);
+/// Somebody asks for it until this is dropped.
+struct Asks {
+    all: &'static Patience,
+    what: Vec<u8>,
+}
 
-impl Drop for Waits<'_> {
+impl Drop for Asks {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.asked.lock().remove(&self.what);
     }
 }
 
-/// What `ask` says, or that it has not within `most`; it goes on by itself then.
-pub fn within<T: Send + 'static>(
-    most: Duration,
-    ask: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    ALL.within(most, ask)
+pub struct Asked<T>(Receiver<io::Result<T>>);
+
+fn late(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 impl Patience {
-    fn within<T: Send + 'static>(
+    const fn new(most: usize) -> Patience {
+        Patience {
+            asked: Mutex::new(BTreeSet::new()),
+            most,
+        }
+    }
+
+    /// What `ask` says of `what`, or that it has not within `patience`; it goes on by itself then.
+    pub fn within<T: Send + 'static>(
         &'static self,
-        most: Duration,
+        patience: Duration,
+        what: &[u8],
         ask: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let waits = Waits(self);
-        if self.0.fetch_add(1, Ordering::Relaxed) >= MOST {
-            return Err(io::Error::other(format!(
-                "{MOST} others wait for disks that do not answer"
-            )));
+        let until = Instant::now() + patience;
+        self.ask(what, ask)?.by(until)
+    }
+
+    pub fn ask<T: Send + 'static>(
+        &'static self,
+        what: &[u8],
+        ask: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<Asked<T>> {
+        let what = what.to_vec();
+        let mut asked = self.asked.lock();
+        if asked.contains(&what) {
+            return Err(late("it has not answered who asked before"));
         }
+        if asked.len() >= self.most {
+            let most = self.most;
+            return Err(late(&format!("{most} others do not answer")));
+        }
+        asked.insert(what.clone());
+        drop(asked);
+        let asks = Asks { all: self, what };
         let (tell, told) = channel();
         let thread = std::thread::Builder::new().name("disk".into());
         thread.spawn(move || {
             let said = ask();
-            drop(waits);
+            drop(asks);
             let _ = tell.send(said);
         })?;
-        told.recv_timeout(most).unwrap_or_else(|e| {
+        Ok(Asked(told))
+    }
+}
+
+impl<T> Asked<T> {
+    pub fn by(self, until: Instant) -> io::Result<T> {
+        let left = until.saturating_duration_since(Instant::now());
+        self.0.recv_timeout(left).unwrap_or_else(|e| {
             Err(match e {
-                RecvTimeoutError::Timeout => io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("no answer within {} s", most.as_secs()),
-                ),
+                RecvTimeoutError::Timeout => late("it has not answered yet"),
                 // It panicked, which the log has.
                 RecvTimeoutError::Disconnected => io::Error::other("it could not be asked"),
             })
@@ -73,35 +108,38 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Barrier};
 
-    static OURS: Patience = Patience(AtomicUsize::new(0));
+    static OURS: Patience = Patience::new(3);
 
     #[test]
     fn nobody_waits_longer_than_they_want_to() {
         let soon = || Ok::<_, io::Error>(7);
-        assert_eq!(OURS.within(FINDING, soon).expect("at once"), 7);
+        let at_once = |what: &[u8]| OURS.within(FINDING, what, soon);
+        assert_eq!(at_once(b"a").expect("an answer"), 7);
         let no = || Err::<(), _>(io::Error::from_raw_os_error(libc::ENOENT));
-        let no = OURS.within(FINDING, no).expect_err("as it is said");
+        let no = OURS.within(FINDING, b"a", no).expect_err("as it is said");
         assert_eq!(no.raw_os_error(), Some(libc::ENOENT));
 
-        let answers = Arc::new(Barrier::new(MOST + 1));
-        let ask = || {
-            let answers = answers.clone();
-            let waits = move || {
-                answers.wait();
-                Ok(())
-            };
-            OURS.within(Duration::from_millis(1), waits)
-                .expect_err("it does not answer")
-        };
-        for _ in 0..MOST {
-            assert_eq!(ask().kind(), io::ErrorKind::TimedOut);
+        let answers = Arc::new(Barrier::new(4));
+        for what in [b"a", b"b", b"c"] {
+            // Who asks for the same thing does not wait for it once more.
+            for why in ["answered yet", "asked before"] {
+                let answers = answers.clone();
+                let waits = move || {
+                    answers.wait();
+                    Ok(())
+                };
+                let patience = Duration::from_millis(1);
+                let e = OURS.within(patience, what, waits).expect_err("no answer");
+                assert_eq!(e.kind(), io::ErrorKind::TimedOut);
+                assert!(e.to_string().ends_with(why), "{e}");
+            }
         }
-        assert_eq!(ask().kind(), io::ErrorKind::Other, "{MOST} wait");
+        let e = at_once(b"d").expect_err("three wait");
+        assert_eq!(e.to_string(), "3 others do not answer");
         answers.wait();
-        // They have gone when their disks answer.
-        while OURS.0.load(Ordering::Relaxed) > 0 {
+        while !OURS.asked.lock().is_empty() {
             std::thread::yield_now();
         }
-        assert_eq!(OURS.within(FINDING, soon).expect("at once"), 7);
+        assert_eq!(at_once(b"a").expect("an answer"), 7);
     }
 }

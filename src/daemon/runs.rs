@@ -184,9 +184,8 @@ impl Daemon {
     }
 
     fn release_run(&self, doc: &RunDoc) {
-        for graft in &doc.grafts {
-            self.exports.remove_graft(graft.id);
-        }
+        let grafts: Vec<u64> = doc.grafts.iter().map(|graft| graft.id).collect();
+        self.exports.remove_grafts(&grafts);
     }
 
     pub fn runs(&self) -> Outcome<Vec<RunDoc>> {

@@ -7,7 +7,7 @@ use super::local::Local;
 use super::state::Daemon;
 use super::user::{GiveError, alone, become_user, give, is_given, take_back};
 use super::{
-    ServeOptions, aide, clock, failpoints, grafts, http, listen, local, outside, privileges,
+    ServeOptions, aide, clock, failpoints, http, listen, local, outside, privileges, regraft,
 };
 use crate::control::api::{BROWSE_VIEW, MountRecord, Stopped};
 use crate::sync::remote::Fetcher;
@@ -301,7 +301,7 @@ fn open(options: ServeOptions, before: Before) -> Result<Arc<Daemon>, ServeError
     let daemon = assemble(options, before)?;
     super::leases::start(daemon.options.lease_term);
     daemon.know_hosts();
-    reopen_grafts(&daemon);
+    regraft::reopen(&daemon);
     drop_unowned(&daemon);
     Ok(daemon)
 }
@@ -394,35 +394,6 @@ const PORTABLE: (&str, &str) = ("POCKER_GRAFTS", "portable");
 
 fn portable() -> bool {
     std::env::var_os(PORTABLE.0).is_some_and(|how| how == PORTABLE.1)
-}
-
-/// Grafts of live runs are served again after a restart: their handles hold.
-pub(super) fn reopen_grafts(daemon: &Daemon) {
-    let runs = match docs::all::<RunDoc>(&daemon.store) {
-        Ok(runs) => runs,
-        Err(e) => {
-            // What is kept for those that nobody knows of now stays for the next start.
-            tracing::error!("no graft is served again, the runs cannot be listed: {e}");
-            return;
-        }
-    };
-    for run in runs {
-        if !run.live() {
-            continue;
-        }
-        for graft in &run.grafts {
-            if let Err(e) = grafts::reopen(daemon, graft) {
-                tracing::error!(
-                    run = run.id,
-                    host = graft.host,
-                    "not served again, to the run its files are stale: {}; once the directory is right: `pocker restart {}`",
-                    e.message(),
-                    run.name,
-                );
-            }
-        }
-    }
-    daemon.exports.sweep_grafts();
 }
 
 async fn main_loop(

@@ -176,7 +176,7 @@ pub fn exports(data: &[u8]) {
         };
         calls(w, graft, volume.id(), data);
         assert!(volumes.remove(volume.id()).is_ok(), "it cannot go");
-        w.exports.grafts.remove(graft);
+        w.exports.grafts.remove(&[graft]);
         assert!(w.exports.works.drop_tree(tree.id()).is_ok(), "it cannot go");
     });
 }

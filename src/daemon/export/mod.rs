@@ -34,7 +34,6 @@ use crate::daemon::clock;
 use crate::daemon::fail::{Fail, Outcome};
 use crate::daemon::grafter::Grafter;
 use crate::daemon::leases;
-use crate::daemon::patience::{REMOVING, within};
 use browse::{ROOT_ID, ROW_SHIFT, Table};
 use fence::Fences;
 use handle::{Codec, May, Name};
@@ -74,7 +73,7 @@ pub struct Exports {
     /// them is this host.
     writers: RwLock<HashMap<u64, Vec<Option<Id>>>>,
     fences: Fences,
-    pub grafts: Arc<Grafts>,
+    pub grafts: Grafts,
     /// Who serves grafts instead.
     pub grafter: Option<Arc<Grafter>>,
 }
@@ -96,7 +95,7 @@ impl Exports {
             Some(_) => Codec::apart(store.secret()),
             None => Codec::new(store.secret()),
         };
-        let grafts = Arc::new(Grafts::new(codec.clone(), store.dir().join(KEPT)));
+        let grafts = Grafts::new(codec.clone(), store.dir().join(KEPT));
         let volumes = Volumes::open(store.clone())?;
         let all = volumes.list();
         let fences = Fences::open(&store, |id| all.iter().any(|volume| volume.id == id))?;
@@ -212,17 +211,11 @@ impl Exports {
         )
     }
 
-    /// Nobody has it any more.
-    pub fn remove_graft(&self, graft: u64) {
+    /// Nobody has them any more.
+    pub fn remove_grafts(&self, grafts: &[u64]) {
         match &self.grafter {
-            Some(grafter) => grafter.remove(graft),
-            None => {
-                let grafts = self.grafts.clone();
-                let _ = within(REMOVING, move || {
-                    grafts.remove(graft);
-                    Ok(())
-                });
-            }
+            Some(grafter) => grafter.remove(grafts),
+            None => self.grafts.remove(grafts),
         }
     }
 

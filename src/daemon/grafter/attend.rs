@@ -5,7 +5,7 @@ use super::words::{Answer, Failure, Looked, Word, get, put};
 use crate::daemon::export::handle::Codec;
 use crate::daemon::export::read_only::ReadOnly;
 use crate::daemon::export::{Alone, Grafts, Root};
-use crate::daemon::patience::{FINDING, REMOVING, within};
+use crate::daemon::patience::{FINDING, FINDS};
 use crate::daemon::privileges;
 use crate::sys::process;
 use pocker_nfs::server::{Service, serve_elsewhere};
@@ -99,12 +99,13 @@ fn act(
         Word::Begin { .. } => Err(io::ErrorKind::InvalidInput.into()),
         Word::Look { host } => {
             let below = setup.below.clone();
+            let what = host.clone().into_bytes();
             let look = move || Looked::at(Path::new(&host), &below);
-            within(FINDING, look).map(Answer::Looked)
+            FINDS.within(FINDING, &what, look).map(Answer::Looked)
         }
-        Word::Open { host } => {
-            let below = setup.below.clone();
-            let (root, at) = within(FINDING, move || {
+        Word::Open { host, patience } => {
+            let (what, below) = (host.clone().into_bytes(), setup.below.clone());
+            let (root, at) = FINDS.within(patience, &what, move || {
                 let path = Path::new(&host);
                 let root = Root::open(path)?;
                 let at = Looked::directory(root.real(path)?, &below);
@@ -121,20 +122,17 @@ fn act(
         Word::Serve { id, read_only } => {
             let root = open.take().ok_or(io::ErrorKind::InvalidInput)?;
             grafts.serve(id, root, read_only)?;
-            let root = grafts.root(id).ok_or(io::ErrorKind::NotFound)?;
-            let root = root.as_bytes().to_vec();
+            let all = grafts.clone();
+            let root = FINDS.within(FINDING, &id.to_be_bytes(), move || Ok(all.root(id)))?;
+            let root = root.ok_or(io::ErrorKind::NotFound)?.as_bytes().to_vec();
             Ok(Answer::Served { root })
         }
         Word::Close => {
             *open = None;
             Ok(Answer::Done)
         }
-        Word::Remove { id } => {
-            let grafts = grafts.clone();
-            let _ = within(REMOVING, move || {
-                grafts.remove(id);
-                Ok(())
-            });
+        Word::Remove { ids } => {
+            grafts.remove(&ids);
             Ok(Answer::Done)
         }
         Word::Sweep => {

@@ -24,6 +24,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use words::{Answer, Word, get, put};
 pub use words::{Kind, Looked};
 
@@ -143,10 +144,10 @@ impl Grafter {
         }
     }
 
-    pub fn open(&self, host: &str) -> io::Result<Opened<'_>> {
+    pub fn open(&self, host: &str, patience: Duration) -> io::Result<Opened<'_>> {
         let host = host.to_owned();
         let mut control = self.control.lock();
-        match exchange(&mut control, &Word::Open { host })? {
+        match exchange(&mut control, &Word::Open { host, patience })? {
             Answer::Opened { mark, at } => Ok(Opened {
                 grafter: self,
                 control,
@@ -161,11 +162,15 @@ impl Grafter {
         self.roots.lock().get(&id).copied()
     }
 
-    pub fn remove(&self, id: u64) {
-        if self.roots.lock().remove(&id).is_some()
-            && let Err(e) = self.ask(&Word::Remove { id })
+    pub fn remove(&self, ids: &[u64]) {
+        let mut roots = self.roots.lock();
+        let served = ids.iter().copied();
+        let ids: Vec<u64> = served.filter(|id| roots.remove(id).is_some()).collect();
+        drop(roots);
+        if !ids.is_empty()
+            && let Err(e) = self.ask(&Word::Remove { ids })
         {
-            tracing::warn!("a graft is served on, though nobody has it: {e}");
+            tracing::warn!("grafts are served on, though nobody has them: {e}");
         }
     }
 

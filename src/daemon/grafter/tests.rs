@@ -2,6 +2,7 @@
 
 use super::super::ServeOptions;
 use super::*;
+use crate::daemon::patience::FINDING;
 use nix::errno::Errno;
 use pocker_nfs::vfs::Elsewhere;
 use std::fs;
@@ -63,10 +64,10 @@ fn it_serves_what_it_opened_where_it_may_be() {
     let refused = grafter.look(&long).map_err(|e| e.raw_os_error());
     assert_eq!(refused, Err(Some(Errno::ENAMETOOLONG as i32)));
 
-    let missing = grafter.open(&text("below/no")).map(drop);
+    let missing = grafter.open(&text("below/no"), FINDING).map(drop);
     let missing = missing.map_err(|e| e.raw_os_error());
     assert_eq!(missing, Err(Some(Errno::ENOENT as i32)), "as the host says");
-    let opened = grafter.open(&text("below/g")).expect("opened");
+    let opened = grafter.open(&text("below/g"), FINDING).expect("opened");
     assert!(opened.at.covered);
     opened.serve(1, false).expect("served");
     assert!(grafter.root(1).is_some() && grafter.root(2).is_none());
@@ -74,7 +75,7 @@ fn it_serves_what_it_opened_where_it_may_be() {
     fs::create_dir(&hidden).expect("mkdir");
     fs::set_permissions(&hidden, fs::Permissions::from_mode(0o700)).expect("mode");
     fs::write(hidden.join("1-1"), "").expect("written");
-    grafter.remove(1);
+    grafter.remove(&[1]);
     assert!(grafter.root(1).is_none());
     assert!(
         !hidden.exists(),
@@ -83,14 +84,17 @@ fn it_serves_what_it_opened_where_it_may_be() {
 
     // Whoever asks: what is not below is not opened, nor is what it keeps for itself.
     let refused = |name: &str| {
-        let opened = grafter.open(&text(name)).map(drop);
+        let opened = grafter.open(&text(name), FINDING).map(drop);
         opened.map_err(|e| e.raw_os_error())
     };
     for name in ["others", "below/away", "kept"] {
         assert_eq!(refused(name), Err(Some(Errno::EACCES as i32)), "{name}");
     }
     // What was opened and is not wanted is not served to who asks for the last.
-    grafter.open(&text("below/g")).expect("opened").close();
+    grafter
+        .open(&text("below/g"), FINDING)
+        .expect("opened")
+        .close();
     let last = grafter.ask(&Word::Serve {
         id: 9,
         read_only: false,

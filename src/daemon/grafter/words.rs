@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A path whose bytes are numbers, and what is around it.
 const WORD_MAX: usize = 64 << 10;
@@ -24,6 +25,7 @@ pub enum Word {
     /// Opens a directory, which is not served yet.
     Open {
         host: String,
+        patience: Duration,
     },
     Close,
     /// Serves what was opened last.
@@ -32,7 +34,7 @@ pub enum Word {
         read_only: bool,
     },
     Remove {
-        id: u64,
+        ids: Vec<u64>,
     },
     /// Drops what is kept for grafts that are not served.
     Sweep,
@@ -126,7 +128,9 @@ fn covered(below: &[PathBuf], real: &Path) -> bool {
         Ok(dir) => real.starts_with(dir),
         Err(_) => real.starts_with(dir),
     };
-    below.is_empty() || below.iter().any(covers)
+    // By their names first: another of them may be on a disk that does not answer.
+    let named = below.is_empty() || below.iter().any(|dir| real.starts_with(dir));
+    named || below.iter().any(covers)
 }
 
 pub fn put(to: &mut UnixStream, word: &impl Serialize) -> io::Result<()> {

@@ -36,7 +36,7 @@ fn served_again(world: World) {
     let path = &made.grafts[0].path;
     let again = |world: World| {
         let world = world.again();
-        serve::reopen_grafts(&world.d);
+        crate::daemon::regraft::reopen(&world.d);
         let served = world.mount(path).is_ok();
         (world, served)
     };

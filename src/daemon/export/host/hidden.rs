@@ -1,20 +1,83 @@
 //! What mount helpers leave in a host directory: files that were removed while open, in a
 //! directory of their own.
 
+use crate::daemon::patience::FINDING;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use parking_lot::{Condvar, Mutex};
 use pocker_store::work::HIDDEN;
-use std::os::fd::BorrowedFd;
+use std::collections::HashSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Names that are in memory at a time.
 const PORTION: usize = 4096;
 
+/// A directory's device and inode.
+pub type Place = (libc::dev_t, u64);
+
+/// Directories that are being swept: whoever grafts one again waits for that.
+#[derive(Default)]
+pub struct Sweeping {
+    places: Mutex<HashSet<Place>>,
+    done: Condvar,
+}
+
+/// A directory that nobody grafts before this is dropped.
+pub struct Left {
+    all: Arc<Sweeping>,
+    place: Place,
+    root: Arc<OwnedFd>,
+}
+
+impl Sweeping {
+    pub fn when_free(&self, place: Place, act: impl FnOnce()) -> nix::Result<()> {
+        let mut places = self.places.lock();
+        let swept = |places: &mut HashSet<Place>| places.contains(&place);
+        let waited = self.done.wait_while_for(&mut places, swept, FINDING);
+        if waited.timed_out() {
+            return Err(Errno::ETIMEDOUT);
+        }
+        act();
+        Ok(())
+    }
+
+    /// `last` says which nobody has grafted any more, while nobody grafts one.
+    pub fn begin(
+        self: &Arc<Sweeping>,
+        last: impl FnOnce() -> Option<(Place, Arc<OwnedFd>)>,
+    ) -> Option<Left> {
+        let mut places = self.places.lock();
+        let (place, root) = last()?;
+        places.insert(place);
+        let all = self.clone();
+        Some(Left { all, place, root })
+    }
+}
+
+impl Left {
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    pub fn sweep(self) {
+        sweep(self.root.as_fd());
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.all.places.lock().remove(&self.place);
+        self.all.done.notify_all();
+    }
+}
+
 /// Removes it, once nobody has the directory grafted. A helper that was killed left names in
 /// it; anything that no helper has made stays, and the directory with it.
-pub fn sweep(root: BorrowedFd<'_>) {
+fn sweep(root: BorrowedFd<'_>) {
     match try_sweep(root) {
         Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY) => {}
         Err(errno) => tracing::warn!(%errno, "the hidden files of a graft could not be removed"),
@@ -62,8 +125,33 @@ fn made_by_helper(name: &[u8]) -> bool {
 mod tests {
     use super::*;
     use std::fs::{self, DirBuilder, File, Permissions};
-    use std::os::fd::AsFd;
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn a_directory_that_is_being_swept_is_waited_for_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Arc::new(OwnedFd::from(File::open(dir.path()).unwrap()));
+        let all = Arc::<Sweeping>::default();
+        assert!(all.begin(|| None).is_none());
+        let left = all.begin(|| Some(((1, 2), root.clone()))).unwrap();
+        all.when_free((1, 3), || ()).unwrap();
+        let (begun, swept) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                begun.store(true, Ordering::SeqCst);
+                all.when_free((1, 2), || assert!(swept.load(Ordering::SeqCst)))
+            });
+            while !begun.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            // It has begun to wait by then, most times.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            swept.store(true, Ordering::SeqCst);
+            drop(left);
+            waits.join().unwrap().unwrap();
+        });
+    }
 
     #[test]
     fn only_what_helpers_made_is_swept() {

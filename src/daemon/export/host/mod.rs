@@ -23,8 +23,9 @@ mod turn;
 
 use super::convert::host_status;
 use super::handle::{Codec, HostFile, Name};
-use crate::daemon::patience::FINDING;
+use crate::daemon::patience::{REMOVING, SWEEPS};
 pub use alone::{Alone, is_of_disk};
+use hidden::{Left, Place, Sweeping};
 use naming::{Id, Names, Still};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -32,15 +33,16 @@ use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::AccessFlags;
 use node::Node;
 use once::OnceRing;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
 pub use root::{Mark, Root};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// fsid of an export is its kind and its id; grafts have this kind.
 const FSID_KIND: u64 = 3 << 60;
@@ -73,10 +75,7 @@ enum Naming {
 pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
-    /// Directories, by device and inode, that are being swept of what runs left hidden in them: whoever grafts one again
-    /// waits for that.
-    sweeping: Mutex<HashSet<(libc::dev_t, u64)>>,
-    swept: Condvar,
+    sweeping: Arc<Sweeping>,
     /// Where those that need it keep where their files are.
     dir: PathBuf,
     /// Memory of all tables of names.
@@ -94,8 +93,7 @@ impl Grafts {
         Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
-            sweeping: Mutex::default(),
-            swept: Condvar::new(),
+            sweeping: Arc::default(),
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
@@ -123,13 +121,18 @@ impl Grafts {
 
     /// Makes that directory reachable as graft `id`.
     pub fn serve(&self, id: u64, root: Root, read_only: bool) -> std::result::Result<(), Errno> {
-        let Root { fd: root, stat, .. } = root;
+        let Root {
+            fd: root,
+            stat,
+            handle,
+            tagged,
+            ..
+        } = root;
         let portable = self.portable.load(Ordering::Relaxed);
-        let naming = match handles(&root) {
+        let naming = match handle {
             // Landlock asks for the directories above a file that is opened; one opened by its handle may have none.
             Some(file) if !portable && !self.names => Naming::Handles(file),
             _ => {
-                let tagged = sys::tags_hold(root.as_fd());
                 #[cfg(test)]
                 let tagged = tagged && !self.untagged;
                 let names = Names::new(tagged, self.tables.clone());
@@ -149,14 +152,16 @@ impl Grafts {
             read_only,
             once: Mutex::new(OnceRing::default()),
         };
-        let mut sweeping = self.sweeping.lock();
-        while sweeping.contains(&graft.place()) {
-            if self.swept.wait_for(&mut sweeping, FINDING).timed_out() {
-                return Err(Errno::ETIMEDOUT);
-            }
+        let graft = Arc::new(graft);
+        let served = self.sweeping.when_free(graft.place(), || {
+            self.live.write().insert(id, graft.clone());
+        });
+        if served.is_err()
+            && let Some(names) = graft.names()
+        {
+            names.end();
         }
-        self.live.write().insert(id, Arc::new(graft));
-        Ok(())
+        served
     }
 
     fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
@@ -181,23 +186,37 @@ impl Grafts {
         }
     }
 
-    pub fn remove(&self, id: u64) {
-        let mut sweeping = self.sweeping.lock();
-        let Some(graft) = self.live.write().remove(&id) else {
-            return;
+    /// What runs left hidden in the directories is gone then, or goes when their disks answer.
+    pub fn remove(&self, ids: &[u64]) {
+        let until = Instant::now() + REMOVING;
+        let left: Vec<Left> = ids.iter().filter_map(|id| self.end(*id)).collect();
+        let sweep = |left: Left| {
+            let what = format!("{:?}", left.place());
+            SWEEPS.ask(what.as_bytes(), || {
+                left.sweep();
+                Ok(())
+            })
         };
-        if let Some(names) = graft.names() {
-            names.end();
+        // All of them at once.
+        let asked: Vec<_> = left.into_iter().map(sweep).collect();
+        for asked in asked {
+            if let Err(e) = asked.and_then(|asked| asked.by(until)) {
+                tracing::warn!("what runs left hidden in a graft's directory is there yet: {e}");
+            }
         }
-        let same = |other: &Arc<Graft>| other.place() == graft.place() && !other.read_only;
-        if graft.read_only || self.live.read().values().any(same) {
-            return;
-        }
-        sweeping.insert(graft.place());
-        drop(sweeping);
-        hidden::sweep(graft.root.as_fd());
-        self.sweeping.lock().remove(&graft.place());
-        self.swept.notify_all();
+    }
+
+    /// It is served no more. What is to be swept, where it was the last of its directory's.
+    fn end(&self, id: u64) -> Option<Left> {
+        self.sweeping.begin(|| {
+            let graft = self.live.write().remove(&id)?;
+            if let Some(names) = graft.names() {
+                names.end();
+            }
+            let same = |other: &Arc<Graft>| other.place() == graft.place() && !other.read_only;
+            let last = !graft.read_only && !self.live.read().values().any(same);
+            last.then(|| (graft.place(), graft.root.clone()))
+        })
     }
 
     pub fn root(&self, id: u64) -> Option<Fh> {
@@ -231,19 +250,8 @@ impl Grafts {
     }
 }
 
-/// The root's handle, where the kernel gives handles and opens them again.
-fn handles(root: &OwnedFd) -> Option<HostFile> {
-    let file = sys::file_of(root.as_fd()).ok()?;
-    let flags = sys::O_PATH | libc::O_NOFOLLOW;
-    let opened = sys::open(root.as_fd(), &file, flags).and_then(fstat);
-    let same = opened.is_ok_and(|opened| {
-        fstat(root).is_ok_and(|is| (is.st_ino, is.st_dev) == (opened.st_ino, opened.st_dev))
-    });
-    same.then_some(file)
-}
-
 impl Graft {
-    fn place(&self) -> (libc::dev_t, u64) {
+    fn place(&self) -> Place {
         (self.device, self.root_ino)
     }
 

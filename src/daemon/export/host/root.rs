@@ -3,6 +3,7 @@
 // The widths of fields of struct stat differ.
 #![allow(clippy::unnecessary_cast)]
 
+use super::super::handle::HostFile;
 use super::sys;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -25,6 +26,9 @@ pub struct Mark {
 pub struct Root {
     pub(super) fd: OwnedFd,
     pub(super) stat: FileStat,
+    /// Where the kernel gives handles and opens them again.
+    pub(super) handle: Option<HostFile>,
+    pub(super) tagged: bool,
     mark: Mark,
 }
 
@@ -34,7 +38,8 @@ impl Root {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(dir, flags, Mode::empty())?;
         let stat = fstat(&fd)?;
-        let tag = match sys::tags_hold(fd.as_fd()) {
+        let tagged = sys::tags_hold(fd.as_fd());
+        let tag = match tagged {
             true => sys::tag(fd.as_fd(), c"", &stat)?,
             false => 0,
         };
@@ -43,7 +48,13 @@ impl Root {
             ino: stat.st_ino,
             tag,
         };
-        Ok(Root { fd, stat, mark })
+        Ok(Root {
+            handle: handle(&fd, &stat),
+            fd,
+            stat,
+            tagged,
+            mark,
+        })
     }
 
     pub fn mark(&self) -> Mark {
@@ -59,6 +70,15 @@ impl Root {
             false => Err(io::Error::other("something else took its place meanwhile")),
         }
     }
+}
+
+fn handle(root: &OwnedFd, stat: &FileStat) -> Option<HostFile> {
+    let file = sys::file_of(root.as_fd()).ok()?;
+    let flags = sys::O_PATH | libc::O_NOFOLLOW;
+    let opened = sys::open(root.as_fd(), &file, flags).and_then(fstat);
+    let same =
+        opened.is_ok_and(|opened| (stat.st_ino, stat.st_dev) == (opened.st_ino, opened.st_dev));
+    same.then_some(file)
 }
 
 #[cfg(test)]

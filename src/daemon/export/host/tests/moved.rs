@@ -71,7 +71,7 @@ fn another_server_finds_what_the_last_one_gave_handles_for() {
     // Not what is kept of grafts that are no more.
     w.grafts.sweep();
     assert!(kept.exists());
-    w.grafts.remove(GRAFT);
+    w.grafts.remove(&[GRAFT]);
     assert!(!kept.exists());
 }
 
