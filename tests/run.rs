@@ -384,7 +384,8 @@ fn a_graft_whose_disk_is_gone_keeps_no_other_run_waiting() {
         w.pockerfile("box", "RUN echo started by RUN\n");
         wait(start(&["create", "-f", "box.pockerfile", "box"])).ok();
         let graft = format!("{disk}/www:/v");
-        let script = "echo here; while :; do echo x >>/v/f; sleep 0.1; done 2>/dev/null";
+        // One file, open all the time: who was told that it is stale would never write again.
+        let script = "echo here; exec >>/v/f; while :; do echo x || exit 9; sleep 1; done";
         let mut run = start(&["-d", &graft, "box", "--", "/bin/sh", "-c", script]);
         let mut said = String::new();
         let out = run.stdout.as_mut().expect("stdout");
@@ -396,9 +397,14 @@ fn a_graft_whose_disk_is_gone_keeps_no_other_run_waiting() {
         let goes_on = || assert_eq!(wait(start(&["run", "box"])).ok().out, "started by RUN\n");
 
         // A server that comes back meanwhile serves what it finds, and the rest later.
+        let ours = Pid::from_raw(w.server_pid());
+        let before = written();
+        // Between two writes: a call that waits for the disk would keep the killed process.
+        until("it writes once more", || written() > before);
         let still = Still::new(server);
-        kill(Pid::from_raw(w.server_pid()), Signal::SIGKILL).expect("killed");
+        kill(ours, Signal::SIGKILL).expect("killed");
         goes_on();
+        std::thread::sleep(std::time::Duration::from_secs(2));
         drop(still);
         let before = written();
         until("it writes again", || written() > before);

@@ -100,7 +100,7 @@ impl Endpoint {
 const PROBE: Duration = Duration::from_secs(5);
 
 /// How long a server that somebody else starts just now may take to answer, on a busy machine.
-const OTHERS_START: Duration = Duration::from_secs(3);
+const OTHERS_START: Duration = Duration::from_secs(6);
 
 /// Why no server could be started.
 #[derive(Debug, thiserror::Error)]

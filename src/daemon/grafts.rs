@@ -38,8 +38,8 @@ pub fn check(daemon: &Daemon, host: &str) -> Outcome<()> {
 
 fn failed(tried: String, e: &std::io::Error) -> Fail {
     match e.kind() {
-        std::io::ErrorKind::TimedOut => Fail::late(format!("{tried}: its disk does not answer"))
-            .hint("is that disk there, or the machine that has it? `mount` says which it is"),
+        std::io::ErrorKind::TimedOut => Fail::late(format!("{tried}: {e}"))
+            .hint("is the disk there, or the machine that has it? `mount` says which it is"),
         _ => Fail::internal(tried, e),
     }
 }

@@ -70,11 +70,11 @@ impl Patience {
         let what = what.to_vec();
         let mut asked = self.asked.lock();
         if asked.contains(&what) {
-            return Err(late("it has not answered who asked before"));
+            return Err(late("its disk has not answered who asked before"));
         }
         if asked.len() >= self.most {
             let most = self.most;
-            return Err(late(&format!("{most} others do not answer")));
+            return Err(late(&format!("{most} other disks do not answer")));
         }
         asked.insert(what.clone());
         drop(asked);
@@ -95,7 +95,7 @@ impl<T> Asked<T> {
         let left = until.saturating_duration_since(Instant::now());
         self.0.recv_timeout(left).unwrap_or_else(|e| {
             Err(match e {
-                RecvTimeoutError::Timeout => late("it has not answered yet"),
+                RecvTimeoutError::Timeout => late("its disk does not answer"),
                 // It panicked, which the log has.
                 RecvTimeoutError::Disconnected => io::Error::other("it could not be asked"),
             })
@@ -122,7 +122,7 @@ mod tests {
         let answers = Arc::new(Barrier::new(4));
         for what in [b"a", b"b", b"c"] {
             // Who asks for the same thing does not wait for it once more.
-            for why in ["answered yet", "asked before"] {
+            for why in ["disk does not answer", "asked before"] {
                 let answers = answers.clone();
                 let waits = move || {
                     answers.wait();
@@ -135,7 +135,7 @@ mod tests {
             }
         }
         let e = at_once(b"d").expect_err("three wait");
-        assert_eq!(e.to_string(), "3 others do not answer");
+        assert_eq!(e.to_string(), "3 other disks do not answer");
         answers.wait();
         while !OURS.asked.lock().is_empty() {
             std::thread::yield_now();

@@ -5,10 +5,12 @@ use super::fail::Fail;
 use super::grafts;
 use super::state::Daemon;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// For each directory to be found, while nothing else is served yet.
+/// For all directories to be found, while nothing else is served yet.
 const FIRST: Duration = Duration::from_secs(2);
+/// For each that is left when this is over.
+const LEAST: Duration = Duration::from_millis(50);
 /// Between two looks for those whose disks did not answer, and as long as one takes then.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -22,9 +24,11 @@ pub fn reopen(daemon: &Arc<Daemon>) {
         }
     };
     let mut late = Vec::new();
+    let until = Instant::now() + FIRST;
     for run in runs.into_iter().filter(RunDoc::live) {
         for graft in &run.grafts {
-            match grafts::reopen(daemon, graft, FIRST) {
+            let left = until.saturating_duration_since(Instant::now());
+            match grafts::reopen(daemon, graft, left.max(LEAST)) {
                 Ok(()) => {}
                 Err(e) if e.is_late() => {
                     tracing::warn!(
@@ -33,6 +37,7 @@ pub fn reopen(daemon: &Arc<Daemon>) {
                         "not served again before its disk answers: {}",
                         e.message()
                     );
+                    daemon.exports.expect_graft(graft.id);
                     late.push((run.id, graft.clone()));
                 }
                 Err(e) => lost(&run, graft, &e),
@@ -70,6 +75,10 @@ fn wait(daemon: &Weak<Daemon>, mut late: Vec<(u64, GraftDoc)>) {
         if *daemon.stop.borrow() {
             return;
         }
+        // Nothing ends meanwhile; and who stops the server does not wait for this.
+        let Some(_one) = daemon.change.try_lock() else {
+            continue;
+        };
         late.retain(|(run, graft)| is_late(&daemon, *run, graft));
         if late.is_empty() {
             // What is kept for others may have been theirs.
@@ -79,11 +88,12 @@ fn wait(daemon: &Weak<Daemon>, mut late: Vec<(u64, GraftDoc)>) {
 }
 
 fn is_late(daemon: &Daemon, run: u64, graft: &GraftDoc) -> bool {
-    // It does not end meanwhile.
-    let _one = daemon.change.lock();
     let run = match docs::get::<RunDoc>(&daemon.store, &run.to_be_bytes()) {
         Ok(Some(run)) if run.live() => run,
-        Ok(_) => return false,
+        Ok(_) => {
+            daemon.exports.remove_grafts(&[graft.id]);
+            return false;
+        }
         Err(_) => return true,
     };
     match grafts::reopen(daemon, graft, AGAIN) {
@@ -94,6 +104,7 @@ fn is_late(daemon: &Daemon, run: u64, graft: &GraftDoc) -> bool {
         Err(e) if e.is_late() => true,
         Err(e) => {
             lost(&run, graft, &e);
+            daemon.exports.remove_grafts(&[graft.id]);
             false
         }
     }

@@ -458,9 +458,7 @@ async fn main_loop(
     .await;
     listen::unregister(&daemon).await;
     nfs.shutdown(DRAIN).await;
-    if let Some(grafter) = &daemon.exports.grafter {
-        grafter.close();
-    }
+    daemon.exports.close_grafts();
     daemon.note_uses();
     daemon.works.close();
     if let Some(volumes) = daemon.exports.volumes.works() {

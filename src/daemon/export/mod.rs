@@ -219,6 +219,22 @@ impl Exports {
         }
     }
 
+    /// It is served later, or removed; calls on it wait.
+    pub fn expect_graft(&self, graft: u64) {
+        match &self.grafter {
+            Some(grafter) => grafter.expect(graft),
+            None => self.grafts.expect(graft),
+        }
+    }
+
+    /// No call on a graft is answered any more, nor waits for what never comes.
+    pub fn close_grafts(&self) {
+        match &self.grafter {
+            Some(grafter) => grafter.close(),
+            None => self.grafts.expect_none(),
+        }
+    }
+
     /// Drops what is kept for grafts that are not in use.
     pub fn sweep_grafts(&self) {
         match &self.grafter {

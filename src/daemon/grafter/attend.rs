@@ -123,9 +123,19 @@ fn act(
             let root = open.take().ok_or(io::ErrorKind::InvalidInput)?;
             grafts.serve(id, root, read_only)?;
             let all = grafts.clone();
-            let root = FINDS.within(FINDING, &id.to_be_bytes(), move || Ok(all.root(id)))?;
-            let root = root.ok_or(io::ErrorKind::NotFound)?.as_bytes().to_vec();
+            let root = FINDS.within(FINDING, &id.to_be_bytes(), move || {
+                Ok(all.root(id).ok_or(io::ErrorKind::NotFound)?)
+            });
+            if root.is_err() {
+                // Nobody is told of it.
+                grafts.remove(&[id]);
+            }
+            let root = root?.as_bytes().to_vec();
             Ok(Answer::Served { root })
+        }
+        Word::Expect { id } => {
+            grafts.expect(id);
+            Ok(Answer::Done)
         }
         Word::Close => {
             *open = None;

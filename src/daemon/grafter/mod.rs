@@ -164,13 +164,19 @@ impl Grafter {
 
     pub fn remove(&self, ids: &[u64]) {
         let mut roots = self.roots.lock();
-        let served = ids.iter().copied();
-        let ids: Vec<u64> = served.filter(|id| roots.remove(id).is_some()).collect();
+        roots.retain(|id, _| !ids.contains(id));
         drop(roots);
+        let ids = ids.to_vec();
         if !ids.is_empty()
             && let Err(e) = self.ask(&Word::Remove { ids })
         {
             tracing::warn!("grafts are served on, though nobody has them: {e}");
+        }
+    }
+
+    pub fn expect(&self, id: u64) {
+        if let Err(e) = self.ask(&Word::Expect { id }) {
+            tracing::warn!("nobody waits for a graft: {e}");
         }
     }
 

@@ -33,6 +33,10 @@ pub enum Word {
         id: u64,
         read_only: bool,
     },
+    /// Calls on these wait until they are served or removed.
+    Expect {
+        id: u64,
+    },
     Remove {
         ids: Vec<u64>,
     },
@@ -66,6 +70,7 @@ impl Failure {
 
     pub fn error(self) -> io::Error {
         match self.errno {
+            Some(libc::ETIMEDOUT) => io::Error::new(io::ErrorKind::TimedOut, self.text),
             Some(errno) => io::Error::from_raw_os_error(errno),
             None => io::Error::other(self.text),
         }

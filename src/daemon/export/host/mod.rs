@@ -33,11 +33,11 @@ use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::AccessFlags;
 use node::Node;
 use once::OnceRing;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use pocker_nfs::proto::*;
 use pocker_nfs::vfs::{Cx, Fh, Result};
 pub use root::{Mark, Root};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +76,9 @@ pub struct Grafts {
     codec: Codec,
     live: RwLock<HashMap<u64, Arc<Graft>>>,
     sweeping: Arc<Sweeping>,
+    /// Those that are served once their disks answer: calls wait for them, as they wait for a disk.
+    late: Mutex<HashSet<u64>>,
+    not_late: Condvar,
     /// Where those that need it keep where their files are.
     dir: PathBuf,
     /// Memory of all tables of names.
@@ -94,6 +97,8 @@ impl Grafts {
             codec,
             live: RwLock::new(HashMap::new()),
             sweeping: Arc::default(),
+            late: Mutex::default(),
+            not_late: Condvar::new(),
             dir,
             tables: Arc::default(),
             portable: AtomicBool::new(false),
@@ -161,7 +166,27 @@ impl Grafts {
         {
             names.end();
         }
+        if served.is_ok() {
+            self.come(id);
+        }
         served
+    }
+
+    /// It is served later, or removed.
+    pub fn expect(&self, id: u64) {
+        self.late.lock().insert(id);
+    }
+
+    /// Nobody waits for any of them any more.
+    pub fn expect_none(&self) {
+        self.late.lock().clear();
+        self.not_late.notify_all();
+    }
+
+    fn come(&self, id: u64) {
+        if self.late.lock().remove(&id) {
+            self.not_late.notify_all();
+        }
     }
 
     fn keep(&self, id: u64, names: &Names) -> std::io::Result<()> {
@@ -208,6 +233,7 @@ impl Grafts {
 
     /// It is served no more. What is to be swept, where it was the last of its directory's.
     fn end(&self, id: u64) -> Option<Left> {
+        self.come(id);
         self.sweeping.begin(|| {
             let graft = self.live.write().remove(&id)?;
             if let Some(names) = graft.names() {
@@ -229,11 +255,14 @@ impl Grafts {
     }
 
     fn get(&self, id: u64) -> Result<Arc<Graft>> {
-        self.live
-            .read()
-            .get(&id)
-            .cloned()
-            .ok_or(nfsstat3::NFS3ERR_STALE)
+        let live = || self.live.read().get(&id).cloned();
+        if let Some(graft) = live() {
+            return Ok(graft);
+        }
+        let mut late = self.late.lock();
+        self.not_late
+            .wait_while(&mut late, |late| late.contains(&id));
+        live().ok_or(nfsstat3::NFS3ERR_STALE)
     }
 
     fn handle(&self, graft: &Graft, node: &Node) -> Result<Fh> {

@@ -182,3 +182,26 @@ fn names_that_move_meanwhile_are_lost_by_nobody() {
         assert!(read.iter().all(|n| *n > 0));
     });
 }
+
+#[test]
+fn calls_on_a_graft_that_is_served_later_wait_for_it() {
+    let w = world();
+    let top = w.top();
+    let host = w.host.path();
+    w.grafts.remove(&[GRAFT]);
+    assert_eq!(code(&w.getattr(&top)), STALE);
+    let later = |then: &dyn Fn()| {
+        w.grafts.expect(GRAFT);
+        std::thread::scope(|s| {
+            let waits = s.spawn(|| code(&w.getattr(&top)));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!waits.is_finished(), "it waits");
+            then();
+            waits.join().expect("an answer")
+        })
+    };
+    assert_eq!(later(&|| w.grafts.remove(&[GRAFT])), STALE);
+    assert_eq!(later(&|| w.grafts.expect_none()), STALE);
+    let serve = || w.grafts.add(GRAFT, host, false).expect("served");
+    assert_eq!(later(&serve), 0);
+}
