@@ -269,7 +269,7 @@ fn stop_returns_when_the_store_is_closed() {
         said.any(|line| line.expect("text").contains(&us)),
         "it waits"
     );
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(
         waits.try_wait().expect("wait").is_none(),
         "it is not closed"

@@ -48,10 +48,12 @@ pub fn reopen(daemon: &Arc<Daemon>) {
         daemon.exports.sweep_grafts();
         return;
     }
-    let daemon = Arc::downgrade(daemon);
+    let ids: Vec<u64> = late.iter().map(|(_, graft)| graft.id).collect();
+    let later = Arc::downgrade(daemon);
     let thread = std::thread::Builder::new().name("regraft".into());
-    if let Err(e) = thread.spawn(move || wait(&daemon, late)) {
-        tracing::error!("nobody waits for the disks of grafts: {e}");
+    if let Err(e) = thread.spawn(move || wait(&later, late)) {
+        tracing::error!("nobody waits for the disks of grafts, whose files are stale: {e}");
+        daemon.exports.remove_grafts(&ids);
     }
 }
 
